@@ -1,0 +1,2 @@
+//! occtl
+fn main() {}

@@ -1,0 +1,2 @@
+//! ocpasswd
+fn main() {}

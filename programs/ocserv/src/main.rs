@@ -1,0 +1,2 @@
+//! ocserv
+fn main() {}
