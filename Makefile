@@ -1,0 +1,55 @@
+# Goals: demo, test, bench, build, install, uninstall. See README.md.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
+PROGRAMS_SBIN = openconnect ocserv
+PROGRAMS_BIN = occtl ocpasswd
+export CULVERT_BIN_DIR = $(abspath $(TARGET_DIR))/release
+
+.PHONY: build demo test lint unit e2e bench install uninstall
+
+build:
+	$(CARGO) build --locked --release
+
+demo:
+	@scripts/setup demo
+	$(CARGO) build --locked --release
+	$(CULVERT_BIN_DIR)/demo
+
+test:
+	@scripts/setup test
+	$(MAKE) lint
+	$(MAKE) unit
+	$(MAKE) e2e
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+# Unit, property and record-layer interoperability tests (openssl, gnutls on loopback).
+unit:
+	$(CARGO) test --locked --workspace --exclude culvert-lab
+
+# Our programs and the real ones in network namespaces.
+e2e: build
+	$(CARGO) test --locked -p culvert-lab
+
+bench:
+	@scripts/setup bench
+	$(CARGO) build --locked --release
+	$(CULVERT_BIN_DIR)/bench $(BENCH)
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(addprefix $(CULVERT_BIN_DIR)/,$(PROGRAMS_SBIN)) $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(addprefix $(CULVERT_BIN_DIR)/,$(PROGRAMS_BIN)) $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/culvert
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 docs/sample.ocserv.conf README.md $(DESTDIR)$(PREFIX)/share/doc/culvert/
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(PROGRAMS_SBIN)) $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS_BIN))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(wildcard docs/man/*.8)))
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/culvert
