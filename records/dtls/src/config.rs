@@ -1,0 +1,112 @@
+//! What the two sides are told before a handshake.
+
+use std::time::Duration;
+
+use culvert_vocab::SecretBytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{CipherSuite, Error};
+
+/// Largest handshake datagram unless configured otherwise: fits every IPv6 path (1280 - 40 - 8).
+const DEFAULT_MTU: usize = 1232;
+
+/// What a client is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ClientConfig {
+    /// The pre-shared key (`specs/cstp-dtls.md` §9.1), at most 65535 octets.
+    pub psk: SecretBytes,
+    /// PSK identity, at most 65535 octets; AnyConnect uses `psk`.
+    pub identity: Vec<u8>,
+    /// Sent as session id: the App-ID of AnyConnect, at most 32 octets, or empty.
+    pub app_id: Vec<u8>,
+    /// Suites to offer, most wanted first.
+    pub suites: Vec<CipherSuite>,
+    /// Largest handshake datagram in octets (UDP payload). Application data is not limited by it.
+    pub mtu: usize,
+    /// Offer the extended master secret.
+    pub extended_master_secret: bool,
+    /// Offer encrypt-then-MAC for the CBC suites.
+    pub encrypt_then_mac: bool,
+    /// First retransmission of a flight; doubles each time.
+    pub first_retransmission: Duration,
+    /// Longest time that a handshake may take.
+    pub handshake_limit: Duration,
+}
+
+impl ClientConfig {
+    /// The usual configuration: identity `psk`, all suites, retransmission after 1 s, 12 s in all.
+    pub fn new(psk: SecretBytes, app_id: Vec<u8>) -> Self {
+        Self {
+            psk,
+            identity: b"psk".to_vec(),
+            app_id,
+            suites: CipherSuite::ALL.to_vec(),
+            mtu: DEFAULT_MTU,
+            extended_master_secret: true,
+            encrypt_then_mac: true,
+            first_retransmission: Duration::from_secs(1),
+            handshake_limit: Duration::from_secs(12),
+        }
+    }
+}
+
+/// What a server is told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServerConfig {
+    /// The pre-shared key of this client. The identity that the client sends is ignored, as
+    /// ocserv does: the client was found by its App-ID.
+    pub psk: SecretBytes,
+    /// Suites to accept, most wanted first; the first that the client offers is taken.
+    pub suites: Vec<CipherSuite>,
+    /// Largest handshake datagram in octets (UDP payload). Application data is not limited by it.
+    pub mtu: usize,
+    /// Agree to the extended master secret when the client offers it.
+    pub extended_master_secret: bool,
+    /// Agree to encrypt-then-MAC when the client offers it.
+    pub encrypt_then_mac: bool,
+    /// Demand a cookie (HelloVerifyRequest) before answering. AnyConnect does not: its App-ID
+    /// takes that role.
+    pub cookie_exchange: bool,
+    /// A rehandshake sooner than this after the previous handshake ends the association.
+    pub min_rehandshake_interval: Option<Duration>,
+    /// First retransmission of a flight; doubles each time.
+    pub first_retransmission: Duration,
+    /// Longest time that a handshake may take.
+    pub handshake_limit: Duration,
+}
+
+impl ServerConfig {
+    /// The usual configuration: all suites, no cookie, retransmission after 400 ms, 60 s in all.
+    pub fn new(psk: SecretBytes) -> Self {
+        Self {
+            psk,
+            suites: CipherSuite::ALL.to_vec(),
+            mtu: DEFAULT_MTU,
+            extended_master_secret: true,
+            encrypt_then_mac: true,
+            cookie_exchange: false,
+            min_rehandshake_interval: None,
+            first_retransmission: Duration::from_millis(400),
+            handshake_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Source of random octets for handshakes. Tests replay recorded ones.
+pub trait Random: Send {
+    /// Fills `out`.
+    ///
+    /// # Errors
+    /// [`Error::Random`] when the source fails.
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error>;
+}
+
+/// The random generator of aws-lc.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), Error> {
+        aws_lc_rs::rand::fill(out).map_err(|_| Error::Random)
+    }
+}
