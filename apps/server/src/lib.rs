@@ -1,1 +1,7 @@
-//! server
+//! The `ocserv` server: main process, broker, zygote and workers.
+//!
+//! [`ipc::messages`] is the privilege boundary between them; `docs/architecture.md` has the map.
+
+#![forbid(unsafe_code)]
+
+pub mod ipc;
