@@ -69,7 +69,12 @@ impl BanTable {
     /// An empty table. `local` are the subnets of the host's own interfaces, whose addresses are
     /// never refused.
     pub fn new(policy: BanPolicy, local: Vec<IpNet>) -> Self {
-        Self { policy, local, entries: HashMap::new(), capacity: CAPACITY }
+        Self {
+            policy,
+            local,
+            entries: HashMap::new(),
+            capacity: CAPACITY,
+        }
     }
 
     /// Follows a reloaded configuration; scores stay.
@@ -81,7 +86,11 @@ impl BanTable {
     pub fn connection(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         if self.is_local(address) {
             let score = self.entries.get(&key(address)).map_or(0, |entry| entry.points);
-            return Verdict { score, banned: false, newly_banned: false };
+            return Verdict {
+                score,
+                banned: false,
+                newly_banned: false,
+            };
         }
         self.add(address, points, now)
     }
@@ -91,21 +100,33 @@ impl BanTable {
     pub fn misbehaviour(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         let verdict = self.add(address, points, now);
         if self.is_local(address) {
-            return Verdict { banned: false, newly_banned: false, ..verdict };
+            return Verdict {
+                banned: false,
+                newly_banned: false,
+                ..verdict
+            };
         }
         verdict
     }
 
     /// True when connections from `address` are refused at this moment.
     pub fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
-        !self.is_local(address) && self.entries.get(&key(address)).is_some_and(|entry| self.banned(entry, now))
+        !self.is_local(address)
+            && self
+                .entries
+                .get(&key(address))
+                .is_some_and(|entry| self.banned(entry, now))
     }
 
     /// Ends a ban and forgets the points. False when the address is not in the table.
     pub fn unban(&mut self, address: IpAddr, now: Instant) -> bool {
         match self.entries.get_mut(&key(address)) {
             Some(entry) => {
-                *entry = Score { points: 0, last_reset: now, expires: now };
+                *entry = Score {
+                    points: 0,
+                    last_reset: now,
+                    expires: now,
+                };
                 true
             }
             None => false,
@@ -131,25 +152,37 @@ impl BanTable {
 
     /// Number of addresses that are banned at this moment.
     pub fn banned_count(&self, now: Instant) -> usize {
-        self.entries.iter().filter(|&(&address, entry)| self.banned(entry, now) && !self.is_local(address)).count()
+        self.entries
+            .iter()
+            .filter(|&(&address, entry)| self.banned(entry, now) && !self.is_local(address))
+            .count()
     }
 
     /// Forgets addresses whose points no longer matter. Call it now and then (ocserv: every 900 s).
     pub fn expire(&mut self, now: Instant) {
         let reset_time = self.policy.reset_time;
-        self.entries.retain(|_, entry| now <= entry.expires || now <= entry.last_reset + reset_time);
+        self.entries
+            .retain(|_, entry| now <= entry.expires || now <= entry.last_reset + reset_time);
     }
 
     fn add(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         let policy = self.policy;
         if policy.max_score == 0 {
-            return Verdict { score: 0, banned: false, newly_banned: false };
+            return Verdict {
+                score: 0,
+                banned: false,
+                newly_banned: false,
+            };
         }
         let address = key(address);
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&address) {
             self.make_room(now);
         }
-        let entry = self.entries.entry(address).or_insert(Score { points: 0, last_reset: now, expires: now });
+        let entry = self.entries.entry(address).or_insert(Score {
+            points: 0,
+            last_reset: now,
+            expires: now,
+        });
         let over = if entry.points >= policy.max_score {
             now > entry.expires
         } else {
@@ -165,7 +198,11 @@ impl BanTable {
         }
         entry.points = entry.points.saturating_add(points);
         let banned = entry.points >= policy.max_score && now <= entry.expires;
-        Verdict { score: entry.points, banned, newly_banned: banned && was_below }
+        Verdict {
+            score: entry.points,
+            banned,
+            newly_banned: banned && was_below,
+        }
     }
 
     fn banned(&self, entry: &Score, now: Instant) -> bool {
@@ -186,8 +223,11 @@ impl BanTable {
         if excess == 0 || self.entries.len() < self.capacity {
             return;
         }
-        let mut ranked: Vec<_> =
-            self.entries.iter().map(|(&address, entry)| (entry.points, entry.expires, address)).collect();
+        let mut ranked: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(&address, entry)| (entry.points, entry.expires, address))
+            .collect();
         ranked.select_nth_unstable(excess - 1);
         for (_, _, address) in ranked.iter().take(excess) {
             self.entries.remove(address);
@@ -209,8 +249,11 @@ mod tests {
 
     use super::*;
 
-    const POLICY: BanPolicy =
-        BanPolicy { max_score: 25, ban_time: Duration::from_secs(300), reset_time: Duration::from_secs(1200) };
+    const POLICY: BanPolicy = BanPolicy {
+        max_score: 25,
+        ban_time: Duration::from_secs(300),
+        reset_time: Duration::from_secs(1200),
+    };
     const CONNECT: u32 = 1;
     const WRONG_PASSWORD: u32 = 10;
 
@@ -219,13 +262,25 @@ mod tests {
     }
 
     fn table() -> BanTable {
-        BanTable::new(POLICY, vec!["127.0.0.0/8".parse().unwrap(), "192.0.2.1/24".parse().unwrap()])
+        BanTable::new(
+            POLICY,
+            vec!["127.0.0.0/8".parse().unwrap(), "192.0.2.1/24".parse().unwrap()],
+        )
     }
 
     /// `vectors/server-auth/ban-trace.txt`: one connection and three wrong passwords are 31.
     #[test]
     fn trace_of_three_wrong_passwords() {
-        let (mut bans, now) = (BanTable::new(BanPolicy { max_score: 80, ..POLICY }, Vec::new()), Instant::now());
+        let (mut bans, now) = (
+            BanTable::new(
+                BanPolicy {
+                    max_score: 80,
+                    ..POLICY
+                },
+                Vec::new(),
+            ),
+            Instant::now(),
+        );
         let peer = ip("198.51.100.7");
         assert_eq!(bans.connection(peer, CONNECT, now).score, 1);
         for score in [11, 21, 31] {
@@ -246,15 +301,33 @@ mod tests {
         bans.misbehaviour(peer, WRONG_PASSWORD, start);
         bans.misbehaviour(peer, WRONG_PASSWORD, start);
         let verdict = bans.misbehaviour(peer, WRONG_PASSWORD, start);
-        assert_eq!(verdict, Verdict { score: 33, banned: true, newly_banned: true });
+        assert_eq!(
+            verdict,
+            Verdict {
+                score: 33,
+                banned: true,
+                newly_banned: true
+            }
+        );
 
         let later = start + Duration::from_secs(200);
         let again = bans.connection(peer, CONNECT, later);
-        assert_eq!(again, Verdict { score: 34, banned: true, newly_banned: false });
+        assert_eq!(
+            again,
+            Verdict {
+                score: 34,
+                banned: true,
+                newly_banned: false
+            }
+        );
         assert!(bans.is_banned(peer, start + POLICY.ban_time));
         let over = start + POLICY.ban_time + Duration::from_secs(1);
         assert!(!bans.is_banned(peer, over));
-        assert_eq!(bans.connection(peer, CONNECT, over).score, 1, "a ban that is over starts from nothing");
+        assert_eq!(
+            bans.connection(peer, CONNECT, over).score,
+            1,
+            "a ban that is over starts from nothing"
+        );
     }
 
     /// `vectors/server-auth/ban-trace.txt`: hosts of one /64 share an entry, other /64s do not.
@@ -275,7 +348,10 @@ mod tests {
         let (mut bans, now) = (table(), Instant::now());
         bans.connection(ip("::ffff:198.51.100.7"), CONNECT, now);
         assert_eq!(bans.connection(ip("198.51.100.7"), CONNECT, now).score, 2);
-        assert!(!bans.connection(ip("::ffff:127.0.0.1"), 100, now).banned, "local also when mapped");
+        assert!(
+            !bans.connection(ip("::ffff:127.0.0.1"), 100, now).banned,
+            "local also when mapped"
+        );
     }
 
     #[test]
@@ -286,7 +362,10 @@ mod tests {
         assert!(!bans.misbehaviour(local, 100, now).banned);
         assert!(!bans.is_banned(local, now));
         assert_eq!(bans.banned_count(now), 0);
-        assert_eq!(bans.list(now).first().map(|entry| (entry.score, entry.banned)), Some((100, false)));
+        assert_eq!(
+            bans.list(now).first().map(|entry| (entry.score, entry.banned)),
+            Some((100, false))
+        );
     }
 
     #[test]
@@ -308,7 +387,11 @@ mod tests {
         bans.misbehaviour(peer, WRONG_PASSWORD, start);
         let at_reset = start + POLICY.reset_time;
         assert_eq!(bans.connection(peer, CONNECT, at_reset).score, 11);
-        assert_eq!(bans.connection(peer, CONNECT, at_reset + Duration::from_secs(1)).score, 1);
+        assert_eq!(
+            bans.connection(peer, CONNECT, at_reset + Duration::from_secs(1))
+                .score,
+            1
+        );
         bans.expire(at_reset + Duration::from_secs(2));
         assert_eq!(bans.list(at_reset).len(), 1, "still inside the reset time");
         bans.expire(at_reset + POLICY.reset_time * 2);
@@ -317,7 +400,16 @@ mod tests {
 
     #[test]
     fn off_means_off() {
-        let (mut bans, now) = (BanTable::new(BanPolicy { max_score: 0, ..POLICY }, Vec::new()), Instant::now());
+        let (mut bans, now) = (
+            BanTable::new(
+                BanPolicy {
+                    max_score: 0,
+                    ..POLICY
+                },
+                Vec::new(),
+            ),
+            Instant::now(),
+        );
         assert!(!bans.misbehaviour(ip("198.51.100.7"), u32::MAX, now).banned);
         assert!(bans.list(now).is_empty());
     }

@@ -64,7 +64,9 @@ fn leading<const N: usize>(digest: &[u8]) -> [u8; N] {
 
 /// Bob Jenkins' lookup3 hash `hashlittle` (public domain), which ocserv seeds addresses with.
 fn hashlittle(key: &[u8], initval: u32) -> u32 {
-    let start = 0xdead_beef_u32.wrapping_add(key.len() as u32).wrapping_add(initval);
+    let start = 0xdead_beef_u32
+        .wrapping_add(key.len() as u32)
+        .wrapping_add(initval);
     let [mut a, mut b, mut c] = [start; 3];
     let mut rest = key;
     while rest.len() > 12 {
@@ -107,7 +109,10 @@ fn hashlittle(key: &[u8], initval: u32) -> u32 {
 fn words(bytes: &[u8]) -> [u32; 3] {
     let mut words = [0u32; 3];
     for (word, chunk) in words.iter_mut().zip(bytes.chunks(4)) {
-        *word = chunk.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
+        *word = chunk
+            .iter()
+            .rev()
+            .fold(0, |value, &byte| value << 8 | u32::from(byte));
     }
     words
 }
@@ -124,9 +129,14 @@ mod tests {
     #[test]
     fn predictable_addresses() {
         let mut users = 0;
-        for line in VECTORS.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+        for line in VECTORS
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        {
             let columns: Vec<&str> = line.split_whitespace().collect();
-            let [user, hash, v4, rest @ ..] = columns.as_slice() else { panic!("bad vector line {line}") };
+            let [user, hash, v4, rest @ ..] = columns.as_slice() else {
+                panic!("bad vector line {line}")
+            };
             users += 1;
             let want = u32::from_str_radix(hash.trim_start_matches("0x"), 16).unwrap();
             assert_eq!(hashlittle(user.as_bytes(), 0), want, "{user}");
@@ -147,7 +157,8 @@ mod tests {
     #[test]
     fn lookup3_of_every_tail_length_differs() {
         let key = b"abcdefghijklmnopqrstuvwxyz";
-        let hashes: std::collections::HashSet<u32> = (0..=key.len()).map(|n| hashlittle(&key[..n], 0)).collect();
+        let hashes: std::collections::HashSet<u32> =
+            (0..=key.len()).map(|n| hashlittle(&key[..n], 0)).collect();
         assert_eq!(hashes.len(), key.len() + 1);
         // Known answers of the hash's author (lookup3.c, driver5).
         assert_eq!(hashlittle(b"", 0), 0xdead_beef);
@@ -164,7 +175,10 @@ mod tests {
         };
         let v6 = ipv6(0, 0, seed("test"), &mut random);
         assert_eq!(v6.len(), TOTAL);
-        assert_eq!(v6[1], u128::from_be_bytes(leading(&Sha1::digest(v6[0].to_be_bytes()))));
+        assert_eq!(
+            v6[1],
+            u128::from_be_bytes(leading(&Sha1::digest(v6[0].to_be_bytes())))
+        );
         assert_eq!(v6[6], u128::from_be_bytes([1; 16]));
         let v4 = ipv4(0x0a00_0000, 0xff00_0000, seed("test"), &mut random);
         assert!(v4.iter().all(|address| address >> 24 == 10));

@@ -6,8 +6,7 @@
 
 mod candidates;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -78,8 +77,8 @@ pub enum LeaseError {
 #[derive(Debug, Default)]
 pub struct LeaseTable {
     ipv4: HashMap<Ipv4Addr, Owner>,
-    /// Keyed by the first address of the client's network.
-    ipv6: HashMap<Ipv6Addr, Owner>,
+    /// Clients' networks by their first address; they never overlap.
+    ipv6: BTreeMap<Ipv6Addr, (Ipv6Addr, Owner)>,
     owners: HashMap<Owner, Lease>,
 }
 
@@ -114,13 +113,7 @@ impl LeaseTable {
             ipv6: ipv6.map(|(address, _)| address),
             ipv6_prefix: ipv6.map_or(0, |(_, prefix)| prefix),
         };
-        if let Some(address) = lease.ipv4 {
-            self.ipv4.insert(address, owner);
-        }
-        if let Some(subnet) = lease.ipv6_subnet() {
-            self.ipv6.insert(subnet, owner);
-        }
-        self.owners.insert(owner, lease);
+        self.enter(owner, lease);
         Ok(lease)
     }
 
@@ -130,34 +123,50 @@ impl LeaseTable {
         if from == to {
             return self.owners.get(&to).copied();
         }
-        let Entry::Vacant(slot) = self.owners.entry(to) else { return None };
-        // The entry borrows the map: look `from` up again once the slot is known to be free.
-        drop(slot);
+        if self.owners.contains_key(&to) {
+            return None;
+        }
         let lease = self.owners.remove(&from)?;
-        if let Some(address) = lease.ipv4 {
-            self.ipv4.insert(address, to);
-        }
-        if let Some(subnet) = lease.ipv6_subnet() {
-            self.ipv6.insert(subnet, to);
-        }
-        self.owners.insert(to, lease);
+        self.enter(to, lease);
         Some(lease)
     }
 
     /// Ends the lease of `owner`, if it holds one.
     pub fn release(&mut self, owner: Owner) {
-        let Some(lease) = self.owners.remove(&owner) else { return };
+        let Some(lease) = self.owners.remove(&owner) else {
+            return;
+        };
         if let Some(address) = lease.ipv4 {
             self.ipv4.remove(&address);
         }
-        if let Some(subnet) = lease.ipv6_subnet() {
-            self.ipv6.remove(&subnet);
+        if let Some(address) = lease.ipv6 {
+            self.ipv6.remove(&subnet(address, lease.ipv6_prefix).0);
         }
     }
 
     /// What `owner` holds.
     pub fn get(&self, owner: Owner) -> Option<Lease> {
         self.owners.get(&owner).copied()
+    }
+
+    fn enter(&mut self, owner: Owner, lease: Lease) {
+        if let Some(address) = lease.ipv4 {
+            self.ipv4.insert(address, owner);
+        }
+        if let Some(address) = lease.ipv6 {
+            let (first, last) = subnet(address, lease.ipv6_prefix);
+            self.ipv6.insert(first, (last, owner));
+        }
+        self.owners.insert(owner, lease);
+    }
+
+    /// True when no client holds any address of the network around `address`.
+    fn ipv6_is_free(&self, address: Ipv6Addr, prefix: u8) -> bool {
+        let (first, last) = subnet(address, prefix);
+        self.ipv6
+            .range(..=last)
+            .next_back()
+            .is_none_or(|(_, (other_last, _))| *other_last < first)
     }
 
     fn choose_ipv4(
@@ -167,7 +176,8 @@ impl LeaseTable {
         random: RandomSource<'_>,
     ) -> Result<Option<Ipv4Addr>, LeaseError> {
         if let Some(address) = request.explicit_ipv4 {
-            if request.ipv4_pool.is_some_and(|pool| reserved_ipv4(pool, address)) || address.is_unspecified() {
+            if request.ipv4_pool.is_some_and(|pool| reserved_ipv4(pool, address)) || address.is_unspecified()
+            {
                 return Err(LeaseError::ExplicitReserved(address.into()));
             }
             if self.ipv4.contains_key(&address) {
@@ -175,9 +185,16 @@ impl LeaseTable {
             }
             return Ok(Some(address));
         }
-        let Some(pool) = request.ipv4_pool else { return Ok(None) };
+        let Some(pool) = request.ipv4_pool else {
+            return Ok(None);
+        };
         let usable = |address: &Ipv4Addr| !reserved_ipv4(pool, *address) && !self.ipv4.contains_key(address);
-        if let Some(address) = request.previous.ipv4.filter(|address| pool.contains(address)).filter(usable) {
+        if let Some(address) = request
+            .previous
+            .ipv4
+            .filter(|address| pool.contains(address))
+            .filter(usable)
+        {
             return Ok(Some(address));
         }
         let network = pool.network().to_bits();
@@ -204,20 +221,27 @@ impl LeaseTable {
     ) -> Result<Option<(Ipv6Addr, u8)>, LeaseError> {
         if let Some(address) = request.explicit_ipv6 {
             let prefix = request.ipv6_pool.map_or(128, |pool| pool.subnet_prefix.min(128));
-            if request.ipv6_pool.is_some_and(|pool| reserved_ipv6(pool, address)) || address.is_unspecified() {
+            if request.ipv6_pool.is_some_and(|pool| reserved_ipv6(pool, address)) || address.is_unspecified()
+            {
                 return Err(LeaseError::ExplicitReserved(address.into()));
             }
-            if self.ipv6.contains_key(&masked(address, prefix)) {
+            if !self.ipv6_is_free(address, prefix) {
                 return Err(LeaseError::ExplicitInUse(address.into()));
             }
             return Ok(Some((address, prefix)));
         }
-        let Some(pool) = request.ipv6_pool else { return Ok(None) };
-        let prefix = pool.subnet_prefix.clamp(pool.network.prefix_len(), 128);
-        let usable = |address: &Ipv6Addr| {
-            !reserved_ipv6(pool, *address) && !self.ipv6.contains_key(&masked(*address, prefix))
+        let Some(pool) = request.ipv6_pool else {
+            return Ok(None);
         };
-        if let Some(address) = request.previous.ipv6.filter(|address| pool.network.contains(address)).filter(usable) {
+        let prefix = pool.subnet_prefix.clamp(pool.network.prefix_len(), 128);
+        let usable =
+            |address: &Ipv6Addr| !reserved_ipv6(pool, *address) && self.ipv6_is_free(*address, prefix);
+        if let Some(address) = request
+            .previous
+            .ipv6
+            .filter(|address| pool.network.contains(address))
+            .filter(usable)
+        {
             return Ok(Some((address, prefix)));
         }
         let network = pool.network.network().to_bits();
@@ -232,7 +256,11 @@ impl LeaseTable {
         // One step is one client network. At most as many are taken as there are leases, and
         // three are reserved, so the scan is short however large the pool is.
         let step_size = 1u128.checked_shl(u32::from(128 - prefix)).unwrap_or(0);
-        let subnets_minus_one = if prefix == pool.network.prefix_len() { 0 } else { !mask >> (128 - prefix) };
+        let subnets_minus_one = if prefix == pool.network.prefix_len() {
+            0
+        } else {
+            !mask >> (128 - prefix)
+        };
         let steps = subnets_minus_one.min(self.ipv6.len() as u128 + 3);
         (0..=steps)
             .map(|step| {
@@ -242,13 +270,6 @@ impl LeaseTable {
             .find(usable)
             .map(|address| Some((address, prefix)))
             .ok_or(LeaseError::Ipv6Exhausted(pool.network))
-    }
-}
-
-impl Lease {
-    /// First address of the client's own IPv6 network.
-    pub fn ipv6_subnet(&self) -> Option<Ipv6Addr> {
-        self.ipv6.map(|address| masked(address, self.ipv6_prefix))
     }
 }
 
@@ -274,12 +295,17 @@ fn reserved_ipv6(pool: Ipv6Pool, address: Ipv6Addr) -> bool {
         return true;
     }
     pool.subnet_prefix > pool.network.prefix_len()
-        && masked(address, pool.subnet_prefix) == masked(server, pool.subnet_prefix)
+        && subnet(address, pool.subnet_prefix) == subnet(server, pool.subnet_prefix)
 }
 
-fn masked(address: Ipv6Addr, prefix: u8) -> Ipv6Addr {
-    let host_bits = 128u32.saturating_sub(u32::from(prefix));
-    Ipv6Addr::from(u128::MAX.checked_shl(host_bits).unwrap_or(0) & address.to_bits())
+/// First and last address of the network of this prefix length around `address`.
+fn subnet(address: Ipv6Addr, prefix: u8) -> (Ipv6Addr, Ipv6Addr) {
+    let host_mask = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
+    let bits = address.to_bits();
+    (
+        Ipv6Addr::from(bits & !host_mask),
+        Ipv6Addr::from(bits | host_mask),
+    )
 }
 
 #[cfg(test)]
