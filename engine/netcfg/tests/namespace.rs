@@ -1,0 +1,225 @@
+//! The host's network is changed and restored exactly: in a network namespace of its own, with
+//! the `ip` program as witness. Needs root and iproute2, and fails without them.
+//!
+//! Not a libtest harness: the guard process is this program started again.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use culvert_netcfg::{configure, guard, repair, Paths};
+use culvert_vocab::{AddressV4, AddressV6, Mtu, TunnelConfig};
+
+const TUN: &str = "tun9";
+const GATEWAY: &str = "203.0.113.9";
+const RESOLV_CONF: &str = "# host\nsearch home.lan\nnameserver 192.0.2.53\n";
+
+fn main() -> ExitCode {
+    if let Some(code) = guard::run_if_asked() {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("--inside") => inside(Path::new(&arguments[2])),
+        Some("--hold") => hold(Path::new(&arguments[2])),
+        _ => outside(),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs the checks in a fresh namespace and removes it.
+fn outside() {
+    let name = format!("netcfg-{}", std::process::id());
+    let dir = tempfile::tempdir().unwrap();
+    run("ip", &["netns", "add", &name]);
+    let myself = std::env::current_exe().unwrap();
+    let status = Command::new("ip")
+        .args(["netns", "exec", &name])
+        .arg(myself)
+        .arg("--inside")
+        .arg(dir.path())
+        .status()
+        .expect("ip netns exec");
+    run("ip", &["netns", "delete", &name]);
+    assert!(status.success(), "the checks inside the namespace failed");
+    println!("test result: ok. 4 passed; 0 failed");
+}
+
+fn paths(dir: &Path) -> Paths {
+    Paths { state_dir: dir.join("state"), resolv_conf: dir.join("resolv.conf"), nsswitch: dir.join("nsswitch.conf") }
+}
+
+fn config() -> TunnelConfig {
+    let mut config = TunnelConfig::new(Mtu::new(1380).unwrap());
+    config.ipv4 = Some(AddressV4 { address: "10.9.0.7".parse().unwrap(), netmask: "255.255.255.0".parse().ok() });
+    config.ipv6 = Some(AddressV6 { address: "fd09::7".parse().unwrap(), prefix_len: 64 });
+    config.excludes = vec!["192.0.2.0/24".parse().unwrap()];
+    config.dns = vec!["10.9.0.1".parse().unwrap()];
+    config.search_domains = vec!["corp.example".to_owned()];
+    config
+}
+
+fn inside(dir: &Path) {
+    for arguments in [
+        "link set lo up",
+        "link add eth9 type dummy",
+        "address add 198.51.100.2/24 dev eth9",
+        "link set eth9 up",
+        "route add default via 198.51.100.1",
+    ] {
+        run("ip", &arguments.split(' ').collect::<Vec<_>>());
+    }
+    fs::write(dir.join("resolv.conf"), RESOLV_CONF).unwrap();
+    fs::write(dir.join("nsswitch.conf"), "hosts: files dns\n").unwrap();
+
+    applied_and_undone(dir);
+    reachable_after_the_route_was_lost(dir);
+    undone_by_the_guard_after_kill(dir);
+    repaired_after_the_guard_was_killed_too(dir);
+}
+
+/// All routes, as text; the state to which everything must return.
+fn routes() -> String {
+    output("ip", &["-4", "route", "show"]) + &output("ip", &["-6", "route", "show"])
+}
+
+fn make_tun() {
+    run("ip", &["tuntap", "add", "dev", TUN, "mode", "tun"]);
+}
+
+fn remove_tun() {
+    run("ip", &["tuntap", "del", "dev", TUN, "mode", "tun"]);
+}
+
+fn applied_and_undone(dir: &Path) {
+    let before = routes();
+    make_tun();
+    let gateway: IpAddr = GATEWAY.parse().unwrap();
+    let configured = configure(&paths(dir), TUN, gateway, &config()).unwrap();
+    assert_eq!(configured.warnings(), [] as [&str; 0]);
+
+    assert!(output("ip", &["link", "show", TUN]).contains("mtu 1380"));
+    let addresses = output("ip", &["address", "show", TUN]);
+    assert!(addresses.contains("inet 10.9.0.7/32") && addresses.contains("inet6 fd09::7/64"), "{addresses}");
+    assert!(route_to(GATEWAY).contains("via 198.51.100.1 dev eth9"));
+    assert!(route_to("192.0.2.77").contains("via 198.51.100.1 dev eth9"));
+    // The default route without metric stays; two halves of everything go into the tunnel.
+    assert!(routes().contains("default via 198.51.100.1 dev eth9"));
+    for inner in ["10.9.0.99", "8.8.8.8", "200.1.1.1", "2001:db8::1"] {
+        assert!(route_to(inner).contains(&format!("dev {TUN}")), "{inner}");
+    }
+    let resolv = fs::read_to_string(dir.join("resolv.conf")).unwrap();
+    assert!(resolv.contains("nameserver 10.9.0.1\nsearch home.lan corp.example"), "{resolv}");
+
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+}
+
+fn reachable_after_the_route_was_lost(dir: &Path) {
+    let before = routes();
+    make_tun();
+    let gateway: IpAddr = GATEWAY.parse().unwrap();
+    let mut configured = configure(&paths(dir), TUN, gateway, &config()).unwrap();
+    let moved = "203.0.113.10";
+    assert!(route_to(moved).contains(TUN));
+    run("ip", &["route", "flush", "dev", TUN]);
+    configured.keep_gateway_reachable(moved.parse().unwrap()).unwrap();
+    assert!(output("ip", &["route", "show", moved]).contains("via 198.51.100.1 dev eth9"));
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+}
+
+fn hold(dir: &Path) {
+    let _configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config()).unwrap();
+    println!("ready");
+    loop {
+        sleep(Duration::from_secs(60));
+    }
+}
+
+/// Starts a process that holds a configuration, waits until it has it, and kills it.
+fn hold_and_kill(dir: &Path, before_kill: impl FnOnce(&Path)) {
+    use std::io::{BufRead, BufReader};
+    let mut child = Command::new("/proc/self/exe")
+        .arg("--hold")
+        .arg(dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    assert!(route_to(GATEWAY).contains("eth9") && routes().contains(GATEWAY));
+    before_kill(&journal(dir));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn journal(dir: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(paths(dir).state_dir).unwrap();
+    entries.next().expect("a journal").unwrap().path()
+}
+
+fn undone_by_the_guard_after_kill(dir: &Path) {
+    let before = routes();
+    make_tun();
+    hold_and_kill(dir, |_| {});
+    remove_tun();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while fs::read_dir(paths(dir).state_dir).unwrap().next().is_some() {
+        assert!(Instant::now() < deadline, "the guard did not finish");
+        sleep(Duration::from_millis(20));
+    }
+    restored(dir, &before);
+}
+
+fn repaired_after_the_guard_was_killed_too(dir: &Path) {
+    let before = routes();
+    make_tun();
+    hold_and_kill(dir, |journal| kill_guard_of(journal));
+    remove_tun();
+    assert!(routes() != before);
+    let (repaired, failures) = repair(&paths(dir).state_dir);
+    assert_eq!((repaired.len(), failures), (1, Vec::new()));
+    restored(dir, &before);
+}
+
+/// Kills the process whose environment names `journal`.
+fn kill_guard_of(journal: &Path) {
+    let wanted = format!("{}={}", guard::VARIABLE, journal.display());
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+            run("kill", &["-9", &entry.file_name().to_string_lossy()]);
+            return;
+        }
+    }
+    panic!("no guard of {}", journal.display());
+}
+
+fn restored(dir: &Path, before: &str) {
+    assert_eq!(routes(), before);
+    assert_eq!(fs::read_to_string(dir.join("resolv.conf")).unwrap(), RESOLV_CONF);
+    assert!(fs::read_dir(paths(dir).state_dir).unwrap().next().is_none(), "a journal is left");
+}
+
+fn route_to(address: &str) -> String {
+    output("ip", &["route", "get", address])
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status();
+    let status = status.unwrap_or_else(|error| panic!("{program}: {error} (apt-get install iproute2)"));
+    assert!(status.success(), "{program} {arguments:?}: {status} (root is needed)");
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
