@@ -1,1 +1,22 @@
-//! server-config
+//! The configuration file of `ocserv`: its grammar, the one table of options, and the typed
+//! configuration (`specs/server-config.md` §6-9).
+
+#![forbid(unsafe_code)]
+
+mod auth;
+mod config;
+mod kkdcp;
+mod note;
+mod ports;
+mod priorities;
+mod user_config;
+
+pub use auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest, GroupSeparator, Radius};
+pub use config::{
+    BanPolicy, Compression, Config, Global, Host, NetPriority, RekeyMethod, Routes, SelectGroup,
+    SessionSettings, SyslogFacility,
+};
+pub use kkdcp::{Kkdcp, Transport};
+pub use note::{ConfigError, Note};
+pub use ports::{PortItem, PortProtocol, PortRestriction};
+pub use priorities::TlsPriorities;
