@@ -4,4 +4,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bans;
 pub mod ipc;
+pub mod leases;

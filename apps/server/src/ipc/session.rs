@@ -33,7 +33,7 @@ impl ClientDescription {
 /// The effective configuration of one session: the virtual host's options with those of the
 /// group's and the user's file applied (`specs/server-config.md` §9.4). The broker computes it
 /// when a tunnel opens; main and the worker only read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSettings {
     /// IPv4 pool.
     pub ipv4_pool: Option<Ipv4Net>,
@@ -134,6 +134,8 @@ pub struct VerifiedSession {
     pub authenticated_at: SystemTime,
     /// What is left of `session-timeout`.
     pub session_left: Option<Duration>,
+    /// Addresses of the session's last tunnel; it gets them again while they are free.
+    pub previous: Addresses,
     /// Effective configuration.
     pub settings: SessionSettings,
 }
