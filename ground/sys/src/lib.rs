@@ -1,1 +1,23 @@
-//! sys
+//! The operating system, as the layers above need it: TUN devices, sockets with segmentation
+//! offload, the event loop, channels that carry descriptors, processes and privileges.
+//!
+//! This is the only crate with `unsafe` code. Sockets, users and syslog go through libc's
+//! functions, never through raw system calls, so that preload wrappers (proxychains,
+//! socket_wrapper, uid_wrapper, nss_wrapper) work. Nothing here knows a protocol.
+
+#![allow(unsafe_code)]
+
+pub mod channel;
+mod cvt;
+pub mod epoll;
+pub mod mem;
+pub mod process;
+pub mod random;
+pub mod rtnl;
+pub mod signal;
+pub mod syslog;
+pub mod tcp;
+pub mod term;
+pub mod tun;
+pub mod udp;
+pub mod user;
