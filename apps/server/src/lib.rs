@@ -5,5 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bans;
+pub mod cli;
 pub mod ipc;
 pub mod leases;
+pub mod log;

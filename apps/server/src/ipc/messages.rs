@@ -7,7 +7,7 @@
 //!   A message that does not decode, comes out of turn or carries a descriptor kills its worker.
 //! - Workers never send descriptors. Main sends a TUN device only with a verified session.
 //! - A worker has at most one request to the broker outstanding; each gets exactly one reply.
-//!   Descriptors per message: [`MainToBroker::descriptors`] and the like.
+//!   Descriptors per message: see the implementations of [`Message`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, Mtu, SafeId, SessionId, TunnelConfig, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::link::Message;
 use super::fields::{Bytes, SecretField, SecretText, Text};
 use super::session::{Addresses, ClientDescription, CloseReason, Counters, NetPriority, VerifiedSession};
 
@@ -289,9 +290,8 @@ pub enum MainToWorker {
     Terminate,
 }
 
-impl MainToWorker {
-    /// Descriptors that come with the message.
-    pub fn descriptors(&self) -> usize {
+impl Message for MainToWorker {
+    fn descriptors(&self) -> usize {
         match self {
             Self::Grant(_) | Self::Datagram { .. } => 1,
             Self::Refuse(_) | Self::Terminate => 0,
@@ -388,9 +388,8 @@ pub enum MainToBroker {
     Stop,
 }
 
-impl MainToBroker {
-    /// Descriptors that come with the message.
-    pub fn descriptors(&self) -> usize {
+impl Message for MainToBroker {
+    fn descriptors(&self) -> usize {
         usize::from(matches!(self, Self::Connection { .. }))
     }
 }
@@ -557,9 +556,8 @@ pub enum MainToZygote {
     Spawn(SpawnRequest),
 }
 
-impl MainToZygote {
-    /// Descriptors that come with the message.
-    pub fn descriptors(&self) -> usize {
+impl Message for MainToZygote {
+    fn descriptors(&self) -> usize {
         match self {
             Self::Snapshot { .. } => 0,
             Self::Spawn(_) => 3,
@@ -605,3 +603,9 @@ pub enum ZygoteToMain {
         why: Text<256>,
     },
 }
+
+impl Message for WorkerToBroker {}
+impl Message for BrokerToWorker {}
+impl Message for WorkerToMain {}
+impl Message for BrokerToMain {}
+impl Message for ZygoteToMain {}

@@ -5,8 +5,10 @@
 
 pub mod codec;
 pub mod fields;
+pub mod link;
 pub mod messages;
 pub mod session;
 
 pub use codec::{MAX_MESSAGE, Malformed, decode, encode};
 pub use fields::{Bytes, SecretField, SecretText, Text};
+pub use link::Message;

@@ -1,0 +1,165 @@
+//! The log of the privileged processes: syslog and standard error (`specs/server-config.md` §3).
+//!
+//! Workers and the zygote have neither; they send their lines to main.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use culvert_sys::syslog as system;
+
+pub use crate::ipc::messages::LogLevel as Level;
+
+/// Longest message, in octets; the rest is cut off.
+const MESSAGE_MAX: usize = 512;
+
+/// Where lines go and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// `log-level` or `-d`, 0 to 9.
+    pub level: u8,
+    /// Lines on standard error.
+    pub stderr: Option<StderrStyle>,
+    /// Lines in the system log, with this facility.
+    pub syslog: Option<i32>,
+}
+
+/// How a line looks on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StderrStyle {
+    /// The message alone (`--log-stderr`).
+    Plain,
+    /// `ocserv[PID]: ` first (`-d` alone).
+    WithPid,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// Sets where lines go. The first call in a process counts.
+pub fn init(settings: Settings) {
+    if let Some(facility) = settings.syslog {
+        system::open("ocserv", facility);
+    }
+    let _first_call_counts = SETTINGS.set(settings);
+}
+
+/// True when a line of this level would be written anywhere.
+pub fn enabled(level: Level) -> bool {
+    SETTINGS.get().is_some_and(|settings| passes(settings.level, level))
+}
+
+/// Writes a line of this process. `message` begins with the part of the server that speaks
+/// (`main: `, `sec-mod: `).
+pub fn write(level: Level, message: &str) {
+    write_for(std::process::id(), level, message);
+}
+
+/// Writes a line in the name of process `pid` (a worker's).
+pub fn write_for(pid: u32, level: Level, message: &str) {
+    let Some(settings) = SETTINGS.get().filter(|settings| passes(settings.level, level)) else { return };
+    let message = printable(message);
+    if settings.syslog.is_some() {
+        system::log(priority(level), &message);
+    }
+    // A closed standard error must not end a server that also has the system log.
+    let _written = match settings.stderr {
+        Some(StderrStyle::Plain) => writeln!(std::io::stderr(), "{message}"),
+        Some(StderrStyle::WithPid) => writeln!(std::io::stderr(), "ocserv[{pid}]: {message}"),
+        None => Ok(()),
+    };
+}
+
+/// `message` with control characters escaped and cut to [`MESSAGE_MAX`] octets: much of it comes
+/// from clients.
+pub fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len().min(MESSAGE_MAX));
+    for character in message.chars() {
+        let before = text.len();
+        if character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            let _infallible = write!(text, "{}", character.escape_default());
+        } else {
+            text.push(character);
+        }
+        if text.len() > MESSAGE_MAX {
+            text.truncate(before);
+            break;
+        }
+    }
+    text
+}
+
+/// Number of a syslog facility by its configured name (any case).
+pub fn facility(name: &str) -> Option<i32> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "daemon" => system::LOG_DAEMON,
+        "user" => system::LOG_USER,
+        "auth" => system::LOG_AUTH,
+        "authpriv" => system::LOG_AUTHPRIV,
+        "local0" => system::LOG_LOCAL0,
+        "local1" => system::LOG_LOCAL1,
+        "local2" => system::LOG_LOCAL2,
+        "local3" => system::LOG_LOCAL3,
+        "local4" => system::LOG_LOCAL4,
+        "local5" => system::LOG_LOCAL5,
+        "local6" => system::LOG_LOCAL6,
+        "local7" => system::LOG_LOCAL7,
+        _ => return None,
+    })
+}
+
+/// Level 0 behaves like 2 for everything that an administrator needs.
+fn passes(configured: u8, level: Level) -> bool {
+    let needed = match level {
+        Level::Error | Level::Warning | Level::Notice => 0,
+        Level::Info => 2,
+        Level::Debug => 3,
+        Level::Http => 4,
+        Level::Transfer => 5,
+        Level::Sensitive => 8,
+        Level::Tls => 9,
+    };
+    let configured = if configured == 0 { 2 } else { configured };
+    configured >= needed
+}
+
+fn priority(level: Level) -> i32 {
+    match level {
+        Level::Error => system::LOG_ERR,
+        Level::Warning => system::LOG_WARNING,
+        Level::Notice => system::LOG_NOTICE,
+        Level::Info => system::LOG_INFO,
+        Level::Debug | Level::Http | Level::Transfer | Level::Sensitive | Level::Tls => system::LOG_DEBUG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_text_cannot_forge_lines() {
+        assert_eq!(printable("a\nmain: b\u{1b}[2J\u{202e}"), "a\\nmain: b\\u{1b}[2J\\u{202e}");
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let long = "ä".repeat(400);
+        let cut = printable(&long);
+        assert_eq!(cut.len(), MESSAGE_MAX);
+        assert!(long.starts_with(&cut));
+    }
+
+    #[test]
+    fn levels() {
+        assert!(passes(1, Level::Notice) && !passes(1, Level::Info));
+        assert!(passes(0, Level::Info) && !passes(0, Level::Debug));
+        assert!(passes(3, Level::Debug) && !passes(4, Level::Transfer));
+        assert!(passes(8, Level::Sensitive) && !passes(8, Level::Tls));
+    }
+
+    #[test]
+    fn facilities() {
+        assert_eq!(facility("LOCAL3"), Some(system::LOG_LOCAL3));
+        assert_eq!(facility("mail"), None);
+    }
+}
