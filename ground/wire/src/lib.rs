@@ -1,1 +1,11 @@
-//! wire
+//! Formats that several protocols share: HTTP messages, XML documents, urlencoded forms, server
+//! URLs, packet compression and IP headers. Sans-IO: bytes in, typed values out, memory bounded.
+
+#![forbid(unsafe_code)]
+
+pub mod compress;
+pub mod form;
+pub mod http;
+pub mod ip;
+pub mod url;
+pub mod xml;
