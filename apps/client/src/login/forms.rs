@@ -1,0 +1,186 @@
+//! Who answers which field of a form (`specs/client.md` §5.2 to §5.4).
+
+use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
+
+use crate::options::{FormEntry, LoginOptions};
+use crate::output::printable;
+use crate::prompt::{AskError, Asker};
+
+/// Answers that the command line gives.
+#[derive(Debug)]
+pub struct Answers {
+    user: Option<String>,
+    /// Used for the first password that is asked, then gone.
+    password: Option<SecretString>,
+    group: Option<String>,
+    entries: Vec<FormEntry>,
+}
+
+impl Answers {
+    /// The answers among the options.
+    pub fn new(options: &LoginOptions) -> Self {
+        Self {
+            user: options.user.clone(),
+            password: options.password.clone(),
+            group: options.auth_group.clone(),
+            entries: options.form_entries.clone(),
+        }
+    }
+
+    /// `--form-entry` for a field: `None` if not given, else its value if it has one.
+    fn entry(&self, form: &str, field: &str) -> Option<Option<&SecretString>> {
+        let matching = |entry: &&FormEntry| entry.form == form && entry.field == field;
+        self.entries
+            .iter()
+            .rev()
+            .find(matching)
+            .map(|entry| entry.value.as_ref())
+    }
+
+    fn entry_value(&self, form: &str, field: &str) -> Option<SecretString> {
+        self.entry(form, field).flatten().cloned()
+    }
+
+    /// Shows what the form says.
+    pub fn introduce(&self, form: &Form, asker: &mut dyn Asker, show_error: &mut dyn FnMut(&str)) {
+        if let Some(banner) = &form.banner {
+            asker.show(&printable(banner));
+        }
+        if let Some(error) = &form.error {
+            show_error(&printable(error));
+        }
+        if let Some(message) = &form.message {
+            asker.show(&printable(message));
+        }
+    }
+
+    /// Answers the group selection, if the form has one, and returns the chosen value.
+    ///
+    /// # Errors
+    /// Nobody could be asked.
+    pub fn choose_group(&self, form: &mut Form, asker: &mut dyn Asker) -> Result<Option<String>, AskError> {
+        let Some(index) = form.group_field else {
+            return Ok(None);
+        };
+        let id = form.id.clone();
+        let Some(field) = form.fields.get_mut(index) else {
+            return Ok(None);
+        };
+        let given = self.group.clone().or_else(|| {
+            self.entry_value(&id, &field.name)
+                .map(|value| value.expose().to_owned())
+        });
+        let FieldKind::Select(choices) = &field.kind else {
+            return Ok(None);
+        };
+        let value = choose(&field.label, choices, given.as_deref(), asker)?;
+        field.value = Some(value.as_str().into());
+        Ok(Some(value))
+    }
+
+    /// Answers every other field.
+    ///
+    /// # Errors
+    /// Nobody could be asked.
+    pub fn fill(&mut self, form: &mut Form, asker: &mut dyn Asker) -> Result<(), AskError> {
+        for (index, field) in form.fields.iter_mut().enumerate() {
+            if !field.ignored && form.group_field != Some(index) {
+                self.answer(&form.id, field, asker)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, form: &str, field: &mut Field, asker: &mut dyn Asker) -> Result<(), AskError> {
+        let label = printable(&field.label);
+        let answer = match &field.kind {
+            FieldKind::Text => {
+                let user = self.user.as_deref().filter(|_| is_user_field(&field.name));
+                match user
+                    .map(Into::into)
+                    .or_else(|| self.entry_value(form, &field.name))
+                {
+                    Some(value) => value,
+                    None => asker.ask(&label, false)?,
+                }
+            }
+            // No token generator is available, so a one-time code is typed like a password.
+            FieldKind::Password | FieldKind::Token => {
+                match self
+                    .password
+                    .take()
+                    .or_else(|| self.entry_value(form, &field.name))
+                {
+                    Some(value) => value,
+                    None => asker.ask(&label, true)?,
+                }
+            }
+            FieldKind::Select(choices) => {
+                let given = self.entry_value(form, &field.name);
+                choose(&label, choices, given.as_ref().map(SecretString::expose), asker)?.into()
+            }
+            FieldKind::Hidden => match self.entry(form, &field.name) {
+                None => return Ok(()),
+                Some(Some(value)) => value.clone(),
+                Some(None) => asker.ask(&format!("{}:", printable(&field.name)), false)?,
+            },
+            FieldKind::SsoToken => return Ok(()),
+        };
+        field.value = Some(answer);
+        Ok(())
+    }
+}
+
+fn is_user_field(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("user") || name.starts_with("uname")
+}
+
+/// The value of the choice that `given` names, asking as long as it names none.
+fn choose(
+    label: &str,
+    choices: &[Choice],
+    given: Option<&str>,
+    asker: &mut dyn Asker,
+) -> Result<String, AskError> {
+    let labels: Vec<&str> = choices.iter().map(|choice| choice.label.as_str()).collect();
+    let prompt = printable(&format!("{label} [{}]:", labels.join("|")));
+    if let (None, [only]) = (given, choices) {
+        asker.show_choice(&prompt, &printable(&only.label));
+        return Ok(only.value.clone());
+    }
+    let mut given = given.map(SecretString::from);
+    loop {
+        let text = match given.take() {
+            Some(text) => text,
+            None => asker.ask(&prompt, false)?,
+        };
+        match matching(choices, text.expose()) {
+            Ok(choice) => return Ok(choice.value.clone()),
+            Err(problem) => asker.show(&printable(&problem)),
+        }
+    }
+}
+
+/// The choice with this value, or this label, or the only one whose label begins so.
+fn matching<'a>(choices: &'a [Choice], text: &str) -> Result<&'a Choice, String> {
+    if let Some(choice) = choices.iter().find(|choice| choice.value == text) {
+        return Ok(choice);
+    }
+    let wanted = text.to_lowercase();
+    let begins = |choice: &&Choice| choice.label.to_lowercase().starts_with(&wanted);
+    let candidates: Vec<&Choice> = choices.iter().filter(begins).collect();
+    let exact = candidates
+        .iter()
+        .find(|choice| choice.label.to_lowercase() == wanted);
+    match (exact, candidates.as_slice()) {
+        (Some(choice), _) => Ok(choice),
+        (None, [only]) => Ok(only),
+        (None, []) => Err(format!("Auth choice \"{text}\" not available")),
+        (None, _) => Err(format!("Auth choice \"{text}\" matches multiple options")),
+    }
+}
+
+#[cfg(test)]
+#[path = "forms_tests.rs"]
+mod tests;

@@ -1,0 +1,3 @@
+//! From nothing to a cookie.
+
+pub mod forms;

@@ -1,0 +1,348 @@
+//! What each option does to [`Options`].
+
+use std::ffi::OsString;
+
+use super::table::{self, Opt};
+use super::{CookieMode, FormEntry, Host, Options, Resolve, Stop, TcpKeepalive, UserIds};
+
+/// Smallest MTU that an option may ask for.
+const MTU_OPTION_MIN: i64 = 576;
+/// Largest MTU that an option may ask for; more cannot be carried anyway.
+const MTU_OPTION_MAX: i64 = 65535;
+/// Names for `--os` (`specs/client.md` §2).
+pub(super) const OS_NAMES: [&str; 6] = ["linux", "linux-64", "win", "mac-intel", "android", "apple-ios"];
+/// Protocols of the specification that this version does not speak.
+const LATER_PROTOCOLS: [&str; 7] = ["nc", "gp", "pulse", "f5", "fortinet", "array", "nullppp"];
+/// Modes of `--token-mode`.
+const TOKEN_MODES: [&str; 5] = ["rsa", "totp", "hotp", "yubioath", "oidc"];
+
+/// Collects options one by one.
+pub(super) struct Applier<'a> {
+    host: &'a mut dyn Host,
+    options: Options,
+    server: Option<String>,
+}
+
+impl<'a> Applier<'a> {
+    pub(super) fn new(host: &'a mut dyn Host) -> Self {
+        Self {
+            host,
+            options: Options::new(),
+            server: None,
+        }
+    }
+
+    pub(super) fn host(&mut self) -> &mut dyn Host {
+        self.host
+    }
+
+    pub(super) fn set_server(&mut self, server: String) -> Result<(), Stop> {
+        if self.server.is_some() {
+            return Err(Stop::Usage("Too many arguments on command line".into()));
+        }
+        self.server = Some(server);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Options, Stop> {
+        let mut options = self.options;
+        options.server = self
+            .server
+            .ok_or_else(|| Stop::Usage("No server specified".into()))?;
+        if options.output.dump_http {
+            options.output.level = options.output.level.max(2);
+        }
+        Ok(options)
+    }
+
+    /// Applies one option; `value` is present exactly when the table says so.
+    pub(super) fn apply(&mut self, opt: Opt, value: Option<OsString>) -> Result<(), Stop> {
+        let name = table::name(opt);
+        let given = value.is_some();
+        let value = value.unwrap_or_default();
+        let options = &mut self.options;
+        match opt {
+            Opt::Help => return Err(Stop::Help),
+            Opt::Version => return Err(Stop::Version),
+            Opt::Config => {
+                return Err(Stop::Error(
+                    "Cannot use 'config' option inside config file".into(),
+                ));
+            }
+            Opt::Server => return self.set_server(text(name, value)?),
+
+            Opt::User => options.login.user = Some(text(name, value)?),
+            Opt::UserGroup => options.login.user_group = Some(text(name, value)?),
+            Opt::AuthGroup => options.login.auth_group = Some(text(name, value)?),
+            Opt::FormEntry => options.login.form_entries.push(form_entry(&text(name, value)?)?),
+            Opt::PasswdOnStdin => options.login.password = Some(read_line(self.host)?),
+            Opt::CookieOnStdin => {
+                options.login.cookie = Some(read_line(self.host)?).filter(|cookie| !cookie.is_empty())
+            }
+            Opt::Cookie => options.login.cookie = Some(text(name, value)?.into()),
+            Opt::NoPasswd => options.login.no_password = true,
+            Opt::NonInter => options.login.non_interactive = true,
+            Opt::NoXmlPost => options.login.no_xml_post = true,
+            Opt::NoExternalAuth => options.login.no_external_auth = true,
+            Opt::Authenticate => options.login.cookie_mode = CookieMode::Authenticate,
+            Opt::CookieOnly => options.login.cookie_mode = CookieMode::Only,
+            Opt::PrintCookie => options.login.cookie_mode = CookieMode::PrintAndConnect,
+
+            Opt::CaFile => options.trust.ca_file = Some(value.into()),
+            Opt::NoSystemTrust => options.trust.no_system_trust = true,
+            Opt::ServerCert => {
+                options.trust.pins.push(text(name, value)?);
+                options.trust.no_system_trust = true;
+            }
+            Opt::Sni => options.trust.sni = Some(text(name, value)?),
+
+            Opt::Resolve => options.network.resolve.push(resolve(&text(name, value)?)?),
+            Opt::NoHttpKeepalive => {
+                options.network.http_keepalive = false;
+                self.host
+                    .warn("Disabling HTTP connection re-use. Please report the server that needs this.");
+            }
+            Opt::TcpKeepalive => {
+                options.network.tcp_keepalive = match number(name, value, given)? {
+                    0 => TcpKeepalive::SystemInterval,
+                    seconds => TcpKeepalive::Seconds(seconds),
+                }
+            }
+            Opt::PassTos => options.network.pass_tos = true,
+            Opt::DtlsLocalPort => options.network.udp_port = number(name, value, given)?,
+            Opt::ReconnectTimeout => options.network.reconnect_timeout = number(name, value, given)?,
+
+            Opt::UserAgent => options.identity.user_agent = Some(header_text(name, value)?),
+            Opt::VersionString => options.identity.version = Some(header_text(name, value)?),
+            Opt::LocalHostname => options.identity.host_name = Some(header_text(name, value)?),
+            Opt::Os => options.identity.os = Some(os_name(text(name, value)?)?),
+
+            Opt::Mtu => options.tunnel.mtu = Some(mtu(self.host, name, value)?),
+            Opt::BaseMtu => options.tunnel.base_mtu = Some(mtu(self.host, name, value)?),
+            Opt::ForceDpd => {
+                options.tunnel.force_dpd = match number::<u32>(name, value, given)? {
+                    0 => None,
+                    1 => Some(2),
+                    seconds => Some(seconds),
+                }
+            }
+            Opt::NoDtls => options.tunnel.no_dtls = true,
+            Opt::DisableIpv6 => options.tunnel.disable_ipv6 = true,
+            Opt::QueueLen => {
+                let len: usize = number(name, value, given)?;
+                if len == 0 {
+                    self.host.warn("Queue length zero not permitted; using 1");
+                }
+                options.tunnel.queue_len = len.max(1);
+            }
+            Opt::DtlsCiphers | Opt::Dtls12Ciphers => {
+                let list = text(name, value)?;
+                if !list.split(':').any(|cipher| cipher == "PSK-NEGOTIATE") {
+                    return Err(unavailable(&format!("--{name} without PSK-NEGOTIATE")));
+                }
+            }
+
+            Opt::Interface => options.setup.interface = Some(text(name, value)?),
+            Opt::Script => options.setup.script = Some(value),
+            Opt::ScriptTun => options.setup.script_tun = true,
+
+            Opt::Background => options.process.background = true,
+            Opt::PidFile => options.process.pid_file = Some(value.into()),
+            Opt::SetUid => options.process.user = Some(user(self.host, &text(name, value)?)?),
+
+            Opt::Verbose => options.output.level = options.output.level.saturating_add(1),
+            Opt::Quiet => options.output.level = 0,
+            Opt::Timestamp => options.output.timestamp = true,
+            Opt::Syslog => options.output.syslog = true,
+            Opt::DumpHttpTraffic => options.output.dump_http = true,
+
+            Opt::Protocol => return protocol(&text(name, value)?),
+            Opt::Compression => return compression(&text(name, value)?),
+            Opt::TokenMode => return token_mode(&text(name, value)?),
+            Opt::Proxy => return proxy(&text(name, value)?),
+            Opt::AllowInsecureCrypto => {
+                return Err(Stop::Error(
+                    "Cannot enable insecure 3DES or RC4 ciphers: this version does not have them".into(),
+                ));
+            }
+            Opt::NoCertCheck => {
+                return Err(Stop::Error(
+                    "The --no-cert-check option was insecure and has been removed.\n\
+                     Fix your server's certificate or use --servercert to trust it."
+                        .into(),
+                ));
+            }
+            Opt::Juniper => {
+                self.host
+                    .warn("WARNING: --juniper is deprecated, use --protocol=nc instead.");
+                return Err(unavailable("--protocol=nc"));
+            }
+
+            // Every cipher suite of this version has forward secrecy, none compresses, and no
+            // proxy is ever used.
+            Opt::Pfs | Opt::NoDeflate | Opt::NoProxy => {}
+            // Details of options that are refused; alone they have no effect in any version.
+            Opt::CertExpireWarning => {
+                number::<u32>(name, value, given)?;
+            }
+            Opt::KeyPassword
+            | Opt::KeyPasswordFromFsid
+            | Opt::ProxyAuth
+            | Opt::TokenSecret
+            | Opt::McaKey
+            | Opt::McaKeyPassword => {}
+
+            Opt::Certificate
+            | Opt::SslKey
+            | Opt::McaCertificate
+            | Opt::Deflate
+            | Opt::HttpAuth
+            | Opt::LibProxy
+            | Opt::XmlConfig
+            | Opt::CsdUser
+            | Opt::CsdWrapper
+            | Opt::ForceTrojan
+            | Opt::ExternalBrowser
+            | Opt::GnutlsDebug
+            | Opt::GnutlsPriority => return Err(unavailable(&format!("--{name}"))),
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(what: &str) -> Stop {
+    Stop::Error(format!("{what} is not available in this version"))
+}
+
+/// The value as text.
+pub(super) fn text(name: &str, value: OsString) -> Result<String, Stop> {
+    value
+        .into_string()
+        .map_err(|_| Stop::Error(format!("The value of {name} is not valid UTF-8")))
+}
+
+/// A value that becomes part of an HTTP header.
+fn header_text(name: &str, value: OsString) -> Result<String, Stop> {
+    let value = text(name, value)?;
+    if value.chars().any(char::is_control) {
+        return Err(Stop::Error(format!(
+            "The value of --{name} contains control characters"
+        )));
+    }
+    Ok(value)
+}
+
+fn number<T: std::str::FromStr + Default>(name: &str, value: OsString, given: bool) -> Result<T, Stop> {
+    if !given {
+        return Ok(T::default());
+    }
+    let value = text(name, value)?;
+    value
+        .trim()
+        .parse()
+        .map_err(|_| Stop::Error(format!("Invalid number '{value}' for option --{name}")))
+}
+
+fn mtu(host: &mut dyn Host, name: &str, value: OsString) -> Result<u16, Stop> {
+    let mtu: i64 = number(name, value, true)?;
+    if mtu < MTU_OPTION_MIN {
+        host.warn(&format!("MTU {mtu} too small"));
+    }
+    u16::try_from(mtu.clamp(MTU_OPTION_MIN, MTU_OPTION_MAX))
+        .map_err(|_| Stop::Error(format!("Invalid number '{mtu}' for option --{name}")))
+}
+
+fn read_line(host: &mut dyn Host) -> Result<culvert_vocab::SecretString, Stop> {
+    host.read_line()
+        .map_err(|error| Stop::Error(format!("fgets (stdin): {error}")))
+}
+
+fn form_entry(value: &str) -> Result<FormEntry, Stop> {
+    let malformed = || Stop::Error("Form field invalid. Use --form-entry=FORM_ID:OPT_NAME=VALUE".into());
+    let (names, answer) = match value.split_once('=') {
+        Some((names, answer)) => (names, Some(answer.into())),
+        None => (value, None),
+    };
+    let (form, field) = names.split_once(':').ok_or_else(malformed)?;
+    if form.is_empty() {
+        return Err(malformed());
+    }
+    Ok(FormEntry {
+        form: form.into(),
+        field: field.into(),
+        value: answer,
+    })
+}
+
+fn resolve(value: &str) -> Result<Resolve, Stop> {
+    let (host, address) = value
+        .split_once(':')
+        .ok_or_else(|| Stop::Error("Missing colon in resolve option".into()))?;
+    Ok(Resolve {
+        host: host.into(),
+        address: address.into(),
+    })
+}
+
+fn os_name(name: String) -> Result<String, Stop> {
+    if OS_NAMES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    Err(Stop::Error(format!(
+        "Invalid OS identity \"{name}\"\nAllowed values: {}",
+        OS_NAMES.join(", ")
+    )))
+}
+
+fn protocol(name: &str) -> Result<(), Stop> {
+    let lower = name.to_ascii_lowercase();
+    if lower == "anyconnect" {
+        return Ok(());
+    }
+    if LATER_PROTOCOLS.contains(&lower.as_str()) {
+        return Err(unavailable(&format!("--protocol={lower}")));
+    }
+    Err(Stop::Error(format!("Unknown VPN protocol '{name}'")))
+}
+
+fn compression(mode: &str) -> Result<(), Stop> {
+    match mode {
+        "none" | "off" => Ok(()),
+        "stateless" | "all" => Err(unavailable(&format!("--compression={mode}"))),
+        _ => Err(Stop::Error(format!("Invalid compression mode '{mode}'"))),
+    }
+}
+
+fn token_mode(mode: &str) -> Result<(), Stop> {
+    if TOKEN_MODES.iter().any(|known| known.eq_ignore_ascii_case(mode)) {
+        return Err(unavailable("--token-mode"));
+    }
+    Err(Stop::Error(format!("Invalid software token mode \"{mode}\"")))
+}
+
+fn proxy(url: &str) -> Result<(), Stop> {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        None | Some("http" | "socks" | "socks5") => Err(unavailable("--proxy")),
+        Some("https" | "socks4") => Err(Stop::Error("Only http or socks(5) proxies supported".into())),
+        Some(_) => Err(Stop::Error(format!("Failed to parse proxy '{url}'"))),
+    }
+}
+
+/// A user by number (decimal, `0x` or leading zero octal, as strtol with base 0) or by name.
+fn user(host: &mut dyn Host, given: &str) -> Result<UserIds, Stop> {
+    let id = if let Some(hex) = given.strip_prefix("0x") {
+        u32::from_str_radix(hex, 16).ok()
+    } else if given.len() > 1 && given.starts_with('0') {
+        u32::from_str_radix(given, 8).ok()
+    } else {
+        given.parse().ok()
+    };
+    match id {
+        Some(id) => host
+            .user_by_id(id)
+            .ok_or_else(|| Stop::Error(format!("Invalid user ID \"{id}\": no such user"))),
+        None => host
+            .user_by_name(given)
+            .ok_or_else(|| Stop::Error(format!("Invalid user \"{given}\": no such user"))),
+    }
+}

@@ -1,0 +1,300 @@
+//! Command line and configuration file (`specs/client.md` §1, §2): text in, [`Options`] out.
+
+mod apply;
+mod completion;
+mod config_file;
+mod help;
+mod parse;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use culvert_vocab::SecretString;
+
+pub use completion::complete;
+pub use help::{help_text, version_text};
+pub use parse::parse;
+
+/// What the command line asks for. Every value has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The server's URL as given.
+    pub server: String,
+    /// How to log in.
+    pub login: LoginOptions,
+    /// Which servers to trust.
+    pub trust: TrustOptions,
+    /// The way to the server.
+    pub network: NetworkOptions,
+    /// What the server is told about this client.
+    pub identity: IdentityOptions,
+    /// MTU, timers and transports of the tunnel.
+    pub tunnel: TunnelOptions,
+    /// Device and script.
+    pub setup: SetupOptions,
+    /// Background, pid file, user.
+    pub process: ProcessOptions,
+    /// Messages.
+    pub output: OutputOptions,
+}
+
+/// How to log in, and what to do with the cookie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoginOptions {
+    /// `--user`
+    pub user: Option<String>,
+    /// `--usergroup`: path of the first request, when the URL has none.
+    pub user_group: Option<String>,
+    /// `--authgroup`
+    pub auth_group: Option<String>,
+    /// The line read by `--passwd-on-stdin`.
+    pub password: Option<SecretString>,
+    /// `--no-passwd`
+    pub no_password: bool,
+    /// `--non-inter`
+    pub non_interactive: bool,
+    /// `--form-entry`, in the order given.
+    pub form_entries: Vec<FormEntry>,
+    /// `--no-xmlpost`
+    pub no_xml_post: bool,
+    /// `--no-external-auth`
+    pub no_external_auth: bool,
+    /// `--cookie`, `--cookie-on-stdin`
+    pub cookie: Option<SecretString>,
+    /// What to do after the login.
+    pub cookie_mode: CookieMode,
+}
+
+/// What happens with the cookie of a login; the last option given wins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CookieMode {
+    /// Connect with it.
+    #[default]
+    Connect,
+    /// `--authenticate`
+    Authenticate,
+    /// `--cookieonly`
+    Only,
+    /// `--printcookie`
+    PrintAndConnect,
+}
+
+/// One `--form-entry=FORM:FIELD[=VALUE]` (`specs/client.md` §5.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormEntry {
+    /// Form id.
+    pub form: String,
+    /// Field name.
+    pub field: String,
+    /// The answer; without one a hidden field is shown and asked.
+    pub value: Option<SecretString>,
+}
+
+/// Which servers to trust (`specs/client.md` §7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustOptions {
+    /// `--cafile`
+    pub ca_file: Option<PathBuf>,
+    /// `--no-system-trust`; also set by `--servercert`.
+    pub no_system_trust: bool,
+    /// `--servercert`, any of which must match.
+    pub pins: Vec<String>,
+    /// `--sni`
+    pub sni: Option<String>,
+}
+
+/// The way to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkOptions {
+    /// `--resolve`, in the order given.
+    pub resolve: Vec<Resolve>,
+    /// False with `--no-http-keepalive`.
+    pub http_keepalive: bool,
+    /// `--tcp-keepalive`
+    pub tcp_keepalive: TcpKeepalive,
+    /// `--passtos`
+    pub pass_tos: bool,
+    /// `--dtls-local-port`; 0 lets the kernel choose.
+    pub udp_port: u16,
+    /// `--reconnect-timeout` in seconds; zero or less means one attempt.
+    pub reconnect_timeout: i64,
+}
+
+/// One `--resolve=HOST:IP`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolve {
+    /// The name that is looked up.
+    pub host: String,
+    /// Address or name used in its place.
+    pub address: String,
+}
+
+/// `--tcp-keepalive[=SECONDS]`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TcpKeepalive {
+    /// Off.
+    #[default]
+    Off,
+    /// On, with the interval of the system.
+    SystemInterval,
+    /// On, with this many seconds of silence before the first probe.
+    Seconds(u32),
+}
+
+/// What the server is told about this client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdentityOptions {
+    /// `--useragent`
+    pub user_agent: Option<String>,
+    /// `--version-string`
+    pub version: Option<String>,
+    /// `--local-hostname`
+    pub host_name: Option<String>,
+    /// `--os`
+    pub os: Option<String>,
+}
+
+/// MTU, timers and transports of the tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TunnelOptions {
+    /// `--mtu`, at least 576.
+    pub mtu: Option<u16>,
+    /// `--base-mtu`, at least 576.
+    pub base_mtu: Option<u16>,
+    /// `--force-dpd` in seconds.
+    pub force_dpd: Option<u32>,
+    /// `--no-dtls`
+    pub no_dtls: bool,
+    /// `--disable-ipv6`
+    pub disable_ipv6: bool,
+    /// `--queue-len`
+    pub queue_len: usize,
+}
+
+/// Device and script.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SetupOptions {
+    /// `--interface`
+    pub interface: Option<String>,
+    /// `--script`; without it the built-in network set-up is used.
+    pub script: Option<OsString>,
+    /// `--script-tun`
+    pub script_tun: bool,
+}
+
+/// Background, pid file, user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessOptions {
+    /// `--background`
+    pub background: bool,
+    /// `--pid-file`
+    pub pid_file: Option<PathBuf>,
+    /// `--setuid`
+    pub user: Option<UserIds>,
+}
+
+/// A user to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserIds {
+    /// User id.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+}
+
+/// Messages (`specs/client.md` §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// 0 errors, 1 information, 2 debug, 3 trace.
+    pub level: u32,
+    /// `--timestamp`
+    pub timestamp: bool,
+    /// `--syslog`
+    pub syslog: bool,
+    /// `--dump-http-traffic`
+    pub dump_http: bool,
+}
+
+/// Why parsing ended without options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// Help was asked for: print it on stdout, exit 1.
+    Help,
+    /// The version was asked for: print it on stdout, exit 0.
+    Version,
+    /// Print this on stderr, then help on stdout, exit 1.
+    Usage(String),
+    /// Print this on stderr, exit 1.
+    Error(String),
+}
+
+/// What parsing needs from the machine.
+pub trait Host {
+    /// Shows a warning on stderr.
+    fn warn(&mut self, text: &str);
+    /// The next line of standard input without its end.
+    ///
+    /// # Errors
+    /// End of input or a read error, as text.
+    fn read_line(&mut self) -> Result<SecretString, String>;
+    /// A whole file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn read_file(&mut self, path: &std::path::Path) -> std::io::Result<Vec<u8>>;
+    /// Looks a user up by name.
+    fn user_by_name(&mut self, name: &str) -> Option<UserIds>;
+    /// Looks a user up by number.
+    fn user_by_id(&mut self, uid: u32) -> Option<UserIds>;
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            resolve: Vec::new(),
+            http_keepalive: true,
+            tcp_keepalive: TcpKeepalive::Off,
+            pass_tos: false,
+            udp_port: 0,
+            reconnect_timeout: 300,
+        }
+    }
+}
+
+impl Default for OutputOptions {
+    fn default() -> Self {
+        Self {
+            level: 1,
+            timestamp: false,
+            syslog: false,
+            dump_http: false,
+        }
+    }
+}
+
+impl Options {
+    fn new() -> Self {
+        Self {
+            server: String::new(),
+            login: LoginOptions::default(),
+            trust: TrustOptions::default(),
+            network: NetworkOptions::default(),
+            identity: IdentityOptions::default(),
+            tunnel: TunnelOptions {
+                queue_len: 32,
+                ..TunnelOptions::default()
+            },
+            setup: SetupOptions::default(),
+            process: ProcessOptions::default(),
+            output: OutputOptions::default(),
+        }
+    }
+
+    /// True when the progress messages go to stderr, because stdout carries a result.
+    pub fn result_on_stdout(&self) -> bool {
+        self.login.cookie_mode != CookieMode::Connect
+    }
+}

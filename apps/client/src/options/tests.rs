@@ -1,0 +1,326 @@
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use culvert_getopt::Argument;
+use culvert_vocab::SecretString;
+
+use super::table::{OPTIONS, Opt};
+use super::*;
+
+/// A machine with scripted answers.
+#[derive(Default)]
+struct Scripted {
+    warnings: Vec<String>,
+    lines: Vec<&'static str>,
+    files: HashMap<&'static str, &'static str>,
+}
+
+impl Host for Scripted {
+    fn warn(&mut self, text: &str) {
+        self.warnings.push(text.into());
+    }
+    fn read_line(&mut self) -> Result<SecretString, String> {
+        if self.lines.is_empty() {
+            return Err("End of file".into());
+        }
+        Ok(self.lines.remove(0).into())
+    }
+    fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let content = path.to_str().and_then(|path| self.files.get(path));
+        content
+            .map(|text| text.as_bytes().to_vec())
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    }
+    fn user_by_name(&mut self, name: &str) -> Option<UserIds> {
+        (name == "nobody").then_some(UserIds {
+            uid: 65534,
+            gid: 65534,
+        })
+    }
+    fn user_by_id(&mut self, uid: u32) -> Option<UserIds> {
+        (uid == 65534).then_some(UserIds { uid, gid: 65534 })
+    }
+}
+
+fn run_on(host: &mut Scripted, line: &[&str]) -> Result<Options, Stop> {
+    let args: Vec<OsString> = std::iter::once(&"openconnect")
+        .chain(line)
+        .map(OsString::from)
+        .collect();
+    parse(&args, host)
+}
+
+fn run(line: &[&str]) -> Result<Options, Stop> {
+    run_on(&mut Scripted::default(), line)
+}
+
+fn ok(line: &[&str]) -> Options {
+    run(line).unwrap_or_else(|stop| panic!("{line:?}: {stop:?}"))
+}
+
+/// The captured command lines that end before any network traffic, except those that name options
+/// of later versions.
+#[test]
+fn command_lines_of_the_reference() {
+    let vectors = include_str!("../../tests/vectors/cli-errors.txt");
+    let files = [
+        ("cfgA", "no-dtls foo"),
+        ("cfgB", "mtu"),
+        ("cfgC", "blah foo"),
+        ("cfgD", "config=x"),
+    ];
+    let mut checked = 0;
+    for case in vectors.split("\n$ openconnect ").skip(1) {
+        let mut lines = case.lines();
+        let command = lines.next().unwrap_or_default();
+        let errors: Vec<&str> = case.lines().filter_map(|line| line.strip_prefix("E: ")).collect();
+        let reaches_network = case.contains("Failed to complete authentication");
+        let url_is_checked_later = errors.iter().any(|e| e.contains("server URL"));
+        let later_version =
+            command.starts_with("--token-mode=totp") || command.starts_with("--token-mode=oidc");
+        if reaches_network || url_is_checked_later || later_version {
+            continue;
+        }
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let mut host = Scripted {
+            files: HashMap::from(files),
+            ..Scripted::default()
+        };
+        let stop = run_on(&mut host, &words).expect_err(command);
+        // Texts after a user name, a user id or `fgets` are a stale errno in the reference.
+        let stable = |text: &str| {
+            let stale = text.starts_with("fgets") || text.starts_with("Invalid user");
+            text.split(": ")
+                .next()
+                .filter(|_| stale)
+                .unwrap_or(text)
+                .to_owned()
+        };
+        let (printed, usage) = match stop {
+            Stop::Help => (String::new(), true),
+            Stop::Version => (String::new(), false),
+            Stop::Usage(text) => (text, true),
+            Stop::Error(text) => (text, false),
+        };
+        let printed: Vec<String> = printed.lines().map(stable).collect();
+        let wanted: Vec<String> = errors.iter().copied().map(stable).collect();
+        assert_eq!(printed, wanted, "{command}");
+        assert_eq!(usage, case.contains("O: usage"), "{command}");
+        checked += 1;
+    }
+    assert!(checked >= 24, "only {checked} cases were read");
+}
+
+/// A value that each option accepts.
+fn sample(opt: Opt) -> &'static str {
+    match opt {
+        Opt::TokenMode => "totp",
+        Opt::Proxy => "http://proxy.test",
+        Opt::SetUid => "nobody",
+        Opt::Os => "win",
+        Opt::Protocol => "AnyConnect",
+        Opt::Compression => "none",
+        Opt::DtlsCiphers | Opt::Dtls12Ciphers => "PSK-NEGOTIATE",
+        Opt::FormEntry => "main:password=x",
+        Opt::Resolve => "vpn.test:192.0.2.1",
+        _ => "1400",
+    }
+}
+
+/// Options of later versions are refused, never ignored.
+fn is_refused(opt: Opt) -> bool {
+    matches!(
+        opt,
+        Opt::Certificate
+            | Opt::SslKey
+            | Opt::McaCertificate
+            | Opt::HttpAuth
+            | Opt::XmlConfig
+            | Opt::CsdUser
+            | Opt::CsdWrapper
+            | Opt::ForceTrojan
+            | Opt::ExternalBrowser
+            | Opt::GnutlsDebug
+            | Opt::GnutlsPriority
+            | Opt::TokenMode
+            | Opt::Proxy
+    )
+}
+
+/// Each option with an argument works the same in all its spellings.
+#[test]
+fn spellings_agree() {
+    for spec in OPTIONS.iter().filter(|spec| spec.argument == Argument::Required) {
+        if matches!(spec.opt, Opt::Config | Opt::Server) {
+            continue;
+        }
+        let value = sample(spec.opt);
+        let long = run(&[&format!("--{}", spec.long), value, "h"]);
+        assert_eq!(
+            long,
+            run(&[&format!("--{}={value}", spec.long), "h"]),
+            "{}",
+            spec.long
+        );
+        if let Some(letter) = spec.short {
+            assert_eq!(long, run(&[&format!("-{letter}"), value, "h"]), "{}", spec.long);
+            assert_eq!(long, run(&["h", &format!("-{letter}{value}")]), "{}", spec.long);
+        }
+        for line in [
+            format!("{} {value}\n", spec.long),
+            format!("\t {} =  {value}\r\n", spec.long),
+            format!("# comment\n\n{}={value}", spec.long),
+        ] {
+            let mut host = Scripted {
+                files: HashMap::from([("f", line.leak() as &str)]),
+                ..Scripted::default()
+            };
+            assert_eq!(long, run_on(&mut host, &["--config=f", "h"]), "{}", spec.long);
+        }
+        match long {
+            Ok(_) => assert!(!is_refused(spec.opt), "{}", spec.long),
+            Err(Stop::Error(text)) => {
+                assert!(
+                    is_refused(spec.opt) && text.ends_with("is not available in this version"),
+                    "{text}"
+                );
+            }
+            Err(other) => panic!("{}: {other:?}", spec.long),
+        }
+    }
+}
+
+#[test]
+fn flags_in_config_files_and_on_the_line_agree() {
+    let immediate = [Opt::Help, Opt::Version, Opt::CookieOnStdin, Opt::PasswdOnStdin];
+    for spec in OPTIONS
+        .iter()
+        .filter(|spec| spec.argument == Argument::None && !immediate.contains(&spec.opt))
+    {
+        let mut host = Scripted {
+            files: HashMap::from([("f", spec.long)]),
+            ..Scripted::default()
+        };
+        assert_eq!(
+            run(&[&format!("--{}", spec.long), "h"]),
+            run_on(&mut host, &["--config=f", "h"])
+        );
+    }
+}
+
+#[test]
+fn order_and_accumulation() {
+    assert_eq!(ok(&["-vv", "-q", "-v", "h"]).output.level, 1);
+    assert_eq!(ok(&["-vvq", "h"]).output.level, 0);
+    assert_eq!(
+        ok(&["--servercert=a", "--servercert=b", "h"]).trust.pins,
+        ["a", "b"]
+    );
+    assert!(ok(&["--servercert=a", "h"]).trust.no_system_trust);
+    assert_eq!(ok(&["-m1300", "-m1400", "h"]).tunnel.mtu, Some(1400));
+    let mode = |line: &[&str]| ok(line).login.cookie_mode;
+    assert_eq!(mode(&["--authenticate", "--cookieonly", "h"]), CookieMode::Only);
+    assert_eq!(
+        mode(&["--cookieonly", "--authenticate", "h"]),
+        CookieMode::Authenticate
+    );
+    assert_eq!(
+        ok(&["--resolve=h:2001:db8::1", "h"]).network.resolve[0].address,
+        "2001:db8::1"
+    );
+    assert_eq!(run(&["-V", "--bogus"]), Err(Stop::Version));
+    assert_eq!(ok(&["--", "-v"]).server, "-v");
+    assert_eq!(
+        run(&["--server=a", "b"]),
+        Err(Stop::Usage("Too many arguments on command line".into()))
+    );
+}
+
+#[test]
+fn standard_input_is_read_in_order() {
+    let mut host = Scripted {
+        lines: vec!["first", "second"],
+        ..Scripted::default()
+    };
+    let options = run_on(&mut host, &["--cookie-on-stdin", "--passwd-on-stdin", "h"]).expect("two lines");
+    assert_eq!(options.login.cookie, Some("first".into()));
+    assert_eq!(options.login.password, Some("second".into()));
+    let mut host = Scripted {
+        lines: vec![""],
+        ..Scripted::default()
+    };
+    let options = run_on(&mut host, &["--cookie-on-stdin", "h"]).expect("an empty line");
+    assert_eq!(options.login.cookie, None);
+}
+
+#[test]
+fn numbers_and_limits() {
+    let warned = |line: &[&str]| {
+        let mut host = Scripted::default();
+        let options = run_on(&mut host, line).unwrap_or_else(|stop| panic!("{stop:?}"));
+        (options, host.warnings)
+    };
+    let (options, warnings) = warned(&["-m", "100", "h"]);
+    assert_eq!(
+        (options.tunnel.mtu, warnings),
+        (Some(576), vec!["MTU 100 too small".into()])
+    );
+    let (options, warnings) = warned(&["-Q", "0", "h"]);
+    assert_eq!(options.tunnel.queue_len, 1);
+    assert_eq!(warnings, ["Queue length zero not permitted; using 1"]);
+    assert_eq!(ok(&["--force-dpd=1", "h"]).tunnel.force_dpd, Some(2));
+    assert_eq!(ok(&["--force-dpd=0", "h"]).tunnel.force_dpd, None);
+    assert_eq!(
+        ok(&["--tcp-keepalive", "h"]).network.tcp_keepalive,
+        TcpKeepalive::SystemInterval
+    );
+    assert_eq!(
+        ok(&["--tcp-keepalive=9", "h"]).network.tcp_keepalive,
+        TcpKeepalive::Seconds(9)
+    );
+    assert_eq!(ok(&["--reconnect-timeout=-1", "h"]).network.reconnect_timeout, -1);
+    for bad in [
+        "--mtu=12x",
+        "--dtls-local-port=70000",
+        "--reconnect-timeout=soon",
+        "--queue-len=-1",
+    ] {
+        assert!(
+            matches!(run(&[bad, "h"]), Err(Stop::Error(text)) if text.starts_with("Invalid number")),
+            "{bad}"
+        );
+    }
+    assert_eq!(
+        ok(&["-U", "0xfffe", "h"]).process.user,
+        ok(&["-U", "nobody", "h"]).process.user
+    );
+}
+
+#[test]
+fn header_injection_is_refused() {
+    assert!(matches!(
+        run(&["--useragent=a\r\nX: y", "h"]),
+        Err(Stop::Error(_))
+    ));
+}
+
+#[test]
+fn form_entries() {
+    let entry = |text: &str| ok(&["-F", text, "h"]).login.form_entries.remove(0);
+    assert_eq!(entry("main:user=a=b:c").value, Some("a=b:c".into()));
+    assert_eq!(entry("main:a:b=c").field, "a:b");
+    assert_eq!(entry("main:hidden").value, None);
+}
+
+#[test]
+fn help_names_every_visible_option() {
+    let help = help_text();
+    for spec in OPTIONS.iter().filter(|spec| spec.help.is_some()) {
+        assert!(help.contains(&format!("--{}", spec.long)), "{}", spec.long);
+    }
+    assert!(!help.contains("no-cert-check"));
+    assert!(help.starts_with("Usage:  openconnect [options] <server>\n"));
+    assert_eq!(version_text().lines().count(), 4);
+}
