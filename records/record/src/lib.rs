@@ -58,6 +58,12 @@ pub enum OpenError {
     /// The record belongs to no epoch, association or session that is open here.
     #[error("record of an unknown epoch or association")]
     Unknown,
+    /// The peer ended the channel with this fatal alert (RFC 8446 §6.2).
+    #[error("the peer sent the fatal TLS alert {0}")]
+    Alert(u8),
+    /// The peer wants to renegotiate the keys in a way that is not supported (TLS 1.2).
+    #[error("the peer asked for a renegotiation, which is not supported")]
+    Renegotiation,
 }
 
 /// Seals packets of one session in one direction.

@@ -1,1 +1,41 @@
-//! tls
+//! TLS 1.2 and 1.3, sans-IO, in two phases.
+//!
+//! 1. [`Handshake`] wraps rustls for the handshake and for HTTP. It feeds rustls one whole record
+//!    at a time, so that nothing stays inside rustls when the stream is taken over.
+//! 2. [`Handshake::into_records`] turns the connection into a [`Sealer`] and an [`Opener`], which
+//!    protect records in place, without allocation, and share nothing. [`HandOver`] carries them
+//!    to another process.
+//!
+//! The private key may live elsewhere: [`RemoteKey`] is the worker's side of a signature made by
+//! the broker, [`PrivateKey`] the broker's, which only signs what TLS asks a server to sign.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod algorithms;
+mod config;
+mod description;
+mod error;
+mod hand_over;
+mod handshake;
+mod opener;
+mod private_key;
+mod protection;
+mod remote_key;
+mod sealer;
+mod secret_log;
+mod signature;
+mod signed_message;
+mod spki;
+
+pub use accept::{Acceptor, ClientHello};
+pub use algorithms::{Algorithms, Cipher, Group, Version};
+pub use config::{ClientSettings, ServerSettings, server_config};
+pub use description::Negotiated;
+pub use error::{KeyError, RemoteSignError, TlsError};
+pub use hand_over::HandOver;
+pub use handshake::{Handshake, Records};
+pub use opener::{Opened, Opener};
+pub use private_key::PrivateKey;
+pub use remote_key::{KeyIndex, RemoteKey, RemoteSign};
+pub use sealer::{ContentType, Sealer};

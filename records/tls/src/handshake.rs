@@ -1,0 +1,352 @@
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use culvert_vocab::SecretBytes;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
+    ClientConnection, Connection, ConnectionTrafficSecrets, HandshakeKind, ProtocolVersion, ServerConfig,
+    ServerConnection,
+};
+
+use crate::opener::Progress;
+use crate::protection::{HEADER_LEN, KeyState, MAX_PLAINTEXT, next_secret, traffic_keys};
+use crate::secret_log::{SecretLog, TrafficSecrets};
+use crate::signature::{NotingResolver, NotingVerifier, SeenScheme};
+use crate::{Cipher, ClientSettings, Negotiated, Opener, Sealer, TlsError, Version};
+
+/// Largest body of a record in any version (RFC 5246 §6.2.3).
+const BODY_MAX: usize = MAX_PLAINTEXT + 2048;
+/// Octets kept until they are decrypted: two records.
+const INPUT_MAX: usize = 2 * (HEADER_LEN + BODY_MAX);
+/// Generations of TLS 1.3 keys that are searched at a take-over. Peers do not update keys during
+/// the HTTP phase; a handful covers those that do.
+const GENERATIONS_MAX: usize = 16;
+
+/// A TLS connection in its first phase: handshake and HTTP.
+///
+/// Received octets go in by [`Self::handle_input`]; [`Self::poll_plaintext`] gives the content of
+/// one record at a time, so the caller can stop exactly after the record that ended the HTTP
+/// exchange and call [`Self::into_records`]. Octets to send come out of [`Self::poll_transmit`].
+pub struct Handshake {
+    connection: Connection,
+    secrets: Arc<SecretLog>,
+    seen: SeenScheme,
+    input: Vec<u8>,
+}
+
+/// A connection after the take-over.
+pub struct Records {
+    /// Seals what is sent.
+    pub sealer: Sealer,
+    /// Opens what is received.
+    pub opener: Opener,
+    /// Octets that were received but not opened yet; they come before anything else.
+    pub unread: Vec<u8>,
+}
+
+impl Handshake {
+    /// Starts as client. `name` is sent as SNI unless it is an address.
+    ///
+    /// # Errors
+    /// The settings leave nothing to negotiate.
+    pub fn client(settings: &ClientSettings, name: ServerName<'static>) -> Result<Self, TlsError> {
+        let seen = SeenScheme::default();
+        let secrets = Arc::new(SecretLog::default());
+        let verifier = NotingVerifier {
+            inner: settings.verifier.clone(),
+            seen: seen.clone(),
+        };
+        let mut config = settings.config(Arc::new(verifier))?;
+        config.key_log = secrets.clone();
+        let connection = ClientConnection::new(Arc::new(config), name)?;
+        Ok(Self {
+            connection: connection.into(),
+            secrets,
+            seen,
+            input: Vec::new(),
+        })
+    }
+
+    /// Starts as server with one configuration whatever the client's SNI; see
+    /// [`crate::Acceptor`] for the choice by name.
+    ///
+    /// # Errors
+    /// rustls refuses the configuration.
+    pub fn server(config: &ServerConfig) -> Result<Self, TlsError> {
+        Self::serve(config, Vec::new(), |config| Ok(ServerConnection::new(config)?))
+    }
+
+    /// Makes a server connection from a clone of `config` that reports to this object alone.
+    pub(crate) fn serve(
+        config: &ServerConfig,
+        input: Vec<u8>,
+        start: impl FnOnce(Arc<ServerConfig>) -> Result<ServerConnection, TlsError>,
+    ) -> Result<Self, TlsError> {
+        let seen = SeenScheme::default();
+        let secrets = Arc::new(SecretLog::default());
+        let mut config = config.clone();
+        config.cert_resolver = Arc::new(NotingResolver {
+            inner: config.cert_resolver.clone(),
+            seen: seen.clone(),
+        });
+        config.key_log = secrets.clone();
+        Ok(Self {
+            connection: start(Arc::new(config))?.into(),
+            secrets,
+            seen,
+            input,
+        })
+    }
+
+    /// Takes received octets and goes on with the handshake. Returns how many were taken: all,
+    /// unless two records' worth of data waits for [`Self::poll_plaintext`].
+    ///
+    /// # Errors
+    /// The handshake failed; [`Self::poll_transmit`] has the alert for the peer.
+    pub fn handle_input(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        let mut taken = 0;
+        loop {
+            let room = INPUT_MAX.saturating_sub(self.input.len());
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let part = rest.get(..room).unwrap_or(rest);
+            self.input.extend_from_slice(part);
+            taken += part.len();
+            while self.connection.is_handshaking() && self.process_record()? {}
+            if part.is_empty() || taken == bytes.len() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Content of the next record with application data, `None` until more input comes or the
+    /// peer has closed.
+    ///
+    /// # Errors
+    /// The peer's record is not acceptable; [`Self::poll_transmit`] has the alert for it.
+    pub fn poll_plaintext(&mut self) -> Result<Option<Vec<u8>>, TlsError> {
+        loop {
+            let mut plaintext = Vec::new();
+            match self.connection.reader().read_to_end(&mut plaintext) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(TlsError::NotTls),
+            }
+            if !plaintext.is_empty() {
+                return Ok(Some(plaintext));
+            }
+            if !self.process_record()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Protects `plaintext` as one record.
+    ///
+    /// # Errors
+    /// More than 16384 octets, or the handshake is not complete.
+    pub fn write_plaintext(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
+        if plaintext.len() > MAX_PLAINTEXT {
+            return Err(TlsError::Oversize(plaintext.len()));
+        }
+        if self.connection.is_handshaking() {
+            return Err(TlsError::Handshaking);
+        }
+        match self.connection.writer().write(plaintext) {
+            Ok(written) if written == plaintext.len() => Ok(()),
+            _ => Err(TlsError::PendingOutput),
+        }
+    }
+
+    /// All octets that wait to be sent, or `None`.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        while self.connection.wants_write() {
+            match self.connection.write_tls(&mut out) {
+                Ok(written) if written > 0 => {}
+                _ => break,
+            }
+        }
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// True until both sides have finished the handshake.
+    pub fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// True when the peer has announced the end of its data and everything has been read.
+    pub fn peer_closed(&mut self) -> bool {
+        let mut probe = [];
+        self.input.is_empty()
+            && !self.connection.wants_read()
+            && {
+                let mut reader = self.connection.reader();
+                matches!(reader.read(&mut probe), Ok(0))
+            }
+            && !self.connection.is_handshaking()
+    }
+
+    /// Queues the alert that closes our direction.
+    pub fn close_notify(&mut self) {
+        self.connection.send_close_notify();
+    }
+
+    /// The peer's certificate chain as sent, leaf first; empty if it sent none.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
+    }
+
+    /// Server side: the name in the client's SNI.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Server(server) => server.server_name(),
+            Connection::Client(_) => None,
+        }
+    }
+
+    /// What was agreed on, once the handshake is complete.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        if self.connection.is_handshaking() {
+            return None;
+        }
+        let version = match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => Version::Tls12,
+            ProtocolVersion::TLSv1_3 => Version::Tls13,
+            _ => return None,
+        };
+        let resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(Negotiated {
+            version,
+            cipher: Cipher::of_suite(self.connection.negotiated_cipher_suite()?.suite())?,
+            group: self
+                .connection
+                .negotiated_key_exchange_group()
+                .map(|group| group.name()),
+            signature: self.seen.get().copied().filter(|_| !resumed),
+            resumed,
+        })
+    }
+
+    /// The session in GnuTLS' words, see [`Negotiated`].
+    pub fn description(&self) -> Option<String> {
+        self.negotiated().map(|negotiated| negotiated.to_string())
+    }
+
+    /// Derives key material for another use (RFC 5705 without context, RFC 8446 §7.5 with an
+    /// empty one), for instance the DTLS key (`specs/cstp-dtls.md` §9.1).
+    ///
+    /// # Errors
+    /// The handshake is not complete, or `out` is empty.
+    pub fn exporter(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
+        self.connection
+            .export_keying_material(out, label.as_bytes(), None)?;
+        Ok(())
+    }
+
+    /// Takes the record keys out of rustls. Everything that [`Self::poll_transmit`] gives must
+    /// have been taken before.
+    ///
+    /// # Errors
+    /// Output is pending, the handshake is not complete, or the keys cannot be had.
+    pub fn into_records(self) -> Result<Records, TlsError> {
+        if self.connection.is_handshaking() {
+            return Err(TlsError::Handshaking);
+        }
+        if self.connection.wants_write() {
+            return Err(TlsError::PendingOutput);
+        }
+        let Negotiated { version, cipher, .. } = self.negotiated().ok_or(TlsError::Cipher)?;
+        let TrafficSecrets { client, server } = self.secrets.take();
+        let from_server = matches!(self.connection, Connection::Client(_));
+        let (ours, theirs) = if from_server {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        let extracted = self.connection.dangerous_extract_secrets()?;
+        let (sequence, secrets) = extracted.tx;
+        let sending = key_state(version, cipher, sequence, &secrets, ours)?;
+        let (sequence, secrets) = extracted.rx;
+        let receiving = key_state(version, cipher, sequence, &secrets, theirs)?;
+        Ok(Records {
+            sealer: Sealer::new(sending)?,
+            opener: Opener::new(receiving, Progress::new(from_server))?,
+            unread: self.input,
+        })
+    }
+
+    /// Gives the first whole record of the input to rustls. False when there is none.
+    fn process_record(&mut self) -> Result<bool, TlsError> {
+        let Some(record_len) = whole_record(&self.input)? else {
+            return Ok(false);
+        };
+        let mut record = self.input.get(..record_len).unwrap_or_default();
+        while !record.is_empty() {
+            match self.connection.read_tls(&mut record) {
+                Ok(read) if read > 0 => {}
+                // After close_notify rustls reads no more; what follows has no meaning.
+                Ok(_) => break,
+                Err(_) => return Err(TlsError::NotTls),
+            }
+        }
+        self.input.drain(..record_len);
+        self.connection.process_new_packets()?;
+        Ok(true)
+    }
+}
+
+/// Length of the record at the start of `input`, `None` while it is incomplete.
+pub(crate) fn whole_record(input: &[u8]) -> Result<Option<usize>, TlsError> {
+    let Some(&[content_type, major, _, high, low]) = input.first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    if !(20..=24).contains(&content_type) || major != 3 || len > BODY_MAX {
+        return Err(TlsError::NotTls);
+    }
+    let record_len = HEADER_LEN + len;
+    Ok((input.len() >= record_len).then_some(record_len))
+}
+
+/// Keys of one direction, with the traffic secret of the right generation.
+fn key_state(
+    version: Version,
+    cipher: Cipher,
+    sequence: u64,
+    secrets: &ConnectionTrafficSecrets,
+    first_secret: Option<SecretBytes>,
+) -> Result<KeyState, TlsError> {
+    let (key, iv) = match secrets {
+        ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
+        | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv),
+        _ => return Err(TlsError::Cipher),
+    };
+    let key = SecretBytes::new(key.as_ref().to_vec());
+    let traffic_secret = match version {
+        Version::Tls12 => None,
+        Version::Tls13 => Some(current_secret(cipher, &key, first_secret).ok_or(TlsError::TrafficSecrets)?),
+    };
+    let iv = iv.as_ref().try_into().map_err(|_| TlsError::Cipher)?;
+    Ok(KeyState {
+        version,
+        cipher,
+        key,
+        iv,
+        sequence,
+        traffic_secret,
+    })
+}
+
+/// The generation of the traffic secret that `key` belongs to: the peer may have updated its keys
+/// while rustls was in charge.
+fn current_secret(cipher: Cipher, key: &SecretBytes, first: Option<SecretBytes>) -> Option<SecretBytes> {
+    let mut secret = first?;
+    for _ in 0..GENERATIONS_MAX {
+        if traffic_keys(cipher, &secret)?.0 == *key {
+            return Some(secret);
+        }
+        secret = next_secret(cipher, &secret)?;
+    }
+    None
+}
