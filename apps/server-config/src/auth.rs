@@ -124,3 +124,416 @@ pub enum AccountingMethod {
     /// PAM account check and session.
     Pam,
 }
+
+/// Most sub-options of a method.
+const SUBOPTIONS_MAX: usize = 5;
+
+/// A method name and what stands in its brackets.
+struct Call<'a> {
+    name: &'a str,
+    /// Text of the bracket, as written.
+    bracket: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    fn parse(value: &'a str) -> Result<Self, String> {
+        let value = value.trim();
+        let end = value
+            .find(|c: char| c == '[' || c.is_whitespace())
+            .unwrap_or(value.len());
+        let (name, rest) = value.split_at(end);
+        let rest = rest.trim_start();
+        if rest.is_empty() {
+            return Ok(Self { name, bracket: None });
+        }
+        let bracket = rest.strip_prefix('[').and_then(|inner| inner.split_once(']'));
+        match bracket {
+            Some((bracket, after)) if after.trim().is_empty() => Ok(Self {
+                name,
+                bracket: Some(bracket),
+            }),
+            _ => Err(format!("error parsing {rest}")),
+        }
+    }
+
+    /// The old form `[/path,more]`: the comma-separated words.
+    fn legacy_words(&self) -> Option<impl Iterator<Item = &'a str>> {
+        let bracket = self.bracket?.trim();
+        bracket
+            .starts_with(['/', '.'])
+            .then(|| bracket.split(',').map(str::trim))
+    }
+
+    /// Name (lower case) and value of each sub-option.
+    fn suboptions(&self) -> Result<Vec<(String, &'a str)>, String> {
+        let Some(bracket) = self.bracket.filter(|bracket| !bracket.trim().is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let pairs: Result<Vec<_>, String> = bracket
+            .split(',')
+            .map(|pair| {
+                let (name, value) = pair
+                    .split_once('=')
+                    .ok_or_else(|| format!("error parsing [{bracket}]"))?;
+                Ok((name.trim().to_ascii_lowercase(), value.trim()))
+            })
+            .collect();
+        match pairs {
+            Ok(pairs) if pairs.len() > SUBOPTIONS_MAX => Err(format!(
+                "error parsing [{bracket}]: more than {SUBOPTIONS_MAX} options"
+            )),
+            pairs => pairs,
+        }
+    }
+}
+
+fn unknown(name: &str) -> String {
+    format!("unknown option '{name}'")
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+    value
+        .parse()
+        .map_err(|_| format!("Invalid value for '{name}': {value}"))
+}
+
+fn truth(value: &str) -> bool {
+    value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("yes")
+}
+
+fn text(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+impl AuthMethod {
+    /// Reads the value of an `auth` or `enable-auth` line.
+    ///
+    /// # Errors
+    /// The text of the configuration error.
+    pub(crate) fn parse(value: &str) -> Result<Self, String> {
+        let call = Call::parse(value)?;
+        match call.name.to_ascii_lowercase().as_str() {
+            "plain" => Self::plain(&call),
+            "pam" => Self::pam(&call),
+            "radius" => Radius::parse(&call).map(Self::Radius),
+            "gssapi" => Self::gssapi(&call),
+            "certificate" => match call.suboptions()?.first() {
+                None => Ok(Self::Certificate),
+                Some((name, _)) => Err(unknown(name)),
+            },
+            "oidc" => Self::oidc(&call),
+            _ => Err(format!("unknown or unsupported auth method: {value}")),
+        }
+    }
+
+    /// True for methods that ask for a password; a host may use one of them.
+    pub(crate) fn is_password(&self) -> bool {
+        matches!(self, Self::Plain { .. } | Self::Pam { .. } | Self::Radius(_))
+    }
+
+    fn plain(call: &Call<'_>) -> Result<Self, String> {
+        let (mut passwd, mut otp) = (None, None);
+        if let Some(mut words) = call.legacy_words() {
+            passwd = words.next().map(PathBuf::from);
+        } else {
+            for (name, value) in call.suboptions()? {
+                match name.as_str() {
+                    "passwd" => passwd = text(value).map(PathBuf::from),
+                    "otp" => otp = text(value).map(PathBuf::from),
+                    _ => return Err(unknown(&name)),
+                }
+            }
+        }
+        if passwd.is_none() && otp.is_none() {
+            return Err("plain: no password or OTP file specified".to_owned());
+        }
+        Ok(Self::Plain { passwd, otp })
+    }
+
+    fn pam(call: &Call<'_>) -> Result<Self, String> {
+        let (mut gid_min, mut service) = (None, "ocserv".to_owned());
+        for (name, value) in call.suboptions()? {
+            match name.as_str() {
+                "gid-min" => gid_min = Some(number(&name, value)?),
+                // the name selects a file below /etc/pam.d
+                "service" if value.is_empty() || value.contains('/') => {
+                    return Err(format!("Invalid value for 'service': {value}"));
+                }
+                "service" => service = value.to_owned(),
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok(Self::Pam { gid_min, service })
+    }
+
+    fn gssapi(call: &Call<'_>) -> Result<Self, String> {
+        let (mut keytab, mut require_local_user_map, mut tgt_freshness, mut gid_min) =
+            (None, true, None, None);
+        for (name, value) in call.suboptions()? {
+            match name.as_str() {
+                "keytab" => keytab = text(value).map(PathBuf::from),
+                "require-local-user-map" => require_local_user_map = truth(value),
+                "tgt-freshness-time" => match number(&name, value)? {
+                    0u32 => return Err(format!("Invalid value for '{name}': {value}")),
+                    seconds => tgt_freshness = Some(Duration::from_secs(seconds.into())),
+                },
+                "gid-min" => gid_min = Some(number(&name, value)?),
+                _ => return Err(unknown(&name)),
+            }
+        }
+        Ok(Self::Gssapi {
+            keytab,
+            require_local_user_map,
+            tgt_freshness,
+            gid_min,
+        })
+    }
+
+    /// Unknown names are ignored, as ocserv does for this method.
+    fn oidc(call: &Call<'_>) -> Result<Self, String> {
+        let options = call.suboptions()?;
+        let config = options
+            .iter()
+            .rev()
+            .find(|(name, value)| name == "config" && !value.is_empty());
+        match config {
+            Some((_, path)) => Ok(Self::Oidc {
+                config: PathBuf::from(path),
+            }),
+            None => Err("oidc: no configuration file specified".to_owned()),
+        }
+    }
+}
+
+impl Radius {
+    fn parse(call: &Call<'_>) -> Result<Self, String> {
+        let (mut config, mut groupconfig, mut nas_identifier) = (None, false, None);
+        let mut group_separator = GroupSeparator::Semicolon;
+        if let Some(mut words) = call.legacy_words() {
+            config = words.next().map(PathBuf::from);
+            for word in words {
+                match word {
+                    "groupconfig" => groupconfig = true,
+                    _ => return Err(unknown(word)),
+                }
+            }
+        } else {
+            for (name, value) in call.suboptions()? {
+                match name.as_str() {
+                    "config" => config = text(value).map(PathBuf::from),
+                    "groupconfig" => groupconfig = truth(value),
+                    "nas-identifier" => nas_identifier = text(value),
+                    "group-separator" => {
+                        group_separator = match value {
+                            "semicolon" => GroupSeparator::Semicolon,
+                            "comma" => GroupSeparator::Comma,
+                            _ => {
+                                return Err(format!(
+                                    "unknown group-separator value '{value}'; use 'semicolon' or 'comma'"
+                                ));
+                            }
+                        };
+                    }
+                    _ => return Err(unknown(&name)),
+                }
+            }
+        }
+        let bracket = call.bracket.unwrap_or_default();
+        let config = config.ok_or_else(|| format!("No radius configuration specified: [{bracket}]"))?;
+        Ok(Self {
+            config,
+            groupconfig,
+            nas_identifier,
+            group_separator,
+        })
+    }
+}
+
+impl AccountingMethod {
+    /// Reads the value of an `acct` line.
+    ///
+    /// # Errors
+    /// The text of the configuration error.
+    pub(crate) fn parse(value: &str) -> Result<Self, String> {
+        let call = Call::parse(value)?;
+        match call.name.to_ascii_lowercase().as_str() {
+            "radius" => Radius::parse(&call).map(Self::Radius),
+            "pam" => Ok(Self::Pam),
+            _ => Err(format!("unknown or unsupported accounting method: {value}")),
+        }
+    }
+
+    /// The name in the configuration file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Radius(_) => "radius",
+            Self::Pam => "pam",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(passwd: Option<&str>, otp: Option<&str>) -> AuthMethod {
+        AuthMethod::Plain {
+            passwd: passwd.map(PathBuf::from),
+            otp: otp.map(PathBuf::from),
+        }
+    }
+
+    #[test]
+    fn methods_with_their_options() {
+        let radius = |groupconfig| Radius {
+            config: "/r.conf".into(),
+            groupconfig,
+            nas_identifier: None,
+            group_separator: GroupSeparator::Semicolon,
+        };
+        for (value, method) in [
+            ("plain[passwd=/etc/p]", plain(Some("/etc/p"), None)),
+            (
+                "Plain [ PASSWD = /etc/p , otp=/etc/o ]",
+                plain(Some("/etc/p"), Some("/etc/o")),
+            ),
+            ("plain[otp=/etc/o]", plain(None, Some("/etc/o"))),
+            ("plain[/etc/p]", plain(Some("/etc/p"), None)),
+            ("plain[./p]", plain(Some("./p"), None)),
+            (
+                "pam",
+                AuthMethod::Pam {
+                    gid_min: None,
+                    service: "ocserv".into(),
+                },
+            ),
+            (
+                "pam[gid-min=1000,service=vpn]",
+                AuthMethod::Pam {
+                    gid_min: Some(1000),
+                    service: "vpn".into(),
+                },
+            ),
+            (
+                "radius[config=/r.conf,groupconfig=true]",
+                AuthMethod::Radius(radius(true)),
+            ),
+            ("radius[/r.conf,groupconfig]", AuthMethod::Radius(radius(true))),
+            ("radius[/r.conf]", AuthMethod::Radius(radius(false))),
+            ("certificate", AuthMethod::Certificate),
+            (
+                "oidc[config=/o.json,extra=1]",
+                AuthMethod::Oidc {
+                    config: "/o.json".into(),
+                },
+            ),
+            (
+                "gssapi[keytab=/k,require-local-user-map=false,tgt-freshness-time=360,gid-min=5]",
+                AuthMethod::Gssapi {
+                    keytab: Some("/k".into()),
+                    require_local_user_map: false,
+                    tgt_freshness: Some(Duration::from_secs(360)),
+                    gid_min: Some(5),
+                },
+            ),
+        ] {
+            assert_eq!(AuthMethod::parse(value), Ok(method), "{value}");
+        }
+        let full = AuthMethod::parse("radius[config=/r,nas-identifier=vpn,group-separator=comma]");
+        assert_eq!(
+            full,
+            Ok(AuthMethod::Radius(Radius {
+                config: "/r".into(),
+                groupconfig: false,
+                nas_identifier: Some("vpn".into()),
+                group_separator: GroupSeparator::Comma,
+            }))
+        );
+    }
+
+    #[test]
+    fn wrong_methods_are_refused() {
+        for (value, message) in [
+            ("plain", "plain: no password or OTP file specified"),
+            ("plain[]", "plain: no password or OTP file specified"),
+            ("plain[passwd=/p", "error parsing [passwd=/p"),
+            ("plain[passwd]", "error parsing [passwd]"),
+            ("plain[passwd=/p]x", "error parsing [passwd=/p]x"),
+            ("plain[foo=1]", "unknown option 'foo'"),
+            (
+                "plainX[passwd=/p]",
+                "unknown or unsupported auth method: plainX[passwd=/p]",
+            ),
+            ("ldap", "unknown or unsupported auth method: ldap"),
+            ("", "unknown or unsupported auth method: "),
+            ("radius", "No radius configuration specified: []"),
+            (
+                "radius[config=/r,group-separator=x]",
+                "unknown group-separator value 'x'; use 'semicolon' or 'comma'",
+            ),
+            ("radius[/r,foo]", "unknown option 'foo'"),
+            (
+                "gssapi[tgt-freshness-time=0]",
+                "Invalid value for 'tgt-freshness-time': 0",
+            ),
+            (
+                "gssapi[tgt-freshness-time=x]",
+                "Invalid value for 'tgt-freshness-time': x",
+            ),
+            ("pam[gid-min=-1]", "Invalid value for 'gid-min': -1"),
+            ("pam[service=../x]", "Invalid value for 'service': ../x"),
+            ("certificate[x=1]", "unknown option 'x'"),
+            ("oidc", "oidc: no configuration file specified"),
+            (
+                "pam[a=1,b=2,c=3,d=4,e=5,f=6]",
+                "error parsing [a=1,b=2,c=3,d=4,e=5,f=6]: more than 5 options",
+            ),
+        ] {
+            assert_eq!(AuthMethod::parse(value), Err(message.to_owned()), "{value}");
+        }
+    }
+
+    #[test]
+    fn accounting_methods() {
+        assert_eq!(AccountingMethod::parse("pam"), Ok(AccountingMethod::Pam));
+        assert_eq!(
+            AccountingMethod::parse("radius[config=/r]").map(|m| m.name()),
+            Ok("radius")
+        );
+        assert_eq!(
+            AccountingMethod::parse("plain"),
+            Err("unknown or unsupported accounting method: plain".to_owned())
+        );
+    }
+
+    #[test]
+    fn certificates_are_required_only_when_nothing_else_lets_in() {
+        let config = |required: &[AuthMethod], alternatives: &[AuthMethod]| AuthConfig {
+            required: required.to_vec(),
+            alternatives: alternatives.to_vec(),
+        };
+        let certificate = AuthMethod::Certificate;
+        let password = plain(Some("/p"), None);
+        let both = config(&[password.clone(), certificate.clone()], &[]);
+        assert_eq!(both.certificate_request(false), CertificateRequest::Required);
+        assert_eq!(both.certificate_request(true), CertificateRequest::Optional);
+        let either = config(
+            std::slice::from_ref(&password),
+            std::slice::from_ref(&certificate),
+        );
+        assert_eq!(either.certificate_request(false), CertificateRequest::Optional);
+        assert_eq!(
+            config(&[password], &[]).certificate_request(false),
+            CertificateRequest::No
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(value in "(plain|pam|radius|gssapi|oidc|x)?[\\[\\]=, a-z/.é]{0,40}") {
+            let _ = AuthMethod::parse(&value);
+            let _ = AccountingMethod::parse(&value);
+        }
+    }
+}

@@ -5,10 +5,13 @@
 
 mod auth;
 mod config;
+mod grammar;
 mod kkdcp;
 mod note;
 mod ports;
 mod priorities;
+mod route;
+pub mod table;
 mod user_config;
 
 pub use auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest, GroupSeparator, Radius};
@@ -20,3 +23,4 @@ pub use kkdcp::{Kkdcp, Transport};
 pub use note::{ConfigError, Note};
 pub use ports::{PortItem, PortProtocol, PortRestriction};
 pub use priorities::TlsPriorities;
+pub use route::route_text;
