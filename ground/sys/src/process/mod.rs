@@ -153,6 +153,15 @@ pub fn new_session() -> io::Result<()> {
     cvt(unsafe { libc::setsid() }).map(|_| ())
 }
 
+/// Makes this process the leader of a process group of its own.
+///
+/// # Errors
+/// This process leads a session.
+pub fn lead_group() -> io::Result<()> {
+    // SAFETY: setpgid has no memory preconditions.
+    cvt(unsafe { libc::setpgid(0, 0) }).map(|_| ())
+}
+
 /// Has the kernel send `signal` to this process when its parent ends.
 ///
 /// # Errors

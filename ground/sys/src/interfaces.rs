@@ -1,0 +1,73 @@
+//! Addresses of the host's own network interfaces.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::cvt::cvt;
+
+/// Every address of every interface, with the prefix length of its subnet.
+///
+/// # Errors
+/// The system's refusal.
+pub fn subnets() -> io::Result<Vec<(IpAddr, u8)>> {
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs stores a list that freeifaddrs below takes back.
+    cvt(unsafe { libc::getifaddrs(&raw mut list) })?;
+    let mut found = Vec::new();
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: `entry` is an element of the list, which is still allocated; its address and
+        // netmask are null or valid socket addresses of the family that they state.
+        unsafe {
+            let current = &*entry;
+            if let (Some(address), Some(mask)) = (ip(current.ifa_addr), ip(current.ifa_netmask)) {
+                found.push((address, prefix_length(mask)));
+            }
+            entry = current.ifa_next;
+        }
+    }
+    // SAFETY: `list` came from getifaddrs and is not used afterwards.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(found)
+}
+
+/// # Safety
+/// `address` is null or points to a socket address of the family that it states.
+unsafe fn ip(address: *const libc::sockaddr) -> Option<IpAddr> {
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        match i32::from((*address).sa_family) {
+            libc::AF_INET => {
+                let address = address.cast::<libc::sockaddr_in>().read_unaligned();
+                Some(Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr)).into())
+            }
+            libc::AF_INET6 => {
+                let address = address.cast::<libc::sockaddr_in6>().read_unaligned();
+                Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn prefix_length(mask: IpAddr) -> u8 {
+    let ones = match mask {
+        IpAddr::V4(mask) => mask.to_bits().leading_ones(),
+        IpAddr::V6(mask) => mask.to_bits().leading_ones(),
+    };
+    u8::try_from(ones).unwrap_or(128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_among_them() {
+        let found = subnets().unwrap();
+        assert!(found.contains(&(Ipv4Addr::LOCALHOST.into(), 8)), "{found:?}");
+    }
+}
