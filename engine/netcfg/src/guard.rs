@@ -64,5 +64,9 @@ fn run(journal: &Path) -> ExitCode {
     for failure in &failures {
         eprintln!("{failure}");
     }
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -59,7 +59,10 @@ pub struct Owner {
 impl Owner {
     fn current() -> Self {
         let pid = std::process::id();
-        Self { pid, started: start_time(pid).unwrap_or(0) }
+        Self {
+            pid,
+            started: start_time(pid).unwrap_or(0),
+        }
     }
 
     /// True while that process exists.
@@ -93,7 +96,10 @@ impl Record {
     /// The file cannot be read or is no journal.
     pub fn load(path: &Path) -> io::Result<Self> {
         if fs::metadata(path)?.len() > SIZE_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the journal is too large"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the journal is too large",
+            ));
         }
         serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
     }
@@ -115,8 +121,18 @@ impl Journal {
         let owner = Owner::current();
         let path = dir.join(format!("{PREFIX}{}-{interface}.json", owner.pid));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|source| Error::Journal { path: dir.to_owned(), source })?;
-        let journal = Self { path, record: Record { owner, interface: interface.to_owned(), changes: Vec::new() } };
+        made.map_err(|source| Error::Journal {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let journal = Self {
+            path,
+            record: Record {
+                owner,
+                interface: interface.to_owned(),
+                changes: Vec::new(),
+            },
+        };
         journal.save()?;
         Ok(journal)
     }
@@ -154,12 +170,20 @@ impl Journal {
     }
 
     fn save(&self) -> Result<(), Error> {
-        self.write().map_err(|source| Error::Journal { path: self.path.clone(), source })
+        self.write().map_err(|source| Error::Journal {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn write(&self) -> io::Result<()> {
         let temporary = self.path.with_extension("tmp");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
         file.write_all(&serde_json::to_vec(&self.record)?)?;
         file.sync_all()?;
         fs::rename(&temporary, &self.path)?;
@@ -179,7 +203,10 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(".json"))
     };
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_journal).collect()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(is_journal)
+        .collect()
 }
 
 #[cfg(test)]
@@ -196,7 +223,9 @@ mod tests {
             device: 3,
             source: None,
         });
-        let other = Change::Resolvconf { interface: "tun9".to_owned() };
+        let other = Change::Resolvconf {
+            interface: "tun9".to_owned(),
+        };
         journal.record(route.clone()).unwrap();
         journal.record(other.clone()).unwrap();
         journal.forget(&route).unwrap();
@@ -211,7 +240,10 @@ mod tests {
 
     #[test]
     fn a_recycled_pid_is_not_the_owner() {
-        let owner = Owner { started: 1, ..Owner::current() };
+        let owner = Owner {
+            started: 1,
+            ..Owner::current()
+        };
         assert!(!owner.is_alive());
     }
 

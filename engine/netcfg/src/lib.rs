@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use culvert_vocab::TunnelConfig;
 
-pub use plan::{DnsPlan, Plan, TunnelRoute, ROUTES_MAX};
+pub use plan::{DnsPlan, Plan, ROUTES_MAX, TunnelRoute};
 pub use undo::repair;
 
 use guard::Guard;
@@ -114,7 +114,12 @@ pub fn configure(
             return Err(Error::Guard(source));
         }
     };
-    let mut configured = Configured { guard, journal, interface: interface.to_owned(), warnings: Vec::new() };
+    let mut configured = Configured {
+        guard,
+        journal,
+        interface: interface.to_owned(),
+        warnings: Vec::new(),
+    };
     match configured.apply(paths, &plan) {
         Ok(()) => Ok(configured),
         Err(error) => {
@@ -184,7 +189,12 @@ impl Configured {
 }
 
 /// Routes `net` the way it goes now, outside the tunnel, and remembers the route if it is new.
-async fn bypass(netlink: &Netlink, journal: &mut Journal, tunnel: u32, net: ipnet::IpNet) -> Result<(), Error> {
+async fn bypass(
+    netlink: &Netlink,
+    journal: &mut Journal,
+    tunnel: u32,
+    net: ipnet::IpNet,
+) -> Result<(), Error> {
     let Some(route) = netlink.present_route(net, tunnel).await? else {
         return Ok(());
     };
@@ -197,8 +207,17 @@ async fn bypass(netlink: &Netlink, journal: &mut Journal, tunnel: u32, net: ipne
 
 /// Routes a network into the tunnel without touching a route that is there already: where the
 /// same prefix with the same metric exists, two halves of it are more specific and win.
-async fn tunnel_route(netlink: &Netlink, index: u32, interface: &str, route: &TunnelRoute) -> Result<(), Error> {
-    if netlink.add_tunnel_route(index, interface, route.net, route.metric).await? == Added::New {
+async fn tunnel_route(
+    netlink: &Netlink,
+    index: u32,
+    interface: &str,
+    route: &TunnelRoute,
+) -> Result<(), Error> {
+    if netlink
+        .add_tunnel_route(index, interface, route.net, route.metric)
+        .await?
+        == Added::New
+    {
         return Ok(());
     }
     let Ok(halves) = route.net.subnets(route.net.prefix_len() + 1) else {
@@ -208,7 +227,9 @@ async fn tunnel_route(netlink: &Netlink, index: u32, interface: &str, route: &Tu
         });
     };
     for half in halves {
-        netlink.add_tunnel_route(index, interface, half, route.metric).await?;
+        netlink
+            .add_tunnel_route(index, interface, half, route.metric)
+            .await?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
-use crate::journal::BypassRoute;
 use crate::Error;
+use crate::journal::BypassRoute;
 
 /// Whether an added object is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +54,24 @@ fn refused(action: String) -> impl FnOnce(rtnetlink::Error) -> Error {
 
 impl Netlink {
     pub(crate) fn connect() -> Result<Self, Error> {
-        let (connection, handle, _) = rtnetlink::new_connection()
-            .map_err(|error| Error::Netlink { action: "open a netlink socket".to_owned(), cause: error.to_string() })?;
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| Error::Netlink {
+            action: "open a netlink socket".to_owned(),
+            cause: error.to_string(),
+        })?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
     /// Index of an interface.
     pub(crate) async fn index(&self, name: &str) -> Result<u32, Error> {
-        let found = self.handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+        let found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute()
+            .try_next()
+            .await;
         match found {
             Ok(Some(link)) => Ok(link.header.index),
             _ => Err(Error::NoInterface(name.to_owned())),
@@ -70,19 +79,37 @@ impl Netlink {
     }
 
     pub(crate) async fn set_up(&self, index: u32, name: &str, mtu: u32) -> Result<(), Error> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).mtu(mtu).up().build();
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .mtu(mtu)
+            .up()
+            .build();
         let done = self.handle.link().set(message).execute().await;
         done.map_err(refused(format!("set the interface {name} up with MTU {mtu}")))
     }
 
     pub(crate) async fn add_address(&self, index: u32, name: &str, net: IpNet) -> Result<(), Error> {
-        let done = self.handle.address().add(index, net.addr(), net.prefix_len()).replace().execute().await;
+        let done = self
+            .handle
+            .address()
+            .add(index, net.addr(), net.prefix_len())
+            .replace()
+            .execute()
+            .await;
         done.map_err(refused(format!("add the address {net} to {name}")))
     }
 
-    pub(crate) async fn add_tunnel_route(&self, index: u32, name: &str, net: IpNet, metric: u32) -> Result<Added, Error> {
+    pub(crate) async fn add_tunnel_route(
+        &self,
+        index: u32,
+        name: &str,
+        net: IpNet,
+        metric: u32,
+    ) -> Result<Added, Error> {
         let action = format!("route {net} to {name}");
-        let mut builder = destination(net, &action)?.output_interface(index).scope(RouteScope::Link);
+        let mut builder = destination(net, &action)?
+            .output_interface(index)
+            .scope(RouteScope::Link);
         if metric > 0 {
             builder = builder.priority(metric);
         }
@@ -113,7 +140,9 @@ impl Netlink {
         let action = format!("delete the route to {}", route.net);
         let message = bypass_message(route, &action)?;
         match self.handle.route().del(message).execute().await {
-            Err(error) if !matches!(errno(&error), Some(libc::ESRCH | libc::ENODEV)) => Err(refused(action)(error)),
+            Err(error) if !matches!(errno(&error), Some(libc::ESRCH | libc::ENODEV)) => {
+                Err(refused(action)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -130,21 +159,30 @@ impl Netlink {
 fn destination(net: IpNet, action: &str) -> Result<RouteMessageBuilder<IpAddr>, Error> {
     RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(net.addr(), net.prefix_len())
-        .map_err(|error| Error::Netlink { action: action.to_owned(), cause: error.to_string() })
+        .map_err(|error| Error::Netlink {
+            action: action.to_owned(),
+            cause: error.to_string(),
+        })
+}
+
+/// Addresses of one route that do not fit together.
+fn unfit(action: &str, error: impl ToString) -> Error {
+    Error::Netlink {
+        action: action.to_owned(),
+        cause: error.to_string(),
+    }
 }
 
 fn bypass_message(route: &BypassRoute, action: &str) -> Result<RouteMessage, Error> {
-    let wrong = |error: rtnetlink::InvalidRouteMessage| Error::Netlink {
-        action: action.to_owned(),
-        cause: error.to_string(),
-    };
     let mut builder = destination(route.net, action)?.output_interface(route.device);
     match route.via {
-        Some(via) => builder = builder.gateway(via).map_err(wrong)?,
+        Some(via) => builder = builder.gateway(via).map_err(|error| unfit(action, error))?,
         None => builder = builder.scope(RouteScope::Link),
     }
     if let Some(source) = route.source {
-        builder = builder.pref_source(source).map_err(wrong)?;
+        builder = builder
+            .pref_source(source)
+            .map_err(|error| unfit(action, error))?;
     }
     Ok(builder.build())
 }
@@ -163,7 +201,12 @@ fn bypass_route(message: &RouteMessage, net: IpNet, tunnel: u32) -> Option<Bypas
         }
     }
     let device = device.filter(|index| *index != tunnel)?;
-    Some(BypassRoute { net, via, device, source })
+    Some(BypassRoute {
+        net,
+        via,
+        device,
+        source,
+    })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

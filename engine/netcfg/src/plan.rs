@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use culvert_vocab::{AddressV4, TunnelConfig};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -62,28 +62,57 @@ impl Plan {
         if !gateway.is_loopback() {
             bypass.push(host(gateway));
         }
-        bypass.extend(config.excludes.iter().map(IpNet::trunc).filter(|net| !is_special(net)));
+        bypass.extend(
+            config
+                .excludes
+                .iter()
+                .map(IpNet::trunc)
+                .filter(|net| !is_special(net)),
+        );
 
         let mut addresses = Vec::new();
         let mut routes = Vec::new();
         if let Some(v4) = config.ipv4 {
             addresses.push(host(v4.address.into()));
-            routes.extend(own_network(v4).map(|net| TunnelRoute { net: net.into(), metric: METRIC_V4 }));
-            routes.extend(includes(config, |net| net.addr().is_ipv4(), Ipv4Net::default().into(), METRIC_V4));
+            routes.extend(own_network(v4).map(|net| TunnelRoute {
+                net: net.into(),
+                metric: METRIC_V4,
+            }));
+            routes.extend(includes(
+                config,
+                |net| net.addr().is_ipv4(),
+                Ipv4Net::default().into(),
+                METRIC_V4,
+            ));
         }
         if let Some(v6) = config.ipv6 {
             let net = Ipv6Net::new(v6.address, v6.prefix_len).unwrap_or_else(|_| Ipv6Net::from(v6.address));
             addresses.push(net.into());
-            routes.extend(includes(config, |net| net.addr().is_ipv6(), Ipv6Net::default().into(), METRIC_V6));
+            routes.extend(includes(
+                config,
+                |net| net.addr().is_ipv6(),
+                Ipv6Net::default().into(),
+                METRIC_V6,
+            ));
         }
         routes.dedup();
 
         let dns = (!config.dns.is_empty()).then(|| DnsPlan {
             servers: config.dns.clone(),
             search: config.search_domains.clone(),
-            split: if config.tunnel_all_dns { Vec::new() } else { config.split_dns.clone() },
+            split: if config.tunnel_all_dns {
+                Vec::new()
+            } else {
+                config.split_dns.clone()
+            },
         });
-        Ok(Self { mtu: config.mtu.get().into(), addresses, bypass, routes, dns })
+        Ok(Self {
+            mtu: config.mtu.get().into(),
+            addresses,
+            bypass,
+            routes,
+            dns,
+        })
     }
 }
 
@@ -99,7 +128,12 @@ fn includes(
     everything: IpNet,
     metric: u32,
 ) -> Vec<TunnelRoute> {
-    let named: Vec<_> = config.includes.iter().filter(|net| family(net)).map(IpNet::trunc).collect();
+    let named: Vec<_> = config
+        .includes
+        .iter()
+        .filter(|net| family(net))
+        .map(IpNet::trunc)
+        .collect();
     let nets = if named.is_empty() { vec![everything] } else { named };
     nets.into_iter().map(|net| TunnelRoute { net, metric }).collect()
 }
@@ -113,15 +147,15 @@ fn own_network(v4: AddressV4) -> Option<Ipv4Net> {
 /// Networks that never leave the host or the link, so excluding them means nothing.
 fn is_special(net: &IpNet) -> bool {
     match net.addr() {
-        IpAddr::V4(address) => {
-            address.is_loopback() || address.is_link_local() || address.octets()[0] == 0
-        }
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.octets()[0] == 0,
         IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST || address.is_unicast_link_local(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use culvert_vocab::{AddressV6, Mtu};
 
     use super::*;
@@ -136,7 +170,10 @@ mod tests {
     }
 
     fn nets(plan: &Plan) -> Vec<String> {
-        plan.routes.iter().map(|route| format!("{} {}", route.net, route.metric)).collect()
+        plan.routes
+            .iter()
+            .map(|route| format!("{} {}", route.net, route.metric))
+            .collect()
     }
 
     const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -153,7 +190,10 @@ mod tests {
     #[test]
     fn includes_and_excludes_of_both_families() {
         let mut config = config();
-        config.ipv6 = Some(AddressV6 { address: "fd00::7".parse().unwrap(), prefix_len: 64 });
+        config.ipv6 = Some(AddressV6 {
+            address: "fd00::7".parse().unwrap(),
+            prefix_len: 64,
+        });
         config.includes = vec!["172.16.5.9/16".parse().unwrap(), "fd01::/48".parse().unwrap()];
         config.excludes = ["172.16.9.0/24", "127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8"]
             .iter()
@@ -168,7 +208,10 @@ mod tests {
     #[test]
     fn ipv6_without_ipv6_includes_is_the_default_route() {
         let mut config = config();
-        config.ipv6 = Some(AddressV6 { address: "fd00::7".parse().unwrap(), prefix_len: 128 });
+        config.ipv6 = Some(AddressV6 {
+            address: "fd00::7".parse().unwrap(),
+            prefix_len: 128,
+        });
         config.includes = vec!["172.16.0.0/16".parse().unwrap()];
         let plan = Plan::new(&config, GATEWAY).unwrap();
         assert_eq!(nets(&plan), ["10.9.0.0/24 0", "172.16.0.0/16 0", "::/0 1"]);
@@ -202,7 +245,10 @@ mod tests {
         let mut config = config();
         config.dns = vec!["10.9.0.1".parse().unwrap()];
         config.split_dns = vec!["example.com".to_owned()];
-        assert_eq!(Plan::new(&config, GATEWAY).unwrap().dns.unwrap().split, ["example.com"]);
+        assert_eq!(
+            Plan::new(&config, GATEWAY).unwrap().dns.unwrap().split,
+            ["example.com"]
+        );
         config.tunnel_all_dns = true;
         assert!(Plan::new(&config, GATEWAY).unwrap().dns.unwrap().split.is_empty());
     }

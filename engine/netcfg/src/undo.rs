@@ -16,7 +16,8 @@ pub(crate) fn undo(path: &Path) -> Vec<String> {
     for change in record.changes.iter().rev() {
         let done = match change {
             Change::Route(route) => {
-                netlink::block_on(async { Netlink::connect()?.delete_route(route).await }).map_err(|e| e.to_string())
+                netlink::block_on(async { Netlink::connect()?.delete_route(route).await })
+                    .map_err(|e| e.to_string())
             }
             Change::Resolvconf { interface } => dns::resolvconf_delete(interface).map_err(|e| e.to_string()),
             Change::ResolvConf { path, original } => {

@@ -3,6 +3,8 @@
 //!
 //! Not a libtest harness: the guard process is this program started again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use culvert_netcfg::{configure, guard, repair, Paths};
+use culvert_netcfg::{Paths, configure, guard, repair};
 use culvert_vocab::{AddressV4, AddressV6, Mtu, TunnelConfig};
 
 const TUN: &str = "tun9";
@@ -49,13 +51,23 @@ fn outside() {
 }
 
 fn paths(dir: &Path) -> Paths {
-    Paths { state_dir: dir.join("state"), resolv_conf: dir.join("resolv.conf"), nsswitch: dir.join("nsswitch.conf") }
+    Paths {
+        state_dir: dir.join("state"),
+        resolv_conf: dir.join("resolv.conf"),
+        nsswitch: dir.join("nsswitch.conf"),
+    }
 }
 
 fn config() -> TunnelConfig {
     let mut config = TunnelConfig::new(Mtu::new(1380).unwrap());
-    config.ipv4 = Some(AddressV4 { address: "10.9.0.7".parse().unwrap(), netmask: "255.255.255.0".parse().ok() });
-    config.ipv6 = Some(AddressV6 { address: "fd09::7".parse().unwrap(), prefix_len: 64 });
+    config.ipv4 = Some(AddressV4 {
+        address: "10.9.0.7".parse().unwrap(),
+        netmask: "255.255.255.0".parse().ok(),
+    });
+    config.ipv6 = Some(AddressV6 {
+        address: "fd09::7".parse().unwrap(),
+        prefix_len: 64,
+    });
     config.excludes = vec!["192.0.2.0/24".parse().unwrap()];
     config.dns = vec!["10.9.0.1".parse().unwrap()];
     config.search_domains = vec!["corp.example".to_owned()];
@@ -65,7 +77,8 @@ fn config() -> TunnelConfig {
 fn inside(dir: &Path) {
     for arguments in [
         "link set lo up",
-        "link add eth9 type dummy",
+        "link add eth9 type veth peer name eth8",
+        "link set eth8 up",
         "address add 198.51.100.2/24 dev eth9",
         "link set eth9 up",
         "route add default via 198.51.100.1",
@@ -103,7 +116,10 @@ fn applied_and_undone(dir: &Path) {
 
     assert!(output("ip", &["link", "show", TUN]).contains("mtu 1380"));
     let addresses = output("ip", &["address", "show", TUN]);
-    assert!(addresses.contains("inet 10.9.0.7/32") && addresses.contains("inet6 fd09::7/64"), "{addresses}");
+    assert!(
+        addresses.contains("inet 10.9.0.7/32") && addresses.contains("inet6 fd09::7/64"),
+        "{addresses}"
+    );
     assert!(route_to(GATEWAY).contains("via 198.51.100.1 dev eth9"));
     assert!(route_to("192.0.2.77").contains("via 198.51.100.1 dev eth9"));
     // The default route without metric stays; two halves of everything go into the tunnel.
@@ -112,7 +128,10 @@ fn applied_and_undone(dir: &Path) {
         assert!(route_to(inner).contains(&format!("dev {TUN}")), "{inner}");
     }
     let resolv = fs::read_to_string(dir.join("resolv.conf")).unwrap();
-    assert!(resolv.contains("nameserver 10.9.0.1\nsearch home.lan corp.example"), "{resolv}");
+    assert!(
+        resolv.contains("nameserver 10.9.0.1\nsearch home.lan corp.example"),
+        "{resolv}"
+    );
 
     configured.undo();
     remove_tun();
@@ -152,7 +171,9 @@ fn hold_and_kill(dir: &Path, before_kill: impl FnOnce(&Path)) {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "ready\n");
     assert!(route_to(GATEWAY).contains("eth9") && routes().contains(GATEWAY));
     before_kill(&journal(dir));
@@ -181,7 +202,7 @@ fn undone_by_the_guard_after_kill(dir: &Path) {
 fn repaired_after_the_guard_was_killed_too(dir: &Path) {
     let before = routes();
     make_tun();
-    hold_and_kill(dir, |journal| kill_guard_of(journal));
+    hold_and_kill(dir, kill_guard_of);
     remove_tun();
     assert!(routes() != before);
     let (repaired, failures) = repair(&paths(dir).state_dir);
@@ -193,8 +214,13 @@ fn repaired_after_the_guard_was_killed_too(dir: &Path) {
 fn kill_guard_of(journal: &Path) {
     let wanted = format!("{}={}", guard::VARIABLE, journal.display());
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes()) {
+        let Ok(environment) = fs::read(entry.path().join("environ")) else {
+            continue;
+        };
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == wanted.as_bytes())
+        {
             run("kill", &["-9", &entry.file_name().to_string_lossy()]);
             return;
         }
@@ -205,7 +231,10 @@ fn kill_guard_of(journal: &Path) {
 fn restored(dir: &Path, before: &str) {
     assert_eq!(routes(), before);
     assert_eq!(fs::read_to_string(dir.join("resolv.conf")).unwrap(), RESOLV_CONF);
-    assert!(fs::read_dir(paths(dir).state_dir).unwrap().next().is_none(), "a journal is left");
+    assert!(
+        fs::read_dir(paths(dir).state_dir).unwrap().next().is_none(),
+        "a journal is left"
+    );
 }
 
 fn route_to(address: &str) -> String {
@@ -215,11 +244,18 @@ fn route_to(address: &str) -> String {
 fn run(program: &str, arguments: &[&str]) {
     let status = Command::new(program).args(arguments).status();
     let status = status.unwrap_or_else(|error| panic!("{program}: {error} (apt-get install iproute2)"));
-    assert!(status.success(), "{program} {arguments:?}: {status} (root is needed)");
+    assert!(
+        status.success(),
+        "{program} {arguments:?}: {status} (root is needed)"
+    );
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -12,8 +12,8 @@ use crate::journal::{Change, Journal};
 use crate::plan::DnsPlan;
 use crate::{Error, Paths};
 
-pub use resolv_conf::rewrite;
 pub(crate) use resolv_conf::restore as restore_resolv_conf;
+pub use resolv_conf::rewrite;
 
 /// Why the resolver could not be configured.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,16 @@ pub(crate) fn apply(
     plan: &DnsPlan,
     journal: &mut Journal,
 ) -> Result<(), Error> {
-    if resolved::in_use(&paths.nsswitch, &paths.resolv_conf) && resolved::apply(index, plan).map_err(Error::Dns)? {
+    if resolved::in_use(&paths.nsswitch, &paths.resolv_conf)
+        && resolved::apply(index, plan).map_err(Error::Dns)?
+    {
         // The settings belong to the link and vanish with it.
         return Ok(());
     }
     if let Some(program) = resolvconf_program() {
-        journal.record(Change::Resolvconf { interface: interface.to_owned() })?;
+        journal.record(Change::Resolvconf {
+            interface: interface.to_owned(),
+        })?;
         return resolvconf_add(&program, interface, plan).map_err(Error::Dns);
     }
     resolv_conf::apply(&paths.resolv_conf, plan, journal)
@@ -56,17 +60,31 @@ pub(crate) fn apply(
 
 fn resolvconf_program() -> Option<PathBuf> {
     let candidates = ["/sbin/resolvconf", "/usr/sbin/resolvconf", "/usr/bin/resolvconf"];
-    candidates.iter().map(PathBuf::from).find(|path| fs::metadata(path).is_ok_and(|meta| meta.is_file()))
+    candidates
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| fs::metadata(path).is_ok_and(|meta| meta.is_file()))
 }
 
 fn resolvconf_add(program: &Path, interface: &str, plan: &DnsPlan) -> Result<(), DnsError> {
     let failed = |error: io::Error| DnsError::Resolvconf(error.to_string());
-    let mut child = Command::new(program).arg("-a").arg(interface).stdin(Stdio::piped()).spawn().map_err(failed)?;
+    let mut child = Command::new(program)
+        .arg("-a")
+        .arg(interface)
+        .stdin(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(resolv_conf::own_lines(plan).as_bytes()).map_err(failed)?;
+        stdin
+            .write_all(resolv_conf::own_lines(plan).as_bytes())
+            .map_err(failed)?;
     }
     let status = child.wait().map_err(failed)?;
-    if status.success() { Ok(()) } else { Err(DnsError::Resolvconf(status.to_string())) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(DnsError::Resolvconf(status.to_string()))
+    }
 }
 
 /// `resolvconf -d`; a host that has lost the program since has nothing to undo.
@@ -74,7 +92,11 @@ pub(crate) fn resolvconf_delete(interface: &str) -> Result<(), DnsError> {
     let Some(program) = resolvconf_program() else {
         return Ok(());
     };
-    let status = Command::new(program).arg("-d").arg(interface).stdin(Stdio::null()).status();
+    let status = Command::new(program)
+        .arg("-d")
+        .arg(interface)
+        .stdin(Stdio::null())
+        .status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(DnsError::Resolvconf(status.to_string())),

@@ -17,7 +17,8 @@ pub(super) fn in_use(nsswitch: &Path, resolv_conf: &Path) -> bool {
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("hosts:"))
         .any(|sources| sources.split_ascii_whitespace().any(|source| source == "resolve"));
-    let by_link = fs::canonicalize(resolv_conf).is_ok_and(|target| target.starts_with("/run/systemd/resolve"));
+    let by_link =
+        fs::canonicalize(resolv_conf).is_ok_and(|target| target.starts_with("/run/systemd/resolve"));
     by_switch || by_link
 }
 
@@ -27,18 +28,36 @@ pub(super) fn apply(index: u32, plan: &DnsPlan) -> Result<bool, DnsError> {
         return Ok(false);
     };
     let index = i32::try_from(index).map_err(|error| DnsError::Resolved(error.to_string()))?;
-    match bus.call_method(Some(SERVICE), OBJECT, Some(INTERFACE), "SetLinkDNS", &(index, servers(&plan.servers))) {
+    match bus.call_method(
+        Some(SERVICE),
+        OBJECT,
+        Some(INTERFACE),
+        "SetLinkDNS",
+        &(index, servers(&plan.servers)),
+    ) {
         Ok(_) => {}
         Err(error) if is_absent(&error) => return Ok(false),
         Err(error) => return Err(DnsError::Resolved(error.to_string())),
     }
     let domains = domains(plan);
     let everything = plan.split.is_empty();
-    bus.call_method(Some(SERVICE), OBJECT, Some(INTERFACE), "SetLinkDomains", &(index, domains))
-        .and_then(|_| {
-            bus.call_method(Some(SERVICE), OBJECT, Some(INTERFACE), "SetLinkDefaultRoute", &(index, everything))
-        })
-        .map_err(|error| DnsError::Resolved(error.to_string()))?;
+    bus.call_method(
+        Some(SERVICE),
+        OBJECT,
+        Some(INTERFACE),
+        "SetLinkDomains",
+        &(index, domains),
+    )
+    .and_then(|_| {
+        bus.call_method(
+            Some(SERVICE),
+            OBJECT,
+            Some(INTERFACE),
+            "SetLinkDefaultRoute",
+            &(index, everything),
+        )
+    })
+    .map_err(|error| DnsError::Resolved(error.to_string()))?;
     Ok(true)
 }
 
@@ -61,8 +80,14 @@ fn servers(servers: &[IpAddr]) -> Vec<(i32, Vec<u8>)> {
 /// sends every query to the tunnel's servers.
 fn domains(plan: &DnsPlan) -> Vec<(String, bool)> {
     let search = plan.search.iter().map(|domain| (domain.clone(), false));
-    let routed = if plan.split.is_empty() { vec![".".to_owned()] } else { plan.split.clone() };
-    search.chain(routed.into_iter().map(|domain| (domain, true))).collect()
+    let routed = if plan.split.is_empty() {
+        vec![".".to_owned()]
+    } else {
+        plan.split.clone()
+    };
+    search
+        .chain(routed.into_iter().map(|domain| (domain, true)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -88,9 +113,18 @@ mod tests {
             search: vec!["corp.example".to_owned()],
             split: Vec::new(),
         };
-        assert_eq!(domains(&plan), [("corp.example".to_owned(), false), (".".to_owned(), true)]);
+        assert_eq!(
+            domains(&plan),
+            [("corp.example".to_owned(), false), (".".to_owned(), true)]
+        );
         plan.split = vec!["int.example".to_owned()];
-        assert_eq!(domains(&plan), [("corp.example".to_owned(), false), ("int.example".to_owned(), true)]);
+        assert_eq!(
+            domains(&plan),
+            [
+                ("corp.example".to_owned(), false),
+                ("int.example".to_owned(), true)
+            ]
+        );
         assert_eq!(servers(&plan.servers)[0], (libc::AF_INET, vec![10, 0, 0, 1]));
         assert_eq!(servers(&plan.servers)[1].1.len(), 16);
     }

@@ -1,0 +1,192 @@
+//! Hosts (network namespaces) and the wire between them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::process::run;
+
+/// Outer address of the client host.
+pub const CLIENT_V4: &str = "192.0.2.2";
+/// Outer address of the server host.
+pub const SERVER_V4: &str = "192.0.2.1";
+/// Outer IPv6 address of the client host.
+pub const CLIENT_V6: &str = "2001:db8::2";
+/// Outer IPv6 address of the server host.
+pub const SERVER_V6: &str = "2001:db8::1";
+
+/// One host: a network namespace with its own resolver configuration.
+#[derive(Debug)]
+pub struct Host {
+    name: String,
+}
+
+impl Host {
+    fn new(name: String) -> Self {
+        run("ip", &["netns", "add", &name]);
+        let host = Self { name };
+        // `ip netns exec` mounts this over /etc/resolv.conf, so that nothing touches the real one.
+        fs::create_dir_all(host.etc()).unwrap();
+        fs::write(host.resolv_conf(), "nameserver 192.0.2.53\n").unwrap();
+        host.ip("link set lo up");
+        host
+    }
+
+    /// Name of the namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+
+    /// The resolver configuration that programs on this host see.
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.etc().join("resolv.conf")
+    }
+
+    /// A command that runs `program` on this host.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program.as_ref());
+        command
+    }
+
+    /// Runs a program on this host and gives its output.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let mut all = vec!["netns", "exec", &self.name, program];
+        all.extend(arguments);
+        run("ip", &all)
+    }
+
+    /// Runs `ip` with these blank-separated arguments on this host.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn ip(&self, arguments: &str) -> String {
+        let mut all = vec!["-n", &self.name];
+        all.extend(arguments.split_ascii_whitespace());
+        run("ip", &all)
+    }
+
+    /// Applies nftables rules on this host.
+    ///
+    /// # Panics
+    /// They are wrong, or nftables is missing.
+    pub fn nft(&self, rules: &str) {
+        self.run("nft", &[rules]);
+    }
+
+    /// Drops all UDP packets of the VPN port on this host, both ways.
+    pub fn block_udp(&self) {
+        self.nft(
+            "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; \
+                  add chain inet lab out { type filter hook output priority 0; }; \
+                  add rule inet lab in udp dport 443 drop; add rule inet lab out udp sport 443 drop",
+        );
+    }
+
+    /// Lifts [`Self::block_udp`].
+    pub fn unblock_udp(&self) {
+        self.nft("delete table inet lab");
+    }
+
+    /// Names of the interfaces of this host.
+    pub fn interfaces(&self) -> Vec<String> {
+        let text = self.ip("-o link show");
+        let name = |line: &str| {
+            line.split(": ")
+                .nth(1)
+                .map(|name| name.split('@').next().unwrap_or(name).to_owned())
+        };
+        text.lines().filter_map(name).collect()
+    }
+
+    /// All routes, both families, as text.
+    pub fn routes(&self) -> String {
+        self.ip("-4 route show") + &self.ip("-6 route show")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let deleted = Command::new("ip").args(["netns", "delete", &self.name]).status();
+        if !deleted.is_ok_and(|status| status.success()) {
+            eprintln!("the namespace {} could not be deleted", self.name);
+        }
+        if let Err(error) = fs::remove_dir_all(self.etc()) {
+            eprintln!("{}: {error}", self.etc().display());
+        }
+    }
+}
+
+/// Two hosts with a wire between them, IPv4 and IPv6 configured.
+#[derive(Debug)]
+pub struct World {
+    /// Where clients run.
+    pub client: Host,
+    /// Where the server runs.
+    pub server: Host,
+}
+
+impl World {
+    /// Makes the two hosts and the wire.
+    ///
+    /// # Panics
+    /// Not root, or iproute2 is missing.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!(
+            "cv{}x{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let world = Self {
+            client: Host::new(format!("{id}c")),
+            server: Host::new(format!("{id}s")),
+        };
+        run(
+            "ip",
+            &[
+                "link",
+                "add",
+                "eth0",
+                "netns",
+                world.client.name(),
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                world.server.name(),
+            ],
+        );
+        for (host, v4, v6) in [
+            (&world.client, CLIENT_V4, CLIENT_V6),
+            (&world.server, SERVER_V4, SERVER_V6),
+        ] {
+            host.ip(&format!("address add {v4}/24 dev eth0"));
+            host.ip(&format!("address add {v6}/64 dev eth0 nodad"));
+            host.ip("link set eth0 up");
+        }
+        world
+    }
+
+    /// Gives the client host another outer IPv4 address, as after a change of network.
+    pub fn roam(&self, address: &str) {
+        self.client.ip(&format!("address delete {CLIENT_V4}/24 dev eth0"));
+        self.client.ip(&format!("address add {address}/24 dev eth0"));
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,97 @@
+//! A VPN server on the server host.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::fixture::Fixture;
+use crate::net::World;
+use crate::process::{self, Process};
+use crate::{Make, wait};
+
+/// What may be different from the ordinary server.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions<'a> {
+    /// Options that replace or extend those of [`Fixture::ocserv_conf`].
+    pub overrides: &'a [(&'a str, &'a str)],
+    /// Further command line arguments.
+    pub arguments: &'a [&'a str],
+}
+
+/// A running ocserv.
+#[derive(Debug)]
+pub struct Server {
+    /// The main process.
+    pub process: Process,
+    make: Make,
+    occtl_socket: PathBuf,
+}
+
+impl Server {
+    /// Starts the ordinary server and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// It does not come up.
+    pub fn start(make: Make, world: &World, fixture: &Fixture) -> Self {
+        Self::start_with(make, world, fixture, &ServerOptions::default())
+    }
+
+    /// Starts a server with other options and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// It does not come up.
+    pub fn start_with(make: Make, world: &World, fixture: &Fixture, options: &ServerOptions) -> Self {
+        let mut server = Self::launch(make, world, fixture, options);
+        server.process.wait_for("listening (TCP) on [::]:443");
+        wait::until("the control socket", || {
+            server.occtl_socket.exists().then_some(())
+        });
+        server
+    }
+
+    /// Starts a server without waiting.
+    pub fn launch(make: Make, world: &World, fixture: &Fixture, options: &ServerOptions) -> Self {
+        let config = fixture.write_file("ocserv.conf", &fixture.ocserv_conf(options.overrides));
+        let mut command = world.server.command(make.program("ocserv"));
+        command
+            .args(["-f", "-d", "3", "--log-stderr", "-c"])
+            .arg(config)
+            .args(options.arguments);
+        Self {
+            process: Process::start(command, fixture.dir(), "ocserv", None),
+            make,
+            occtl_socket: fixture.path("occtl.sock"),
+        }
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Runs `occtl` and gives its exit code and standard output.
+    ///
+    /// # Panics
+    /// occtl cannot be started.
+    pub fn occtl(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(self.make.program("occtl"));
+        let output = command
+            .arg("-s")
+            .arg(&self.occtl_socket)
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    /// Pids of the processes that serve connections.
+    pub fn workers(&self) -> Vec<u32> {
+        let is_worker = |pid: &u32| process::title(*pid).contains("worker");
+        process::children(self.process.pid())
+            .into_iter()
+            .filter(is_worker)
+            .collect()
+    }
+}
