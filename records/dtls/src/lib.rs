@@ -20,6 +20,7 @@ mod connection;
 mod error;
 mod handshake;
 mod hello;
+mod record;
 mod suite;
 
 pub use config::{ClientConfig, Random, ServerConfig, SystemRandom};

@@ -1,0 +1,79 @@
+//! The receiving half of one epoch.
+
+use std::ops::Range;
+
+use culvert_record::OpenError;
+use serde::{Deserialize, Serialize};
+
+use super::protection::{DirectionKeys, Protection};
+use super::replay::ReplayWindow;
+use super::{DTLS12, MAX_PLAINTEXT, RecordHeader};
+use crate::CipherSuite;
+
+/// Opens records of one epoch.
+pub(crate) struct Opener {
+    protection: Protection,
+    epoch: u16,
+    window: ReplayWindow,
+    keys: Option<DirectionKeys>,
+}
+
+/// An [`Opener`] of a protected epoch, for another process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OpenerState {
+    keys: DirectionKeys,
+    epoch: u16,
+    window: ReplayWindow,
+}
+
+impl Opener {
+    /// Epoch 0.
+    pub(crate) fn plain() -> Self {
+        Self { protection: Protection::Plain, epoch: 0, window: ReplayWindow::default(), keys: None }
+    }
+
+    /// A later epoch. `None` when the keys do not have the suite's lengths.
+    pub(crate) fn protected(
+        suite: CipherSuite,
+        encrypt_then_mac: bool,
+        keys: DirectionKeys,
+        epoch: u16,
+    ) -> Option<Self> {
+        Self::from_state(suite, encrypt_then_mac, OpenerState { keys, epoch, window: ReplayWindow::default() })
+    }
+
+    /// Continues what [`Self::into_state`] gave away.
+    pub(crate) fn from_state(suite: CipherSuite, encrypt_then_mac: bool, state: OpenerState) -> Option<Self> {
+        Some(Self {
+            protection: Protection::new(suite, encrypt_then_mac, &state.keys)?,
+            epoch: state.epoch,
+            window: state.window,
+            keys: Some(state.keys),
+        })
+    }
+
+    /// `None` for epoch 0.
+    pub(crate) fn into_state(self) -> Option<OpenerState> {
+        Some(OpenerState { keys: self.keys?, epoch: self.epoch, window: self.window })
+    }
+
+    pub(crate) fn epoch(&self) -> u16 {
+        self.epoch
+    }
+
+    /// Opens the fragment of a record of this epoch in place; returns where its content lies.
+    pub(crate) fn open(&mut self, header: &RecordHeader, fragment: &mut [u8]) -> Result<Range<usize>, OpenError> {
+        if !self.window.is_fresh(header.sequence) {
+            return Err(OpenError::Replay);
+        }
+        if self.epoch != 0 && header.version != DTLS12 {
+            return Err(OpenError::Malformed);
+        }
+        let content = self.protection.open(header, fragment)?;
+        if content.len() > MAX_PLAINTEXT {
+            return Err(OpenError::Malformed);
+        }
+        self.window.mark(header.sequence);
+        Ok(content)
+    }
+}

@@ -1,0 +1,108 @@
+//! The sending half of one epoch.
+
+use culvert_record::SealError;
+use serde::{Deserialize, Serialize};
+
+use super::protection::{DirectionKeys, Protection};
+use super::{DTLS12, HEADER_LEN, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
+use crate::CipherSuite;
+
+/// Seals records of one epoch.
+pub(crate) struct Sealer {
+    protection: Protection,
+    epoch: u16,
+    next_sequence: u64,
+    keys: Option<DirectionKeys>,
+}
+
+/// A [`Sealer`] of a protected epoch, for another process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SealerState {
+    keys: DirectionKeys,
+    epoch: u16,
+    next_sequence: u64,
+}
+
+impl Sealer {
+    /// Epoch 0.
+    pub(crate) fn plain() -> Self {
+        Self { protection: Protection::Plain, epoch: 0, next_sequence: 0, keys: None }
+    }
+
+    /// A later epoch. `None` when the keys do not have the suite's lengths.
+    pub(crate) fn protected(
+        suite: CipherSuite,
+        encrypt_then_mac: bool,
+        keys: DirectionKeys,
+        epoch: u16,
+    ) -> Option<Self> {
+        Self::from_state(suite, encrypt_then_mac, SealerState { keys, epoch, next_sequence: 0 })
+    }
+
+    /// Continues what [`Self::into_state`] gave away.
+    pub(crate) fn from_state(suite: CipherSuite, encrypt_then_mac: bool, state: SealerState) -> Option<Self> {
+        Some(Self {
+            protection: Protection::new(suite, encrypt_then_mac, &state.keys)?,
+            epoch: state.epoch,
+            next_sequence: state.next_sequence,
+            keys: Some(state.keys),
+        })
+    }
+
+    /// `None` for epoch 0.
+    pub(crate) fn into_state(self) -> Option<SealerState> {
+        Some(SealerState { keys: self.keys?, epoch: self.epoch, next_sequence: self.next_sequence })
+    }
+
+    pub(crate) fn epoch(&self) -> u16 {
+        self.epoch
+    }
+
+    /// Octets before the content: header, and explicit nonce or IV.
+    pub(crate) fn headroom(&self) -> usize {
+        HEADER_LEN + self.protection.prefix_len()
+    }
+
+    /// Most octets after the content.
+    pub(crate) fn tailroom(&self) -> usize {
+        self.protection.tailroom()
+    }
+
+    /// Octets of the record for `len` octets of content.
+    pub(crate) fn sealed_len(&self, len: usize) -> usize {
+        HEADER_LEN + self.protection.sealed_len(len)
+    }
+
+    /// Seals `len` octets of content at `buffer[headroom..]` in place; returns the record's length.
+    pub(crate) fn seal(&mut self, content_type: u8, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        self.seal_as(DTLS12, content_type, buffer, len)
+    }
+
+    /// As [`Self::seal`], with the record version of a first flight.
+    pub(crate) fn seal_as(
+        &mut self,
+        version: u16,
+        content_type: u8,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
+        if len > MAX_PLAINTEXT {
+            return Err(SealError::Oversize);
+        }
+        if buffer.len() < self.headroom() + len + self.tailroom() {
+            return Err(SealError::Buffer);
+        }
+        if self.next_sequence > MAX_SEQUENCE {
+            return Err(SealError::Exhausted);
+        }
+        let mut record =
+            RecordHeader { content_type, version, epoch: self.epoch, sequence: self.next_sequence, length: 0 };
+        let (header, fragment) = buffer.split_first_chunk_mut::<HEADER_LEN>().ok_or(SealError::Buffer)?;
+        let length = u16::try_from(len).map_err(|_| SealError::Oversize)?;
+        let fragment_len = self.protection.seal(&record, fragment, length)?;
+        self.next_sequence += 1;
+        record.length = u16::try_from(fragment_len).map_err(|_| SealError::Oversize)?;
+        *header = record.encode();
+        Ok(HEADER_LEN + fragment_len)
+    }
+}
