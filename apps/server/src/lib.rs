@@ -9,3 +9,4 @@ pub mod cli;
 pub mod ipc;
 pub mod leases;
 pub mod log;
+pub mod sessions;

@@ -1,0 +1,467 @@
+//! The journal of sessions: a root-only file, so that a restarted server honours cookies
+//! (`specs/server-auth.md` §7.3 rule 7).
+//!
+//! It holds no session ids, only their hashes. Entries are appended, each with its length and a
+//! checksum; what a crash cut short is ignored. When it has grown it is written anew and put in
+//! place by a rename. A lock keeps a second server with the same `socket-file` away from it.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use culvert_vocab::{GroupName, SafeId, UserName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{COOKIE_SLACK, CookiePolicy, Moment, Session, SessionKey, SessionTable};
+use crate::ipc::session::{Addresses, ClientDescription, Counters};
+use std::net::IpAddr;
+
+/// First bytes of the file; the digit is the version of the entries.
+const MAGIC: &[u8; 8] = b"culvert1";
+/// Longest entry, in octets.
+const ENTRY_MAX: usize = 4096;
+/// Octets of SHA-256 that guard an entry.
+const CHECKSUM: usize = 8;
+/// Largest file that is read, in octets.
+const FILE_MAX: u64 = 256 << 20;
+/// Entries beyond twice the number of sessions after which the file is written anew.
+const SLACK: usize = 1024;
+
+/// Why there is no journal.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another server uses it.
+    #[error("the journal of sessions {0} is in use by another server with the same socket-file")]
+    InUse(PathBuf),
+    /// Somebody else could have written it.
+    #[error("the journal of sessions {0} is not a file of our own with mode 0600")]
+    Untrusted(PathBuf),
+    /// The file cannot be read or written.
+    #[error("cannot {action} the journal of sessions {path}")]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// An open journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    entries: usize,
+    _lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Entry {
+    Put(Box<Record>),
+    Remove(SessionKey),
+}
+
+/// A session on disk. Times are seconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    key: SessionKey,
+    id: SafeId,
+    user: UserName,
+    group: Option<GroupName>,
+    host: String,
+    peer: IpAddr,
+    client: ClientDescription,
+    authenticated_at: u64,
+    /// `None`: in use when this was written.
+    expires: Option<u64>,
+    cookie: CookiePolicy,
+    limit: Option<Duration>,
+    addresses: Addresses,
+    rx: u64,
+    tx: u64,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, enters its sessions into `table` (those whose cookie is still
+    /// good) and writes it anew.
+    ///
+    /// # Errors
+    /// See [`JournalError`]; the server can go on without a journal.
+    pub fn open(path: &Path, table: &mut SessionTable, now: Moment) -> Result<Self, JournalError> {
+        let lock = lock(path)?;
+        for record in load(path)?.into_values() {
+            let key = record.key;
+            if let Some(session) = record.into_session(now) {
+                table.enter(key, session);
+            }
+        }
+        let (file, entries) = rewrite(path, table, now)?;
+        Ok(Self { path: path.to_owned(), file, entries, _lock: lock })
+    }
+
+    /// Writes the present state of the session with this key, or that it is gone.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note(&mut self, key: SessionKey, table: &SessionTable, now: Moment) -> Result<(), JournalError> {
+        if self.entries > table.len().saturating_mul(2) + SLACK {
+            (self.file, self.entries) = rewrite(&self.path, table, now)?;
+            return Ok(());
+        }
+        let entry = match table.get(key) {
+            Some(session) => Entry::Put(Box::new(Record::of(key, session, now))),
+            None => Entry::Remove(key),
+        };
+        // One write per entry: a crash leaves whole entries and at most one torn at the end.
+        self.file.write_all(&encode(&entry)).map_err(|source| self.failed("write", source))?;
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::File { action, path: self.path.clone(), source }
+    }
+}
+
+impl Record {
+    fn of(key: SessionKey, session: &Session, now: Moment) -> Self {
+        let left = session.expires.saturating_duration_since(now.monotonic);
+        Self {
+            key,
+            id: session.id.clone(),
+            user: session.user.clone(),
+            group: session.group.clone(),
+            host: session.host.clone(),
+            peer: session.peer,
+            client: session.client.clone(),
+            authenticated_at: seconds(session.authenticated_at),
+            expires: (!session.in_use()).then(|| seconds(now.wall + left)),
+            cookie: session.cookie,
+            limit: session.limit,
+            addresses: session.addresses,
+            rx: session.counters.rx,
+            tx: session.counters.tx,
+        }
+    }
+
+    /// `None` when the cookie is no longer good. A session that was in use has been disconnected
+    /// by the end of the server just now; a clock that stepped back gives nobody more time.
+    fn into_session(self, now: Moment) -> Option<Session> {
+        let life = self.cookie.timeout + COOKIE_SLACK;
+        let left = match self.expires {
+            Some(expires) => Duration::from_secs(expires.checked_sub(seconds(now.wall))?).min(life),
+            None => life,
+        };
+        let age = Duration::from_secs(seconds(now.wall).saturating_sub(self.authenticated_at));
+        if left.is_zero() || self.limit.is_some_and(|limit| age >= limit) {
+            return None;
+        }
+        Some(Session {
+            id: self.id,
+            user: self.user,
+            group: self.group,
+            host: self.host,
+            peer: self.peer,
+            client: self.client,
+            authenticated_at: UNIX_EPOCH.checked_add(Duration::from_secs(self.authenticated_at))?,
+            restored: true,
+            addresses: self.addresses,
+            counters: Counters { rx: self.rx, tx: self.tx },
+            cookie: self.cookie,
+            limit: self.limit,
+            age_then: age,
+            known_since: now.monotonic,
+            expires: now.monotonic.checked_add(left)?,
+            holders: Vec::new(),
+        })
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
+    let body = postcard::to_stdvec(entry).unwrap_or_default();
+    let length = u32::try_from(body.len()).unwrap_or_default();
+    let mut frame = Vec::with_capacity(4 + CHECKSUM + body.len());
+    frame.extend_from_slice(&length.to_le_bytes());
+    frame.extend_from_slice(&checksum(&body));
+    frame.extend_from_slice(&body);
+    frame
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
+    let mut sum = [0; CHECKSUM];
+    for (to, from) in sum.iter_mut().zip(Sha256::digest(body)) {
+        *to = from;
+    }
+    sum
+}
+
+/// Whole entries up to the first one that is cut short or damaged.
+fn decode(mut bytes: &[u8]) -> HashMap<SessionKey, Record> {
+    let mut records = HashMap::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let Some((sum, rest)) = rest.split_first_chunk::<CHECKSUM>() else { break };
+        let Some((body, rest)) = rest.split_at_checked(length).filter(|_| length <= ENTRY_MAX) else { break };
+        if checksum(body) != *sum {
+            break;
+        }
+        let Ok(entry) = postcard::from_bytes(body) else { break };
+        match entry {
+            Entry::Put(record) => {
+                records.insert(record.key, *record);
+            }
+            Entry::Remove(key) => {
+                records.remove(&key);
+            }
+        }
+        bytes = rest;
+    }
+    records
+}
+
+fn lock(path: &Path) -> Result<File, JournalError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&name)
+        .map_err(|source| JournalError::File { action: "lock", path: path.to_owned(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => {
+            Err(JournalError::File { action: "lock", path: path.to_owned(), source })
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<HashMap<SessionKey, Record>, JournalError> {
+    let failed = |source| JournalError::File { action: "read", path: path.to_owned(), source };
+    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    let ours = metadata.uid() == culvert_sys::user::effective_uid();
+    if !metadata.is_file() || !ours || metadata.mode() & 0o077 != 0 {
+        return Err(JournalError::Untrusted(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes.strip_prefix(MAGIC).map(decode).unwrap_or_default())
+}
+
+/// Writes all sessions into a new file, which replaces the old one at once.
+fn rewrite(path: &Path, table: &SessionTable, now: Moment) -> Result<(File, usize), JournalError> {
+    let failed = |source| JournalError::File { action: "write", path: path.to_owned(), source };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    match std::fs::remove_file(&name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&name)
+        .map_err(failed)?;
+    let mut bytes = MAGIC.to_vec();
+    for (key, session) in &table.sessions {
+        bytes.extend_from_slice(&encode(&Entry::Put(Box::new(Record::of(*key, session, now)))));
+    }
+    file.write_all(&bytes).map_err(failed)?;
+    std::fs::rename(&name, path).map_err(failed)?;
+    Ok((file, table.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use culvert_vocab::SessionId;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ipc::messages::ConnectionId;
+    use crate::ipc::session::CloseReason;
+    use crate::sessions::{NewSession, OpenLimits};
+
+    fn moment(wall: u64) -> Moment {
+        Moment { monotonic: Instant::now() + Duration::from_secs(wall), wall: UNIX_EPOCH + Duration::from_secs(wall) }
+    }
+
+    fn sid(number: u8) -> SessionId {
+        SessionId::from_bytes([number; 32])
+    }
+
+    fn new(user: &str) -> NewSession {
+        NewSession {
+            user: UserName::new(user).unwrap(),
+            group: Some(GroupName::new("staff").unwrap()),
+            host: "default".into(),
+            peer: "198.51.100.7".parse().unwrap(),
+            client: ClientDescription::default(),
+            cookie: CookiePolicy { timeout: Duration::from_secs(300), persistent: false },
+        }
+    }
+
+    fn reopen(path: &Path, now: Moment) -> SessionTable {
+        let mut table = SessionTable::new();
+        Journal::open(path, &mut table, now).unwrap();
+        table
+    }
+
+    #[test]
+    fn cookies_survive_a_restart_until_they_expire() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ocserv.sessions");
+        let now = moment(1_000_000);
+        let mut table = SessionTable::new();
+        let mut journal = Journal::open(&path, &mut table, now).unwrap();
+        let (unused, _) = table.insert(&sid(1), new("alice"), now);
+        let (used, _) = table.insert(&sid(2), new("bob"), now);
+        let (gone, _) = table.insert(&sid(3), new("carol"), now);
+        table.open(used, ConnectionId(1), "198.51.100.7".parse().unwrap(), OpenLimits::default(), now.monotonic).unwrap();
+        for key in [unused, used, gone] {
+            journal.note(key, &table, now).unwrap();
+        }
+        table.remove(gone);
+        journal.note(gone, &table, now).unwrap();
+        drop(journal);
+
+        let text = std::fs::read(&path).unwrap();
+        assert!(!text.windows(32).any(|w| w == sid(1).expose()), "no session id on disk");
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+
+        let later = moment(1_000_200);
+        let table = reopen(&path, later);
+        let (_, alice) = table.check(&sid(1), "default", later.monotonic).unwrap();
+        assert_eq!((alice.user.as_str(), alice.age(later.monotonic).as_secs()), ("alice", 200));
+        assert!(alice.restored);
+        assert_eq!(alice.authenticated_at, now.wall);
+        assert!(table.check(&sid(2), "default", later.monotonic).is_ok());
+        assert!(table.check(&sid(3), "default", later.monotonic).is_err());
+        assert!(table.check(&sid(1), "default", later.monotonic + Duration::from_secs(116)).is_err(), "not prolonged");
+
+        let too_late = moment(1_000_316);
+        assert!(reopen(&path, too_late).check(&sid(1), "default", too_late.monotonic).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_prolongs_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let mut table = SessionTable::new();
+        let mut journal = Journal::open(&path, &mut table, moment(1_000_000)).unwrap();
+        let (key, _) = table.insert(&sid(1), new("alice"), moment(1_000_000));
+        journal.note(key, &table, moment(1_000_000)).unwrap();
+        drop(journal);
+        let earlier = moment(500);
+        let table = reopen(&path, earlier);
+        assert!(table.check(&sid(1), "default", earlier.monotonic + Duration::from_secs(314)).is_ok());
+        assert!(table.check(&sid(1), "default", earlier.monotonic + Duration::from_secs(315)).is_err());
+    }
+
+    #[test]
+    fn session_timeout_counts_across_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let now = moment(1_000_000);
+        let limits = OpenLimits { session_timeout: Some(Duration::from_secs(100)), ..OpenLimits::default() };
+        let mut table = SessionTable::new();
+        let mut journal = Journal::open(&path, &mut table, now).unwrap();
+        let (key, _) = table.insert(&sid(1), new("alice"), now);
+        let peer = "198.51.100.7".parse().unwrap();
+        table.open(key, ConnectionId(1), peer, limits, now.monotonic).unwrap();
+        table.close(ConnectionId(1), CloseReason::Unspecified, Counters { rx: 5, tx: 6 }, now.monotonic);
+        journal.note(key, &table, now).unwrap();
+        drop(journal);
+        let later = moment(1_000_060);
+        let mut restored = reopen(&path, later);
+        assert_eq!(restored.get(key).unwrap().counters, Counters { rx: 5, tx: 6 });
+        let opened = restored.open(key, ConnectionId(2), peer, limits, later.monotonic).unwrap();
+        assert_eq!(opened.left, Some(Duration::from_secs(40)));
+        assert!(reopen(&path, moment(1_000_100)).is_empty());
+    }
+
+    #[test]
+    fn a_torn_tail_loses_only_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let now = moment(1_000_000);
+        let mut table = SessionTable::new();
+        let mut journal = Journal::open(&path, &mut table, now).unwrap();
+        for number in 1..=2 {
+            let (key, _) = table.insert(&sid(number), new("alice"), now);
+            journal.note(key, &table, now).unwrap();
+        }
+        drop(journal);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let table = reopen(&path, now);
+        assert!(table.check(&sid(1), "default", now.monotonic).is_ok());
+        assert!(table.check(&sid(2), "default", now.monotonic).is_err());
+    }
+
+    #[test]
+    fn it_does_not_grow_without_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let now = moment(1_000_000);
+        let mut table = SessionTable::new();
+        let mut journal = Journal::open(&path, &mut table, now).unwrap();
+        let (key, _) = table.insert(&sid(1), new("alice"), now);
+        for _ in 0..5 * SLACK {
+            journal.note(key, &table, now).unwrap();
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() < (2 * SLACK * 400) as u64);
+        assert!(journal.entries <= SLACK + 3);
+    }
+
+    #[test]
+    fn others_files_and_servers_are_respected() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let mut table = SessionTable::new();
+        let journal = Journal::open(&path, &mut table, moment(1)).unwrap();
+        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::InUse(_))));
+        drop(journal);
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::Untrusted(_))));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::File { .. })));
+    }
+
+    proptest! {
+        /// Whatever is in the file, reading it gives sessions or nothing, and never panics.
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), sane in any::<bool>()) {
+            let mut bytes = bytes;
+            if sane && bytes.len() > 12 {
+                let body = bytes.split_off(12);
+                let length = (body.len() as u32).to_le_bytes();
+                bytes = [&length[..], &checksum(&body), &body].concat();
+            }
+            decode(&bytes);
+        }
+    }
+}
