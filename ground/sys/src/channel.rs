@@ -153,6 +153,12 @@ impl AsFd for Channel {
     }
 }
 
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 /// Who connected a Unix socket (`SO_PEERCRED`).
 ///
 /// # Errors
