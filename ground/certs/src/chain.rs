@@ -1,0 +1,93 @@
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::describe::parse;
+use crate::{CertError, Validity, spki_of, validity};
+
+/// Most certificates in a chain (`specs/server-config.md` §10.1).
+const CHAIN_MAX: usize = 8;
+
+/// An own certificate with its issuers, leaf first, each signed by the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateChain(Vec<CertificateDer<'static>>);
+
+impl CertificateChain {
+    /// Reads a PEM file with certificates in any order. The one whose DER SubjectPublicKeyInfo
+    /// satisfies `is_own_key` is the leaf; certificates that do not lead on from it are left out
+    /// (`specs/client.md` §8.3, `specs/server-config.md` §10.1).
+    ///
+    /// # Errors
+    /// No or too many certificates, damaged ones, or none belongs to the key.
+    pub fn from_pem(pem: &[u8], is_own_key: impl Fn(&[u8]) -> bool) -> Result<Self, CertError> {
+        let mut rest = Vec::new();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            rest.push(certificate.map_err(|error| CertError::Pem(error.to_string()))?);
+            if rest.len() > CHAIN_MAX {
+                return Err(CertError::TooMany(CHAIN_MAX));
+            }
+        }
+        if rest.is_empty() {
+            return Err(CertError::NotFound);
+        }
+        let mut leaf = None;
+        for (position, certificate) in rest.iter().enumerate() {
+            if is_own_key(&spki_of(certificate)?) {
+                leaf = Some(position);
+                break;
+            }
+        }
+        let mut chain = vec![rest.remove(leaf.ok_or(CertError::KeyMismatch)?)];
+        while let Some(issuer) = issuer_position(chain.last().ok_or(CertError::NotFound)?, &rest)? {
+            chain.push(rest.remove(issuer));
+        }
+        Ok(Self(chain))
+    }
+
+    /// The certificates, leaf first.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+
+    /// The certificates, leaf first, for a `CertifiedKey`.
+    pub fn into_certificates(self) -> Vec<CertificateDer<'static>> {
+        self.0
+    }
+
+    /// The own certificate.
+    pub fn leaf(&self) -> &[u8] {
+        self.0.first().map(AsRef::as_ref).unwrap_or_default()
+    }
+
+    /// SHA-1 of the own certificate's DER form, as the server tells it to clients.
+    pub fn leaf_sha1(&self) -> [u8; 20] {
+        let mut sha1 = [0; 20];
+        sha1.copy_from_slice(digest(&SHA1_FOR_LEGACY_USE_ONLY, self.leaf()).as_ref());
+        sha1
+    }
+
+    /// Period of validity of the own certificate.
+    ///
+    /// # Errors
+    /// It cannot be parsed.
+    pub fn validity(&self) -> Result<Validity, CertError> {
+        validity(self.leaf())
+    }
+}
+
+/// Which of `candidates` issued `certificate`, by name; `None` for a self-signed one.
+fn issuer_position(
+    certificate: &CertificateDer<'_>,
+    candidates: &[CertificateDer<'_>],
+) -> Result<Option<usize>, CertError> {
+    let certificate = parse(certificate)?;
+    if certificate.issuer() == certificate.subject() {
+        return Ok(None);
+    }
+    for (position, candidate) in candidates.iter().enumerate() {
+        if parse(candidate)?.subject().as_raw() == certificate.issuer().as_raw() {
+            return Ok(Some(position));
+        }
+    }
+    Ok(None)
+}
