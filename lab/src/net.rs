@@ -82,20 +82,6 @@ impl Host {
         self.run("nft", &[rules]);
     }
 
-    /// Drops all UDP packets of the VPN port on this host, both ways.
-    pub fn block_udp(&self) {
-        self.nft(
-            "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; \
-                  add chain inet lab out { type filter hook output priority 0; }; \
-                  add rule inet lab in udp dport 443 drop; add rule inet lab out udp sport 443 drop",
-        );
-    }
-
-    /// Lifts [`Self::block_udp`].
-    pub fn unblock_udp(&self) {
-        self.nft("delete table inet lab");
-    }
-
     /// Names of the interfaces of this host.
     pub fn interfaces(&self) -> Vec<String> {
         let text = self.ip("-o link show");
@@ -176,6 +162,24 @@ impl World {
             host.ip("link set eth0 up");
         }
         world
+    }
+
+    /// Loses all UDP packets of the VPN port, both ways. They are dropped where they arrive: a
+    /// packet dropped where it is sent would be an error for its sender.
+    pub fn block_udp(&self) {
+        for (host, port) in [(&self.server, "dport"), (&self.client, "sport")] {
+            host.nft(&format!(
+                "add table inet lab; add chain inet lab in {{ type filter hook input priority 0; }}; \
+                 add rule inet lab in udp {port} 443 drop"
+            ));
+        }
+    }
+
+    /// Lifts [`Self::block_udp`].
+    pub fn unblock_udp(&self) {
+        for host in [&self.server, &self.client] {
+            host.nft("delete table inet lab");
+        }
     }
 
     /// Gives the client host another outer IPv4 address, as after a change of network.

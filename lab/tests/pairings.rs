@@ -1,6 +1,8 @@
 //! All four pairings of our programs and the real ones, over DTLS and over TLS alone, with IPv4
 //! and IPv6 inside: packets pass both ways, and both ends leave nothing behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::net::IpAddr;
 use std::path::Path;
 

@@ -1,0 +1,245 @@
+//! What a tunnel survives: a killed worker, a change of network, blocked UDP; and how it ends when
+//! the server does. Every case is run with one real end, so that both sides agree on what happens.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use culvert_lab::fixture::INNER_SERVER_V4;
+use culvert_lab::net::CLIENT_V4;
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, process, wait};
+
+fn inner_server() -> IpAddr {
+    INNER_SERVER_V4.parse().unwrap()
+}
+
+struct Tunnel {
+    client: Client,
+    server: Server,
+    fixture: Fixture,
+    world: World,
+}
+
+/// A tunnel over DTLS that carries packets.
+fn tunnel(client_make: Make, server_make: Make, overrides: &[(&str, &str)], arguments: &[&str]) -> Tunnel {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let server = Server::start_with(
+        server_make,
+        &world,
+        &fixture,
+        &ServerOptions {
+            overrides,
+            ..Default::default()
+        },
+    );
+    let options = ClientOptions {
+        arguments,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(client_make, &world, &fixture, &options);
+    client.process.wait_for("Established DTLS connection");
+    probe::ping(&world.client, inner_server());
+    Tunnel {
+        client,
+        server,
+        fixture,
+        world,
+    }
+}
+
+impl Tunnel {
+    fn logs(&self) -> String {
+        self.client.process.output() + &self.server.log()
+    }
+
+    fn reconnects(&self) -> usize {
+        self.client
+            .process
+            .stdout()
+            .matches("Got CONNECT response")
+            .count()
+    }
+}
+
+/// `kill -9` of the worker: the client comes back with the same cookie and the same address.
+fn reconnects_after_a_worker_is_killed(client: Make, server: Make) {
+    let mut tunnel = tunnel(client, server, &[], &[]);
+    let address = Client::inner_v4(&tunnel.world);
+    let workers = tunnel.server.workers();
+    assert!(!workers.is_empty());
+    for worker in workers {
+        process::kill(worker, "9");
+    }
+    wait::until(&format!("a reconnect\n{}", tunnel.logs()), || {
+        (tunnel.reconnects() == 2).then_some(())
+    });
+    probe::ping(&tunnel.world.client, inner_server());
+    assert_eq!(Client::inner_v4(&tunnel.world), address, "{}", tunnel.logs());
+    assert!(tunnel.client.process.is_running());
+    probe::ping(&tunnel.world.server, address);
+    stop_client(&mut tunnel);
+}
+
+#[test]
+fn real_client_reconnects_after_the_real_worker_is_killed() {
+    reconnects_after_a_worker_is_killed(Make::Real, Make::Real);
+}
+
+#[test]
+fn our_client_reconnects_after_the_real_worker_is_killed() {
+    reconnects_after_a_worker_is_killed(Make::Culvert, Make::Real);
+}
+
+#[test]
+fn real_client_reconnects_after_our_worker_is_killed() {
+    reconnects_after_a_worker_is_killed(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn our_client_reconnects_after_our_worker_is_killed() {
+    reconnects_after_a_worker_is_killed(Make::Culvert, Make::Culvert);
+}
+
+/// A new outer address: dead peer detection notices, the session goes on with the same inner
+/// address.
+fn roams_to_a_new_address(client: Make, server: Make) {
+    let mut tunnel = tunnel(client, server, &[("dpd", "4")], &["--force-dpd", "4"]);
+    let address = Client::inner_v4(&tunnel.world);
+    tunnel.world.roam("192.0.2.77");
+    let limit = Duration::from_secs(90);
+    wait::until_within(limit, &format!("a reconnect\n{}", tunnel.logs()), || {
+        (tunnel.reconnects() >= 2).then_some(())
+    });
+    probe::ping_within(limit, &tunnel.world.client, inner_server());
+    assert_eq!(Client::inner_v4(&tunnel.world), address);
+    let (_, users) = tunnel.server.occtl(&["show", "users"]);
+    assert!(
+        users.contains("192.0.2.77") && !users.contains(&format!("{CLIENT_V4} ")),
+        "{users}\n{}",
+        tunnel.logs()
+    );
+    stop_client(&mut tunnel);
+}
+
+#[test]
+fn real_client_roams_with_the_real_server() {
+    roams_to_a_new_address(Make::Real, Make::Real);
+}
+
+#[test]
+fn our_client_roams_with_the_real_server() {
+    roams_to_a_new_address(Make::Culvert, Make::Real);
+}
+
+#[test]
+fn real_client_roams_with_our_server() {
+    roams_to_a_new_address(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn our_client_roams_with_our_server() {
+    roams_to_a_new_address(Make::Culvert, Make::Culvert);
+}
+
+/// UDP is blocked in mid-session and comes back: packets go over TLS meanwhile, and over DTLS again.
+fn survives_the_loss_of_udp(client: Make, server: Make) {
+    let mut tunnel = tunnel(client, server, &[("dpd", "4")], &["--force-dpd", "4"]);
+    tunnel.world.block_udp();
+    let limit = Duration::from_secs(60);
+    probe::ping_within(limit, &tunnel.world.client, inner_server());
+    assert_eq!(
+        tunnel.reconnects(),
+        1,
+        "the TLS connection must stay up\n{}",
+        tunnel.logs()
+    );
+    assert!(tunnel.client.process.is_running());
+    tunnel.world.unblock_udp();
+    // The client tries DTLS again 60 s after an attempt has failed.
+    wait::until_within(
+        Duration::from_secs(150),
+        &format!("DTLS again\n{}", tunnel.logs()),
+        || {
+            let established = tunnel
+                .client
+                .process
+                .stdout()
+                .matches("Established DTLS connection")
+                .count();
+            (established >= 2).then_some(())
+        },
+    );
+    probe::ping(&tunnel.world.client, inner_server());
+    stop_client(&mut tunnel);
+}
+
+#[test]
+fn real_client_survives_the_loss_of_udp_with_the_real_server() {
+    survives_the_loss_of_udp(Make::Real, Make::Real);
+}
+
+#[test]
+fn our_client_survives_the_loss_of_udp_with_the_real_server() {
+    survives_the_loss_of_udp(Make::Culvert, Make::Real);
+}
+
+#[test]
+fn real_client_survives_the_loss_of_udp_with_our_server() {
+    survives_the_loss_of_udp(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn our_client_survives_the_loss_of_udp_with_our_server() {
+    survives_the_loss_of_udp(Make::Culvert, Make::Culvert);
+}
+
+/// The server stops while a client is connected: the client is told and ends with code 1. (The
+/// real server's word does not always reach its clients, so it is not a case here.)
+fn ends_with_the_server(client: Make, server: Make) {
+    let mut tunnel = tunnel(client, server, &[], &[]);
+    tunnel.server.process.signal("TERM");
+    assert_eq!(tunnel.server.process.exit_code(), 0, "{}", tunnel.logs());
+    assert_eq!(tunnel.client.process.exit_code(), 1, "{}", tunnel.logs());
+    assert!(
+        tunnel
+            .client
+            .process
+            .output()
+            .contains("Session terminated by server; exiting."),
+        "{}",
+        tunnel.logs()
+    );
+    assert_eq!(tunnel.world.server.interfaces(), ["lo", "eth0"]);
+    assert_eq!(tunnel.world.client.interfaces(), ["lo", "eth0"]);
+    assert!(!tunnel.fixture.path("occtl.sock").exists());
+}
+
+#[test]
+fn real_client_ends_with_our_server() {
+    ends_with_the_server(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn our_client_ends_with_our_server() {
+    ends_with_the_server(Make::Culvert, Make::Culvert);
+}
+
+/// UDP is blocked from the start: the tunnel is up over TLS at once.
+#[test]
+fn our_client_is_up_at_once_without_udp() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let _server = Server::start(Make::Real, &world, &fixture);
+    world.block_udp();
+    let mut client = Client::launch(Make::Culvert, &world, &fixture, &ClientOptions::default());
+    client.process.wait_for("Configured as");
+    probe::ping_within(Duration::from_secs(8), &world.client, inner_server());
+}
+
+fn stop_client(tunnel: &mut Tunnel) {
+    tunnel.client.process.signal("INT");
+    assert_eq!(tunnel.client.process.exit_code(), 0, "{}", tunnel.logs());
+    assert_eq!(tunnel.world.client.interfaces(), ["lo", "eth0"]);
+}
