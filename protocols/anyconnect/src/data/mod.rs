@@ -1,0 +1,7 @@
+//! The packet path of the protocol: CSTP frames in TLS records, and frames in DTLS records.
+
+mod datagram;
+mod stream;
+
+pub use datagram::DtlsChannel;
+pub use stream::{CstpOpener, CstpSealer};
