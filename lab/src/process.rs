@@ -87,25 +87,21 @@ impl Process {
     /// # Panics
     /// See there.
     pub fn wait_for_within(&mut self, limit: Duration, text: &str) {
-        let deadline = std::time::Instant::now() + limit;
-        loop {
+        let said = wait::poll_within(limit, || {
             let ended = self.child.try_wait().unwrap();
             if self.stdout().contains(text) || self.stderr().contains(text) {
-                return;
+                return Some(Ok(()));
             }
-            assert!(
-                ended.is_none(),
-                "{} ended ({ended:?}) before it said '{text}':\n{}",
+            ended.map(Err)
+        });
+        match said {
+            Some(Ok(())) => {}
+            Some(Err(status)) => panic!(
+                "{} ended ({status}) before it said '{text}':\n{}",
                 self.name,
                 self.output()
-            );
-            assert!(
-                std::time::Instant::now() < deadline,
-                "{} did not say '{text}':\n{}",
-                self.name,
-                self.output()
-            );
-            std::thread::sleep(Duration::from_millis(20));
+            ),
+            None => panic!("{} did not say '{text}':\n{}", self.name, self.output()),
         }
     }
 
@@ -130,6 +126,14 @@ impl Process {
         let name = self.name.clone();
         let child = &mut self.child;
         wait::until(&format!("the end of {name}"), || child.try_wait().unwrap())
+    }
+
+    /// [`Self::exit_code`] without the delay of polling, for measurements.
+    ///
+    /// # Panics
+    /// The process cannot be waited for.
+    pub fn exit_code_soon(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
     /// Waits for its end and gives the exit code; a death by signal N gives 128 + N, as a shell.
