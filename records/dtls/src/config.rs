@@ -9,6 +9,10 @@ use crate::{CipherSuite, Error};
 
 /// Largest handshake datagram unless configured otherwise: fits every IPv6 path (1280 - 40 - 8).
 const DEFAULT_MTU: usize = 1232;
+/// Longest session id.
+const MAX_SESSION_ID: usize = 32;
+/// Longest vector with a length of two octets.
+const MAX_VECTOR: usize = u16::MAX as usize;
 
 /// What a client is told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +51,17 @@ impl ClientConfig {
             first_retransmission: Duration::from_secs(1),
             handshake_limit: Duration::from_secs(12),
         }
+    }
+
+    /// Checks that every field fits its message.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        if self.app_id.len() > MAX_SESSION_ID {
+            return Err(Error::Configuration("the App-ID is longer than 32 octets"));
+        }
+        if self.identity.len() > MAX_VECTOR {
+            return Err(Error::Configuration("the PSK identity is longer than 65535 octets"));
+        }
+        validate_common(&self.psk, &self.suites)
     }
 }
 
@@ -90,6 +105,21 @@ impl ServerConfig {
             handshake_limit: Duration::from_secs(60),
         }
     }
+
+    /// Checks that every field fits its message.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        validate_common(&self.psk, &self.suites)
+    }
+}
+
+fn validate_common(psk: &SecretBytes, suites: &[CipherSuite]) -> Result<(), Error> {
+    if psk.is_empty() || psk.len() > MAX_VECTOR {
+        return Err(Error::Configuration("the pre-shared key must have 1 to 65535 octets"));
+    }
+    if suites.is_empty() {
+        return Err(Error::Configuration("no cipher suite is allowed"));
+    }
+    Ok(())
 }
 
 /// Source of random octets for handshakes. Tests replay recorded ones.

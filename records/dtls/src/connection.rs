@@ -1,16 +1,53 @@
-//! One DTLS association.
+//! One DTLS association: records in, records out, timers.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use culvert_record::{ChannelState, SealError};
-use serde::{Deserialize, Serialize};
 
-use crate::{ClientConfig, Error, Random, ServerConfig};
+use crate::config::{ClientConfig, Random, ServerConfig, SystemRandom};
+use crate::handshake::exchange::{Exchange, LastFlight, Role};
+use crate::handshake::flight::{FlightMessage, seal_flight};
+use crate::handshake::messages::kind;
+use crate::handshake::reassembly::Fragment;
+use crate::handshake::{Agreement, NewEpoch, Reader, Step};
+use crate::record::{Epochs, HEADER_LEN, InEpoch, Opener, RecordHeader, Sealer, content_type};
+use crate::{AlertDescription, Error};
+
+/// How long packets of the previous epoch are still taken after a rehandshake.
+const EPOCH_OVERLAP: Duration = Duration::from_secs(10);
+/// Level of an alert that ends the association.
+const FATAL: u8 = 2;
+const WARNING: u8 = 1;
 
 /// One DTLS association with one peer: handshake and both record halves.
+///
+/// Drive it like this: give every received datagram to [`Self::open_record`] until it is used up;
+/// call [`Self::handle_timeout`] at [`Self::poll_timeout`]; after both, send everything that
+/// [`Self::poll_transmit`] has. Once [`Self::state`] is `Established`, [`Self::seal_application`]
+/// makes records of application data.
 pub struct Connection {
-    failure: Option<Error>,
+    pub(crate) role: Role,
+    pub(crate) random: Box<dyn Random>,
+    pub(crate) status: Status,
+    pub(crate) write: Epochs<Sealer>,
+    pub(crate) read: Epochs<Opener>,
+    pub(crate) exchange: Option<Exchange>,
+    /// A server's last flight of the complete handshake, until the client is known to have it.
+    final_flight: Option<LastFlight>,
+    /// When packets of the previous epoch are no longer taken.
+    old_epoch_until: Option<Instant>,
+    /// An alert that nothing authenticated.
+    peer_alert: Option<AlertDescription>,
+    outgoing: VecDeque<Vec<u8>>,
+}
+
+/// How far the association is.
+pub(crate) enum Status {
+    Connecting,
+    Established { agreement: Agreement, since: Instant },
+    Failed(Error),
 }
 
 /// What [`Connection::open_record`] found at the beginning of a datagram.
@@ -30,56 +67,91 @@ pub enum Opened {
     },
 }
 
-/// An established association on its way to another process. Secret: contains keys.
-#[derive(Serialize, Deserialize)]
-pub struct HandOver {
-    verify_data: Vec<u8>,
-}
-
 impl Connection {
-    /// A client that begins its handshake at once: see [`Self::poll_transmit`].
+    /// A client; it has its ClientHello ready in [`Self::poll_transmit`]. With a configuration that
+    /// cannot be used, the state is `Failed` at once.
     pub fn client(config: ClientConfig, now: Instant) -> Self {
-        Self::client_with_random(config, now, Box::new(crate::SystemRandom))
+        Self::client_with_random(config, now, Box::new(SystemRandom))
     }
 
-    /// As [`Self::client`], with another source of random octets.
-    pub fn client_with_random(_config: ClientConfig, _now: Instant, _random: Box<dyn Random>) -> Self {
-        Self { failure: None }
+    /// As [`Self::client`], with another source of random octets for the handshake.
+    pub fn client_with_random(config: ClientConfig, now: Instant, random: Box<dyn Random>) -> Self {
+        let valid = config.validate();
+        Self::begin(Role::Client(config), valid, now, random)
     }
 
-    /// A server that waits for a ClientHello; the handshake's time limit starts now.
+    /// A server that waits for a ClientHello; the handshake's time limit starts now. With a
+    /// configuration that cannot be used, the state is `Failed` at once.
     pub fn server(config: ServerConfig, now: Instant) -> Self {
-        Self::server_with_random(config, now, Box::new(crate::SystemRandom))
+        Self::server_with_random(config, now, Box::new(SystemRandom))
     }
 
-    /// As [`Self::server`], with another source of random octets.
-    pub fn server_with_random(_config: ServerConfig, _now: Instant, _random: Box<dyn Random>) -> Self {
-        Self { failure: None }
+    /// As [`Self::server`], with another source of random octets for the handshake.
+    pub fn server_with_random(config: ServerConfig, now: Instant, random: Box<dyn Random>) -> Self {
+        let valid = config.validate();
+        Self::begin(Role::Server(config), valid, now, random)
+    }
+
+    fn begin(role: Role, valid: Result<(), Error>, now: Instant, random: Box<dyn Random>) -> Self {
+        let mut connection =
+            Self::new(role, random, Status::Connecting, Epochs::new(Sealer::plain()), Epochs::new(Opener::plain()));
+        if let Err(error) = valid.and_then(|()| connection.begin_handshake(now)) {
+            connection.fail(error);
+        }
+        connection
+    }
+
+    pub(crate) fn new(
+        role: Role,
+        random: Box<dyn Random>,
+        status: Status,
+        write: Epochs<Sealer>,
+        read: Epochs<Opener>,
+    ) -> Self {
+        Self {
+            role,
+            random,
+            status,
+            write,
+            read,
+            exchange: None,
+            final_flight: None,
+            old_epoch_until: None,
+            peer_alert: None,
+            outgoing: VecDeque::new(),
+        }
     }
 
     /// Present state. A rehandshake leaves the state `Established`.
     pub fn state(&self) -> ChannelState {
-        ChannelState::Connecting
+        match self.status {
+            Status::Connecting => ChannelState::Connecting,
+            Status::Established { .. } => ChannelState::Established,
+            Status::Failed(_) => ChannelState::Failed,
+        }
     }
 
     /// Why the state is [`ChannelState::Failed`].
     pub fn failure(&self) -> Option<&Error> {
-        self.failure.as_ref()
+        match &self.status {
+            Status::Failed(error) => Some(error),
+            _ => None,
+        }
     }
 
     /// Octets to leave free before the application data. May change with a rehandshake.
     pub fn headroom(&self) -> usize {
-        0
+        self.write.active.headroom()
     }
 
     /// Most octets that a record adds after the application data. May change with a rehandshake.
     pub fn tailroom(&self) -> usize {
-        0
+        self.write.active.tailroom()
     }
 
     /// Length of the record for `len` octets of application data.
     pub fn sealed_len(&self, len: usize) -> usize {
-        len
+        self.write.active.sealed_len(len)
     }
 
     /// Most octets that a record adds to application data.
@@ -93,65 +165,307 @@ impl Connection {
     /// # Errors
     /// [`SealError::Buffer`] when `buffer` is shorter than headroom, `len` and tailroom together;
     /// [`SealError::Oversize`] when `len` exceeds 16384 or what the peer accepts;
-    /// [`SealError::Exhausted`] unless established.
-    pub fn seal_application(&mut self, _buffer: &mut [u8], _len: usize) -> Result<usize, SealError> {
-        Err(SealError::Exhausted)
+    /// [`SealError::Exhausted`] when the sequence numbers are used up, or not established.
+    pub fn seal_application(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        let Status::Established { agreement, .. } = &self.status else { return Err(SealError::Exhausted) };
+        if len > usize::from(agreement.record_limit) {
+            return Err(SealError::Oversize);
+        }
+        self.write.active.seal(content_type::APPLICATION_DATA, buffer, len)
     }
 
     /// Opens the next record of a received datagram in place; the caller repeats with the rest
     /// until the datagram is used up, then sends what [`Self::poll_transmit`] has.
     /// Invalid records are dropped silently.
-    pub fn open_record(&mut self, _now: Instant, datagram: &mut [u8]) -> Opened {
-        Opened::Nothing { consumed: datagram.len() }
+    pub fn open_record(&mut self, now: Instant, datagram: &mut [u8]) -> Opened {
+        let nothing = Opened::Nothing { consumed: datagram.len() };
+        let Some(header) = RecordHeader::parse(datagram) else { return nothing };
+        let consumed = HEADER_LEN + usize::from(header.length);
+        let Some(fragment) = datagram.get_mut(HEADER_LEN..consumed) else { return nothing };
+        if matches!(self.status, Status::Failed(_)) {
+            return nothing;
+        }
+        let Some(opener) = self.read.get_mut(header.epoch) else { return Opened::Nothing { consumed } };
+        let Ok(range) = opener.open(&header, fragment) else { return Opened::Nothing { consumed } };
+        if header.content_type == content_type::APPLICATION_DATA {
+            if self.accept_application_data(header.epoch) {
+                let payload = HEADER_LEN + range.start..HEADER_LEN + range.end;
+                return Opened::Application { consumed, payload };
+            }
+            return Opened::Nothing { consumed };
+        }
+        let content = fragment.get(range).unwrap_or_default();
+        let handled = match header.content_type {
+            content_type::HANDSHAKE => self.handle_handshake(now, header.epoch, content),
+            content_type::ALERT => self.handle_alert(header.epoch, content),
+            // A ChangeCipherSpec says nothing that the epochs of the records do not say.
+            _ => Ok(()),
+        };
+        if let Err(error) = handled {
+            self.fail(error);
+        }
+        Opened::Nothing { consumed }
     }
 
     /// The next datagram of the handshake, or alert, to send.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        None
+        self.outgoing.pop_front()
     }
 
     /// When [`Self::handle_timeout`] wants to be called; `None` when nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let exchange = self.exchange.as_ref().map(Exchange::poll_timeout);
+        exchange.into_iter().chain(self.old_epoch_until).min()
     }
 
     /// Retransmits or gives up; to be called at or after [`Self::poll_timeout`].
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.old_epoch_until.is_some_and(|until| until <= now) {
+            self.old_epoch_until = None;
+            self.read.old = None;
+        }
+        let Some(exchange) = &mut self.exchange else { return };
+        if exchange.give_up_at() <= now {
+            let error = self.peer_alert.map_or(Error::Timeout, Error::TimeoutAfterAlert);
+            self.fail(error);
+        } else if exchange.is_retransmission_due(now) {
+            self.retransmit();
+        }
+    }
 
     /// Begins a rehandshake inside the association (client only). Data flows on meanwhile.
     /// Returns false when this is a server, not established, already in a rehandshake, or the
     /// peer lacks secure renegotiation.
-    pub fn start_rekey(&mut self, _now: Instant) -> bool {
-        false
+    pub fn start_rekey(&mut self, now: Instant) -> bool {
+        let Status::Established { agreement, .. } = &self.status else { return false };
+        let may = agreement.secure_renegotiation
+            && matches!(self.role, Role::Client(_))
+            && self.exchange.is_none()
+            && self.write.active.epoch() < u16::MAX;
+        if may && let Err(error) = self.begin_handshake(now) {
+            self.fail(error);
+        }
+        may
     }
 
     /// True while a rehandshake is under way.
     pub fn is_rekeying(&self) -> bool {
-        false
+        self.state() == ChannelState::Established && self.exchange.is_some()
     }
 
-    /// Description as GnuTLS prints it, e.g. `(DTLS1.2)-(PSK)-(AES-256-GCM)`; `None` before the
-    /// handshake is complete.
+    /// Description as GnuTLS prints it, e.g. `(DTLS1.2)-(PSK)-(AES-256-GCM)`; `None` unless
+    /// established.
     pub fn description(&self) -> Option<&'static str> {
-        None
+        match &self.status {
+            Status::Established { agreement, .. } => Some(agreement.suite.description()),
+            _ => None,
+        }
     }
 
     /// Ends the association: queues a close_notify alert; the state becomes `Failed`.
     pub fn close(&mut self) {
-        self.failure = Some(Error::Closed);
+        if !matches!(self.status, Status::Failed(_)) {
+            self.fail(Error::Closed);
+        }
     }
 
-    /// Gives the established association away, to continue in another process.
-    /// `None` unless established with no rehandshake under way; the association is then lost.
-    pub fn into_hand_over(self, _now: Instant) -> Option<HandOver> {
-        None
+    /// Application data counts once the Finished of its epoch was verified.
+    fn accept_application_data(&mut self, epoch: u16) -> bool {
+        let active = self.read.active.epoch();
+        if epoch == active && epoch != 0 {
+            // The client sends in the new epoch, so it has our Finished.
+            self.final_flight = None;
+            self.write.old = None;
+        }
+        let old = self.read.old.as_ref().map(InEpoch::epoch);
+        epoch != 0 && (epoch == active || Some(epoch) == old)
     }
 
-    /// Continues an association that [`Self::into_hand_over`] gave away.
-    ///
-    /// # Errors
-    /// [`Error::HandOver`] when the state is inconsistent.
-    pub fn from_hand_over(_state: HandOver, _now: Instant) -> Result<Self, Error> {
-        Ok(Self { failure: None })
+    fn handle_handshake(&mut self, now: Instant, epoch: u16, content: &[u8]) -> Result<(), Error> {
+        let mut reader = Reader::new(content);
+        while !reader.is_empty() {
+            let Some(fragment) = Fragment::parse(&mut reader) else { return Ok(()) };
+            if epoch == self.read.active.epoch() && fragment.kind == kind::FINISHED {
+                self.repeat_final_flight(now);
+                continue;
+            }
+            // Finished comes in the epoch that the handshake opens, everything else in the active one.
+            let awaited = if fragment.kind == kind::FINISHED {
+                self.read.next.as_ref().map(InEpoch::epoch)
+            } else {
+                Some(self.read.active.epoch())
+            };
+            if awaited != Some(epoch) {
+                continue;
+            }
+            if self.exchange.is_none() && !self.begin_rehandshake(now, &fragment)? {
+                continue;
+            }
+            self.handle_fragment(now, &fragment)?;
+        }
+        Ok(())
+    }
+
+    fn handle_fragment(&mut self, now: Instant, fragment: &Fragment<'_>) -> Result<(), Error> {
+        let Some(mut exchange) = self.exchange.take() else { return Ok(()) };
+        let repeat = exchange.insert(fragment, now);
+        while let Some(message) = exchange.poll_message() {
+            let Step { new_epoch, flight, agreement } =
+                exchange.handle(&message, &self.role, self.random.as_mut())?;
+            if let Some(new_epoch) = new_epoch {
+                self.open_epoch(new_epoch)?;
+            }
+            if !flight.is_empty() {
+                self.send_flight(&flight)?;
+            }
+            if let Some(agreement) = agreement {
+                let last_flight = exchange.into_last_flight(flight, now);
+                self.complete(agreement, last_flight, now);
+                return Ok(());
+            }
+            if !flight.is_empty() {
+                exchange.sent(flight, now);
+            }
+        }
+        self.exchange = Some(exchange);
+        if repeat {
+            self.retransmit();
+        }
+        Ok(())
+    }
+
+    /// A client's ClientHello inside the association begins a rehandshake; other messages do not.
+    fn begin_rehandshake(&mut self, now: Instant, fragment: &Fragment<'_>) -> Result<bool, Error> {
+        let Status::Established { since, .. } = &self.status else { return Ok(false) };
+        let Role::Server(config) = &self.role else { return Ok(false) };
+        if fragment.kind != kind::CLIENT_HELLO {
+            return Ok(false);
+        }
+        let age = now.saturating_duration_since(*since);
+        if config.min_rehandshake_interval.is_some_and(|least| age < least) {
+            return Err(Error::RehandshakeTooEarly);
+        }
+        self.begin_handshake(now)?;
+        Ok(true)
+    }
+
+    fn begin_handshake(&mut self, now: Instant) -> Result<(), Error> {
+        let previous = match &self.status {
+            Status::Established { agreement, .. } => Some(agreement.clone()),
+            _ => None,
+        };
+        let epoch = self.write.active.epoch();
+        let (exchange, flight) = Exchange::begin(&self.role, epoch, previous, now, self.random.as_mut())?;
+        self.start_exchange(exchange, flight, now)
+    }
+
+    /// Sends the first flight of `exchange` and lets it run.
+    pub(crate) fn start_exchange(
+        &mut self,
+        mut exchange: Exchange,
+        flight: Vec<FlightMessage>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        self.final_flight = None;
+        if !flight.is_empty() {
+            self.send_flight(&flight)?;
+            exchange.sent(flight, now);
+        }
+        self.exchange = Some(exchange);
+        Ok(())
+    }
+
+    fn open_epoch(&mut self, new: NewEpoch) -> Result<(), Error> {
+        let epoch = self.write.active.epoch().checked_add(1).ok_or(Error::Exhausted)?;
+        let NewEpoch { suite, encrypt_then_mac, write, read } = new;
+        let sealer = Sealer::protected(suite, encrypt_then_mac, write, epoch).ok_or(Error::Keys(suite))?;
+        let opener = Opener::protected(suite, encrypt_then_mac, read, epoch).ok_or(Error::Keys(suite))?;
+        self.write.next = Some(sealer);
+        self.read.next = Some(opener);
+        Ok(())
+    }
+
+    fn complete(&mut self, agreement: Agreement, last_flight: LastFlight, now: Instant) {
+        self.write.advance();
+        self.read.advance();
+        if self.read.active.epoch() == 1 {
+            // Epoch 0 is not protected: nothing more is believed of it.
+            self.read.old = None;
+        } else {
+            self.old_epoch_until = Some(now + EPOCH_OVERLAP);
+        }
+        match self.role {
+            Role::Server(_) => self.final_flight = Some(last_flight),
+            Role::Client(_) => self.write.old = None,
+        }
+        self.peer_alert = None;
+        self.status = Status::Established { agreement, since: now };
+    }
+
+    fn retransmit(&mut self) {
+        let Some(exchange) = &self.exchange else { return };
+        let flight = exchange.last_flight();
+        if let Err(error) = seal_flight(flight, &mut self.write, self.role.mtu(), &mut self.outgoing) {
+            self.fail(error);
+        }
+    }
+
+    /// A client that repeats its Finished has not got ours.
+    fn repeat_final_flight(&mut self, now: Instant) {
+        let Some(last) = &mut self.final_flight else { return };
+        if last.retransmission.answers_repeat(now)
+            && let Err(error) = seal_flight(&last.messages, &mut self.write, self.role.mtu(), &mut self.outgoing)
+        {
+            self.fail(error);
+        }
+    }
+
+    fn send_flight(&mut self, flight: &[FlightMessage]) -> Result<(), Error> {
+        seal_flight(flight, &mut self.write, self.role.mtu(), &mut self.outgoing)
+    }
+
+    fn handle_alert(&mut self, epoch: u16, content: &[u8]) -> Result<(), Error> {
+        let [level, description] = *content else { return Ok(()) };
+        let description = AlertDescription(description);
+        if epoch == 0 {
+            // Anybody may have sent it: it ends nothing, but may explain a timeout.
+            self.peer_alert = Some(description);
+            return Ok(());
+        }
+        match description {
+            AlertDescription::CLOSE_NOTIFY => Err(Error::ClosedByPeer),
+            AlertDescription::NO_RENEGOTIATION if self.exchange.is_some() => Err(Error::Alert(description)),
+            _ if level == FATAL => Err(Error::Alert(description)),
+            _ => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        if let Some(alert) = error.alert() {
+            let level = if alert == AlertDescription::CLOSE_NOTIFY { WARNING } else { FATAL };
+            self.send_alert(level, alert);
+        }
+        self.exchange = None;
+        self.final_flight = None;
+        self.old_epoch_until = None;
+        self.status = Status::Failed(error);
+    }
+
+    fn send_alert(&mut self, level: u8, description: AlertDescription) {
+        let sealer = &mut self.write.active;
+        let mut record = vec![0; sealer.headroom()];
+        record.extend_from_slice(&[level, description.0]);
+        record.resize(record.len() + sealer.tailroom(), 0);
+        // Without sequence numbers there is no alert either; the peer will notice the silence.
+        if let Ok(len) = sealer.seal(content_type::ALERT, &mut record, 2) {
+            record.truncate(len);
+            self.outgoing.push_back(record);
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("state", &self.state()).finish_non_exhaustive()
     }
 }

@@ -59,9 +59,9 @@ pub enum Error {
     /// The configuration cannot be used; what is wrong with it.
     #[error("DTLS configuration: {0}")]
     Configuration(&'static str),
-    /// A handed-over state does not fit its cipher suite.
-    #[error("handed-over DTLS keys do not fit suite {0:?}")]
-    HandOver(CipherSuite),
+    /// Keys (of a handed-over association) do not fit their cipher suite.
+    #[error("DTLS keys do not fit suite {0:?}")]
+    Keys(CipherSuite),
     /// The random generator failed.
     #[error("the random generator failed")]
     Random,
@@ -87,7 +87,7 @@ impl Error {
             | Self::ClosedByPeer
             | Self::Alert(_)
             | Self::Configuration(_)
-            | Self::HandOver(_) => None,
+            | Self::Keys(_) => None,
         }
     }
 }

@@ -18,13 +18,17 @@
 mod config;
 mod connection;
 mod error;
+mod hand_over;
 mod handshake;
 mod hello;
 mod record;
 mod suite;
+#[cfg(test)]
+mod vectors;
 
 pub use config::{ClientConfig, Random, ServerConfig, SystemRandom};
-pub use connection::{Connection, HandOver, Opened};
+pub use connection::{Connection, Opened};
 pub use error::{AlertDescription, Error};
+pub use hand_over::HandOver;
 pub use hello::{HelloError, hello_identifier};
 pub use suite::CipherSuite;

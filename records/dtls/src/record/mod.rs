@@ -3,12 +3,14 @@
 
 mod aead;
 mod cbc;
+mod epochs;
 mod mac;
 mod opener;
 mod protection;
 mod replay;
 mod sealer;
 
+pub(crate) use epochs::{Epochs, InEpoch};
 pub(crate) use opener::{Opener, OpenerState};
 pub(crate) use protection::DirectionKeys;
 pub(crate) use sealer::{Sealer, SealerState};

@@ -4,7 +4,7 @@ use culvert_record::SealError;
 use serde::{Deserialize, Serialize};
 
 use super::protection::{DirectionKeys, Protection};
-use super::{DTLS12, HEADER_LEN, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
+use super::{DTLS12, HEADER_LEN, InEpoch, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
 use crate::CipherSuite;
 
 /// Seals records of one epoch.
@@ -54,10 +54,6 @@ impl Sealer {
         Some(SealerState { keys: self.keys?, epoch: self.epoch, next_sequence: self.next_sequence })
     }
 
-    pub(crate) fn epoch(&self) -> u16 {
-        self.epoch
-    }
-
     /// Octets before the content: header, and explicit nonce or IV.
     pub(crate) fn headroom(&self) -> usize {
         HEADER_LEN + self.protection.prefix_len()
@@ -104,5 +100,11 @@ impl Sealer {
         record.length = u16::try_from(fragment_len).map_err(|_| SealError::Oversize)?;
         *header = record.encode();
         Ok(HEADER_LEN + fragment_len)
+    }
+}
+
+impl InEpoch for Sealer {
+    fn epoch(&self) -> u16 {
+        self.epoch
     }
 }

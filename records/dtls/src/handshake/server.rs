@@ -1,0 +1,254 @@
+//! The server's side of a handshake.
+
+use subtle::ConstantTimeEq;
+
+use super::flight::FlightMessage;
+use super::keys::{KeyBlock, MasterSecret, psk_premaster};
+use super::messages::{
+    self, ClientHello, EMPTY_RENEGOTIATION_INFO_SCSV, Extension, ServerHello, extension, kind,
+    parse_renegotiation_info, renegotiation_info,
+};
+use super::reassembly::Message;
+use super::transcript::Transcript;
+use super::{Agreement, NewEpoch, Step};
+use crate::config::{Random, ServerConfig};
+use crate::record::{DTLS10, DTLS12, MAX_PLAINTEXT};
+use crate::suite::Cipher;
+use crate::{CipherSuite, Error};
+
+const COOKIE_LEN: usize = 20;
+/// Least value of a record_size_limit (RFC 8449 §4).
+const MIN_RECORD_LIMIT: u16 = 64;
+
+/// A server in a handshake.
+pub(crate) struct Server {
+    /// The epoch that the handshake runs in.
+    epoch: u16,
+    previous: Option<Agreement>,
+    transcript: Transcript,
+    next_seq: u16,
+    state: State,
+}
+
+enum State {
+    ClientHello { cookie: Option<[u8; COOKIE_LEN]> },
+    ClientKeyExchange { choice: Choice },
+    Finished { choice: Choice, master: MasterSecret },
+}
+
+/// What the hellos agreed on.
+#[derive(Clone, Copy)]
+struct Choice {
+    suite: CipherSuite,
+    client_random: [u8; 32],
+    server_random: [u8; 32],
+    extended_master_secret: bool,
+    encrypt_then_mac: bool,
+    secure_renegotiation: bool,
+    record_limit: Option<u16>,
+}
+
+impl Server {
+    /// A server that awaits a ClientHello in `epoch`; `previous` is what the handshake before
+    /// agreed on.
+    pub(crate) fn new(epoch: u16, previous: Option<Agreement>) -> Self {
+        Self {
+            epoch,
+            previous,
+            transcript: Transcript::default(),
+            next_seq: 0,
+            state: State::ClientHello { cookie: None },
+        }
+    }
+
+    /// True before an acceptable ClientHello.
+    pub(crate) fn awaits_hello(&self) -> bool {
+        matches!(self.state, State::ClientHello { .. })
+    }
+
+    /// Takes the next message of the client.
+    pub(crate) fn handle(
+        &mut self,
+        message: &Message,
+        config: &ServerConfig,
+        random: &mut dyn Random,
+    ) -> Result<Step, Error> {
+        let body = message.body.as_slice();
+        match (&self.state, message.kind) {
+            (State::ClientHello { cookie }, kind::CLIENT_HELLO) => {
+                let hello = ClientHello::parse(body)?;
+                if config.cookie_exchange && self.previous.is_none() {
+                    match cookie {
+                        None => return self.verify_request(random),
+                        Some(cookie) if bool::from(cookie.ct_eq(&hello.cookie)) => {}
+                        Some(_) => return Err(Error::Cookie),
+                    }
+                }
+                self.record(message);
+                self.answer_hello(&hello, config, random)
+            }
+            (State::ClientKeyExchange { choice }, kind::CLIENT_KEY_EXCHANGE) => {
+                let choice = *choice;
+                messages::check_client_key_exchange(body)?;
+                self.record(message);
+                Ok(self.derive_keys(choice, config))
+            }
+            (State::Finished { choice, master }, kind::FINISHED) => {
+                let hash = choice.suite.prf_hash();
+                let client_verify_data = master.client_finished(self.transcript.hash(hash).as_ref());
+                if !bool::from(client_verify_data.ct_eq(body)) {
+                    return Err(Error::Finished);
+                }
+                self.transcript.push(message.kind, message.message_seq, &message.body);
+                let server_verify_data = master.server_finished(self.transcript.hash(hash).as_ref());
+                let agreement = Agreement {
+                    suite: choice.suite,
+                    encrypt_then_mac: choice.encrypt_then_mac,
+                    secure_renegotiation: choice.secure_renegotiation,
+                    client_verify_data,
+                    server_verify_data,
+                    record_limit: choice.record_limit.unwrap_or(MAX_PLAINTEXT as u16),
+                };
+                let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
+                let finished = self.message(next_epoch, kind::FINISHED, server_verify_data.to_vec());
+                let flight = vec![FlightMessage::ChangeCipherSpec { epoch: self.epoch }, finished];
+                Ok(Step { new_epoch: None, flight, agreement: Some(agreement) })
+            }
+            (_, unexpected) => Err(Error::UnexpectedMessage(unexpected)),
+        }
+    }
+
+    fn verify_request(&mut self, random: &mut dyn Random) -> Result<Step, Error> {
+        let mut cookie = [0; COOKIE_LEN];
+        random.fill(&mut cookie)?;
+        self.state = State::ClientHello { cookie: Some(cookie) };
+        let body = messages::encode_hello_verify_request(DTLS10, &cookie);
+        let request = self.message(self.epoch, kind::HELLO_VERIFY_REQUEST, body);
+        self.transcript.clear();
+        Ok(Step { flight: vec![request], ..Step::default() })
+    }
+
+    fn answer_hello(
+        &mut self,
+        hello: &ClientHello,
+        config: &ServerConfig,
+        random: &mut dyn Random,
+    ) -> Result<Step, Error> {
+        let mut choice = self.choose(hello, config)?;
+        let mut session_id = vec![0; 32];
+        random.fill(&mut choice.server_random)?;
+        random.fill(&mut session_id)?;
+        let server_hello = ServerHello {
+            version: DTLS12,
+            random: choice.server_random,
+            session_id,
+            suite: choice.suite.id(),
+            extensions: self.server_extensions(&choice),
+        };
+        let server_hello = self.message(self.epoch, kind::SERVER_HELLO, server_hello.encode());
+        let done = self.message(self.epoch, kind::SERVER_HELLO_DONE, Vec::new());
+        self.state = State::ClientKeyExchange { choice };
+        Ok(Step { flight: vec![server_hello, done], ..Step::default() })
+    }
+
+    fn choose(&self, hello: &ClientHello, config: &ServerConfig) -> Result<Choice, Error> {
+        // Versions of DTLS count downwards.
+        if !(0xfe00..=DTLS12).contains(&hello.version) {
+            return Err(Error::Version(hello.version));
+        }
+        if hello.random == [0; 32] {
+            return Err(Error::ZeroRandom);
+        }
+        let suite = config
+            .suites
+            .iter()
+            .copied()
+            .find(|suite| hello.suites.contains(&suite.id()))
+            .ok_or(Error::NoCommonSuite)?;
+        let record_limit = match hello.extension(extension::RECORD_SIZE_LIMIT) {
+            Some(content) => {
+                let limit = content.try_into().map(u16::from_be_bytes);
+                let limit = limit.ok().filter(|limit| *limit >= MIN_RECORD_LIMIT);
+                Some(limit.ok_or(Error::Malformed("record_size_limit"))?.min(MAX_PLAINTEXT as u16))
+            }
+            None => None,
+        };
+        Ok(Choice {
+            suite,
+            client_random: hello.random,
+            server_random: [0; 32],
+            extended_master_secret: config.extended_master_secret
+                && hello.extension(extension::EXTENDED_MASTER_SECRET).is_some(),
+            encrypt_then_mac: config.encrypt_then_mac
+                && matches!(suite.cipher(), Cipher::AesCbc(_))
+                && hello.extension(extension::ENCRYPT_THEN_MAC).is_some(),
+            secure_renegotiation: self.check_renegotiation(hello)?,
+            record_limit,
+        })
+    }
+
+    /// Whether the client knows secure renegotiation (RFC 5746 §3.6, §3.7).
+    fn check_renegotiation(&self, hello: &ClientHello) -> Result<bool, Error> {
+        match (hello.extension(extension::RENEGOTIATION_INFO), &self.previous) {
+            (Some(content), previous) => {
+                let expected = Agreement::client_renegotiation(previous.as_ref());
+                if parse_renegotiation_info(content)? != expected {
+                    return Err(Error::RenegotiationInfo);
+                }
+                Ok(true)
+            }
+            (None, Some(_)) => Err(Error::RenegotiationInfo),
+            (None, None) => Ok(hello.suites.contains(&EMPTY_RENEGOTIATION_INFO_SCSV)),
+        }
+    }
+
+    fn server_extensions(&self, choice: &Choice) -> Vec<Extension> {
+        let mut extensions = Vec::new();
+        if choice.secure_renegotiation {
+            extensions.push(renegotiation_info(&Agreement::server_renegotiation(self.previous.as_ref())));
+        }
+        if choice.record_limit.is_some() {
+            let own_limit = (MAX_PLAINTEXT as u16).to_be_bytes();
+            extensions.push((extension::RECORD_SIZE_LIMIT, own_limit.to_vec()));
+        }
+        if choice.encrypt_then_mac {
+            extensions.push((extension::ENCRYPT_THEN_MAC, Vec::new()));
+        }
+        if choice.extended_master_secret {
+            extensions.push((extension::EXTENDED_MASTER_SECRET, Vec::new()));
+        }
+        extensions
+    }
+
+    fn derive_keys(&mut self, choice: Choice, config: &ServerConfig) -> Step {
+        let hash = choice.suite.prf_hash();
+        let premaster = psk_premaster(&config.psk);
+        let master = if choice.extended_master_secret {
+            MasterSecret::derive_extended(hash, &premaster, self.transcript.hash(hash).as_ref())
+        } else {
+            MasterSecret::derive(hash, &premaster, &choice.client_random, &choice.server_random)
+        };
+        let KeyBlock { client, server } =
+            master.key_block(choice.suite, &choice.client_random, &choice.server_random);
+        self.state = State::Finished { choice, master };
+        let new_epoch = NewEpoch {
+            suite: choice.suite,
+            encrypt_then_mac: choice.encrypt_then_mac,
+            write: server,
+            read: client,
+        };
+        Step { new_epoch: Some(new_epoch), ..Step::default() }
+    }
+
+    /// Numbers and records a message of our own.
+    fn message(&mut self, epoch: u16, kind: u8, body: Vec<u8>) -> FlightMessage {
+        let message_seq = self.next_seq;
+        self.next_seq += 1;
+        self.transcript.push(kind, message_seq, &body);
+        FlightMessage::Handshake { epoch, kind, message_seq, body }
+    }
+
+    fn record(&mut self, message: &Message) {
+        self.transcript.push(message.kind, message.message_seq, &message.body);
+    }
+}
