@@ -1,5 +1,9 @@
 //! Lines, comments, sections, separators and quotes (`specs/server-config.md` §6).
 
+use std::path::Path;
+
+use crate::note::ConfigError;
+
 /// Longest line in bytes, with its newline.
 const LINE_MAX: usize = 2048;
 /// How much of a section's text counts, in bytes.
@@ -31,6 +35,17 @@ pub(crate) struct Line {
 /// The number of the first line that is neither option, section nor comment, or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BadLine(pub(crate) usize);
+
+impl BadLine {
+    pub(crate) fn into_error(self, file: &Path) -> ConfigError {
+        ConfigError {
+            message: "neither option, section nor comment, or too long".to_owned(),
+            file: file.to_owned(),
+            line: Some(self.0),
+            notes: Vec::new(),
+        }
+    }
+}
 
 /// Splits a file into its meaningful lines.
 pub(crate) fn read(file: &[u8]) -> Result<Vec<Line>, BadLine> {

@@ -5,12 +5,20 @@
 
 mod auth;
 mod config;
+mod file;
+mod global;
 mod grammar;
+mod host;
 mod kkdcp;
+mod load;
 mod note;
 mod ports;
 mod priorities;
+mod raw;
+mod reader;
+mod report;
 mod route;
+mod session;
 pub mod table;
 mod user_config;
 
@@ -24,3 +32,4 @@ pub use note::{ConfigError, Note};
 pub use ports::{PortItem, PortProtocol, PortRestriction};
 pub use priorities::TlsPriorities;
 pub use route::route_text;
+pub use user_config::UserConfigError;

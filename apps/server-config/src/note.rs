@@ -31,6 +31,8 @@ pub struct ConfigError {
     pub file: PathBuf,
     /// Number of the line, from 1.
     pub line: Option<usize>,
+    /// Notes and warnings found so far; print them first.
+    pub notes: Vec<Note>,
 }
 
 impl fmt::Display for ConfigError {

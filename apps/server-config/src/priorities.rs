@@ -9,9 +9,6 @@ use names::{
     UNAVAILABLE_PROTOCOLS, WITHOUT_EFFECT, is_flag,
 };
 
-/// What ocserv uses when nothing is configured.
-pub(crate) const DEFAULT: &str = "NORMAL:%SERVER_PRECEDENCE:%COMPAT";
-
 /// An evaluated priority string: what it allows, best first, under GnuTLS's names. Signature
 /// algorithms and compatibility flags are checked but not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +59,23 @@ impl TlsPriorities {
         }
         sets.check()
             .map_err(|lacks| format!("error in TLS priority string: {text} (it leaves no {lacks})"))?;
-        Ok(Self {
+        Ok(Self::new(text, sets, server_precedence))
+    }
+
+    /// What counts when nothing is configured; Cisco's old clients need TLS 1.3 off.
+    pub(crate) fn default_for(cisco_client_compat: bool) -> Self {
+        let mut sets = Sets::default();
+        sets.start("NORMAL");
+        if cisco_client_compat {
+            sets.remove("VERS-TLS1.3");
+            Self::new("NORMAL:%SERVER_PRECEDENCE:%COMPAT:-VERS-TLS1.3", sets, true)
+        } else {
+            Self::new("NORMAL:%SERVER_PRECEDENCE:%COMPAT", sets, true)
+        }
+    }
+
+    fn new(text: &str, sets: Sets, server_precedence: bool) -> Self {
+        Self {
             text: text.to_owned(),
             protocols: owned(sets.protocols),
             ciphers: owned(sets.ciphers),
@@ -70,7 +83,7 @@ impl TlsPriorities {
             key_exchanges: owned(sets.key_exchanges),
             groups: owned(sets.groups),
             server_precedence,
-        })
+        }
     }
 
     /// The string as configured.

@@ -75,6 +75,14 @@ fn case_does_not_matter_and_flags_are_kept() {
 }
 
 #[test]
+fn defaults_are_what_their_texts_say() {
+    for cisco in [false, true] {
+        let default = TlsPriorities::default_for(cisco);
+        assert_eq!(TlsPriorities::parse(default.as_str()), Ok(default));
+    }
+}
+
+#[test]
 fn wrong_strings_name_the_rest_from_the_bad_item() {
     for (text, rest) in [
         ("", ""),
