@@ -1,0 +1,71 @@
+//! The buffers of a process; all its sessions use them in turn.
+
+use crate::batch::Batch;
+use crate::offload::{Coalescer, HEADER_LEN};
+
+/// Longest super-packet with its vnet header.
+pub(crate) const SUPER_PACKET_MAX: usize = HEADER_LEN + 65_575;
+/// Room that one receive call may need: a run of datagrams, or the largest UDP datagram.
+pub(crate) const RECEIVE_MAX: usize = 65_536;
+/// Octets that one pass receives at most, so that single datagrams can be joined, too.
+pub(crate) const RECEIVE_PASS: usize = 3 * RECEIVE_MAX;
+
+/// Scratch memory of the packet path, about 400 KiB of address space of which only what is used
+/// becomes resident. Keep one per thread.
+#[derive(Debug)]
+pub struct Buffers {
+    /// One packet of the device.
+    pub(crate) packet: Box<[u8]>,
+    /// Received records, opened in place.
+    pub(crate) receive: Box<[u8]>,
+    pub(crate) outbox: Outbox,
+    pub(crate) coalescer: Coalescer,
+}
+
+/// The batch being filled; always empty between two calls of a session.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) batch: Batch,
+    /// Empty batches that replace those of blocked sessions.
+    spare: Vec<Batch>,
+}
+
+/// Spare batches that are kept; when more sessions are blocked, memory is allocated.
+const SPARE_MAX: usize = 8;
+
+impl Buffers {
+    /// Allocates the buffers.
+    pub fn new() -> Self {
+        Self {
+            packet: vec![0; SUPER_PACKET_MAX].into(),
+            receive: vec![0; RECEIVE_PASS].into(),
+            outbox: Outbox {
+                batch: Batch::new(),
+                spare: Vec::with_capacity(SPARE_MAX),
+            },
+            coalescer: Coalescer::new(true, true),
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbox {
+    /// Takes the filled batch away, for a channel whose socket is blocked.
+    pub(crate) fn take(&mut self) -> Batch {
+        let empty = self.spare.pop().unwrap_or_else(Batch::new);
+        std::mem::replace(&mut self.batch, empty)
+    }
+
+    /// Gives a batch back.
+    pub(crate) fn recycle(&mut self, mut batch: Batch) {
+        batch.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(batch);
+        }
+    }
+}

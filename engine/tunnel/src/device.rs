@@ -1,0 +1,75 @@
+//! The inner end of a tunnel: a TUN device, or a program that reads and writes packets.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use culvert_sys::tcp;
+use culvert_sys::tun::{Offload, Tun};
+
+use crate::offload::HEADER_LEN;
+
+/// Where the user's packets come from and go to.
+#[derive(Debug)]
+pub enum Device {
+    /// A TUN device of the kernel.
+    Kernel(Tun),
+    /// A user-space program behind an AF_UNIX SOCK_DGRAM socket, one packet per datagram
+    /// (`--script-tun`, `specs/client.md` §12.5).
+    Datagram(OwnedFd),
+}
+
+impl Device {
+    /// Name of the interface, if there is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Kernel(tun) => Some(tun.name()),
+            Self::Datagram(_) => None,
+        }
+    }
+
+    /// True when packets are preceded by a vnet header.
+    pub(crate) fn vnet_header(&self) -> bool {
+        matches!(self, Self::Kernel(tun) if tun.vnet_header())
+    }
+
+    /// Kinds of super-packets that may be written.
+    pub(crate) fn offload(&self) -> Offload {
+        match self {
+            Self::Kernel(tun) => tun.offload(),
+            Self::Datagram(_) => Offload::default(),
+        }
+    }
+
+    /// Reads one packet, with its vnet header if there is one; 0 when the program is gone.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Kernel(tun) => tun.read(buffer),
+            Self::Datagram(socket) => tcp::receive(socket, buffer),
+        }
+    }
+
+    /// Writes one packet gathered from `parts`, the first of which is a vnet header.
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let (header, packet) = parts.split_at(1.min(parts.len()));
+        match self {
+            Self::Kernel(tun) if tun.vnet_header() => {
+                debug_assert_eq!(header.first().map_or(0, |header| header.len()), HEADER_LEN);
+                tun.write(parts).map(|_| ())
+            }
+            Self::Kernel(tun) => tun.write(packet).map(|_| ()),
+            // Nothing is joined for a device without super-packets, so one part is all.
+            Self::Datagram(socket) => packet
+                .iter()
+                .try_for_each(|part| tcp::send(socket, part).map(|_| ())),
+        }
+    }
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Kernel(tun) => tun.as_fd(),
+            Self::Datagram(socket) => socket.as_fd(),
+        }
+    }
+}

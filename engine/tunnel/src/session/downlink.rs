@@ -1,0 +1,410 @@
+//! From the transports to the device.
+
+use std::io;
+use std::ops::Range;
+use std::time::Instant;
+
+use culvert_record::{ChannelState, DatagramChannel, DatagramOpened, FrameKind, OpenError, OpenedFrame};
+use culvert_record::{StreamOpened, StreamOpener, StreamSealer};
+use culvert_sys::tcp;
+use culvert_sys::udp::UdpSocket;
+
+use super::event::{DatagramLoss, Event, Notice, StreamError};
+use super::{Role, Session};
+use crate::buffers::{Buffers, RECEIVE_MAX};
+use crate::offload::{HEADER_LEN, is_user_data};
+use crate::policy::Channel;
+
+/// Octets of a stream that one pass reads at most.
+const STREAM_PASS: usize = 128 * 1024;
+/// Longest start of a record that is kept; TLS records are much shorter.
+const PARTIAL_MAX: usize = 64 * 1024;
+
+/// What one pass over received records found.
+#[derive(Default)]
+struct Pass {
+    frames: bool,
+    data: bool,
+    user_data: bool,
+    key_update: bool,
+    /// Frames other than packets; empty in steady state.
+    control: Vec<(FrameKind, Vec<u8>)>,
+}
+
+impl Pass {
+    /// Sorts one frame: packets go to the coalescer, everything else waits for the end of the
+    /// pass.
+    fn frame(&mut self, buffers: &mut Buffers, kind: FrameKind, payload: Range<usize>) {
+        self.frames = true;
+        let Some(bytes) = buffers.receive.get(payload.clone()) else {
+            return;
+        };
+        match kind {
+            FrameKind::Data => {
+                self.data = true;
+                self.user_data = self.user_data || is_user_data(bytes);
+                buffers.coalescer.push(&buffers.receive, payload);
+            }
+            FrameKind::Keepalive => {}
+            kind => self.control.push((kind, bytes.to_vec())),
+        }
+    }
+}
+
+impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
+    /// Reads the stream once and delivers what it carries.
+    pub(super) fn stream_readable(&mut self, now: Instant, buffers: &mut Buffers) {
+        let Some(stream) = self.stream.as_mut() else {
+            return;
+        };
+        let kept = stream.partial.len();
+        let room = buffers
+            .receive
+            .get_mut(kept..kept + STREAM_PASS)
+            .unwrap_or_default();
+        let read = match tcp::receive(&stream.socket, room) {
+            Ok(0) => {
+                self.detach_stream();
+                self.events.push_back(Event::StreamClosed);
+                return;
+            }
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => return self.stream_failed(StreamError::Io(error)),
+        };
+        if let Some(start) = buffers.receive.get_mut(..kept) {
+            start.copy_from_slice(&stream.partial);
+        }
+        stream.partial.clear();
+        self.open_stream(now, kept + read, buffers);
+    }
+
+    /// Opens the records in the first `filled` octets of the receive buffer.
+    pub(super) fn open_stream(&mut self, now: Instant, filled: usize, buffers: &mut Buffers) {
+        let mut pass = Pass::default();
+        let mut at = 0;
+        let end = loop {
+            let Some(stream) = self.stream.as_mut() else {
+                return;
+            };
+            let rest = buffers.receive.get_mut(at..filled).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(false);
+            }
+            match stream.opener.open(rest) {
+                Ok(StreamOpened::Incomplete { need }) if need <= rest.len() || need > PARTIAL_MAX => {
+                    break Err(OpenError::Malformed);
+                }
+                Ok(StreamOpened::Incomplete { .. }) => {
+                    stream.partial.extend_from_slice(rest);
+                    break Ok(false);
+                }
+                // An opener that makes no progress would be asked for ever.
+                Ok(StreamOpened::Skipped { consumed: 0 }) => break Err(OpenError::Malformed),
+                Ok(StreamOpened::Skipped { consumed }) => at += consumed,
+                Ok(StreamOpened::KeyUpdateRequested { consumed }) => {
+                    at += consumed;
+                    pass.key_update = true;
+                }
+                Ok(StreamOpened::Closed { .. }) => break Ok(true),
+                Err(error) => break Err(error),
+                Ok(StreamOpened::Frame {
+                    consumed,
+                    frame: OpenedFrame { kind, payload },
+                }) => {
+                    pass.frame(buffers, kind, at + payload.start..at + payload.end);
+                    at += consumed;
+                    if buffers.coalescer.is_full() {
+                        self.deliver(buffers);
+                    }
+                }
+            }
+        };
+        self.finish_pass(Channel::Stream, now, pass, buffers);
+        match end {
+            Ok(false) => {}
+            Ok(true) => {
+                self.detach_stream();
+                self.events.push_back(Event::StreamClosed);
+            }
+            Err(error) => self.stream_failed(StreamError::Open(error)),
+        }
+    }
+
+    /// Receives datagrams until there are none or the buffer is used, and delivers them.
+    pub(super) fn datagram_readable(&mut self, index: usize, now: Instant, buffers: &mut Buffers) {
+        let mut pass = Pass::default();
+        let mut filled = 0;
+        loop {
+            let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
+                return;
+            };
+            let Some(room) = buffers
+                .receive
+                .get_mut(filled..)
+                .filter(|room| room.len() >= RECEIVE_MAX)
+            else {
+                break;
+            };
+            match datagram.socket.receive(room) {
+                Ok(received) => {
+                    let end = filled + received.len;
+                    while filled < end {
+                        let next = (filled + received.segment.max(1)).min(end);
+                        self.open_datagram(index, now, filled..next, &mut pass, buffers);
+                        filled = next;
+                    }
+                }
+                // "Port unreachable" may be forged; dead peer detection decides.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(_) => break,
+            }
+            if buffers.coalescer.is_full() {
+                break;
+            }
+        }
+        self.finish_datagram_pass(index, now, pass, buffers);
+    }
+
+    /// Opens one datagram, which may hold several records; true when one of them was a frame.
+    fn open_datagram(
+        &mut self,
+        index: usize,
+        now: Instant,
+        datagram: Range<usize>,
+        pass: &mut Pass,
+        buffers: &mut Buffers,
+    ) -> bool {
+        let mut at = datagram.start;
+        let mut found = false;
+        while at < datagram.end {
+            let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
+                break;
+            };
+            let Some(rest) = buffers.receive.get_mut(at..datagram.end) else {
+                break;
+            };
+            match slot.channel.open(now, rest) {
+                DatagramOpened::Nothing { consumed } => at += consumed.max(1),
+                DatagramOpened::Frame {
+                    consumed,
+                    frame: OpenedFrame { kind, payload },
+                } => {
+                    found = true;
+                    if buffers.coalescer.is_full() {
+                        self.deliver(buffers);
+                    }
+                    pass.frame(buffers, kind, at + payload.start..at + payload.end);
+                    at += consumed.max(1);
+                }
+            }
+        }
+        found
+    }
+
+    /// Processes a datagram that another process received, in slot `index`. True when it held a
+    /// frame.
+    pub(super) fn inject_datagram(
+        &mut self,
+        index: usize,
+        now: Instant,
+        datagram: &[u8],
+        buffers: &mut Buffers,
+    ) -> bool {
+        let Some(room) = buffers.receive.get_mut(..datagram.len()) else {
+            return false;
+        };
+        room.copy_from_slice(datagram);
+        let mut pass = Pass::default();
+        let found = self.open_datagram(index, now, 0..datagram.len(), &mut pass, buffers);
+        self.finish_datagram_pass(index, now, pass, buffers);
+        found
+    }
+
+    fn finish_datagram_pass(&mut self, index: usize, now: Instant, pass: Pass, buffers: &mut Buffers) {
+        self.check_datagram(index, now);
+        if self.active == Some(index) {
+            self.finish_pass(Channel::Datagram, now, pass, buffers);
+        } else {
+            self.deliver(buffers);
+        }
+    }
+
+    /// Sends what the handshake wants sent and notices changes of its state.
+    pub(super) fn check_datagram(&mut self, index: usize, now: Instant) {
+        let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
+            return;
+        };
+        while let Some(datagram) = slot.channel.poll_transmit() {
+            send_best_effort(&slot.socket, &datagram);
+        }
+        match slot.channel.state() {
+            ChannelState::Connecting => {}
+            ChannelState::Established if self.active == Some(index) => {}
+            ChannelState::Established => {
+                let description = slot.channel.description().unwrap_or_default().to_owned();
+                if let Some(previous) = self.active.replace(index) {
+                    self.remove_datagram(previous);
+                }
+                self.policy.opened(Channel::Datagram, now);
+                self.events.push_back(Event::DatagramUp { description });
+            }
+            ChannelState::Failed if self.active == Some(index) => self.datagram_lost(DatagramLoss::Closed),
+            ChannelState::Failed => {
+                self.remove_datagram(index);
+                self.events.push_back(Event::DatagramFailed);
+            }
+        }
+    }
+
+    fn finish_pass(&mut self, channel: Channel, now: Instant, pass: Pass, buffers: &mut Buffers) {
+        self.deliver(buffers);
+        if pass.frames {
+            self.policy.received(channel, pass.data, now);
+        }
+        if pass.user_data {
+            self.policy.user_data(now);
+        }
+        if pass.key_update {
+            // An error has become an event already.
+            let _ = self.rekey_stream(now, false, buffers);
+        }
+        for (kind, payload) in pass.control {
+            self.control_frame(channel, kind, payload, now, buffers);
+        }
+    }
+
+    fn control_frame(
+        &mut self,
+        channel: Channel,
+        kind: FrameKind,
+        payload: Vec<u8>,
+        now: Instant,
+        buffers: &mut Buffers,
+    ) {
+        match kind {
+            FrameKind::ProbeRequest => self.answer_probe(channel, &payload, now, buffers),
+            FrameKind::ProbeResponse => {
+                self.events.push_back(Event::ProbeResponse {
+                    channel,
+                    payload_len: payload.len(),
+                });
+            }
+            FrameKind::Disconnect => self.events.push_back(Event::Disconnect {
+                channel,
+                reason: payload,
+            }),
+            FrameKind::Data | FrameKind::Keepalive => {}
+            kind => self.events.push_back(Event::Frame {
+                channel,
+                kind,
+                payload,
+            }),
+        }
+    }
+
+    /// A client answers with nothing, a server with the same octets
+    /// (`specs/cstp-dtls.md` §4, §12.1).
+    fn answer_probe(&mut self, channel: Channel, payload: &[u8], now: Instant, buffers: &mut Buffers) {
+        let echo = if self.config.role == Role::Server {
+            payload
+        } else {
+            &[]
+        };
+        match self.send(now, channel, FrameKind::ProbeResponse, echo, buffers) {
+            Ok(()) if channel == Channel::Datagram && echo.len() > usize::from(self.config.mtu) => {
+                self.events.push_back(Event::LargeProbe { size: echo.len() });
+            }
+            Err(super::FrameError::TooLarge) => {
+                self.events
+                    .push_back(Event::DatagramTooLarge { size: echo.len() });
+                // An answer all the same: the peer is being watched.
+                let _ = self.send(now, channel, FrameKind::ProbeResponse, &[], buffers);
+            }
+            // Without an answer the peer asks again; failures of the channel are events.
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Writes the collected packets to the device.
+    pub(super) fn deliver(&mut self, buffers: &mut Buffers) {
+        let Buffers {
+            receive, coalescer, ..
+        } = buffers;
+        let Some(slot) = self.device.as_mut() else {
+            coalescer.flush(receive, |joined, _| {
+                self.statistics.dropped += joined.packets as u64
+            });
+            return;
+        };
+        let mut refused = false;
+        let mut gone = None;
+        let statistics = &mut self.statistics;
+        coalescer.flush(receive, |joined, parts| {
+            let written = if slot.backlog.is_empty() {
+                slot.device.write(parts)
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
+            match written {
+                Ok(()) => {
+                    statistics.received_packets += joined.packets as u64;
+                    statistics.received_octets += joined.octets as u64;
+                }
+                Err(error) if is_full(&error) => {
+                    slot.backlog
+                        .push_back(parts.iter().flat_map(|part| part.iter().copied()).collect());
+                }
+                Err(error) => {
+                    statistics.dropped += joined.packets as u64;
+                    refused |= joined.packets > 1 && error.kind() == io::ErrorKind::InvalidInput;
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected
+                    ) {
+                        gone = Some(error);
+                    }
+                }
+            }
+        });
+        if refused {
+            slot.offload = culvert_sys::tun::Offload::default();
+            self.notice(Notice::NoSuperPackets);
+        }
+        if let Some(error) = gone {
+            self.device_failed(error);
+        }
+    }
+
+    /// Writes what waited for the device.
+    pub(super) fn device_writable(&mut self) {
+        let Some(slot) = self.device.as_mut() else { return };
+        while let Some(packet) = slot.backlog.front() {
+            let (header, body) = packet.split_at(HEADER_LEN.min(packet.len()));
+            match slot
+                .device
+                .write(&[io::IoSlice::new(header), io::IoSlice::new(body)])
+            {
+                Err(error) if is_full(&error) => return,
+                Ok(()) => {
+                    self.statistics.received_packets += 1;
+                    self.statistics.received_octets += body.len() as u64;
+                }
+                Err(_) => self.statistics.dropped += 1,
+            }
+            slot.backlog.pop_front();
+        }
+    }
+}
+
+/// Handshake datagrams are repeated by their own timers, so a loss here needs no care.
+fn send_best_effort(socket: &UdpSocket, datagram: &[u8]) {
+    if let Err(culvert_sys::udp::SendError::Refused) = socket.send(datagram, datagram.len(), None) {
+        // The error belonged to an earlier datagram.
+        let _ = socket.send(datagram, datagram.len(), None);
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
