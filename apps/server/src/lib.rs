@@ -6,6 +6,7 @@
 
 pub mod bans;
 pub mod cli;
+pub mod control;
 pub mod ipc;
 pub mod leases;
 pub mod log;

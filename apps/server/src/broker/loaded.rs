@@ -1,0 +1,59 @@
+//! A configuration with all that the broker needs to act on it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use culvert_server_config::{Config, Host};
+use culvert_tls::PrivateKey;
+
+use super::auth::{Methods, Workers};
+use super::keys;
+
+/// A loaded configuration. Connections keep the one that was in force when they came.
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    hosts: Vec<LoadedHost>,
+}
+
+/// One virtual host, at the position of its `HostIndex`.
+pub(super) struct LoadedHost {
+    pub(super) config: Arc<Host>,
+    pub(super) keys: Vec<Arc<PrivateKey>>,
+    pub(super) methods: Methods,
+}
+
+impl Loaded {
+    /// Reads the configuration and everything that it names for the broker (blocking).
+    ///
+    /// # Errors
+    /// One line for the administrator.
+    pub(super) fn load(path: &Path, workers: &Workers) -> Result<Self, String> {
+        let (config, _printed_by_main) = Config::load(path).map_err(|error| error.to_string())?;
+        let hosts = config.hosts().map(|host| load_host(host, workers)).collect::<Result<_, _>>()?;
+        Ok(Self { config, hosts })
+    }
+
+    /// The position of the host for a server name.
+    pub(super) fn host_for(&self, server_name: Option<&str>) -> usize {
+        let wanted = self.config.host_for(server_name);
+        self.config.hosts().position(|host| std::ptr::eq(host, wanted)).unwrap_or(0)
+    }
+
+    /// The host at this position.
+    pub(super) fn host(&self, position: usize) -> Option<&LoadedHost> {
+        self.hosts.get(position)
+    }
+}
+
+fn load_host(host: &Host, workers: &Workers) -> Result<LoadedHost, String> {
+    let prefix = host.name.as_ref().map(|name| format!("vhost:{name}: ")).unwrap_or_default();
+    let keys = host
+        .server_key
+        .iter()
+        .zip(&host.server_cert)
+        .map(|(key, certificate)| keys::load(key, certificate).map(Arc::new))
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{prefix}{error}"))?;
+    let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
+    Ok(LoadedHost { config: Arc::new(host.clone()), keys, methods })
+}

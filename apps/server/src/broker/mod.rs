@@ -1,0 +1,146 @@
+//! The broker, the `sec-mod` of ocserv: passwords, cookies, private keys, TLS sessions and the
+//! session store (`specs/server-auth.md` §4, §7.3).
+//!
+//! Clients never reach it. Each worker has a channel of its own to it ([`conversation`]); main
+//! has one ([`state`]). Everything runs on one thread that never blocks: signatures are made on
+//! threads of their own ([`keys`]), hashes and files on others.
+
+mod auth;
+mod conversation;
+mod keys;
+mod loaded;
+mod settings;
+mod state;
+mod tls_cache;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use culvert_sys::channel::Channel;
+use culvert_sys::{process, signal};
+use tokio::task::LocalSet;
+
+use self::auth::Workers;
+use self::keys::KeyService;
+use self::loaded::Loaded;
+use self::state::Broker;
+use crate::ipc::Text;
+use crate::ipc::link::{self, Receiver};
+use crate::ipc::messages::{BrokerToMain, MainToBroker};
+use crate::log;
+use crate::sessions::journal::{Journal, JournalError};
+use crate::sessions::{Moment, SessionTable};
+
+/// Threads for files and other short blocking calls, besides those that hash.
+const FILE_THREADS: usize = 4;
+/// Interval of expiry when `sec-mod-db-cleanup-time` is not set.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(310);
+/// How often, and how long apart, the journal is tried while an earlier broker still ends.
+const JOURNAL_TRIES: u32 = 20;
+const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// What main tells its broker when it starts it.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// The configuration file; absolute, so that a reload finds it again.
+    pub config: PathBuf,
+    /// Where log lines go.
+    pub log: log::Settings,
+}
+
+/// The whole life of the broker process; `main` is its channel to main. It ends when main says
+/// so or is gone.
+pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
+    log::init(options.log);
+    // A terminal's signals are for main, which then says what to do.
+    let confined = process::set_dumpable(false).and_then(|()| signal::block(&[signal::SIGINT, signal::SIGHUP]));
+    if let Err(error) = confined {
+        log::write(log::Level::Warning, &format!("sec-mod: {error}"));
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(cpus + FILE_THREADS)
+        .build();
+    let ended = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, serve(options.config, main, cpus)));
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            log::write(log::Level::Error, &format!("sec-mod: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<ExitCode> {
+    let (sender, mut receiver) = link::split(Channel::from_fd(main))?;
+    let workers = Workers::new(cpus);
+    let loaded = match Loaded::load(&config, &workers) {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            let told = sender.send(&BrokerToMain::Failed(Text::truncated(&problem)), Vec::new());
+            if let Err(error) = told {
+                log::write(log::Level::Error, &format!("sec-mod: {problem} ({error})"));
+            }
+            receiver.flushed().await;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let interval = loaded.config.global.session_expiry_interval.unwrap_or(EXPIRY_INTERVAL);
+    let mut sessions = SessionTable::new();
+    let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
+    let keys = KeyService::start(cpus)?;
+    let broker = Rc::new(Broker::new((config, loaded), (keys, workers), (sessions, journal), sender));
+    broker.tell_main(&BrokerToMain::Ready);
+    Ok(converse(&broker, &mut receiver, interval).await)
+}
+
+/// Serves main until it says stop or is gone.
+async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) -> ExitCode {
+    let mut expiry = tokio::time::interval(interval.max(Duration::from_secs(1)));
+    loop {
+        tokio::select! {
+            message = main.receive::<MainToBroker>() => match message {
+                Ok(Some((message, descriptors))) => {
+                    if !broker.handle_main(message, descriptors).await {
+                        return ExitCode::SUCCESS;
+                    }
+                }
+                Ok(None) => {
+                    log::write(log::Level::Error, "sec-mod: main has ended");
+                    return ExitCode::FAILURE;
+                }
+                Err(error) => {
+                    log::write(log::Level::Error, &format!("sec-mod: main: {error}"));
+                    return ExitCode::FAILURE;
+                }
+            },
+            _ = expiry.tick() => broker.expire(),
+            () = broker.main_lost() => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The journal lies next to the internal sockets of this server.
+async fn open_journal(socket_file: &Path, sessions: &mut SessionTable) -> Option<Journal> {
+    let mut path = socket_file.as_os_str().to_owned();
+    path.push(".sessions");
+    for tries in 1.. {
+        match Journal::open(Path::new(&path), sessions, Moment::now()) {
+            Ok(journal) => return Some(journal),
+            Err(JournalError::InUse(_)) if tries < JOURNAL_TRIES => tokio::time::sleep(JOURNAL_PAUSE).await,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                log::write(log::Level::Warning, &format!("sec-mod: {error}{cause}; sessions end with the server"));
+                return None;
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! What the broker knows, and what main tells and asks it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use culvert_sys::channel::Channel;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::auth::Workers;
+use super::conversation::{Conversation, Login};
+use super::keys::KeyService;
+use super::loaded::Loaded;
+use super::settings::source;
+use super::tls_cache::TlsCache;
+use crate::ipc::Text;
+use crate::ipc::link::{self, Sender};
+use crate::ipc::messages::{
+    BrokerAnswer, BrokerQuery, BrokerStatus, BrokerToMain, ConnectionId, MainToBroker, SessionSummary,
+};
+use crate::ipc::session::{CloseReason, Counters};
+use crate::log;
+use crate::sessions::journal::Journal;
+use crate::sessions::pending::PendingTable;
+use crate::sessions::{Closed, Moment, SessionKey, SessionTable};
+
+/// Most sessions in one answer to main.
+const SESSIONS_PER_ANSWER: usize = 128;
+
+/// What all tasks of the broker share. They run on one thread; `state` is never borrowed across
+/// an await.
+pub(super) struct Broker {
+    pub(super) keys: KeyService,
+    pub(super) state: RefCell<State>,
+    config_path: PathBuf,
+    workers: Workers,
+    main: Sender,
+    main_lost: Notify,
+}
+
+/// The tables.
+pub(super) struct State {
+    pub(super) loaded: Rc<Loaded>,
+    pub(super) sessions: SessionTable,
+    pub(super) pending: PendingTable<Login>,
+    pub(super) tls: TlsCache,
+    journal: Option<Journal>,
+    connections: HashMap<ConnectionId, ConnectionHandle>,
+}
+
+struct ConnectionHandle {
+    peer: IpAddr,
+    barred: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+impl Broker {
+    pub(super) fn new(
+        (config_path, loaded): (PathBuf, Loaded),
+        (keys, workers): (KeyService, Workers),
+        (sessions, journal): (SessionTable, Option<Journal>),
+        main: Sender,
+    ) -> Self {
+        let global = &loaded.config.global;
+        let state = State {
+            pending: PendingTable::new(global.max_clients, global.auth_timeout),
+            tls: TlsCache::new(global.max_clients),
+            loaded: Rc::new(loaded),
+            sessions,
+            journal,
+            connections: HashMap::new(),
+        };
+        Self { keys, state: RefCell::new(state), config_path, workers, main, main_lost: Notify::new() }
+    }
+
+    /// Tells main something. Main always reads; if it does not, the broker cannot go on.
+    pub(super) fn tell_main(&self, message: &BrokerToMain) {
+        if let Err(error) = self.main.send(message, Vec::new()) {
+            log::write(log::Level::Error, &format!("sec-mod: cannot speak to main: {error}"));
+            self.main_lost.notify_one();
+        }
+    }
+
+    /// Returns when main can no longer be spoken to.
+    pub(super) async fn main_lost(&self) {
+        self.main_lost.notified().await;
+    }
+
+    /// Does what main says. False when the broker is to end.
+    pub(super) async fn handle_main(self: &Rc<Self>, message: MainToBroker, descriptors: Vec<OwnedFd>) -> bool {
+        match message {
+            MainToBroker::Connection { id, peer, local: _ } => self.connect(id, peer, descriptors),
+            MainToBroker::ConnectionClosed { id, reason, counters } => self.closed(id, reason, counters),
+            MainToBroker::TunnelRefused(id) => {
+                let now = Moment::now();
+                let mut state = self.state.borrow_mut();
+                if let Some(key) = state.sessions.refused(id, now.monotonic) {
+                    state.note(key, now);
+                }
+            }
+            MainToBroker::TunnelOpened { id, addresses } => {
+                let mut state = self.state.borrow_mut();
+                if let Some(key) = state.sessions.set_addresses(id, addresses) {
+                    state.note(key, Moment::now());
+                }
+            }
+            MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
+            MainToBroker::Reload => {
+                let problem = self.reload().await;
+                self.tell_main(&BrokerToMain::Reloaded(problem.map(|text| Text::truncated(&text))));
+            }
+            MainToBroker::Control { number, query } => {
+                let reply = self.control(query);
+                self.tell_main(&BrokerToMain::ControlReply { number, reply });
+            }
+            MainToBroker::Stop => return false,
+        }
+        true
+    }
+
+    /// Maintenance that is due now and then.
+    pub(super) fn expire(&self) {
+        let now = Moment::now();
+        let mut state = self.state.borrow_mut();
+        state.pending.expire(now.monotonic);
+        state.tls.expire(now.monotonic);
+        let expired = state.sessions.expire(now.monotonic);
+        for key in expired.removed {
+            state.note(key, now);
+        }
+        drop(state);
+        if !expired.overdue.is_empty() {
+            self.tell_main(&BrokerToMain::Disconnect(expired.overdue));
+        }
+    }
+
+    fn connect(self: &Rc<Self>, id: ConnectionId, peer: SocketAddr, mut descriptors: Vec<OwnedFd>) {
+        let Some(channel) = descriptors.pop() else { return };
+        let (sender, receiver) = match link::split(Channel::from_fd(channel)) {
+            Ok(halves) => halves,
+            Err(error) => {
+                log::write(log::Level::Error, &format!("sec-mod: cannot serve a connection: {error}"));
+                return;
+            }
+        };
+        let peer = source(peer);
+        let barred = Rc::new(Cell::new(false));
+        let loaded = Rc::clone(&self.state.borrow().loaded);
+        let conversation = Conversation::new(Rc::clone(self), id, peer, loaded, Rc::clone(&barred));
+        let task = tokio::task::spawn_local(conversation.run(sender, receiver)).abort_handle();
+        let handle = ConnectionHandle { peer, barred, task };
+        self.state.borrow_mut().connections.insert(id, handle);
+    }
+
+    fn closed(&self, id: ConnectionId, reason: CloseReason, counters: Counters) {
+        let now = Moment::now();
+        let mut state = self.state.borrow_mut();
+        if let Some(handle) = state.connections.remove(&id) {
+            handle.task.abort();
+        }
+        if let Some(Closed::Kept(key) | Closed::Removed(key)) =
+            state.sessions.close(id, reason, counters, now.monotonic)
+        {
+            state.note(key, now);
+        }
+    }
+
+    /// Reads the configuration again; says why not, and goes on with the old one, when that fails.
+    async fn reload(&self) -> Option<String> {
+        let (path, workers) = (self.config_path.clone(), self.workers.clone());
+        let loaded = match tokio::task::spawn_blocking(move || Loaded::load(&path, &workers)).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(problem)) => return Some(problem),
+            Err(error) => return Some(error.to_string()),
+        };
+        let mut state = self.state.borrow_mut();
+        state.pending.set_limits(loaded.config.global.max_clients, loaded.config.global.auth_timeout);
+        state.loaded = Rc::new(loaded);
+        None
+    }
+
+    fn control(&self, query: BrokerQuery) -> BrokerAnswer {
+        let now = Moment::now();
+        let mut state = self.state.borrow_mut();
+        let mut disconnect = Vec::new();
+        let answer = match query {
+            BrokerQuery::Sessions { offset } => state.list(offset, now),
+            BrokerQuery::Status => BrokerAnswer::Status(BrokerStatus {
+                entries: number(state.sessions.len() + state.pending.len()),
+                tls_sessions: number(state.tls.len()),
+            }),
+            BrokerQuery::TerminateUser(user) => {
+                let keys = state.sessions.keys_of_user(&user);
+                for key in &keys {
+                    disconnect.extend(state.remove(*key, now));
+                }
+                BrokerAnswer::Terminated(number(keys.len()))
+            }
+            BrokerQuery::TerminateConnection(connection) => {
+                let key = state.sessions.of_connection(connection).map(|(key, _)| key);
+                if let Some(key) = key {
+                    disconnect.extend(state.remove(key, now));
+                }
+                BrokerAnswer::Terminated(number(key.into_iter().count()))
+            }
+            // The connection of the session, if it has one, goes on.
+            BrokerQuery::TerminateSession(id) => {
+                let key = state.sessions.key_of(&id);
+                if let Some(key) = key {
+                    state.remove(key, now);
+                }
+                BrokerAnswer::Terminated(number(key.into_iter().count()))
+            }
+        };
+        drop(state);
+        if !disconnect.is_empty() {
+            self.tell_main(&BrokerToMain::Disconnect(disconnect));
+        }
+        answer
+    }
+}
+
+impl State {
+    /// Writes what became of a session into the journal. Without a journal the server works on;
+    /// its sessions then end with it.
+    pub(super) fn note(&mut self, key: SessionKey, now: Moment) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Err(error) = journal.note(key, &self.sessions, now) {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            log::write(log::Level::Error, &format!("sec-mod: {error}{cause}; sessions end with the server"));
+            self.journal = None;
+        }
+    }
+
+    fn remove(&mut self, key: SessionKey, now: Moment) -> Vec<ConnectionId> {
+        let holders = self.sessions.remove(key);
+        self.note(key, now);
+        holders
+    }
+
+    /// Logins from a banned source fail, also with the right password.
+    fn bar(&mut self, banned: IpAddr) {
+        self.pending.fail_source(banned);
+        let same = |peer: IpAddr| match (peer.to_canonical(), banned.to_canonical()) {
+            (IpAddr::V6(peer), IpAddr::V6(banned)) => peer.to_bits() >> 64 == banned.to_bits() >> 64,
+            (peer, banned) => peer == banned,
+        };
+        for connection in self.connections.values().filter(|connection| same(connection.peer)) {
+            connection.barred.set(true);
+        }
+    }
+
+    fn list(&self, offset: u32, now: Moment) -> BrokerAnswer {
+        let pending = self.pending.iter().map(|pending| SessionSummary {
+            id: pending.id.safe_id(),
+            user: pending.login.user().cloned(),
+            group: None,
+            host: pending.host.clone(),
+            peer: pending.peer,
+            client: pending.login.client().clone(),
+            authenticated: false,
+            in_use: false,
+            age_seconds: now.monotonic.saturating_duration_since(pending.started).as_secs(),
+            expires_in_seconds: self.pending.time_left(pending, now.monotonic).map(|left| left.as_secs()),
+        });
+        let mut all = self.sessions.summaries(now.monotonic);
+        all.extend(pending);
+        let total = number(all.len());
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        BrokerAnswer::Sessions { total, list: all.into_iter().skip(skip).take(SESSIONS_PER_ANSWER).collect() }
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
