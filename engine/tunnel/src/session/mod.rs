@@ -456,6 +456,13 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             .map(|slot| &slot.socket)
     }
 
+    /// The active datagram channel.
+    pub fn datagram_channel(&self) -> Option<&D> {
+        self.active
+            .and_then(|index| self.datagrams.get(index)?.as_ref())
+            .map(|slot| &slot.channel)
+    }
+
     /// Cipher of the active datagram channel.
     pub fn datagram_description(&self) -> Option<&str> {
         self.active
