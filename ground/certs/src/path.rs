@@ -97,7 +97,7 @@ impl Search<'_, '_> {
             if is_anchor {
                 problems.extend(self.problems_of(issuer));
             } else if path.len() + 2 < DEPTH_MAX {
-                let mut below: Vec<&[u8]> = path.iter().copied().collect();
+                let mut below: Vec<&[u8]> = path.to_vec();
                 below.push(der);
                 problems.extend(self.from(issuer, anchor.der, &mut below));
             } else {

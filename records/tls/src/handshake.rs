@@ -32,6 +32,7 @@ pub struct Handshake {
     secrets: Arc<SecretLog>,
     seen: SeenScheme,
     input: Vec<u8>,
+    peer_closed: bool,
 }
 
 /// A connection after the take-over.
@@ -64,6 +65,7 @@ impl Handshake {
             secrets,
             seen,
             input: Vec::new(),
+            peer_closed: false,
         })
     }
 
@@ -95,6 +97,7 @@ impl Handshake {
             secrets,
             seen,
             input,
+            peer_closed: false,
         })
     }
 
@@ -127,7 +130,8 @@ impl Handshake {
         loop {
             let mut plaintext = Vec::new();
             match self.connection.reader().read_to_end(&mut plaintext) {
-                Ok(_) => {}
+                // Only the peer's close_notify makes an end; otherwise rustls would block here.
+                Ok(_) => self.peer_closed = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(TlsError::NotTls),
             }
@@ -174,16 +178,9 @@ impl Handshake {
         self.connection.is_handshaking()
     }
 
-    /// True when the peer has announced the end of its data and everything has been read.
-    pub fn peer_closed(&mut self) -> bool {
-        let mut probe = [];
-        self.input.is_empty()
-            && !self.connection.wants_read()
-            && {
-                let mut reader = self.connection.reader();
-                matches!(reader.read(&mut probe), Ok(0))
-            }
-            && !self.connection.is_handshaking()
+    /// True when the peer has closed its direction and [`Self::poll_plaintext`] has given all data.
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed
     }
 
     /// Queues the alert that closes our direction.
