@@ -108,6 +108,7 @@ impl<'a> Applier<'a> {
                     seconds => TcpKeepalive::Seconds(seconds),
                 }
             }
+            Opt::NoProxy => options.network.no_proxy = true,
             Opt::PassTos => options.network.pass_tos = true,
             Opt::DtlsLocalPort => options.network.udp_port = number(name, value, given)?,
             Opt::ReconnectTimeout => options.network.reconnect_timeout = number(name, value, given)?,
@@ -178,9 +179,8 @@ impl<'a> Applier<'a> {
                 return Err(unavailable("--protocol=nc"));
             }
 
-            // Every cipher suite of this version has forward secrecy, none compresses, and no
-            // proxy is ever used.
-            Opt::Pfs | Opt::NoDeflate | Opt::NoProxy => {}
+            // Every cipher suite of this version has forward secrecy, and nothing is compressed.
+            Opt::Pfs | Opt::NoDeflate => {}
             // Details of options that are refused; alone they have no effect in any version.
             Opt::CertExpireWarning => {
                 number::<u32>(name, value, given)?;

@@ -115,6 +115,8 @@ pub struct NetworkOptions {
     pub http_keepalive: bool,
     /// `--tcp-keepalive`
     pub tcp_keepalive: TcpKeepalive,
+    /// `--no-proxy`: not even the one of the environment.
+    pub no_proxy: bool,
     /// `--passtos`
     pub pass_tos: bool,
     /// `--dtls-local-port`; 0 lets the kernel choose.
@@ -257,6 +259,7 @@ impl Default for NetworkOptions {
             resolve: Vec::new(),
             http_keepalive: true,
             tcp_keepalive: TcpKeepalive::Off,
+            no_proxy: false,
             pass_tos: false,
             udp_port: 0,
             reconnect_timeout: 300,

@@ -1,0 +1,131 @@
+//! Drives the login of the protocol: requests, forms, messages.
+
+use std::sync::Arc;
+
+use culvert_anyconnect::client::{
+    Exchange, Level as MessageLevel, LoggedIn, Login, LoginConfig, LoginError, Platform, Step, StrapKeys,
+};
+use culvert_vocab::Form;
+use culvert_wire::url::ServerUrl;
+
+use super::forms::Answers;
+use crate::context::Context;
+use crate::identity;
+use crate::net::{ExchangeError, HttpClient};
+use crate::output::Level;
+use crate::prompt::AskError;
+use crate::signals::Signal;
+
+/// Why there is no cookie.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A signal came.
+    #[error("cancelled by a signal")]
+    Interrupted(Signal),
+    /// Standard input ended: the program ends without a further word.
+    #[error("no input")]
+    NoInput,
+    /// Anything else; the user has been told.
+    #[error("the login failed")]
+    Failed,
+}
+
+impl From<AskError> for Failed {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NonInteractive => Self::Failed,
+            AskError::NoInput(_) => Self::NoInput,
+        }
+    }
+}
+
+/// Logs in to `server` with the answers that the options give, and the user's.
+///
+/// # Errors
+/// See [`Failed`].
+pub fn log_in(context: &Arc<Context>, http: &mut HttpClient, server: ServerUrl) -> Result<LoggedIn, Failed> {
+    let mut driver = Driver {
+        answers: Answers::new(&context.options.login),
+        login: Login::new(login_config(context, server)),
+        context: Arc::clone(context),
+        http,
+    };
+    let mut step = driver.login.start();
+    loop {
+        driver.show_messages();
+        step = match driver.checked(step)? {
+            Step::Exchange(exchange) => driver.exchange(&exchange)?,
+            Step::Form(form) => driver.form(form)?,
+            Step::Done(logged_in) => return Ok(logged_in),
+        };
+    }
+}
+
+fn login_config(context: &Context, server: ServerUrl) -> LoginConfig {
+    let options = &context.options;
+    let external = !options.login.no_external_auth;
+    LoginConfig {
+        server,
+        user_agent: identity::user_agent_or(options.identity.user_agent.as_deref()),
+        version: identity::version_or(options.identity.version.as_deref()),
+        platform: Platform::new(identity::os_or(options.identity.os.as_deref())),
+        group: options.login.auth_group.clone(),
+        xml_post: !options.login.no_xml_post,
+        external_auth: external,
+        strap: external.then(StrapKeys::generate),
+        passwords: !options.login.no_password,
+    }
+}
+
+struct Driver<'a> {
+    context: Arc<Context>,
+    http: &'a mut HttpClient,
+    login: Login,
+    answers: Answers,
+}
+
+type NextStep = Result<Step, LoginError>;
+
+impl Driver<'_> {
+    fn show_messages(&mut self) {
+        while let Some(message) = self.login.poll_message() {
+            let level = match message.level {
+                MessageLevel::Error => Level::Error,
+                MessageLevel::Info => Level::Info,
+                MessageLevel::Debug => Level::Debug,
+            };
+            self.context.output.progress(level, &message.text);
+        }
+    }
+
+    fn checked(&self, step: NextStep) -> Result<Step, Failed> {
+        step.map_err(|error| {
+            self.context.output.error(&error.to_string());
+            Failed::Failed
+        })
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) -> Result<NextStep, Failed> {
+        match self.http.exchange(&exchange.server, &exchange.request, exchange.fresh) {
+            Ok(response) => Ok(self.login.handle_response(response)),
+            Err(ExchangeError::Response(error)) => Ok(self.login.handle_bad_response(error)),
+            Err(ExchangeError::Interrupted(signal)) => Err(Failed::Interrupted(signal)),
+            Err(ExchangeError::Failed) => Err(Failed::Failed),
+        }
+    }
+
+    fn form(&mut self, mut form: Form) -> Result<NextStep, Failed> {
+        let mut asker = self.context.console.clone();
+        let console = self.context.console.clone();
+        self.answers.introduce(&form, &mut asker, &mut |error| console.write(&format!("{error}\n")));
+        if let Some(group) = self.answers.choose_group(&mut form, &mut asker)? {
+            match self.login.select_group(&group) {
+                Ok(None) => {}
+                Ok(Some(step)) => return Ok(Ok(step)),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        self.answers.fill(&mut form, &mut asker)?;
+        Ok(self.login.handle_form(form))
+    }
+}

@@ -1,0 +1,178 @@
+//! HTTP requests over connections that are kept and re-used (`specs/client.md` §10.2).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use culvert_certs::spki_pin;
+use culvert_wire::http::{Request, Response, ResponseError};
+use culvert_wire::url::ServerUrl;
+
+use super::https::IoFailure;
+use super::{Failure, Https, dump};
+use crate::context::Context;
+use crate::output::Level;
+use crate::signals::Signal;
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// A signal wants the client to end (or to reconnect).
+    #[error("cancelled by a signal")]
+    Interrupted(Signal),
+    /// No connection, or it broke. The user has been told.
+    #[error("the connection failed")]
+    Failed,
+    /// Something came that is no HTTP response.
+    #[error(transparent)]
+    Response(ResponseError),
+}
+
+impl From<Failure> for ExchangeError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Interrupted(signal) => Self::Interrupted(signal),
+            Failure::Failed => Self::Failed,
+        }
+    }
+}
+
+/// A server that was connected to.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// `pin-sha256:` of its key.
+    pub pin: Option<String>,
+}
+
+/// Sends requests, one connection at a time.
+pub struct HttpClient {
+    context: Arc<Context>,
+    connection: Option<Https>,
+    /// Addresses that worked, so that a session stays with one server.
+    addresses: HashMap<(String, u16), SocketAddr>,
+    peer: Option<Peer>,
+}
+
+impl HttpClient {
+    /// A client without a connection.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self {
+            context,
+            connection: None,
+            addresses: HashMap::new(),
+            peer: None,
+        }
+    }
+
+    /// Announces and sends a request. With `fresh` a connection that is open is not re-used.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`].
+    pub fn exchange(&mut self, server: &ServerUrl, request: &Request, fresh: bool) -> Result<Response, ExchangeError> {
+        self.context.output.info(&format!("{} {server}", request.method));
+        if fresh || !self.context.options.network.http_keepalive {
+            self.connection = None;
+        }
+        self.exchange_built(server, &mut |_| request.clone())
+    }
+
+    /// Sends the request that `build` makes for the connection it goes over. A request that fails
+    /// on a re-used connection is made and sent once more on a new one.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`].
+    pub fn exchange_built(
+        &mut self,
+        server: &ServerUrl,
+        build: &mut dyn FnMut(&Https) -> Request,
+    ) -> Result<Response, ExchangeError> {
+        if !self.connection.as_mut().is_some_and(|connection| connection.serves(server)) {
+            self.connection = None;
+        }
+        let reused = self.connection.is_some();
+        let mut result = self.exchange_once(server, build)?;
+        if reused && let (Err(IoFailure::Lost(_)), method) = &result {
+            let text = format!("Retrying failed {method} request on new connection");
+            self.context.output.info(&text);
+            self.connection = None;
+            result = self.exchange_once(server, build)?;
+        }
+        result.0.map_err(|failure| {
+            self.connection = None;
+            match failure {
+                IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
+                IoFailure::Response(error) => ExchangeError::Response(error),
+                IoFailure::Lost(text) => {
+                    self.context.output.error(&format!("Failed to read from SSL socket: {text}"));
+                    ExchangeError::Failed
+                }
+            }
+        })
+    }
+
+    /// One attempt, with the method that was tried.
+    fn exchange_once(
+        &mut self,
+        server: &ServerUrl,
+        build: &mut dyn FnMut(&Https) -> Request,
+    ) -> Result<(Result<Response, IoFailure>, String), ExchangeError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let key = (server.host.clone(), server.port);
+                let known = self.addresses.get(&key).copied();
+                let connection = Https::open(&self.context, server, known)?;
+                self.addresses.insert(key, connection.address());
+                self.peer = Some(Peer {
+                    address: connection.address(),
+                    pin: connection.tls().peer_certificates().first().and_then(|leaf| spki_pin(leaf).ok()),
+                });
+                self.connection.insert(connection)
+            }
+        };
+        let request = build(connection);
+        if self.context.options.output.dump_http {
+            dump::request(&self.context.output, &request);
+        }
+        let result = connection.exchange(&self.context, &request);
+        if let Ok(response) = &result {
+            self.log(response);
+        }
+        Ok((result, request.method))
+    }
+
+    fn log(&self, response: &Response) {
+        let output = &self.context.output;
+        if !output.shows(Level::Debug) {
+            return;
+        }
+        output.debug(&format!("Got HTTP response: {}", response.status_line()));
+        for (name, value) in response.headers.iter() {
+            output.debug(&dump::header(name, value));
+        }
+        if self.context.options.output.dump_http {
+            dump::body(output, &response.body);
+        }
+    }
+
+    /// The server that was connected to last.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// Remembers `address` as the one to use for `server`, or forgets what was remembered.
+    pub fn set_address(&mut self, server: &ServerUrl, address: Option<SocketAddr>) {
+        let key = (server.host.clone(), server.port);
+        match address {
+            Some(address) => self.addresses.insert(key, address),
+            None => self.addresses.remove(&key),
+        };
+    }
+
+    /// Takes the connection out, for the tunnel.
+    pub fn take_connection(&mut self) -> Option<Https> {
+        self.connection.take()
+    }
+}

@@ -1,0 +1,259 @@
+//! One TLS connection in its HTTP phase.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use culvert_sys::epoll::Interest;
+use culvert_tls::{Handshake, TlsError};
+use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
+use culvert_wire::url::ServerUrl;
+use rustls_pki_types::ServerName;
+
+use super::{Failure, dial, resolve};
+use crate::context::Context;
+use crate::prompt::reason;
+use crate::signals::{Signal, WaitError};
+
+/// Longest TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(40);
+/// Longest silence of the server while an answer is expected.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Most octets of one record's content.
+const RECORD_MAX: usize = 16384;
+/// Octets per read.
+const READ_SIZE: usize = 16384;
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IoFailure {
+    #[error("cancelled by a signal")]
+    Interrupted(Signal),
+    #[error("{0}")]
+    Lost(String),
+    #[error(transparent)]
+    Response(#[from] ResponseError),
+}
+
+impl From<WaitError> for IoFailure {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Interrupted(signal) => Self::Interrupted(signal),
+            WaitError::TimedOut => Self::Lost("the server does not answer".into()),
+            WaitError::Io(error) => Self::Lost(reason(&error)),
+        }
+    }
+}
+
+/// A connected and verified server, before or between HTTP exchanges.
+pub struct Https {
+    socket: TcpStream,
+    tls: Handshake,
+    server: ServerUrl,
+    address: SocketAddr,
+    /// Nothing more can be exchanged.
+    ended: bool,
+}
+
+impl Https {
+    /// Connects, negotiates TLS and applies the user's trust. `address` is used instead of a name
+    /// look-up if it is given.
+    ///
+    /// # Errors
+    /// The user has been told.
+    pub fn open(context: &Context, server: &ServerUrl, address: Option<SocketAddr>) -> Result<Self, Failure> {
+        let host = server.host_name();
+        let result = Self::dial(context, server, address);
+        if matches!(result, Err(Failure::Failed)) {
+            context.output.error(&format!("Failed to connect to host {host}"));
+        }
+        let result = result.and_then(|(socket, address)| Self::negotiate(context, server, socket, address));
+        if let Err(Failure::Failed) = result {
+            context.output.error(&format!("Failed to open HTTPS connection to {host}"));
+        }
+        result
+    }
+
+    fn dial(context: &Context, server: &ServerUrl, known: Option<SocketAddr>) -> Result<(TcpStream, SocketAddr), Failure> {
+        let addresses = match known {
+            Some(address) => vec![address],
+            None => resolve::resolve(context, server.host_name(), server.port)?,
+        };
+        dial::connect(context, &addresses)
+    }
+
+    fn negotiate(context: &Context, server: &ServerUrl, socket: TcpStream, address: SocketAddr) -> Result<Self, Failure> {
+        let output = &context.output;
+        let host = server.host_name();
+        let failed = |text: String| {
+            output.error(&text);
+            Failure::Failed
+        };
+        let settings = context.trust.settings(host, server.port).map_err(failed)?;
+        let name = context.trust.checked_name(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
+        output.info(&format!("SSL negotiation with {host}"));
+        let tls = Handshake::client(&settings, name).map_err(|error| failed(format!("SSL connection failure: {error}")))?;
+        let mut connection = Self {
+            socket,
+            tls,
+            server: server.clone(),
+            address,
+            ended: false,
+        };
+        match connection.shake_hands(context) {
+            Ok(()) => {}
+            Err(IoFailure::Interrupted(signal)) => {
+                output.error("SSL connection cancelled");
+                return Err(Failure::Interrupted(signal));
+            }
+            Err(error) => return Err(failed(format!("SSL connection failure: {error}"))),
+        }
+        let description = connection.tls.description().unwrap_or_default();
+        output.info(&format!("Connected to HTTPS on {host} with ciphersuite {description}"));
+        Ok(connection)
+    }
+
+    fn shake_hands(&mut self, context: &Context) -> Result<(), IoFailure> {
+        let deadline = Instant::now() + HANDSHAKE_MAX;
+        self.flush(context, deadline)?;
+        while self.tls.is_handshaking() {
+            let result = self.receive(context, deadline);
+            // The alert for the server, if there is one; the error matters more than its fate.
+            let flushed = self.flush(context, deadline);
+            if !result? {
+                return Err(IoFailure::Lost("the server closed the connection".into()));
+            }
+            flushed?;
+        }
+        Ok(())
+    }
+
+    /// True when this connection leads to the host and port of `server` and can carry one more
+    /// exchange.
+    pub(super) fn serves(&mut self, server: &ServerUrl) -> bool {
+        self.server.host == server.host && self.server.port == server.port && !self.ended && self.is_quiet()
+    }
+
+    /// False when the server has closed the connection (or sends without being asked).
+    fn is_quiet(&mut self) -> bool {
+        let mut probe = [0];
+        match self.socket.peek(&mut probe) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(_) | Ok(0) => false,
+            // A session ticket, or the end; both are records.
+            Ok(_) => {
+                let mut record = [0; READ_SIZE];
+                let Ok(count) = self.socket.read(&mut record) else {
+                    return false;
+                };
+                let taken = self.tls.handle_input(record.get(..count).unwrap_or_default());
+                taken.is_ok() && matches!(self.tls.poll_plaintext(), Ok(None)) && !self.tls.peer_closed()
+            }
+        }
+    }
+
+    /// Sends a request and reads its answer.
+    pub(super) fn exchange(&mut self, context: &Context, request: &Request) -> Result<Response, IoFailure> {
+        let bytes = zeroize::Zeroizing::new(request.to_bytes());
+        for part in bytes.chunks(RECORD_MAX) {
+            self.tls.write_plaintext(part).map_err(|error| IoFailure::Lost(error.to_string()))?;
+            self.flush(context, Instant::now() + SILENCE_MAX)?;
+        }
+        let mut reader = ResponseReader::new(&request.method);
+        let response = self.read_response(context, &mut reader);
+        let rest = reader.take_rest();
+        self.ended = match &response {
+            Ok(response) => response.closes() || !rest.is_empty(),
+            Err(_) => true,
+        };
+        response
+    }
+
+    fn read_response(&mut self, context: &Context, reader: &mut ResponseReader) -> Result<Response, IoFailure> {
+        loop {
+            while let Some(plaintext) = self.tls.poll_plaintext().map_err(|error| IoFailure::Lost(error.to_string()))? {
+                if let Some(response) = reader.handle_input(&plaintext)? {
+                    return Ok(response);
+                }
+            }
+            let ended = self.tls.peer_closed() || !self.receive(context, Instant::now() + SILENCE_MAX)?;
+            if ended && !reader.has_input() {
+                return Err(IoFailure::Lost("the server closed the connection".into()));
+            }
+            if ended {
+                self.ended = true;
+                return Ok(reader.handle_eof()?);
+            }
+        }
+    }
+
+    /// Waits for octets and gives them to TLS. False at the end of the stream.
+    fn receive(&mut self, context: &Context, deadline: Instant) -> Result<bool, IoFailure> {
+        let mut buffer = [0; READ_SIZE];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    // TLS has room for two records and has been read empty before.
+                    let received = buffer.get(..count).unwrap_or_default();
+                    let taken = self.tls.handle_input(received).map_err(|error| IoFailure::Lost(tls_text(&error)))?;
+                    return match taken == count {
+                        true => Ok(true),
+                        false => Err(IoFailure::Lost("too much data".into())),
+                    };
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    context.signals.wait(&[(self.socket.as_fd(), Interest::READ)], Some(deadline))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(IoFailure::Lost(reason(&error))),
+            }
+        }
+    }
+
+    fn flush(&mut self, context: &Context, deadline: Instant) -> Result<(), IoFailure> {
+        while let Some(bytes) = self.tls.poll_transmit() {
+            let mut rest = bytes.as_slice();
+            while !rest.is_empty() {
+                match self.socket.write(rest) {
+                    Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        context.signals.wait(&[(self.socket.as_fd(), Interest::WRITE)], Some(deadline))?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(IoFailure::Lost(reason(&error))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server's address as connected.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// TLS, for exporters and certificates.
+    pub fn tls(&self) -> &Handshake {
+        &self.tls
+    }
+
+    /// Gives socket and TLS to the tunnel.
+    pub fn into_parts(self) -> (TcpStream, Handshake) {
+        (self.socket, self.tls)
+    }
+}
+
+fn tls_text(error: &TlsError) -> String {
+    match error {
+        TlsError::Tls(rustls::Error::InvalidCertificate(_)) => "Error in the certificate.".into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,25 @@
+//! The way to the server: names, TCP, TLS with the user's trust, HTTP.
+
+mod client;
+mod dial;
+mod dump;
+mod https;
+mod resolve;
+mod trust;
+
+pub use client::{ExchangeError, HttpClient, Peer};
+pub use https::Https;
+pub use trust::Trust;
+
+use crate::signals::Signal;
+
+/// Why there is no connection. What happened has been told to the user already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A signal wants the client to end (or to reconnect).
+    #[error("cancelled by a signal")]
+    Interrupted(Signal),
+    /// It did not work.
+    #[error("the connection failed")]
+    Failed,
+}

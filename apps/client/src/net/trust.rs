@@ -1,0 +1,137 @@
+//! Which server certificates are accepted (`specs/client.md` §7).
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use culvert_certs::{Anchors, Host, Pins, Policy, PolicySettings, Presented, certificate_text, spki_pin};
+use culvert_tls::{Algorithms, ClientSettings};
+
+use crate::options::TrustOptions;
+use crate::output::{Output, printable};
+use crate::prompt::{Asker, Console, reason};
+
+/// The user's trust: anchors, pins and what was answered to questions in this run.
+#[derive(Debug)]
+pub struct Trust {
+    options: TrustOptions,
+    console: Console,
+    output: Arc<Output>,
+    anchors: OnceLock<Arc<Anchors>>,
+    /// Host, port and leaf certificate that the user has accepted.
+    accepted: Mutex<HashSet<(String, u16, Vec<u8>)>>,
+}
+
+impl Trust {
+    /// Trust as the options say.
+    pub fn new(options: TrustOptions, console: Console, output: Arc<Output>) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            console,
+            output,
+            anchors: OnceLock::new(),
+            accepted: Mutex::default(),
+        })
+    }
+
+    /// The name that the certificate of `host` is checked against and that TLS announces.
+    pub(super) fn checked_name<'a>(&'a self, host: &'a str) -> &'a str {
+        self.options.sni.as_deref().unwrap_or(host)
+    }
+
+    /// TLS settings for a connection to `host` and `port`.
+    ///
+    /// # Errors
+    /// The text to show.
+    pub(super) fn settings(self: &Arc<Self>, host: &str, port: u16) -> Result<ClientSettings, String> {
+        let trust = Arc::clone(self);
+        let asked_host = host.to_owned();
+        let policy = Policy::new(PolicySettings {
+            host: Host::new(self.checked_name(host)),
+            host_is_sni: self.options.sni.is_some(),
+            anchors: self.anchors()?,
+            allow_insecure_crypto: false,
+            decide: Arc::new(move |presented| trust.accepts(&asked_host, port, presented)),
+        });
+        Ok(ClientSettings {
+            verifier: Arc::new(policy),
+            identity: None,
+            algorithms: Algorithms::default(),
+        })
+    }
+
+    fn anchors(&self) -> Result<Arc<Anchors>, String> {
+        if let Some(anchors) = self.anchors.get() {
+            return Ok(Arc::clone(anchors));
+        }
+        let mut anchors = Anchors::new();
+        if !self.options.no_system_trust
+            && let Err(error) = anchors.add_system()
+        {
+            self.output.debug(&error.to_string());
+        }
+        if let Some(file) = &self.options.ca_file {
+            let failed = |text: String| format!("Failed to open CA file '{}': {text}", file.display());
+            let pem = fs::read(file).map_err(|error| failed(reason(&error)))?;
+            anchors.add_pem(&pem).map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(Arc::clone(self.anchors.get_or_init(|| Arc::new(anchors))))
+    }
+
+    fn accepts(&self, host: &str, port: u16, presented: &Presented<'_>) -> bool {
+        let leaf = presented.leaf;
+        if let Some(problem) = presented.verdict.reason {
+            self.output.info(&format!("Server certificate verify failed: {problem}"));
+        }
+        if !self.options.pins.is_empty() {
+            return match Pins::new(self.options.pins.clone()).judge(leaf) {
+                Ok(judgement) => {
+                    for message in &judgement.messages {
+                        self.output.error(message);
+                    }
+                    judgement.accepted
+                }
+                Err(error) => {
+                    self.output.error(&error.to_string());
+                    false
+                }
+            };
+        }
+        let Some(problem) = presented.verdict.reason else {
+            return true;
+        };
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (host.to_owned(), port, leaf.to_vec());
+        if accepted.contains(&key) {
+            return true;
+        }
+        let yes = self.question(host, problem, leaf);
+        if yes {
+            accepted.insert(key);
+        }
+        yes
+    }
+
+    fn question(&self, host: &str, problem: &str, leaf: &[u8]) -> bool {
+        let pin = spki_pin(leaf).unwrap_or_default();
+        self.console.write(&printable(&format!(
+            "\nCertificate from VPN server \"{host}\" failed verification.\nReason: {problem}\n\
+             To trust this server in future, perhaps add this to your command line:\n    --servercert {pin}\n"
+        )));
+        if self.console.non_interactive() {
+            return false;
+        }
+        let mut console = self.console.clone();
+        loop {
+            match console.ask("Enter 'yes' to accept, 'no' to abort; anything else to view: ", false) {
+                Ok(answer) if answer.expose().eq_ignore_ascii_case("yes") => return true,
+                Ok(answer) if answer.expose().eq_ignore_ascii_case("no") => return false,
+                Ok(_) => {
+                    let text = certificate_text(leaf).unwrap_or_else(|error| error.to_string());
+                    console.write(&printable(&format!("{text}\nServer key hash: {pin}\n")));
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+}

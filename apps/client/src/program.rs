@@ -1,0 +1,232 @@
+//! From the command line to the exit code (`specs/client.md` §3).
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use culvert_anyconnect::client::Cookie;
+use culvert_netcfg::Paths;
+use culvert_sys::user;
+use culvert_vocab::SecretString;
+use culvert_wire::url::ServerUrl;
+
+use crate::connect::Connector;
+use crate::context::Context;
+use crate::login::{self, TwoPhase, cookie_line};
+use crate::net::{HttpClient, Peer, Trust};
+use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
+use crate::output::Output;
+use crate::process::{self, PidFile};
+use crate::prompt::{Console, Lines};
+use crate::signals::Signals;
+use crate::tunnel;
+
+/// Runs the program with these arguments, the program's name first, and returns the exit code.
+pub fn run(arguments: &[OsString]) -> u8 {
+    if arguments.len() > 2 && arguments.get(1).is_some_and(|word| word == "--autocomplete") {
+        return complete(arguments);
+    }
+    let mut machine = Machine::default();
+    let options = match options::parse(arguments, &mut machine) {
+        Ok(options) => options,
+        Err(stop) => return report(&stop),
+    };
+    process::harden(arguments);
+    if std::env::var_os("https_proxy").is_some_and(|proxy| !proxy.is_empty()) && !options.network.no_proxy {
+        machine.warn("Proxies are not available in this version; connecting directly despite https_proxy.");
+    }
+    match start(options, machine.lines) {
+        Ok(code) => code,
+        Err(text) => {
+            say(io::stderr(), &format!("{text}\n"));
+            1
+        }
+    }
+}
+
+fn start(options: Options, lines: Lines) -> Result<u8, String> {
+    let server = ServerUrl::parse(&options.server).map_err(|error| error.to_string())?;
+    let server = server.with_default_path(options.login.user_group.as_deref().unwrap_or_default());
+    let signals = Signals::new().map_err(|error| format!("Failed to set up signal handling: {error}"))?;
+    let signals = Arc::new(signals);
+    let output = Arc::new(Output::new(&options.output, options.result_on_stdout()));
+    let console = Console::new(
+        lines,
+        Arc::clone(&signals),
+        options.output.level > 0,
+        options.login.non_interactive,
+        options.login.password.is_some(),
+    );
+    let trust = Trust::new(options.trust.clone(), console.clone(), Arc::clone(&output));
+    Ok(session(
+        &Arc::new(Context {
+            options,
+            output,
+            signals,
+            console,
+            trust,
+        }),
+        server,
+    ))
+}
+
+/// Login, result of the login, tunnel.
+fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
+    let mut http = HttpClient::new(Arc::clone(context));
+    let given = context.options.login.cookie.clone();
+    let (cookie, server) = match given {
+        Some(cookie) => (cookie, server),
+        None => match login::log_in(context, &mut http, server) {
+            Ok(done) => (done.cookie.to_secret(), done.server),
+            Err(failed) => {
+                if !matches!(failed, login::Failed::NoInput) {
+                    context.output.error("Failed to complete authentication");
+                }
+                return 1;
+            }
+        },
+    };
+    match show_result(context, &cookie, &server, http.peer()) {
+        Err(text) => {
+            context.output.error(&text);
+            return 1;
+        }
+        Ok(Next::End) => return 0,
+        Ok(Next::Connect) => {}
+    }
+    let cookie = match Cookie::parse(cookie.expose()) {
+        Ok(cookie) => cookie,
+        Err(error) => {
+            context.output.error(&error.to_string());
+            return 1;
+        }
+    };
+    let process = &context.options.process;
+    let pid_file = process.pid_file.as_deref().filter(|_| process.background).map(PidFile::open);
+    let pid_file = match pid_file.transpose() {
+        Ok(pid_file) => pid_file,
+        Err(text) => {
+            context.output.error(&text);
+            return 1;
+        }
+    };
+    repair_network(context);
+    let connector = Connector::new(Arc::clone(context), http, server, cookie);
+    tunnel::run(context, connector, pid_file)
+}
+
+enum Next {
+    Connect,
+    End,
+}
+
+/// Prints what `--authenticate`, `--cookieonly` or `--printcookie` ask for.
+fn show_result(
+    context: &Context,
+    cookie: &SecretString,
+    server: &ServerUrl,
+    peer: Option<&Peer>,
+) -> Result<Next, String> {
+    let (text, next) = match context.options.login.cookie_mode {
+        CookieMode::Connect => return Ok(Next::Connect),
+        CookieMode::Only => (cookie_line(cookie), Next::End),
+        CookieMode::PrintAndConnect => (cookie_line(cookie), Next::Connect),
+        CookieMode::Authenticate => (TwoPhase { cookie, server, peer }.assignments(), Next::End),
+    };
+    let text = zeroize::Zeroizing::new(text.map_err(|error| error.to_string())?);
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("Failed to write to standard output: {error}"))?;
+    Ok(next)
+}
+
+/// Undoes what a client left behind that was killed together with its guard.
+fn repair_network(context: &Context) {
+    let (repaired, failures) = culvert_netcfg::repair(&Paths::default().state_dir);
+    for journal in repaired {
+        let text = format!("Restored the network after a crash ({})", journal.display());
+        context.output.info(&text);
+    }
+    for failure in failures {
+        context.output.error(&failure);
+    }
+}
+
+fn report(stop: &Stop) -> u8 {
+    match stop {
+        Stop::Version => {
+            say(io::stdout(), &options::version_text());
+            return 0;
+        }
+        Stop::Help => say(io::stdout(), &options::help_text()),
+        Stop::Usage(text) => {
+            say(io::stderr(), &format!("{text}\n"));
+            say(io::stdout(), &options::help_text());
+        }
+        Stop::Error(text) => say(io::stderr(), &format!("{text}\n")),
+    }
+    1
+}
+
+/// Writes to a stream that nobody may be reading any more.
+fn say(mut stream: impl Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+fn complete(arguments: &[OsString]) -> u8 {
+    let words: Vec<String> = arguments
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != 1)
+        .map(|(_, word)| word.to_string_lossy().into_owned())
+        .collect();
+    let position = std::env::var("COMP_CWORD").ok().and_then(|position| position.parse().ok());
+    match position.and_then(|position| options::complete(&words, position)) {
+        Some(candidates) => {
+            let text: String = candidates.iter().map(|candidate| format!("{candidate}\n")).collect();
+            say(io::stdout(), &text);
+            0
+        }
+        None => 1,
+    }
+}
+
+/// The real machine.
+#[derive(Debug, Default)]
+struct Machine {
+    lines: Lines,
+}
+
+impl Host for Machine {
+    fn warn(&mut self, text: &str) {
+        say(io::stderr(), &format!("{text}\n"));
+    }
+
+    fn read_line(&mut self) -> Result<SecretString, String> {
+        self.lines.next(None)
+    }
+
+    fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn user_by_name(&mut self, name: &str) -> Option<UserIds> {
+        ids(user::by_name(name))
+    }
+
+    fn user_by_id(&mut self, uid: u32) -> Option<UserIds> {
+        ids(user::by_uid(uid))
+    }
+}
+
+fn ids(found: io::Result<Option<user::User>>) -> Option<UserIds> {
+    let user = found.ok()??;
+    Some(UserIds {
+        uid: user.uid,
+        gid: user.gid,
+    })
+}

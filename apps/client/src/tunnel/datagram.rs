@@ -1,0 +1,209 @@
+//! The life of the UDP channel: opening, path MTU, retry (`specs/cstp-dtls.md` §13.3, §16).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use culvert_anyconnect::data::DtlsChannel;
+use culvert_anyconnect::mtu::Prober;
+use culvert_sys::udp::UdpSocket;
+use culvert_vocab::Mtu;
+
+use super::status::DatagramState;
+use crate::connect::DtlsOffer;
+
+/// Time between two attempts while UDP does not work.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Where the channel stands.
+#[derive(Debug)]
+enum State {
+    /// The server offers none.
+    Never,
+    /// `--no-dtls`.
+    Disabled,
+    /// Handshake in progress.
+    Connecting,
+    /// In use; its path MTU is being found out.
+    Probing(Prober),
+    /// In use.
+    Connected,
+    /// Failed; the next attempt is at that time.
+    Sleeping(Instant),
+}
+
+/// The UDP channel of a session, apart from its packets.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    state: State,
+    offer: Option<DtlsOffer>,
+    /// Cipher of the channel in use.
+    cipher: Option<String>,
+}
+
+impl Datagram {
+    /// What the server offers, unless the user wants no UDP.
+    pub(super) fn new(offer: Option<DtlsOffer>, disabled: bool) -> Self {
+        let state = match &offer {
+            _ if disabled => State::Disabled,
+            None => State::Never,
+            Some(_) => State::Connecting,
+        };
+        Self {
+            state,
+            offer: offer.filter(|_| !disabled),
+            cipher: None,
+        }
+    }
+
+    /// The offer, if there is one and it may be used.
+    pub(super) fn offer(&self) -> Option<&DtlsOffer> {
+        self.offer.as_ref()
+    }
+
+    /// An attempt begins.
+    pub(super) fn connecting(&mut self) {
+        self.state = State::Connecting;
+        self.cipher = None;
+    }
+
+    /// The attempt, or the channel, has failed.
+    pub(super) fn failed(&mut self, now: Instant) {
+        if self.offer.is_some() {
+            self.state = State::Sleeping(now + RETRY);
+            self.cipher = None;
+        }
+    }
+
+    /// The channel is up; `mtu` is the most that it may carry.
+    pub(super) fn established(&mut self, now: Instant, cipher: String, mtu: Mtu, inner_ipv6: bool) {
+        self.cipher = Some(cipher);
+        self.state = State::Probing(Prober::new(now, mtu, inner_ipv6));
+    }
+
+    /// True when nothing is in progress whose result the device would better wait for.
+    pub(super) fn is_settled(&self) -> bool {
+        !matches!(self.state, State::Connecting | State::Probing(_))
+    }
+
+    /// The search for the path MTU, if it goes on.
+    pub(super) fn prober(&mut self) -> Option<&mut Prober> {
+        match &mut self.state {
+            State::Probing(prober) => Some(prober),
+            _ => None,
+        }
+    }
+
+    /// The MTU found, once; the search is then over.
+    pub(super) fn take_mtu(&mut self) -> Option<Mtu> {
+        let mtu = self.prober()?.finished()?;
+        self.state = State::Connected;
+        Some(mtu)
+    }
+
+    /// True when it is time for another attempt.
+    pub(super) fn wants_attempt(&self, now: Instant) -> bool {
+        matches!(self.state, State::Sleeping(at) if at <= now)
+    }
+
+    /// When [`Self::wants_attempt`] or the prober want to be asked.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Sleeping(at) => Some(*at),
+            State::Probing(prober) => prober.poll_timeout(),
+            State::Never | State::Disabled | State::Connecting | State::Connected => None,
+        }
+    }
+
+    /// In the words of the "Configured as" line.
+    pub(super) fn status(&self) -> DatagramState {
+        match self.state {
+            State::Never => DatagramState::Unsuccessful,
+            State::Disabled => DatagramState::Disabled,
+            State::Connecting | State::Sleeping(_) => DatagramState::InProgress,
+            State::Probing(_) | State::Connected => DatagramState::Connected,
+        }
+    }
+
+    /// Cipher of the channel in use.
+    pub(super) fn cipher(&self) -> Option<&str> {
+        self.cipher.as_deref()
+    }
+}
+
+/// A socket and a fresh handshake for `offer`.
+///
+/// # Errors
+/// The socket could not be made.
+pub(super) fn open(
+    offer: &DtlsOffer,
+    server: SocketAddr,
+    local_port: u16,
+    send_buffer: usize,
+    now: Instant,
+) -> io::Result<(UdpSocket, DtlsChannel)> {
+    let peer = SocketAddr::new(server.ip(), offer.port);
+    let local = (local_port != 0).then(|| match peer {
+        SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], local_port)),
+        SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], local_port)),
+    });
+    let socket = UdpSocket::connected(local, peer)?;
+    socket.set_buffers(Some(send_buffer), None)?;
+    let config = culvert_dtls::ClientConfig::new(offer.psk.clone(), offer.app_id.clone());
+    Ok((socket, DtlsChannel::new(culvert_dtls::Connection::client(config, now))))
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_vocab::SecretBytes;
+
+    use super::*;
+
+    fn offer() -> Option<DtlsOffer> {
+        Some(DtlsOffer {
+            port: 443,
+            app_id: vec![1; 32],
+            psk: SecretBytes::new(vec![2; 32]),
+            base_mtu: 1500,
+        })
+    }
+
+    #[test]
+    fn states_and_their_words() {
+        let now = Instant::now();
+        assert_eq!(Datagram::new(None, false).status(), DatagramState::Unsuccessful);
+        let disabled = Datagram::new(offer(), true);
+        assert_eq!(disabled.status(), DatagramState::Disabled);
+        assert!(disabled.offer().is_none() && disabled.is_settled());
+
+        let mut datagram = Datagram::new(offer(), false);
+        assert!(!datagram.is_settled());
+        datagram.failed(now);
+        assert!(datagram.is_settled());
+        assert_eq!(datagram.status(), DatagramState::InProgress);
+        assert!(!datagram.wants_attempt(now + Duration::from_secs(59)));
+        assert!(datagram.wants_attempt(now + RETRY));
+
+        datagram.connecting();
+        datagram.established(now, "(DTLS1.2)".into(), Mtu::clamped(1400), false);
+        assert_eq!(datagram.status(), DatagramState::Connected);
+        assert!(!datagram.is_settled());
+        assert_eq!(datagram.cipher(), Some("(DTLS1.2)"));
+        let probe = datagram.prober().and_then(Prober::poll_probe).expect("a probe");
+        if let Some(prober) = datagram.prober() {
+            prober.handle_response(now, probe);
+        }
+        assert_eq!(datagram.take_mtu(), Some(Mtu::clamped(1400)));
+        assert!(datagram.is_settled());
+        assert_eq!(datagram.take_mtu(), None);
+    }
+
+    #[test]
+    fn a_channel_that_was_never_offered_is_not_retried() {
+        let now = Instant::now();
+        let mut datagram = Datagram::new(None, false);
+        datagram.failed(now);
+        assert!(!datagram.wants_attempt(now + RETRY));
+        assert_eq!(datagram.poll_timeout(), None);
+    }
+}

@@ -1,0 +1,86 @@
+use crate::output::Output;
+use crate::signals::Signal;
+
+/// Why a session is over (`specs/client.md` §3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The parent of `--background`: the session goes on in the child.
+    InBackground,
+    /// SIGINT or SIGTERM.
+    UserEnded,
+    /// SIGHUP: the session stays valid on the server.
+    Detached,
+    /// A signal before the tunnel was up.
+    Cancelled,
+    /// The first CONNECT failed.
+    ConnectFailed,
+    /// The server does not accept the cookie (any more).
+    CookieRejected,
+    /// A reconnect gave other addresses.
+    AddressChanged,
+    /// The server ended the session.
+    ServerEnded,
+    /// No reconnect within `--reconnect-timeout`.
+    ReconnectFailed,
+    /// The tun device, or the program of `--script-tun`, is gone.
+    DeviceLost,
+    /// The tunnel could not be set up; the text says why.
+    Setup(String),
+}
+
+impl Ending {
+    /// The ending that a signal asks for in the data phase; `None` for signals that do not end it.
+    pub fn of_signal(signal: Signal) -> Option<Self> {
+        match signal {
+            Signal::Terminate => Some(Self::UserEnded),
+            Signal::Detach => Some(Self::Detached),
+            Signal::Statistics | Signal::Reconnect => None,
+        }
+    }
+
+    /// What the server is told; `None` when it is to keep the session, or cannot be told.
+    pub fn goodbye(&self) -> Option<&'static str> {
+        match self {
+            Self::UserEnded => Some("Aborted by caller"),
+            Self::ServerEnded => Some("Server request"),
+            Self::DeviceLost => Some("Client connection terminated"),
+            Self::Setup(_) => Some("Set up tun device failed"),
+            Self::AddressChanged => Some("Address changed"),
+            Self::InBackground
+            | Self::Detached
+            | Self::Cancelled
+            | Self::ConnectFailed
+            | Self::CookieRejected
+            | Self::ReconnectFailed => None,
+        }
+    }
+
+    /// Shows the final message and returns the exit code.
+    pub fn report(&self, output: &Output) -> u8 {
+        match self {
+            Self::InBackground => {}
+            Self::UserEnded => output.info("User cancelled (SIGINT/SIGTERM); exiting."),
+            Self::Detached => output.info("User detached from session (SIGHUP); exiting."),
+            Self::Cancelled => output.error("User cancelled (SIGINT/SIGTERM); exiting."),
+            Self::ConnectFailed => output.error("Unknown error; exiting."),
+            Self::CookieRejected | Self::AddressChanged => output.error("Cookie was rejected by server; exiting."),
+            Self::ServerEnded => output.error("Session terminated by server; exiting."),
+            Self::ReconnectFailed => output.error("CSTP reconnect failed; exiting"),
+            Self::DeviceLost => output.error("Unrecoverable I/O error; exiting."),
+            Self::Setup(text) => {
+                output.error(text);
+                output.error("Set up tun device failed; exiting.");
+            }
+        }
+        match self {
+            Self::InBackground | Self::UserEnded | Self::Detached => 0,
+            Self::CookieRejected | Self::AddressChanged => 2,
+            Self::Cancelled
+            | Self::ConnectFailed
+            | Self::ServerEnded
+            | Self::ReconnectFailed
+            | Self::DeviceLost
+            | Self::Setup(_) => 1,
+        }
+    }
+}

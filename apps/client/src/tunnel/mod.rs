@@ -1,0 +1,38 @@
+//! The data phase: a tunnel from CONNECT to its end (`specs/client.md` §12, §14).
+
+mod datagram;
+mod ending;
+mod reconnect;
+mod running;
+mod setup;
+mod status;
+
+pub use ending::Ending;
+
+use std::sync::Arc;
+
+use crate::connect::{self, Connector};
+use crate::context::Context;
+use crate::process::PidFile;
+use crate::signals::Signal;
+use running::Running;
+
+/// Connects and carries packets until something ends the session. Returns the exit code.
+pub fn run(context: &Arc<Context>, mut connector: Connector, pid_file: Option<PidFile>) -> u8 {
+    let ending = match connector.connect() {
+        Ok(tunnel) => match Running::start(Arc::clone(context), connector, tunnel) {
+            Ok(mut running) => running.run(pid_file),
+            Err(error) => Ending::Setup(format!("Failed to start the tunnel: {error}")),
+        },
+        Err(failed) => {
+            context.output.error("Creating SSL connection failed");
+            match failed {
+                connect::Failed::Interrupted(Signal::Detach) => Ending::Cancelled,
+                connect::Failed::Interrupted(_) => Ending::Cancelled,
+                connect::Failed::Rejected => Ending::CookieRejected,
+                connect::Failed::Failed => Ending::ConnectFailed,
+            }
+        }
+    };
+    ending.report(&context.output)
+}

@@ -1,0 +1,480 @@
+//! A tunnel that carries packets.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use culvert_anyconnect::data::{CstpOpener, CstpSealer, DtlsChannel};
+use culvert_anyconnect::mtu::{PROBE_FILL, client_data_mtu};
+use culvert_anyconnect::wire::bye_payload;
+use culvert_record::FrameKind;
+use culvert_sys::epoll::{Events, Interest, Poller};
+use culvert_sys::rtnl::{self, LinkChange, Rtnl};
+use culvert_tls::Version;
+use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, Session, SessionConfig};
+use culvert_vocab::{MTU_MIN_IPV6, Mtu, RekeyMethod, Timers};
+
+use super::datagram::{self, Datagram};
+use super::ending::Ending;
+use super::setup::{Facts, NetworkSetup};
+use super::status;
+use crate::connect::{Connector, Tunnel};
+use crate::context::Context;
+use crate::process::{self, Background, PidFile};
+use crate::signals::Signal;
+
+/// Tokens of the session begin here.
+const SESSION_TOKENS: u64 = 16;
+const SIGNAL_TOKEN: u64 = 0;
+const PROGRAM_TOKEN: u64 = 1;
+/// How long the device waits for UDP, so that its MTU is final.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// How long the goodbye may wait for a blocked socket.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+type ClientSession = Session<CstpSealer, CstpOpener, DtlsChannel>;
+
+/// A session and everything that belongs to it.
+pub(super) struct Running {
+    pub(super) context: Arc<Context>,
+    pub(super) connector: Connector,
+    pub(super) setup: NetworkSetup,
+    pub(super) tunnel: Facts,
+    session: ClientSession,
+    datagram: Datagram,
+    poller: Arc<Poller>,
+    events: Events,
+    buffers: Buffers,
+    cipher: String,
+    version: Version,
+    expires: Option<SystemTime>,
+    /// The device exists.
+    device_up: bool,
+}
+
+impl Running {
+    /// Puts a connected tunnel to work; UDP is tried at once.
+    pub(super) fn start(context: Arc<Context>, connector: Connector, tunnel: Tunnel) -> io::Result<Self> {
+        let now = Instant::now();
+        let poller = Arc::new(Poller::new()?);
+        poller.add(&*context.signals, SIGNAL_TOKEN, Interest::READ)?;
+        let options = &context.options;
+        let mut config = SessionConfig::new(Role::Client, tunnel.config.mtu.get());
+        config.queue_len = options.tunnel.queue_len;
+        config.copy_tos = options.network.pass_tos;
+        let session = Session::new(config, Arc::clone(&poller), SESSION_TOKENS, now);
+        let mut running = Self {
+            setup: NetworkSetup::new(Arc::clone(&context)),
+            connector,
+            session,
+            datagram: Datagram::new(None, false),
+            poller,
+            events: Events::with_capacity(16),
+            buffers: Buffers::new(),
+            cipher: String::new(),
+            version: tunnel.version,
+            expires: None,
+            device_up: false,
+            tunnel: Facts {
+                config: tunnel.config.clone(),
+                gateway: tunnel.address,
+            },
+            context,
+        };
+        running.attach(tunnel)?;
+        Ok(running)
+    }
+
+    /// Uses a new connection to the server, at the start or after a reconnect.
+    pub(super) fn attach(&mut self, tunnel: Tunnel) -> io::Result<()> {
+        let now = Instant::now();
+        let config = &tunnel.config;
+        let stream = self.timers(config.stream);
+        self.context.output.info(&format!(
+            "CSTP connected. DPD {}, Keepalive {}",
+            seconds(stream.dpd),
+            seconds(stream.keepalive)
+        ));
+        self.session.set_timers(stream, self.timers(config.datagram));
+        self.session.set_mtu(config.mtu.get());
+        self.session.attach_stream(
+            now,
+            OwnedFd::from(tunnel.socket),
+            CstpSealer::new(tunnel.sealer),
+            CstpOpener::new(tunnel.opener),
+            &tunnel.unread,
+            &mut self.buffers,
+        )?;
+        self.expires = config.session_left.map(|left| SystemTime::now() + left);
+        self.cipher = tunnel.cipher;
+        self.version = tunnel.version;
+        self.tunnel = Facts {
+            config: tunnel.config,
+            gateway: tunnel.address,
+        };
+        self.session.detach_datagram();
+        self.datagram = Datagram::new(tunnel.dtls, self.context.options.tunnel.no_dtls);
+        self.start_datagram(now);
+        Ok(())
+    }
+
+    /// The server's timers, as far as the user does not overrule them.
+    fn timers(&self, mut timers: Timers) -> Timers {
+        if let Some(dpd) = self.context.options.tunnel.force_dpd {
+            timers.dpd = Some(Duration::from_secs(dpd.into()));
+        }
+        timers
+    }
+
+    fn start_datagram(&mut self, now: Instant) {
+        let Some(offer) = self.datagram.offer() else {
+            return;
+        };
+        let options = &self.context.options;
+        let send_buffer = usize::from(self.tunnel.config.mtu.get()) * options.tunnel.queue_len;
+        let opened = datagram::open(offer, self.tunnel.gateway, options.network.udp_port, send_buffer, now);
+        let attached = opened.and_then(|(socket, channel)| {
+            self.session.attach_datagram(now, socket, channel, &mut [], &mut self.buffers)
+        });
+        match attached {
+            Ok(()) => self.datagram.connecting(),
+            Err(error) => {
+                self.context.output.error(&format!("Set up UDP failed; using SSL instead: {error}"));
+                self.datagram.failed(now);
+            }
+        }
+    }
+
+    /// Brings the device up, carries packets, and cleans up at the end.
+    pub(super) fn run(&mut self, pid_file: Option<PidFile>) -> Ending {
+        let mut pid_file = pid_file;
+        let ending = match self.bring_up(&mut pid_file) {
+            Err(ending) => ending,
+            Ok(()) => loop {
+                if let Err(ending) = self.step(None) {
+                    break ending;
+                }
+            },
+        };
+        if ending == Ending::InBackground {
+            return ending;
+        }
+        self.say_goodbye(&ending);
+        if self.device_up {
+            self.setup.take_down(&self.tunnel);
+        }
+        if let Some(file) = pid_file {
+            file.remove();
+        }
+        ending
+    }
+
+    /// Waits for UDP, tells the user, goes to the background, makes and configures the device,
+    /// and becomes another user (`specs/client.md` §12.1).
+    fn bring_up(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {
+        let settled_by = Instant::now() + SETTLE_MAX;
+        while !self.datagram.is_settled() && Instant::now() < settled_by {
+            self.step(Some(settled_by))?;
+        }
+        if self.tunnel.config.ipv4.is_none() && self.tunnel.config.ipv6.is_none() {
+            return Err(Ending::Setup("No IP address received. Aborting".into()));
+        }
+        if self.tunnel.config.ipv6.is_some() && self.tunnel.config.mtu.get() < MTU_MIN_IPV6 {
+            let text = format!("MTU {} is too small for IPv6", self.tunnel.config.mtu.get());
+            self.context.output.error(&text);
+        }
+        for line in self.summary() {
+            self.context.output.info(&line);
+        }
+        if self.context.options.process.background {
+            self.go_to_background(pid_file)?;
+        }
+        if self.context.options.output.syslog {
+            self.context.output.switch_to_syslog();
+        }
+        let (device, signal) = self.setup.bring_up(&self.tunnel).map_err(Ending::Setup)?;
+        self.device_up = true;
+        self.session
+            .attach_device(device)
+            .map_err(|error| Ending::Setup(format!("Failed to use the tun device: {error}")))?;
+        if let Some(end) = self.setup.program_end() {
+            self.poller
+                .add(end, PROGRAM_TOKEN, Interest::READ)
+                .map_err(|error| Ending::Setup(error.to_string()))?;
+        }
+        if let Some(user) = self.context.options.process.user {
+            process::become_user(user)
+                .map_err(|error| Ending::Setup(format!("Failed to become user {}: {error}", user.uid)))?;
+        }
+        signal.and_then(Ending::of_signal).map_or(Ok(()), Err)
+    }
+
+    fn go_to_background(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {
+        let failed = |error: io::Error| Ending::Setup(format!("Failed to continue in background: {error}"));
+        match process::go_to_background(pid_file.as_mut()).map_err(failed)? {
+            Background::Parent(pid) => {
+                self.context.output.info(&format!("Continuing in background; pid {pid}"));
+                Err(Ending::InBackground)
+            }
+            Background::Child => {
+                // Readiness of a signalfd is that of the process which registered it.
+                self.poller.delete(&*self.context.signals).map_err(failed)?;
+                self.poller
+                    .add(&*self.context.signals, SIGNAL_TOKEN, Interest::READ)
+                    .map_err(failed)
+            }
+        }
+    }
+
+    /// One round: waits until something happens (or `until`) and deals with it.
+    ///
+    /// # Errors
+    /// The session is over.
+    fn step(&mut self, until: Option<Instant>) -> Result<(), Ending> {
+        let timeouts = [until, self.session.poll_timeout(), self.datagram.poll_timeout()];
+        let deadline = timeouts.into_iter().flatten().min();
+        self.poller
+            .wait(&mut self.events, deadline)
+            .map_err(|error| Ending::Setup(format!("Failed to wait for events: {error}")))?;
+        let now = Instant::now();
+        let mut signalled = false;
+        for index in 0..self.events.len() {
+            match self.events.get(index) {
+                Some(event) if self.session.owns(event.token) => {
+                    self.session.handle_ready(now, event, &mut self.buffers);
+                }
+                Some(event) if event.token == PROGRAM_TOKEN => {
+                    self.context.output.error("Client connection terminated");
+                    return Err(Ending::DeviceLost);
+                }
+                Some(_) => signalled = true,
+                None => {}
+            }
+        }
+        self.session.handle_timeout(now, &mut self.buffers);
+        while let Some(event) = self.session.poll_event() {
+            self.handle_event(now, event)?;
+        }
+        self.drive_datagram(now);
+        while signalled && let Some(signal) = self.context.signals.next() {
+            self.handle_signal(signal)?;
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) -> Result<(), Ending> {
+        let output = Arc::clone(&self.context.output);
+        match event {
+            Event::StreamClosed => {
+                output.error("SSL connection closed by the server");
+                return self.reconnect();
+            }
+            Event::StreamFailed(error) => {
+                output.error(&format!("SSL connection failed: {error}"));
+                return self.reconnect();
+            }
+            Event::StreamDead => {
+                output.error("CSTP Dead Peer Detection detected dead peer!");
+                return self.reconnect();
+            }
+            Event::RekeyDue(Channel::Stream) => return self.rekey_stream(now),
+            Event::RekeyDue(Channel::Datagram) => {
+                self.start_datagram(now);
+            }
+            Event::DatagramUp { description } => self.datagram_up(now, description),
+            Event::DatagramFailed => {
+                output.info("DTLS handshake failed; using SSL");
+                self.datagram.failed(now);
+            }
+            Event::DatagramLost(loss) => {
+                output.error(&format!("DTLS connection lost: {loss}"));
+                self.start_datagram(now);
+            }
+            Event::Disconnect { reason, .. } => {
+                let reason = String::from_utf8_lossy(reason.get(1..).unwrap_or_default()).into_owned();
+                output.error(&format!("Received server disconnect: '{reason}'"));
+                return Err(Ending::ServerEnded);
+            }
+            // The server enforces these; the client has no such timers.
+            Event::IdleTimeout | Event::SessionTimeout => {}
+            Event::ProbeResponse {
+                channel: Channel::Datagram,
+                payload_len,
+            } => {
+                if let Some(prober) = self.datagram.prober() {
+                    prober.handle_response(now, payload_len);
+                }
+            }
+            Event::ProbeResponse { .. } | Event::LargeProbe { .. } => {}
+            Event::DatagramTooLarge { size } => {
+                output.trace(&format!("A datagram of {size} bytes is too large for the path"));
+            }
+            Event::Frame { channel, kind, .. } => {
+                output.debug(&format!("Unknown packet received on {channel:?}: {kind:?}"));
+            }
+            Event::DeviceFailed(error) => {
+                output.error(&format!("The tun device failed: {error}"));
+                return Err(Ending::DeviceLost);
+            }
+            Event::Notice(notice) => output.debug(&notice.to_string()),
+        }
+        Ok(())
+    }
+
+    fn rekey_stream(&mut self, now: Instant) -> Result<(), Ending> {
+        self.context.output.info("CSTP rekey due");
+        let in_place = self.version == Version::Tls13 && self.tunnel.config.stream.rekey_method == RekeyMethod::Ssl;
+        if in_place && self.session.rekey_stream(now, true, &mut self.buffers).is_ok() {
+                return Ok(());
+        }
+        self.reconnect()
+    }
+
+    fn datagram_up(&mut self, now: Instant, cipher: String) {
+        self.context.output.info(&format!(
+            "Established DTLS connection (using Culvert). Ciphersuite {cipher}."
+        ));
+        let granted = self.tunnel.config.mtu;
+        let overhead = self.session.datagram_channel().map(DtlsChannel::record_overhead);
+        let base = self.datagram.offer().map(|offer| offer.base_mtu);
+        let mtu = match (overhead, base) {
+            (Some(overhead), Some(base)) => client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted),
+            _ => granted,
+        };
+        self.apply_mtu(mtu);
+        let inner_ipv6 = self.tunnel.config.ipv6.is_some();
+        self.datagram.established(now, cipher, mtu, inner_ipv6);
+    }
+
+    /// Path MTU probes and new attempts.
+    fn drive_datagram(&mut self, now: Instant) {
+        if self.datagram.wants_attempt(now) {
+            self.start_datagram(now);
+        }
+        let Some(prober) = self.datagram.prober() else {
+            return;
+        };
+        if prober.poll_timeout().is_some_and(|at| at <= now) {
+            prober.handle_timeout(now);
+        }
+        while let Some(size) = self.datagram.prober().and_then(|prober| prober.poll_probe()) {
+            let payload = vec![PROBE_FILL; size];
+            let sent = self
+                .session
+                .send(now, Channel::Datagram, FrameKind::ProbeRequest, &payload, &mut self.buffers);
+            if sent == Err(FrameError::TooLarge)
+                && let Some(prober) = self.datagram.prober()
+            {
+                prober.handle_too_big(now);
+            }
+        }
+        if let Some(mtu) = self.datagram.take_mtu() {
+            let before = self.tunnel.config.mtu;
+            if mtu != before {
+                let text = format!("Detected MTU of {} bytes (was {})", mtu.get(), before.get());
+                self.context.output.info(&text);
+            }
+            self.apply_mtu(mtu);
+        }
+    }
+
+    /// Uses `mtu` from now on. After `--setuid` the device keeps the one it has.
+    fn apply_mtu(&mut self, mtu: Mtu) {
+        if mtu == self.tunnel.config.mtu {
+            return;
+        }
+        self.tunnel.config.mtu = mtu;
+        self.session.set_mtu(mtu.get());
+        let Some(device) = self.setup.device().filter(|_| self.device_up) else {
+            return;
+        };
+        let change = LinkChange {
+            mtu: Some(mtu.get().into()),
+            ..LinkChange::default()
+        };
+        let changed = rtnl::interface_index(device).and_then(|index| Rtnl::open()?.set_link(index, change));
+        if let Err(error) = changed {
+            self.context.output.debug(&format!("Failed to change the MTU of {device}: {error}"));
+        }
+    }
+
+    fn handle_signal(&mut self, signal: Signal) -> Result<(), Ending> {
+        match signal {
+            Signal::Statistics => {
+                self.show_statistics();
+                Ok(())
+            }
+            Signal::Reconnect => {
+                self.context.output.info("Caller paused the connection");
+                self.context.output.info("User requested reconnect");
+                self.reconnect()
+            }
+            Signal::Terminate => Err(Ending::UserEnded),
+            Signal::Detach => Err(Ending::Detached),
+        }
+    }
+
+    /// The "Configured as" lines.
+    fn summary(&self) -> Vec<String> {
+        let configured = status::configured_as(&self.tunnel.config, true, self.datagram.status());
+        std::iter::once(configured).chain(status::expiry(self.expires)).collect()
+    }
+
+    fn show_statistics(&self) {
+        let left = |channel: Channel, timers: &Timers| {
+            let period = timers.rekey.filter(|_| timers.rekey_method != RekeyMethod::None)?;
+            Some(period.saturating_sub(self.session.last_rekey(channel)?.elapsed()))
+        };
+        let config = &self.tunnel.config;
+        let lines = status::statistics(
+            &self.session.statistics(),
+            &self.cipher,
+            self.datagram.cipher(),
+            left(Channel::Stream, &config.stream),
+            left(Channel::Datagram, &config.datagram),
+        );
+        for line in self.summary().iter().chain(&lines) {
+            self.context.output.always(line);
+        }
+    }
+
+    /// Closes the transports before a reconnect.
+    pub(super) fn detach(&mut self) {
+        self.session.detach_stream();
+        self.session.detach_datagram();
+    }
+
+    /// Tells the server that the session is over, if it is to know, and waits a little until that
+    /// has been sent.
+    fn say_goodbye(&mut self, ending: &Ending) {
+        let Some(reason) = ending.goodbye() else {
+            return;
+        };
+        self.context.output.info(&format!("Send BYE packet: {reason}"));
+        let give_up = Instant::now() + GOODBYE_MAX;
+        let bye = bye_payload(reason);
+        let sent = self
+            .session
+            .send(Instant::now(), Channel::Stream, FrameKind::Disconnect, &bye, &mut self.buffers);
+        if sent.is_err() {
+            return;
+        }
+        while !self.session.stream_flushed() && Instant::now() < give_up {
+            if self.poller.wait(&mut self.events, Some(give_up)).is_err() {
+                return;
+            }
+            for index in 0..self.events.len() {
+                if let Some(event) = self.events.get(index).filter(|event| self.session.owns(event.token)) {
+                    self.session.handle_ready(Instant::now(), event, &mut self.buffers);
+                }
+            }
+            // Nothing that happens now matters any more.
+            while self.session.poll_event().is_some() {}
+        }
+    }
+}
+
+fn seconds(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| time.as_secs())
+}

@@ -1,0 +1,108 @@
+//! What the user is told about a tunnel (`specs/client.md` §4, §14.2).
+
+use std::time::{Duration, SystemTime};
+
+use culvert_tunnel::Statistics;
+use culvert_vocab::TunnelConfig;
+
+/// Where the UDP channel stands, in the words of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatagramState {
+    /// Never offered by the server.
+    Unsuccessful,
+    /// Trying.
+    InProgress,
+    /// Switched off by an option.
+    Disabled,
+    /// In use.
+    Connected,
+}
+
+impl DatagramState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unsuccessful => "unsuccessful",
+            Self::InProgress => "in progress",
+            Self::Disabled => "disabled",
+            Self::Connected => "connected",
+        }
+    }
+}
+
+/// The "Configured as" line.
+pub fn configured_as(config: &TunnelConfig, stream_up: bool, datagram: DatagramState) -> String {
+    let v4 = config.ipv4.map(|ip| ip.address.to_string());
+    let v6 = config.ipv6.map(|ip| format!("{}/{}", ip.address, ip.prefix_len));
+    let addresses: Vec<String> = v4.into_iter().chain(v6).collect();
+    format!(
+        "Configured as {}, with SSL {} and DTLS {}",
+        addresses.join(" + "),
+        if stream_up { "connected" } else { "disconnected" },
+        datagram.as_str()
+    )
+}
+
+/// The line about the end of the login, if there is one.
+pub fn expiry(expires: Option<SystemTime>) -> Option<String> {
+    let time = chrono::DateTime::<chrono::Local>::from(expires?);
+    // The offset stands for the zone's name, which chrono does not know.
+    let zone = match time.offset().local_minus_utc() {
+        0 => "UTC".to_owned(),
+        _ => time.format("%:z").to_string(),
+    };
+    Some(format!(
+        "Session authentication will expire at {} {zone}",
+        time.format("%a, %d %b %Y %H:%M:%S")
+    ))
+}
+
+/// The lines after those two when a signal asks for statistics.
+pub fn statistics(
+    counters: &Statistics,
+    stream: &str,
+    datagram: Option<&str>,
+    stream_rekey: Option<Duration>,
+    datagram_rekey: Option<Duration>,
+) -> Vec<String> {
+    let mut lines = vec![format!(
+        "RX: {} packets ({} B); TX: {} packets ({} B)",
+        counters.received_packets, counters.received_octets, counters.sent_packets, counters.sent_octets
+    )];
+    lines.push(format!("SSL ciphersuite: {stream}"));
+    lines.extend(datagram.map(|cipher| format!("DTLS ciphersuite: {cipher}")));
+    lines.extend(stream_rekey.map(|left| format!("Next SSL rekey in {} seconds", left.as_secs())));
+    lines.extend(datagram_rekey.map(|left| format!("Next DTLS rekey in {} seconds", left.as_secs())));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_vocab::{AddressV4, AddressV6, Mtu};
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_reference() {
+        let mut config = TunnelConfig::new(Mtu::clamped(1400));
+        config.ipv4 = Some(AddressV4 {
+            address: [192, 168, 55, 190].into(),
+            netmask: None,
+        });
+        assert_eq!(
+            configured_as(&config, true, DatagramState::InProgress),
+            "Configured as 192.168.55.190, with SSL connected and DTLS in progress"
+        );
+        config.ipv6 = "fd77:55::1".parse().ok().map(|address| AddressV6 { address, prefix_len: 128 });
+        assert_eq!(
+            configured_as(&config, true, DatagramState::Connected),
+            "Configured as 192.168.55.190 + fd77:55::1/128, with SSL connected and DTLS connected"
+        );
+    }
+
+    #[test]
+    fn expiry_is_shown_only_if_known() {
+        assert_eq!(expiry(None), None);
+        let line = expiry(Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_292_886)));
+        assert!(line.is_some_and(|line| line.starts_with("Session authentication will expire at S")));
+    }
+}
