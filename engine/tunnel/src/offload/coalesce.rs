@@ -68,6 +68,17 @@ struct Run {
     verified: bool,
 }
 
+/// How a packet relates to others.
+enum Class {
+    /// It may be joined with others of its flow.
+    Joinable(Flow),
+    /// It is of a protocol that is never joined.
+    Alone,
+    /// It belongs to a flow that cannot be told (fragments and the like): nothing that comes
+    /// later may overtake it.
+    Barrier,
+}
+
 /// A parsed packet that may belong to a run.
 #[derive(Debug, Clone)]
 struct Flow {
@@ -105,18 +116,22 @@ impl Coalescer {
             return;
         };
         let index = self.segments.len();
-        let flow = self.classify(bytes);
-        let header_len = flow.as_ref().map_or(0, |flow| flow.header_len);
+        let class = self.classify(bytes);
+        let header_len = if let Class::Joinable(flow) = &class {
+            flow.header_len
+        } else {
+            0
+        };
         self.segments.push(Segment {
             packet,
             header_len,
             next: None,
         });
-        let Some(flow) = flow else {
-            // Fragments and the like belong to flows that cannot be told: nothing that comes
-            // later may overtake them.
-            self.barrier = self.runs.len() + 1;
+        let Class::Joinable(flow) = class else {
             self.runs.push(Run::new(None, index, 0, true));
+            if matches!(class, Class::Barrier) {
+                self.barrier = self.runs.len();
+            }
             return;
         };
         let open = self.runs.get_mut(self.barrier..).unwrap_or_default();
@@ -170,9 +185,20 @@ impl Coalescer {
         self.barrier = 0;
     }
 
-    /// Parses a packet that may be joined with others.
-    fn classify(&self, packet: &[u8]) -> Option<Flow> {
-        let layout = Layout::parse(packet)?;
+    fn classify(&self, packet: &[u8]) -> Class {
+        let Some(layout) = Layout::parse(packet) else {
+            return Class::Barrier;
+        };
+        if !(layout.protocol == TCP && self.tcp || layout.protocol == UDP && self.udp) {
+            return Class::Alone;
+        }
+        Flow::parse(layout, packet).map_or(Class::Barrier, Class::Joinable)
+    }
+}
+
+impl Flow {
+    /// `None` for packets with IP options, cut off or with octets behind their end.
+    fn parse(layout: Layout, packet: &[u8]) -> Option<Self> {
         let told = if layout.ipv6 {
             40 + usize::from(word(packet, 4))
         } else {
@@ -182,9 +208,8 @@ impl Coalescer {
             return None;
         }
         let header_len = match layout.protocol {
-            TCP if self.tcp => layout.transport + layout.tcp_header_len(packet)?,
-            UDP if self.udp => layout.transport + UDP_HEADER_LEN,
-            _ => return None,
+            TCP => layout.transport + layout.tcp_header_len(packet)?,
+            _ => layout.transport + UDP_HEADER_LEN,
         };
         if packet.len() < header_len {
             return None;
@@ -197,15 +222,13 @@ impl Coalescer {
                 .fold(0, |value, octet| value << 8 | u64::from(*octet));
             hash = (hash.rotate_left(23) ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
-        Some(Flow {
+        Some(Self {
             layout,
             hash,
             header_len,
         })
     }
-}
 
-impl Flow {
     /// True when both packets have the same protocol, addresses and ports.
     fn same(&self, other: &Self, own: &[u8], others: &[u8]) -> bool {
         let addresses = if self.layout.ipv6 { 8..40 } else { 12..20 };

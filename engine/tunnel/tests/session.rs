@@ -1,0 +1,519 @@
+//! Two sessions on real sockets, with a program instead of a TUN device on either side.
+
+#![allow(clippy::unwrap_used)]
+
+mod records;
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use culvert_record::FrameKind;
+use culvert_sys::channel::datagram_pair;
+use culvert_sys::epoll::{Events, Poller};
+use culvert_sys::tcp;
+use culvert_sys::udp::UdpSocket;
+use culvert_tunnel::{
+    Buffers, Channel, DatagramLoss, Device, Event, FrameError, Role, Session, SessionConfig, StreamError,
+};
+use culvert_vocab::{RekeyMethod, Timers};
+use records::{Datagrams, Opener, Sealer};
+
+const TOKEN: u64 = 40;
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+struct End {
+    session: Session<Sealer, Opener, Datagrams>,
+    poller: Arc<Poller>,
+    ready: Events,
+    buffers: Buffers,
+    /// The program's end of the device.
+    program: OwnedFd,
+    events: VecDeque<Event>,
+    /// Packets that the program received.
+    packets: Vec<Vec<u8>>,
+}
+
+impl End {
+    fn new(config: SessionConfig) -> Self {
+        let poller = Arc::new(Poller::new().unwrap());
+        let mut session = Session::new(config, Arc::clone(&poller), TOKEN, Instant::now());
+        let (device, program) = datagram_pair().unwrap();
+        session.attach_device(Device::Datagram(device)).unwrap();
+        let (ready, buffers) = (Events::with_capacity(8), Buffers::new());
+        Self {
+            session,
+            poller,
+            ready,
+            buffers,
+            program,
+            events: VecDeque::new(),
+            packets: Vec::new(),
+        }
+    }
+
+    fn stream(&mut self, socket: OwnedFd) {
+        let (sealer, opener) = (Sealer::default(), Opener::default());
+        self.session
+            .attach_stream(Instant::now(), socket, sealer, opener, &[], &mut self.buffers)
+            .unwrap();
+    }
+
+    fn datagram(&mut self, socket: UdpSocket, channel: Datagrams) {
+        self.session
+            .attach_datagram(Instant::now(), socket, channel, &[], &mut self.buffers)
+            .unwrap();
+    }
+
+    fn send(&mut self, channel: Channel, kind: FrameKind, payload: &[u8]) -> Result<(), FrameError> {
+        self.session
+            .send(Instant::now(), channel, kind, payload, &mut self.buffers)
+    }
+
+    fn turn(&mut self) {
+        let deadline = Instant::now() + Duration::from_millis(1);
+        self.poller.wait(&mut self.ready, Some(deadline)).unwrap();
+        let now = Instant::now();
+        for event in self.ready.iter() {
+            assert!(self.session.owns(event.token));
+            self.session.handle_ready(now, event, &mut self.buffers);
+        }
+        self.session.handle_timeout(now, &mut self.buffers);
+        self.events
+            .extend(std::iter::from_fn(|| self.session.poll_event()));
+    }
+
+    fn collect(&mut self) {
+        let mut buffer = [0; 2048];
+        while let Ok(len) = tcp::receive(&self.program, &mut buffer) {
+            self.packets.push(buffer[..len].to_vec());
+        }
+    }
+}
+
+struct Pair {
+    client: End,
+    server: End,
+}
+
+impl Pair {
+    /// Both ends without channels.
+    fn new(client: SessionConfig, server: SessionConfig) -> Self {
+        Self {
+            client: End::new(client),
+            server: End::new(server),
+        }
+    }
+
+    fn plain() -> Self {
+        Self::new(
+            SessionConfig::new(Role::Client, 1400),
+            SessionConfig::new(Role::Server, 1400),
+        )
+    }
+
+    fn with_stream() -> Self {
+        let mut pair = Self::plain();
+        pair.connect_stream();
+        pair
+    }
+
+    fn connect_stream(&mut self) {
+        let (client, server) = tcp_pair();
+        self.client.stream(client);
+        self.server.stream(server);
+    }
+
+    fn connect_datagrams(&mut self) {
+        let (client, server) = udp_pair();
+        self.server.datagram(server, Datagrams::server());
+        self.client.datagram(client, Datagrams::client(Instant::now()));
+        self.run_until(|pair| count_ups(&pair.client.events) * count_ups(&pair.server.events) > 0);
+        self.client.events.clear();
+        self.server.events.clear();
+    }
+
+    fn run_until(&mut self, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{:?} {:?}",
+                self.client.events,
+                self.server.events
+            );
+            self.client.turn();
+            self.server.turn();
+            self.client.collect();
+            self.server.collect();
+        }
+    }
+
+    /// Sends packets from the client's program and waits for them at the server's.
+    fn exchange(&mut self, count: usize) {
+        let before = self.server.packets.len();
+        for index in 0..count {
+            let packet = packet(before + index);
+            while tcp::send(&self.client.program, &packet).is_err() {
+                self.client.turn();
+                self.server.turn();
+                self.server.collect();
+            }
+        }
+        self.run_until(|pair| pair.server.packets.len() == before + count);
+        for (index, received) in self.server.packets.iter().enumerate().skip(before) {
+            assert_eq!(*received, packet(index));
+        }
+    }
+}
+
+fn count_ups(events: &VecDeque<Event>) -> usize {
+    events
+        .iter()
+        .filter(|event| matches!(event, Event::DatagramUp { description } if description == "(XOR)"))
+        .count()
+}
+
+fn tcp_pair() -> (OwnedFd, OwnedFd) {
+    let listener = TcpListener::bind(LOCAL).unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let far = listener.accept().unwrap().0;
+    (near.into(), far.into())
+}
+
+fn udp_pair() -> (UdpSocket, UdpSocket) {
+    let near = UdpSocket::bind(LOCAL).unwrap();
+    let far = UdpSocket::connected(Some(LOCAL), near.local_addr().unwrap()).unwrap();
+    near.connect(far.local_addr().unwrap()).unwrap();
+    (near, far)
+}
+
+/// An IPv4 packet (as far as anybody looks at it) that tells its number.
+fn packet(number: usize) -> Vec<u8> {
+    let mut packet = vec![number as u8; 100 + number * 37 % 1200];
+    packet[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17]);
+    packet[20..24].copy_from_slice(&(number as u32).to_be_bytes());
+    packet
+}
+
+#[test]
+fn the_stream_carries_packets_both_ways() {
+    let mut pair = Pair::with_stream();
+    pair.exchange(500);
+    tcp::send(&pair.server.program, &packet(3)).unwrap();
+    pair.run_until(|pair| pair.client.packets.len() == 1);
+    assert_eq!(pair.client.packets[0], packet(3));
+    let octets: usize = pair.server.packets.iter().map(Vec::len).sum();
+    let (client, server) = (pair.client.session.statistics(), pair.server.session.statistics());
+    assert_eq!((client.sent_packets, client.sent_octets), (500, octets as u64));
+    assert_eq!(
+        (server.received_packets, server.received_octets),
+        (500, octets as u64)
+    );
+    assert_eq!(
+        (
+            client.received_packets,
+            server.sent_packets,
+            client.dropped,
+            server.dropped
+        ),
+        (1, 1, 0, 0)
+    );
+}
+
+#[test]
+fn datagrams_take_over_and_a_new_handshake_disturbs_nothing() {
+    let mut pair = Pair::with_stream();
+    pair.connect_datagrams();
+    // The stream is dead silent now, so what arrives went through the datagrams.
+    pair.client.session.detach_stream();
+    pair.exchange(200);
+
+    // A handshake that nobody answers fails without a trace in the active channel.
+    let (lonely, _mute) = udp_pair();
+    pair.client.datagram(lonely, Datagrams::client(Instant::now()));
+    assert!(pair.client.session.datagram_connecting());
+    pair.exchange(50);
+    pair.run_until(|pair| {
+        pair.client
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::DatagramFailed))
+    });
+    assert!(pair.client.session.datagram_established());
+    pair.exchange(50);
+
+    // One that succeeds replaces it.
+    pair.connect_datagrams();
+    pair.exchange(50);
+    assert!(pair.client.session.datagram_established() && !pair.client.session.datagram_connecting());
+}
+
+#[test]
+fn a_blocked_stream_stops_the_device_and_loses_nothing() {
+    let mut pair = Pair::with_stream();
+    let mut sent = 0;
+    // Only the client turns: its socket fills, then its device, then the program is told.
+    let mut stalled = 0;
+    while stalled < 20 {
+        if tcp::send(&pair.client.program, &packet(sent)).is_ok() {
+            sent += 1;
+            stalled = 0;
+        } else {
+            stalled += 1;
+        }
+        pair.client.turn();
+        assert!(sent < 200_000, "nothing blocks");
+    }
+    assert!(!pair.client.session.stream_flushed());
+    // Control frames still get in, up to a bound.
+    pair.client
+        .send(Channel::Stream, FrameKind::ProbeRequest, b"")
+        .unwrap();
+    pair.client
+        .send(Channel::Stream, FrameKind::Disconnect, b"bye")
+        .unwrap();
+    let mut accepted = 0;
+    while pair
+        .client
+        .send(Channel::Stream, FrameKind::Keepalive, b"")
+        .is_ok()
+    {
+        accepted += 1;
+        assert!(accepted < 10_000, "memory is not bounded");
+    }
+    pair.run_until(|pair| pair.server.packets.len() == sent && pair.client.session.stream_flushed());
+    for (index, received) in pair.server.packets.iter().enumerate() {
+        assert_eq!(*received, packet(index));
+    }
+    assert!(
+        pair.server
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Disconnect { reason, .. } if reason == b"bye"))
+    );
+}
+
+#[test]
+fn a_slow_program_stops_the_transports_and_loses_nothing() {
+    let mut pair = Pair::with_stream();
+    for index in 0..2000 {
+        while tcp::send(&pair.client.program, &packet(index)).is_err() {
+            pair.client.turn();
+            pair.server.turn();
+            pair.server.collect();
+        }
+        pair.client.turn();
+        pair.server.turn();
+    }
+    pair.run_until(|pair| pair.server.packets.len() == 2000);
+    assert!(
+        pair.server
+            .packets
+            .iter()
+            .enumerate()
+            .all(|(index, received)| *received == packet(index))
+    );
+}
+
+#[test]
+fn probes_are_answered_by_the_rules_of_the_role() {
+    let mut pair = Pair::with_stream();
+    pair.connect_datagrams();
+    for channel in [Channel::Stream, Channel::Datagram] {
+        pair.client
+            .send(channel, FrameKind::ProbeRequest, b"echo me")
+            .unwrap();
+        pair.server
+            .send(channel, FrameKind::ProbeRequest, b"do not echo me")
+            .unwrap();
+        pair.run_until(|pair| !pair.client.events.is_empty() && !pair.server.events.is_empty());
+        let answer = pair.client.events.pop_front().unwrap();
+        assert!(matches!(answer, Event::ProbeResponse { channel: c, payload_len: 7 } if c == channel));
+        let answer = pair.server.events.pop_front().unwrap();
+        assert!(matches!(answer, Event::ProbeResponse { channel: c, payload_len: 0 } if c == channel));
+    }
+    pair.client
+        .send(Channel::Datagram, FrameKind::ProbeRequest, &[0x5a; 1450])
+        .unwrap();
+    pair.run_until(|pair| !pair.server.events.is_empty());
+    assert!(matches!(pair.server.events[0], Event::LargeProbe { size: 1450 }));
+    let too_large = pair
+        .client
+        .send(Channel::Datagram, FrameKind::ProbeRequest, &vec![0; 65_530]);
+    assert!(
+        matches!(too_large, Err(FrameError::TooLarge | FrameError::Full)),
+        "{too_large:?}"
+    );
+    pair.server
+        .send(Channel::Stream, FrameKind::Other(77), b"?")
+        .unwrap();
+    pair.run_until(|pair| {
+        pair.client.events.iter().any(|event| {
+            matches!(
+                event,
+                Event::Frame {
+                    kind: FrameKind::Other(77),
+                    ..
+                }
+            )
+        })
+    });
+}
+
+#[test]
+fn roaming_needs_a_datagram_that_authenticates() {
+    let mut pair = Pair::with_stream();
+    pair.connect_datagrams();
+    pair.client.session.detach_stream();
+    let old = pair
+        .server
+        .session
+        .datagram_socket()
+        .unwrap()
+        .local_addr()
+        .unwrap();
+
+    let (client_side, server_side) = udp_pair();
+    let buffers = &mut pair.server.buffers;
+    let refused = pair
+        .server
+        .session
+        .move_datagram(Instant::now(), server_side, b"forged forged", buffers);
+    assert!(!refused.unwrap());
+    assert_eq!(
+        pair.server
+            .session
+            .datagram_socket()
+            .unwrap()
+            .local_addr()
+            .unwrap(),
+        old
+    );
+
+    let mut record = vec![0; 200];
+    let mut sealer = Sealer::default();
+    let content = packet(0);
+    record[4..104].copy_from_slice(&content);
+    let len = culvert_record::PacketSealer::seal(&mut sealer, FrameKind::Data, &mut record, 100).unwrap();
+    let server_side = UdpSocket::connected(Some(LOCAL), client_side.local_addr().unwrap()).unwrap();
+    let new = server_side.local_addr().unwrap();
+    let moved = pair.server.session.move_datagram(
+        Instant::now(),
+        server_side,
+        &record[..len],
+        &mut pair.server.buffers,
+    );
+    assert!(moved.unwrap());
+    assert_eq!(
+        pair.server
+            .session
+            .datagram_socket()
+            .unwrap()
+            .local_addr()
+            .unwrap(),
+        new
+    );
+    pair.run_until(|pair| pair.server.packets == [packet(0)]);
+}
+
+#[test]
+fn a_broken_stream_is_reported_and_can_be_replaced() {
+    let mut pair = Pair::plain();
+    let (raw, socket) = tcp_pair();
+    pair.server.stream(socket);
+    tcp::send(&raw, &[0, 1, 0, 0, 1, 2, 3]).unwrap();
+    pair.run_until(|pair| !pair.server.events.is_empty());
+    let event = pair.server.events.pop_front().unwrap();
+    assert!(
+        matches!(event, Event::StreamFailed(StreamError::Open(_))),
+        "{event:?}"
+    );
+
+    let (raw, socket) = tcp_pair();
+    pair.server.stream(socket);
+    drop(raw);
+    pair.run_until(|pair| !pair.server.events.is_empty());
+    assert!(matches!(
+        pair.server.events.pop_front(),
+        Some(Event::StreamClosed)
+    ));
+
+    pair.connect_stream();
+    pair.exchange(20);
+    // A key update is announced, answered and counted.
+    let before = pair.client.session.last_rekey(Channel::Stream).unwrap();
+    pair.client
+        .session
+        .rekey_stream(Instant::now(), true, &mut pair.client.buffers)
+        .unwrap();
+    assert!(pair.client.session.last_rekey(Channel::Stream).unwrap() > before);
+    pair.exchange(20);
+}
+
+#[test]
+fn octets_that_were_read_before_belong_to_the_stream() {
+    let mut pair = Pair::plain();
+    let (raw, socket) = tcp_pair();
+    let mut record = vec![0; 105];
+    record[4..104].copy_from_slice(&packet(0));
+    culvert_record::PacketSealer::seal(&mut Sealer::default(), FrameKind::Data, &mut record, 100).unwrap();
+    let (early, late) = record.split_at(50);
+    let server = &mut pair.server;
+    let (sealer, opener) = (Sealer::default(), Opener::default());
+    server
+        .session
+        .attach_stream(Instant::now(), socket, sealer, opener, early, &mut server.buffers)
+        .unwrap();
+    tcp::send(&raw, late).unwrap();
+    pair.run_until(|pair| pair.server.packets == [packet(0)]);
+}
+
+#[test]
+fn timers_probe_give_up_and_rekey() {
+    let timers = Timers {
+        dpd: Some(Duration::from_secs(10)),
+        rekey: Some(Duration::from_secs(15)),
+        rekey_method: RekeyMethod::Ssl,
+        ..Timers::default()
+    };
+    let config = SessionConfig {
+        stream: Timers {
+            rekey_method: RekeyMethod::NewTunnel,
+            ..timers
+        },
+        datagram: timers,
+        ..SessionConfig::new(Role::Client, 1400)
+    };
+    let mut pair = Pair::new(config, SessionConfig::new(Role::Server, 1400));
+    pair.connect_stream();
+    pair.connect_datagrams();
+    let start = Instant::now();
+    let client = &mut pair.client;
+    let due = client.session.poll_timeout().unwrap();
+    assert!(due <= start + Duration::from_secs(10));
+    let mut at = |seconds| {
+        client
+            .session
+            .handle_timeout(start + Duration::from_secs(seconds), &mut client.buffers);
+        std::iter::from_fn(|| client.session.poll_event()).collect::<Vec<_>>()
+    };
+    assert!(at(11).is_empty(), "probes need no decision");
+    let rekey = at(16);
+    assert!(
+        matches!(rekey[..], [Event::RekeyDue(Channel::Stream)]),
+        "{rekey:?}"
+    );
+    let dead = at(21);
+    assert!(
+        matches!(
+            dead[..],
+            [Event::StreamDead, Event::DatagramLost(DatagramLoss::Dead)]
+        ),
+        "{dead:?}"
+    );
+    assert!(!pair.client.session.datagram_established());
+    assert_eq!(pair.client.session.poll_timeout(), None);
+}
