@@ -139,7 +139,10 @@ impl Conversation {
                 Err(Violation(why)) => break why.to_owned(),
             }
         };
-        self.broker.tell_main(&BrokerToMain::Kill { id: self.id, why: Text::truncated(&why) });
+        self.broker.tell_main(&BrokerToMain::Kill {
+            id: self.id,
+            why: Text::truncated(&why),
+        });
     }
 
     async fn handle(&mut self, request: WorkerToBroker) -> Result<BrokerToWorker, Violation> {
@@ -147,24 +150,35 @@ impl Conversation {
             return self.server_name(name.as_ref().map(Text::as_str));
         }
         let loaded = Rc::clone(&self.loaded);
-        let host = self.host.and_then(|position| loaded.host(position)).ok_or(Violation("request before the server name"))?;
+        let host = self
+            .host
+            .and_then(|position| loaded.host(position))
+            .ok_or(Violation("request before the server name"))?;
         match request {
             WorkerToBroker::ServerName(_) => Err(Violation("second server name")),
             WorkerToBroker::Sign { key, scheme, message } => self.sign(host, key, scheme, message).await,
             WorkerToBroker::StoreTlsSession { id, data } => self.store_tls(host, id, data),
             WorkerToBroker::FetchTlsSession { id, take } => self.fetch_tls(host, id, take),
             WorkerToBroker::Login(start) => self.login(host, start).await.map(BrokerToWorker::Login),
-            WorkerToBroker::LoginAnswer(answer) => self.answer(host, answer.into()).await.map(BrokerToWorker::Login),
-            WorkerToBroker::LoginResume { context, answer } => {
-                self.resume(host, &context, answer.into()).await.map(BrokerToWorker::Login)
+            WorkerToBroker::LoginAnswer(answer) => {
+                self.answer(host, answer.into()).await.map(BrokerToWorker::Login)
             }
+            WorkerToBroker::LoginResume { context, answer } => self
+                .resume(host, &context, answer.into())
+                .await
+                .map(BrokerToWorker::Login),
             WorkerToBroker::CheckCookie(cookie) => {
                 self.cookies.spend("too many cookies")?;
                 let state = self.broker.state.borrow();
-                let good = state.sessions.check(&cookie, host.config.display_name(), Instant::now()).is_ok();
+                let good = state
+                    .sessions
+                    .check(&cookie, host.config.display_name(), Instant::now())
+                    .is_ok();
                 Ok(BrokerToWorker::Cookie(good))
             }
-            WorkerToBroker::OpenTunnel(request) => self.open_tunnel(host, request).await.map(BrokerToWorker::Tunnel),
+            WorkerToBroker::OpenTunnel(request) => {
+                self.open_tunnel(host, request).await.map(BrokerToWorker::Tunnel)
+            }
         }
     }
 
@@ -174,7 +188,9 @@ impl Conversation {
         }
         let position = self.loaded.host_for(name);
         self.host = Some(position);
-        Ok(BrokerToWorker::Host(HostIndex(u16::try_from(position).unwrap_or(0))))
+        Ok(BrokerToWorker::Host(HostIndex(
+            u16::try_from(position).unwrap_or(0),
+        )))
     }
 
     async fn sign(
@@ -185,10 +201,20 @@ impl Conversation {
         message: Bytes<16384>,
     ) -> Result<BrokerToWorker, Violation> {
         self.signatures.spend("too many signatures")?;
-        let key = host.keys.get(usize::from(key)).ok_or(Violation("signature with a key that does not exist"))?;
-        let signature = match self.broker.keys.sign(Arc::clone(key), scheme, message.into_vec()).await {
+        let key = host
+            .keys
+            .get(usize::from(key))
+            .ok_or(Violation("signature with a key that does not exist"))?;
+        let signature = match self
+            .broker
+            .keys
+            .sign(Arc::clone(key), scheme, message.into_vec())
+            .await
+        {
             Ok(signature) => Bytes::new(signature).ok(),
-            Err(culvert_tls::KeyError::Message) => return Err(Violation("signature of something that is not TLS")),
+            Err(culvert_tls::KeyError::Message) => {
+                return Err(Violation("signature of something that is not TLS"));
+            }
             Err(error) => {
                 log::write(log::Level::Error, &format!("sec-mod: {error}"));
                 None
@@ -199,7 +225,10 @@ impl Conversation {
 
     /// Hosts that ask for certificates never resume: each connection proves its own.
     fn may_resume(host: &LoadedHost) -> bool {
-        host.config.auth.certificate_request(host.config.cisco_client_compat) == CertificateRequest::No
+        host.config
+            .auth
+            .certificate_request(host.config.cisco_client_compat)
+            == CertificateRequest::No
     }
 
     fn store_tls(
@@ -213,20 +242,37 @@ impl Conversation {
         if keep {
             let client = (self.peer, host.config.display_name());
             let mut state = self.broker.state.borrow_mut();
-            state.tls.store(client, id.into_vec(), data.into(), host.config.cookie_timeout, Instant::now());
+            state.tls.store(
+                client,
+                id.into_vec(),
+                data.into(),
+                host.config.cookie_timeout,
+                Instant::now(),
+            );
         }
         Ok(BrokerToWorker::Stored(keep))
     }
 
-    fn fetch_tls(&mut self, host: &LoadedHost, id: Bytes<64>, take: bool) -> Result<BrokerToWorker, Violation> {
+    fn fetch_tls(
+        &mut self,
+        host: &LoadedHost,
+        id: Bytes<64>,
+        take: bool,
+    ) -> Result<BrokerToWorker, Violation> {
         self.tls_sessions.spend("too many TLS sessions")?;
         let session = if Self::may_resume(host) {
             let client = (self.peer, host.config.display_name());
-            self.broker.state.borrow_mut().tls.fetch(client, id.into_vec(), take, Instant::now())
+            self.broker
+                .state
+                .borrow_mut()
+                .tls
+                .fetch(client, id.into_vec(), take, Instant::now())
         } else {
             None
         };
-        Ok(BrokerToWorker::TlsSession(session.and_then(|data| SecretField::new(data).ok())))
+        Ok(BrokerToWorker::TlsSession(
+            session.and_then(|data| SecretField::new(data).ok()),
+        ))
     }
 
     /// The first step of a login. A second one on the same connection begins anew, and the tries
@@ -237,7 +283,14 @@ impl Conversation {
             return Err(Violation("login after the tunnel"));
         }
         let now = Instant::now();
-        if self.broker.state.borrow_mut().pending.take(self.id, now).is_some() {
+        if self
+            .broker
+            .state
+            .borrow_mut()
+            .pending
+            .take(self.id, now)
+            .is_some()
+        {
             self.failed(true);
         }
         if self.is_refused() {
@@ -280,7 +333,12 @@ impl Conversation {
 
     async fn answer(&mut self, host: &LoadedHost, answer: SecretString) -> Result<LoginReply, Violation> {
         self.logins.spend("too many logins")?;
-        let pending = self.broker.state.borrow_mut().pending.take(self.id, Instant::now());
+        let pending = self
+            .broker
+            .state
+            .borrow_mut()
+            .pending
+            .take(self.id, Instant::now());
         match pending {
             Some(pending) if !self.is_refused() => self.step(host, pending, answer).await,
             // Its time is over, or it had to make room, or the source was banned.
@@ -300,9 +358,13 @@ impl Conversation {
         }
         let resumed = {
             let mut state = self.broker.state.borrow_mut();
-            state.pending.resume(context, self.peer, host.config.display_name(), Instant::now())
+            state
+                .pending
+                .resume(context, self.peer, host.config.display_name(), Instant::now())
         };
-        let Some(pending) = resumed else { return Ok(LoginReply::NotPending) };
+        let Some(pending) = resumed else {
+            return Ok(LoginReply::NotPending);
+        };
         self.tries = self.tries.max(pending.login.tries);
         self.step(host, pending, answer).await
     }
@@ -343,7 +405,10 @@ impl Conversation {
                 (format!("{LOGIN_FAILED}{ASK_PASSWORD}"), pending.login.prompt)
             }
             Progress::Unavailable(problem) => {
-                log::write(log::Level::Error, &format!("sec-mod: cannot authenticate: {problem}"));
+                log::write(
+                    log::Level::Error,
+                    &format!("sec-mod: cannot authenticate: {problem}"),
+                );
                 self.failed(true);
                 return Ok(self.refuse(LoginFailure::Credentials));
             }
@@ -357,7 +422,11 @@ impl Conversation {
             log::write(log::Level::Warning, &format!("sec-mod: {error} ({})", self.peer));
             return Ok(self.refuse(LoginFailure::Internal));
         }
-        Ok(LoginReply::Prompt { context, message: Text::truncated(&message), number })
+        Ok(LoginReply::Prompt {
+            context,
+            message: Text::truncated(&message),
+            number,
+        })
     }
 
     fn accepted(
@@ -368,7 +437,10 @@ impl Conversation {
         groups: &[GroupName],
     ) -> LoginReply {
         let Ok(group) = choose(groups, &pending.login.wish) else {
-            log::write(log::Level::Notice, &format!("sec-mod: user '{user}' requested a group that he is no member of"));
+            log::write(
+                log::Level::Notice,
+                &format!("sec-mod: user '{user}' requested a group that he is no member of"),
+            );
             self.failed(false);
             return self.refuse(LoginFailure::Credentials);
         };
@@ -393,7 +465,10 @@ impl Conversation {
         self.finished = true;
         log::write(
             log::Level::Debug,
-            &format!("sec-mod: initiating session for user '{user}' (session: {})", pending.id.safe_id().short()),
+            &format!(
+                "sec-mod: initiating session for user '{user}' (session: {})",
+                pending.id.safe_id().short()
+            ),
         );
         self.broker.tell_main(&BrokerToMain::LoggedIn {
             id: self.id,
@@ -402,7 +477,11 @@ impl Conversation {
             host: Text::truncated(host.config.display_name()),
             took_ms: u32::try_from(pending.login.spent.as_millis()).unwrap_or(u32::MAX),
         });
-        LoginReply::Success { cookie: pending.id, user, group }
+        LoginReply::Success {
+            cookie: pending.id,
+            user,
+            group,
+        }
     }
 
     fn is_refused(&self) -> bool {
@@ -416,20 +495,32 @@ impl Conversation {
     }
 
     fn failed(&self, points: bool) {
-        self.broker.tell_main(&BrokerToMain::LoginFailed { id: self.id, points });
+        self.broker
+            .tell_main(&BrokerToMain::LoginFailed { id: self.id, points });
     }
 
-    async fn open_tunnel(&mut self, host: &LoadedHost, request: TunnelRequest) -> Result<TunnelReply, Violation> {
+    async fn open_tunnel(
+        &mut self,
+        host: &LoadedHost,
+        request: TunnelRequest,
+    ) -> Result<TunnelReply, Violation> {
         if std::mem::replace(&mut self.tunnel_asked, true) {
             return Err(Violation("second tunnel"));
         }
         match self.verify(host, request).await {
             Ok((session, wish)) => {
-                self.broker.tell_main(&BrokerToMain::OpenTunnel { id: self.id, session: Box::new(session), wish });
+                self.broker.tell_main(&BrokerToMain::OpenTunnel {
+                    id: self.id,
+                    session: Box::new(session),
+                    wish,
+                });
                 Ok(TunnelReply::Accepted)
             }
             Err(problem) => {
-                log::write(log::Level::Notice, &format!("sec-mod: refused a tunnel to {}: {problem}", self.peer));
+                log::write(
+                    log::Level::Notice,
+                    &format!("sec-mod: refused a tunnel to {}: {problem}", self.peer),
+                );
                 self.failed(false);
                 Ok(TunnelReply::Refused(Refusal::NotAcceptable))
             }
@@ -445,12 +536,16 @@ impl Conversation {
         let name = host.config.display_name();
         let (user, group, restored) = {
             let state = self.broker.state.borrow();
-            let (_, session) =
-                state.sessions.check(&request.cookie, name, Instant::now()).map_err(|error| error.to_string())?;
+            let (_, session) = state
+                .sessions
+                .check(&request.cookie, name, Instant::now())
+                .map_err(|error| error.to_string())?;
             (session.user.clone(), session.group.clone(), session.restored)
         };
         if restored && !self.still_exists(host, &user).await {
-            return Err(format!("user '{user}' of an earlier session does not exist any more"));
+            return Err(format!(
+                "user '{user}' of an earlier session does not exist any more"
+            ));
         }
         let config = Arc::clone(&host.config);
         let names = (user.clone(), group.clone());
@@ -469,12 +564,19 @@ impl Conversation {
         let now = Moment::now();
         let mut state = self.broker.state.borrow_mut();
         // Looked up again: it may have ended while the files were read.
-        let (key, _) =
-            state.sessions.check(&request.cookie, name, now.monotonic).map_err(|error| error.to_string())?;
-        let opened = state.sessions.open(key, self.id, self.peer, limits, now.monotonic);
+        let (key, _) = state
+            .sessions
+            .check(&request.cookie, name, now.monotonic)
+            .map_err(|error| error.to_string())?;
+        let opened = state
+            .sessions
+            .open(key, self.id, self.peer, limits, now.monotonic);
         state.note(key, now);
         let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
-        let session = state.sessions.get(key).ok_or_else(|| "the session ended".to_owned())?;
+        let session = state
+            .sessions
+            .get(key)
+            .ok_or_else(|| "the session ended".to_owned())?;
         let verified = VerifiedSession {
             id: session.id.clone(),
             user: session.user.clone(),

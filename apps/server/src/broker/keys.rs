@@ -18,7 +18,10 @@ pub(super) enum LoadError {
     #[error("cannot load the private key '{name}': {source}")]
     Key { name: String, source: KeyError },
     #[error("cannot load the certificate '{path}': {source}")]
-    Certificate { path: PathBuf, source: culvert_certs::CertError },
+    Certificate {
+        path: PathBuf,
+        source: culvert_certs::CertError,
+    },
     #[error("server-key '{0}': keys in hardware are not supported yet")]
     Url(String),
 }
@@ -31,12 +34,21 @@ pub(super) fn load(key: &str, certificate: &Path) -> Result<PrivateKey, LoadErro
     let read = |path: &Path| {
         std::fs::read(path)
             .map(Zeroizing::new)
-            .map_err(|source| LoadError::Read { path: path.to_owned(), source })
+            .map_err(|source| LoadError::Read {
+                path: path.to_owned(),
+                source,
+            })
     };
-    let private = PrivateKey::from_pem(&read(Path::new(key))?)
-        .map_err(|source| LoadError::Key { name: key.to_owned(), source })?;
-    CertificateChain::from_pem(&read(certificate)?, |spki| private.belongs_to(spki))
-        .map_err(|source| LoadError::Certificate { path: certificate.to_owned(), source })?;
+    let private = PrivateKey::from_pem(&read(Path::new(key))?).map_err(|source| LoadError::Key {
+        name: key.to_owned(),
+        source,
+    })?;
+    CertificateChain::from_pem(&read(certificate)?, |spki| private.belongs_to(spki)).map_err(|source| {
+        LoadError::Certificate {
+            path: certificate.to_owned(),
+            source,
+        }
+    })?;
     Ok(private)
 }
 
@@ -60,7 +72,9 @@ impl KeyService {
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads.max(1) {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name("ocserv-keys".into()).spawn(move || sign_all(&queue))?;
+            std::thread::Builder::new()
+                .name("ocserv-keys".into())
+                .spawn(move || sign_all(&queue))?;
         }
         Ok(Self { jobs })
     }
@@ -70,9 +84,19 @@ impl KeyService {
     ///
     /// # Errors
     /// The message is none that a TLS server signs, or the key cannot sign so.
-    pub(super) async fn sign(&self, key: Arc<PrivateKey>, scheme: u16, message: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    pub(super) async fn sign(
+        &self,
+        key: Arc<PrivateKey>,
+        scheme: u16,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, KeyError> {
         let (signature, answer) = oneshot::channel();
-        let job = Job { key, scheme: SignatureScheme::from(scheme), message, signature };
+        let job = Job {
+            key,
+            scheme: SignatureScheme::from(scheme),
+            message,
+            signature,
+        };
         self.jobs.send(job).map_err(|_| KeyError::Signing)?;
         answer.await.map_err(|_| KeyError::Signing)?
     }

@@ -29,14 +29,20 @@ impl Loaded {
     /// One line for the administrator.
     pub(super) fn load(path: &Path, workers: &Workers) -> Result<Self, String> {
         let (config, _printed_by_main) = Config::load(path).map_err(|error| error.to_string())?;
-        let hosts = config.hosts().map(|host| load_host(host, workers)).collect::<Result<_, _>>()?;
+        let hosts = config
+            .hosts()
+            .map(|host| load_host(host, workers))
+            .collect::<Result<_, _>>()?;
         Ok(Self { config, hosts })
     }
 
     /// The position of the host for a server name.
     pub(super) fn host_for(&self, server_name: Option<&str>) -> usize {
         let wanted = self.config.host_for(server_name);
-        self.config.hosts().position(|host| std::ptr::eq(host, wanted)).unwrap_or(0)
+        self.config
+            .hosts()
+            .position(|host| std::ptr::eq(host, wanted))
+            .unwrap_or(0)
     }
 
     /// The host at this position.
@@ -46,7 +52,11 @@ impl Loaded {
 }
 
 fn load_host(host: &Host, workers: &Workers) -> Result<LoadedHost, String> {
-    let prefix = host.name.as_ref().map(|name| format!("vhost:{name}: ")).unwrap_or_default();
+    let prefix = host
+        .name
+        .as_ref()
+        .map(|name| format!("vhost:{name}: "))
+        .unwrap_or_default();
     let keys = host
         .server_key
         .iter()
@@ -55,5 +65,9 @@ fn load_host(host: &Host, workers: &Workers) -> Result<LoadedHost, String> {
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{prefix}{error}"))?;
     let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
-    Ok(LoadedHost { config: Arc::new(host.clone()), keys, methods })
+    Ok(LoadedHost {
+        config: Arc::new(host.clone()),
+        keys,
+        methods,
+    })
 }

@@ -56,7 +56,8 @@ pub struct BrokerOptions {
 pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
     log::init(options.log);
     // A terminal's signals are for main, which then says what to do.
-    let confined = process::set_dumpable(false).and_then(|()| signal::block(&[signal::SIGINT, signal::SIGHUP]));
+    let confined =
+        process::set_dumpable(false).and_then(|()| signal::block(&[signal::SIGINT, signal::SIGHUP]));
     if let Err(error) = confined {
         log::write(log::Level::Warning, &format!("sec-mod: {error}"));
     }
@@ -65,7 +66,8 @@ pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
         .enable_all()
         .max_blocking_threads(cpus + FILE_THREADS)
         .build();
-    let ended = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, serve(options.config, main, cpus)));
+    let ended =
+        runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, serve(options.config, main, cpus)));
     match ended {
         Ok(code) => code,
         Err(error) => {
@@ -89,11 +91,20 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
             return Ok(ExitCode::FAILURE);
         }
     };
-    let interval = loaded.config.global.session_expiry_interval.unwrap_or(EXPIRY_INTERVAL);
+    let interval = loaded
+        .config
+        .global
+        .session_expiry_interval
+        .unwrap_or(EXPIRY_INTERVAL);
     let mut sessions = SessionTable::new();
     let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
     let keys = KeyService::start(cpus)?;
-    let broker = Rc::new(Broker::new((config, loaded), (keys, workers), (sessions, journal), sender));
+    let broker = Rc::new(Broker::new(
+        (config, loaded),
+        (keys, workers),
+        (sessions, journal),
+        sender,
+    ));
     broker.tell_main(&BrokerToMain::Ready);
     Ok(converse(&broker, &mut receiver, interval).await)
 }
@@ -133,8 +144,13 @@ async fn open_journal(socket_file: &Path, sessions: &mut SessionTable) -> Option
             Ok(journal) => return Some(journal),
             Err(JournalError::InUse(_)) if tries < JOURNAL_TRIES => tokio::time::sleep(JOURNAL_PAUSE).await,
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                log::write(log::Level::Warning, &format!("sec-mod: {error}{cause}; sessions end with the server"));
+                let cause = std::error::Error::source(&error)
+                    .map(|cause| format!(": {cause}"))
+                    .unwrap_or_default();
+                log::write(
+                    log::Level::Warning,
+                    &format!("sec-mod: {error}{cause}; sessions end with the server"),
+                );
                 return None;
             }
         }

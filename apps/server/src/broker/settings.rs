@@ -35,11 +35,18 @@ pub(super) fn for_tunnel(
             .collect(),
         split_dns: own.split_dns.clone(),
         tunnel_all_dns: own.tunnel_all_dns,
-        routes: if own.routes.default { Vec::new() } else { own.routes.nets.clone() },
+        routes: if own.routes.default {
+            Vec::new()
+        } else {
+            own.routes.nets.clone()
+        },
         no_routes: own.no_routes.clone(),
         iroutes: own.iroutes.clone(),
         restrict_to_routes: own.restrict_user_to_routes,
-        restrict_ports: own.restrict_user_to_ports.as_ref().map(|ports| (ports.deny, ports_text(&ports.items))),
+        restrict_ports: own
+            .restrict_user_to_ports
+            .as_ref()
+            .map(|ports| (ports.deny, ports_text(&ports.items))),
         hostname: own.hostname.clone(),
         custom_headers: host.custom_header.iter().filter_map(fill).collect(),
         proxy_pac: host.proxy_url.as_ref().and_then(fill),
@@ -102,7 +109,9 @@ pub(super) fn host_label(name: Option<Text<63>>) -> Option<Text<63>> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     })
 }
 
@@ -119,12 +128,19 @@ mod tests {
 
     #[test]
     fn templates() {
-        assert_eq!(fill_in("X-User: %{U}/%{G}", "alice", "staff").as_deref(), Some("X-User: alice/staff"));
+        assert_eq!(
+            fill_in("X-User: %{U}/%{G}", "alice", "staff").as_deref(),
+            Some("X-User: alice/staff")
+        );
         assert_eq!(fill_in("plain", "alice", "").as_deref(), Some("plain"));
         assert_eq!(fill_in("100%", "alice", ""), None);
         assert_eq!(fill_in("%{X}", "alice", ""), None);
         assert_eq!(fill_in("X: %{U}", "a\r\nSet-Cookie: x", ""), None);
-        assert_eq!(fill_in("%{U}", "%{G}", "staff").as_deref(), Some("%{G}"), "names are not templates");
+        assert_eq!(
+            fill_in("%{U}", "%{G}", "staff").as_deref(),
+            Some("%{G}"),
+            "names are not templates"
+        );
     }
 
     #[test]

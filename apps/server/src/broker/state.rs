@@ -74,13 +74,23 @@ impl Broker {
             journal,
             connections: HashMap::new(),
         };
-        Self { keys, state: RefCell::new(state), config_path, workers, main, main_lost: Notify::new() }
+        Self {
+            keys,
+            state: RefCell::new(state),
+            config_path,
+            workers,
+            main,
+            main_lost: Notify::new(),
+        }
     }
 
     /// Tells main something. Main always reads; if it does not, the broker cannot go on.
     pub(super) fn tell_main(&self, message: &BrokerToMain) {
         if let Err(error) = self.main.send(message, Vec::new()) {
-            log::write(log::Level::Error, &format!("sec-mod: cannot speak to main: {error}"));
+            log::write(
+                log::Level::Error,
+                &format!("sec-mod: cannot speak to main: {error}"),
+            );
             self.main_lost.notify_one();
         }
     }
@@ -91,7 +101,11 @@ impl Broker {
     }
 
     /// Does what main says. False when the broker is to end.
-    pub(super) async fn handle_main(self: &Rc<Self>, message: MainToBroker, descriptors: Vec<OwnedFd>) -> bool {
+    pub(super) async fn handle_main(
+        self: &Rc<Self>,
+        message: MainToBroker,
+        descriptors: Vec<OwnedFd>,
+    ) -> bool {
         match message {
             MainToBroker::Connection { id, peer, local: _ } => self.connect(id, peer, descriptors),
             MainToBroker::ConnectionClosed { id, reason, counters } => self.closed(id, reason, counters),
@@ -111,7 +125,9 @@ impl Broker {
             MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
             MainToBroker::Reload => {
                 let problem = self.reload().await;
-                self.tell_main(&BrokerToMain::Reloaded(problem.map(|text| Text::truncated(&text))));
+                self.tell_main(&BrokerToMain::Reloaded(
+                    problem.map(|text| Text::truncated(&text)),
+                ));
             }
             MainToBroker::Control { number, query } => {
                 let reply = self.control(query);
@@ -143,7 +159,10 @@ impl Broker {
         let (sender, receiver) = match link::split(Channel::from_fd(channel)) {
             Ok(halves) => halves,
             Err(error) => {
-                log::write(log::Level::Error, &format!("sec-mod: cannot serve a connection: {error}"));
+                log::write(
+                    log::Level::Error,
+                    &format!("sec-mod: cannot serve a connection: {error}"),
+                );
                 return;
             }
         };
@@ -178,7 +197,10 @@ impl Broker {
             Err(error) => return Some(error.to_string()),
         };
         let mut state = self.state.borrow_mut();
-        state.pending.set_limits(loaded.config.global.max_clients, loaded.config.global.auth_timeout);
+        state.pending.set_limits(
+            loaded.config.global.max_clients,
+            loaded.config.global.auth_timeout,
+        );
         state.loaded = Rc::new(loaded);
         None
     }
@@ -230,8 +252,13 @@ impl State {
     pub(super) fn note(&mut self, key: SessionKey, now: Moment) {
         let Some(journal) = &mut self.journal else { return };
         if let Err(error) = journal.note(key, &self.sessions, now) {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            log::write(log::Level::Error, &format!("sec-mod: {error}{cause}; sessions end with the server"));
+            let cause = std::error::Error::source(&error)
+                .map(|cause| format!(": {cause}"))
+                .unwrap_or_default();
+            log::write(
+                log::Level::Error,
+                &format!("sec-mod: {error}{cause}; sessions end with the server"),
+            );
             self.journal = None;
         }
     }
@@ -249,7 +276,11 @@ impl State {
             (IpAddr::V6(peer), IpAddr::V6(banned)) => peer.to_bits() >> 64 == banned.to_bits() >> 64,
             (peer, banned) => peer == banned,
         };
-        for connection in self.connections.values().filter(|connection| same(connection.peer)) {
+        for connection in self
+            .connections
+            .values()
+            .filter(|connection| same(connection.peer))
+        {
             connection.barred.set(true);
         }
     }
@@ -265,13 +296,19 @@ impl State {
             authenticated: false,
             in_use: false,
             age_seconds: now.monotonic.saturating_duration_since(pending.started).as_secs(),
-            expires_in_seconds: self.pending.time_left(pending, now.monotonic).map(|left| left.as_secs()),
+            expires_in_seconds: self
+                .pending
+                .time_left(pending, now.monotonic)
+                .map(|left| left.as_secs()),
         });
         let mut all = self.sessions.summaries(now.monotonic);
         all.extend(pending);
         let total = number(all.len());
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);
-        BrokerAnswer::Sessions { total, list: all.into_iter().skip(skip).take(SESSIONS_PER_ANSWER).collect() }
+        BrokerAnswer::Sessions {
+            total,
+            list: all.into_iter().skip(skip).take(SESSIONS_PER_ANSWER).collect(),
+        }
     }
 }
 

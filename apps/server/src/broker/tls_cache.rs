@@ -40,8 +40,15 @@ impl TlsCache {
     pub(super) fn new(max_clients: Option<u32>) -> Self {
         let capacity = max_clients
             .and_then(|clients| usize::try_from(clients).ok())
-            .map_or(DEFAULT_CAPACITY, |clients| clients.saturating_mul(2).max(CAPACITY_MIN));
-        Self { entries: HashMap::new(), order: VecDeque::new(), counter: 0, capacity }
+            .map_or(DEFAULT_CAPACITY, |clients| {
+                clients.saturating_mul(2).max(CAPACITY_MIN)
+            });
+        Self {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            counter: 0,
+            capacity,
+        }
     }
 
     /// Keeps a session for `life`; the oldest one makes room.
@@ -53,14 +60,31 @@ impl TlsCache {
         life: Duration,
         now: Instant,
     ) {
-        let key = Key { peer, host: host.to_owned(), id };
+        let key = Key {
+            peer,
+            host: host.to_owned(),
+            id,
+        };
         self.counter += 1;
         let number = self.counter;
-        self.entries.insert(key.clone(), Entry { data, expires: now + life, number });
+        self.entries.insert(
+            key.clone(),
+            Entry {
+                data,
+                expires: now + life,
+                number,
+            },
+        );
         self.order.push_back((key, number));
         while self.entries.len() > self.capacity || self.order.len() > 2 * self.capacity {
-            let Some((oldest, number)) = self.order.pop_front() else { return };
-            if self.entries.get(&oldest).is_some_and(|entry| entry.number == number) {
+            let Some((oldest, number)) = self.order.pop_front() else {
+                return;
+            };
+            if self
+                .entries
+                .get(&oldest)
+                .is_some_and(|entry| entry.number == number)
+            {
                 self.entries.remove(&oldest);
             }
         }
@@ -74,10 +98,18 @@ impl TlsCache {
         take: bool,
         now: Instant,
     ) -> Option<SecretBytes> {
-        let key = Key { peer, host: host.to_owned(), id };
+        let key = Key {
+            peer,
+            host: host.to_owned(),
+            id,
+        };
         let entry = self.entries.get(&key)?;
         if now >= entry.expires || take {
-            return self.entries.remove(&key).filter(|entry| now < entry.expires).map(|entry| entry.data);
+            return self
+                .entries
+                .remove(&key)
+                .filter(|entry| now < entry.expires)
+                .map(|entry| entry.data);
         }
         Some(entry.data.clone())
     }
@@ -86,7 +118,8 @@ impl TlsCache {
     pub(super) fn expire(&mut self, now: Instant) {
         self.entries.retain(|_, entry| now < entry.expires);
         let entries = &self.entries;
-        self.order.retain(|(key, number)| entries.get(key).is_some_and(|entry| entry.number == *number));
+        self.order
+            .retain(|(key, number)| entries.get(key).is_some_and(|entry| entry.number == *number));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -112,9 +145,19 @@ mod tests {
         assert_eq!(cache.fetch((other, "default"), vec![1], true, now), None);
         assert_eq!(cache.fetch((client, "vhost"), vec![1], true, now), None);
         assert_eq!(cache.fetch((client, "default"), vec![2], true, now), None);
-        assert_eq!(cache.fetch((client, "default"), vec![1], false, now), Some(secret(1)));
-        assert_eq!(cache.fetch((client, "default"), vec![1], true, now), Some(secret(1)));
-        assert_eq!(cache.fetch((client, "default"), vec![1], true, now), None, "single use");
+        assert_eq!(
+            cache.fetch((client, "default"), vec![1], false, now),
+            Some(secret(1))
+        );
+        assert_eq!(
+            cache.fetch((client, "default"), vec![1], true, now),
+            Some(secret(1))
+        );
+        assert_eq!(
+            cache.fetch((client, "default"), vec![1], true, now),
+            None,
+            "single use"
+        );
         cache.store((client, "default"), vec![1], secret(1), LIFE, now);
         assert_eq!(cache.fetch((client, "default"), vec![1], false, now + LIFE), None);
         assert_eq!(cache.len(), 0);
@@ -125,14 +168,24 @@ mod tests {
         let (mut cache, now) = (TlsCache::new(Some(1)), Instant::now());
         let client: IpAddr = [198, 51, 100, 1].into();
         for number in 0..10_000u32 {
-            cache.store((client, "default"), number.to_be_bytes().to_vec(), secret(1), LIFE, now);
+            cache.store(
+                (client, "default"),
+                number.to_be_bytes().to_vec(),
+                secret(1),
+                LIFE,
+                now,
+            );
             if number % 3 == 0 {
                 cache.fetch((client, "default"), number.to_be_bytes().to_vec(), true, now);
             }
             cache.store((client, "default"), vec![9], secret(2), LIFE, now);
         }
         assert!(cache.len() <= CAPACITY_MIN && cache.order.len() <= 2 * CAPACITY_MIN);
-        assert_eq!(cache.fetch((client, "default"), vec![9], false, now), Some(secret(2)), "renewed ones stay");
+        assert_eq!(
+            cache.fetch((client, "default"), vec![9], false, now),
+            Some(secret(2)),
+            "renewed ones stay"
+        );
         cache.expire(now + LIFE);
         assert_eq!((cache.len(), cache.order.len()), (0, 0));
     }

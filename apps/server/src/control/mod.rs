@@ -58,7 +58,10 @@ impl ControlSocket {
     pub fn bind(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "the path exists and is not a socket",
+                ));
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -77,7 +80,11 @@ impl ControlSocket {
         if placed.is_err() {
             let _gone = std::fs::remove_file(&fresh);
         }
-        Ok(Self { listener, path: path.to_owned(), inode: placed? })
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            inode: placed?,
+        })
     }
 
     /// Serves until `requests` is closed. Must run inside a `tokio::task::LocalSet`.
@@ -98,11 +105,17 @@ impl ControlSocket {
                 }
             };
             let Ok(slot) = std::sync::Arc::clone(&slots).try_acquire_owned() else {
-                log::write(log::Level::Warning, &format!("main: {path}: too many connections"));
+                log::write(
+                    log::Level::Warning,
+                    &format!("main: {path}: too many connections"),
+                );
                 continue;
             };
             if !is_allowed(&stream) {
-                log::write(log::Level::Notice, &format!("main: {path}: refused a connection that is not root's"));
+                log::write(
+                    log::Level::Notice,
+                    &format!("main: {path}: refused a connection that is not root's"),
+                );
                 continue;
             }
             tokio::task::spawn_local(converse(stream, requests.clone(), slot));
@@ -132,7 +145,9 @@ fn place(fresh: &Path, path: &Path, owner: Option<(u32, u32)>) -> io::Result<(u6
 }
 
 fn is_allowed(stream: &UnixStream) -> bool {
-    stream.peer_cred().is_ok_and(|peer| may_speak(peer.uid(), culvert_sys::user::effective_uid()))
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| may_speak(peer.uid(), culvert_sys::user::effective_uid()))
 }
 
 /// Root, and the user of a server that is not root's.
@@ -140,7 +155,11 @@ fn may_speak(peer: u32, server: u32) -> bool {
     peer == 0 || peer == server
 }
 
-async fn converse(mut stream: UnixStream, requests: mpsc::Sender<ControlRequest>, _slot: OwnedSemaphorePermit) {
+async fn converse(
+    mut stream: UnixStream,
+    requests: mpsc::Sender<ControlRequest>,
+    _slot: OwnedSemaphorePermit,
+) {
     let request = match timeout(REQUEST_TIME, read_request(&mut stream)).await {
         Ok(Ok(Some(request))) => request,
         Ok(Ok(None)) | Err(_) => return,
@@ -175,7 +194,11 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Request>> {
 }
 
 /// Writes replies until main has no more, or the client has gone.
-async fn answer(stream: &mut UnixStream, mut replies: UnboundedReceiver<Reply>, events: bool) -> io::Result<()> {
+async fn answer(
+    stream: &mut UnixStream,
+    mut replies: UnboundedReceiver<Reply>,
+    events: bool,
+) -> io::Result<()> {
     let (mut input, mut output) = stream.split();
     let mut listening = false;
     let mut ignored = [0; 64];
@@ -195,7 +218,9 @@ async fn answer(stream: &mut UnixStream, mut replies: UnboundedReceiver<Reply>, 
         }
         listening |= events && reply == Reply::End;
         let bytes = frame::encode(&reply, REPLY_MAX).map_err(io::Error::other)?;
-        timeout(REPLY_TIME, output.write_all(&bytes)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        timeout(REPLY_TIME, output.write_all(&bytes))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)??;
     }
 }
 
@@ -208,7 +233,10 @@ mod tests {
     use super::*;
 
     fn run<F: Future>(test: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, test)
     }
 
@@ -222,7 +250,10 @@ mod tests {
 
     async fn ask(path: &Path, request: &Request) -> UnixStream {
         let mut stream = UnixStream::connect(path).await.unwrap();
-        stream.write_all(&frame::encode(request, REQUEST_MAX).unwrap()).await.unwrap();
+        stream
+            .write_all(&frame::encode(request, REQUEST_MAX).unwrap())
+            .await
+            .unwrap();
         stream
     }
 
@@ -249,7 +280,10 @@ mod tests {
             let mut stream = ask(&path, &Request::Status).await;
             let request = requests.recv().await.unwrap();
             assert_eq!(request.request, Request::Status);
-            let status = Reply::Status(Box::new(Status { server_pid: 7, ..Status::default() }));
+            let status = Reply::Status(Box::new(Status {
+                server_pid: 7,
+                ..Status::default()
+            }));
             request.reply.send(status.clone()).unwrap();
             drop(request);
             let mut frames = FrameBuffer::new(REPLY_MAX);
@@ -303,10 +337,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         run(async {
             let (path, mut requests) = serve(directory.path());
-            for bytes in [&[0xff, 0xff, 0xff, 0xff, 1][..], &[1, 0, 0, 0, 0xee], &[2, 0, 0, 0, 0, 0]] {
+            for bytes in [
+                &[0xff, 0xff, 0xff, 0xff, 1][..],
+                &[1, 0, 0, 0, 0xee],
+                &[2, 0, 0, 0, 0, 0],
+            ] {
                 let mut stream = UnixStream::connect(&path).await.unwrap();
                 stream.write_all(bytes).await.unwrap();
-                assert_eq!(next(&mut stream, &mut FrameBuffer::new(REPLY_MAX)).await, None, "{bytes:?}");
+                assert_eq!(
+                    next(&mut stream, &mut FrameBuffer::new(REPLY_MAX)).await,
+                    None,
+                    "{bytes:?}"
+                );
             }
             let _good = ask(&path, &Request::Users).await;
             assert_eq!(requests.recv().await.unwrap().request, Request::Users);
@@ -324,7 +366,11 @@ mod tests {
             drop(first);
             assert!(path.exists(), "the file is the second one's");
             drop(second);
-            assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left behind");
+            assert_eq!(
+                std::fs::read_dir(directory.path()).unwrap().count(),
+                0,
+                "nothing is left behind"
+            );
             std::fs::write(&path, "precious").unwrap();
             assert!(ControlSocket::bind(&path, None).is_err());
             assert_eq!(std::fs::read(&path).unwrap(), b"precious");

@@ -92,7 +92,10 @@ impl LeaseTable {
                 },
             };
             lease.ipv4 = Some(address);
-            addresses.ipv4 = Some(AddressV4 { address, netmask: Some(pool.netmask()) });
+            addresses.ipv4 = Some(AddressV4 {
+                address,
+                netmask: Some(pool.netmask()),
+            });
             addresses.ipv4_local = Some(server_ipv4(pool));
         }
         if let Some(network) = settings.ipv6_pool.filter(|_| wish.ipv6) {
@@ -123,7 +126,9 @@ impl LeaseTable {
     /// Takes the addresses of a session back, if it holds some. For the end of the last
     /// connection of the session, not of one that was replaced.
     pub fn release(&mut self, session: &SafeId) {
-        let Some(lease) = self.sessions.remove(session) else { return };
+        let Some(lease) = self.sessions.remove(session) else {
+            return;
+        };
         if let Some(address) = lease.ipv4 {
             self.ipv4.remove(&address);
         }
@@ -146,7 +151,10 @@ impl LeaseTable {
     /// True when no session holds any address of the network around `address`.
     fn ipv6_is_free(&self, address: Ipv6Addr, prefix: u8) -> bool {
         let (first, last) = subnet(address, prefix);
-        self.ipv6.range(..=last).next_back().is_none_or(|(_, (other_last, _))| *other_last < first)
+        self.ipv6
+            .range(..=last)
+            .next_back()
+            .is_none_or(|(_, (other_last, _))| *other_last < first)
     }
 
     fn explicit_ipv4(&self, pool: Ipv4Net, address: Ipv4Addr) -> Result<Ipv4Addr, LeaseError> {
@@ -206,7 +214,9 @@ impl LeaseTable {
     ) -> Result<(Ipv6Addr, u8), LeaseError> {
         let prefix = pool.client_prefix;
         let usable = |address: &Ipv6Addr| {
-            pool.network.contains(address) && !reserved_ipv6(pool, *address) && self.ipv6_is_free(*address, prefix)
+            pool.network.contains(address)
+                && !reserved_ipv6(pool, *address)
+                && self.ipv6_is_free(*address, prefix)
         };
         if let Some(address) = previous.filter(usable) {
             return Ok((address, prefix));

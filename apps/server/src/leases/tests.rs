@@ -8,11 +8,18 @@ use super::*;
 use crate::ipc::session::SessionSettings;
 
 fn both() -> TunnelWish {
-    TunnelWish { ipv4: true, ipv6: true, ..TunnelWish::default() }
+    TunnelWish {
+        ipv4: true,
+        ipv6: true,
+        ..TunnelWish::default()
+    }
 }
 
 fn only_ipv6() -> TunnelWish {
-    TunnelWish { ipv6: true, ..TunnelWish::default() }
+    TunnelWish {
+        ipv6: true,
+        ..TunnelWish::default()
+    }
 }
 
 fn settings() -> SessionSettings {
@@ -72,11 +79,16 @@ fn the_first_lease_is_the_predictable_one() {
                 netmask: Some("255.255.255.0".parse().unwrap()),
             }),
             ipv4_local: Some("10.99.1.1".parse().unwrap()),
-            ipv6: Some(AddressV6 { address: "fd99::1950:2c2b:bd9d:6cef".parse().unwrap(), prefix_len: 128 }),
+            ipv6: Some(AddressV6 {
+                address: "fd99::1950:2c2b:bd9d:6cef".parse().unwrap(),
+                prefix_len: 128
+            }),
             ipv6_local: Some("fd99::1".parse().unwrap()),
         }
     );
-    let second = table.assign(&session(2, "test", settings()), &both(), &mut pseudo_random()).unwrap();
+    let second = table
+        .assign(&session(2, "test", settings()), &both(), &mut pseudo_random())
+        .unwrap();
     assert_ne!(v4(&second), v4(&addresses));
     assert_ne!(v6(&second), v6(&addresses));
 }
@@ -84,24 +96,43 @@ fn the_first_lease_is_the_predictable_one() {
 #[test]
 fn unpredictable_addresses_come_from_the_random_source() {
     let mut table = LeaseTable::new();
-    let unpredictable = session(1, "test", SessionSettings { predictable_ips: false, ..settings() });
-    let addresses = table.assign(&unpredictable, &both(), &mut |bytes: &mut [u8]| bytes.fill(7)).unwrap();
+    let unpredictable = session(
+        1,
+        "test",
+        SessionSettings {
+            predictable_ips: false,
+            ..settings()
+        },
+    );
+    let addresses = table
+        .assign(&unpredictable, &both(), &mut |bytes: &mut [u8]| bytes.fill(7))
+        .unwrap();
     assert_eq!(v4(&addresses), Some("10.99.1.7".parse().unwrap()));
 }
 
 #[test]
 fn families_follow_wish_and_pools() {
     let mut table = LeaseTable::new();
-    let addresses = table.assign(&session(1, "test", settings()), &only_ipv6(), &mut pseudo_random()).unwrap();
+    let addresses = table
+        .assign(
+            &session(1, "test", settings()),
+            &only_ipv6(),
+            &mut pseudo_random(),
+        )
+        .unwrap();
     assert!(addresses.ipv4.is_none() && addresses.ipv4_local.is_none() && addresses.ipv6.is_some());
     let no_pool = SessionSettings {
         ipv6_pool: None,
         explicit_ipv6: Some("fd00::7".parse().unwrap()),
         ..settings()
     };
-    let addresses = table.assign(&session(2, "test", no_pool), &both(), &mut pseudo_random()).unwrap();
+    let addresses = table
+        .assign(&session(2, "test", no_pool), &both(), &mut pseudo_random())
+        .unwrap();
     assert!(addresses.ipv4.is_some() && addresses.ipv6.is_none());
-    let again = table.assign(&session(1, "test", settings()), &both(), &mut pseudo_random()).unwrap();
+    let again = table
+        .assign(&session(1, "test", settings()), &both(), &mut pseudo_random())
+        .unwrap();
     assert!(again.ipv4.is_some(), "a later connection may want more");
 }
 
@@ -117,7 +148,9 @@ fn a_pool_is_used_to_its_last_address() {
     let mut seen = HashSet::new();
     // 16 addresses without network, broadcast and server.
     for number in 0..13 {
-        let addresses = table.assign(&session(number, "u", small.clone()), &both(), &mut random).unwrap();
+        let addresses = table
+            .assign(&session(number, "u", small.clone()), &both(), &mut random)
+            .unwrap();
         assert!(seen.insert(v4(&addresses)), "{addresses:?}");
         assert!(addresses.ipv6.is_some());
     }
@@ -126,7 +159,9 @@ fn a_pool_is_used_to_its_last_address() {
         table.assign(&last, &both(), &mut random),
         Err(LeaseError::Ipv4Exhausted("10.0.0.0/28".parse().unwrap()))
     );
-    table.assign(&session(98, "u", small), &only_ipv6(), &mut random).unwrap();
+    table
+        .assign(&session(98, "u", small), &only_ipv6(), &mut random)
+        .unwrap();
     assert_eq!(
         table.assign(&last, &only_ipv6(), &mut random),
         Err(LeaseError::Ipv6Exhausted("fd99::/124".parse().unwrap()))
@@ -138,8 +173,16 @@ fn a_pool_is_used_to_its_last_address() {
 #[test]
 fn tiny_pools_have_nothing_to_give() {
     for pool in ["10.0.0.0/32", "10.0.0.0/31"] {
-        let tiny = SessionSettings { ipv4_pool: Some(pool.parse().unwrap()), ..settings() };
-        assert!(LeaseTable::new().assign(&session(1, "u", tiny), &both(), &mut pseudo_random()).is_err(), "{pool}");
+        let tiny = SessionSettings {
+            ipv4_pool: Some(pool.parse().unwrap()),
+            ..settings()
+        };
+        assert!(
+            LeaseTable::new()
+                .assign(&session(1, "u", tiny), &both(), &mut pseudo_random())
+                .is_err(),
+            "{pool}"
+        );
     }
     for (pool, prefix) in [("fd99::/128", 128), ("fd99::/127", 128), ("::/0", 1)] {
         let tiny = SessionSettings {
@@ -148,8 +191,9 @@ fn tiny_pools_have_nothing_to_give() {
             ..settings()
         };
         let mut table = LeaseTable::new();
-        let results: Vec<_> =
-            (0..2).map(|n| table.assign(&session(n, "u", tiny.clone()), &only_ipv6(), &mut pseudo_random())).collect();
+        let results: Vec<_> = (0..2)
+            .map(|n| table.assign(&session(n, "u", tiny.clone()), &only_ipv6(), &mut pseudo_random()))
+            .collect();
         assert!(results[1].is_err(), "{pool}: {results:?}");
     }
 }
@@ -157,22 +201,34 @@ fn tiny_pools_have_nothing_to_give() {
 #[test]
 fn clients_with_ipv6_networks_of_their_own() {
     let mut table = LeaseTable::new();
-    let nets =
-        SessionSettings { ipv6_pool: Some("fd99::/60".parse().unwrap()), ipv6_client_prefix: 64, ..settings() };
+    let nets = SessionSettings {
+        ipv6_pool: Some("fd99::/60".parse().unwrap()),
+        ipv6_client_prefix: 64,
+        ..settings()
+    };
     let mut random = pseudo_random();
     let mut seen = HashSet::new();
     // 16 networks, one of which contains the server.
     for number in 0..15 {
-        let addresses = table.assign(&session(number, "test", nets.clone()), &only_ipv6(), &mut random).unwrap();
+        let addresses = table
+            .assign(&session(number, "test", nets.clone()), &only_ipv6(), &mut random)
+            .unwrap();
         let address = addresses.ipv6.unwrap();
         assert_eq!(address.prefix_len, 64);
         let (first, _) = subnet(address.address, 64);
         assert_ne!(first, "fd99::".parse::<Ipv6Addr>().unwrap());
         assert!(seen.insert(first));
     }
-    assert!(table.assign(&session(20, "test", nets), &only_ipv6(), &mut random).is_err());
+    assert!(
+        table
+            .assign(&session(20, "test", nets), &only_ipv6(), &mut random)
+            .is_err()
+    );
     let inside: Ipv6Addr = "fd99:0:0:3::5".parse().unwrap();
-    let explicit = SessionSettings { explicit_ipv6: Some(inside), ..settings() };
+    let explicit = SessionSettings {
+        explicit_ipv6: Some(inside),
+        ..settings()
+    };
     assert_eq!(
         table.assign(&session(21, "test", explicit), &only_ipv6(), &mut random),
         Err(LeaseError::ExplicitInUse(inside.into())),
@@ -188,50 +244,112 @@ fn explicit_addresses_have_one_owner() {
         explicit_ipv6: Some("fd00::7".parse().unwrap()),
         ..settings()
     };
-    let addresses = table.assign(&session(1, "alice", explicit.clone()), &both(), &mut pseudo_random()).unwrap();
+    let addresses = table
+        .assign(
+            &session(1, "alice", explicit.clone()),
+            &both(),
+            &mut pseudo_random(),
+        )
+        .unwrap();
     assert_eq!(v4(&addresses), explicit.explicit_ipv4, "also outside the pool");
     assert_eq!(
-        table.assign(&session(2, "bob", explicit.clone()), &both(), &mut pseudo_random()),
+        table.assign(
+            &session(2, "bob", explicit.clone()),
+            &both(),
+            &mut pseudo_random()
+        ),
         Err(LeaseError::ExplicitInUse("10.5.1.7".parse().unwrap()))
     );
     for reserved in ["10.99.1.0", "10.99.1.1", "10.99.1.255"] {
-        let bad = SessionSettings { explicit_ipv4: Some(reserved.parse().unwrap()), ..settings() };
+        let bad = SessionSettings {
+            explicit_ipv4: Some(reserved.parse().unwrap()),
+            ..settings()
+        };
         assert_eq!(
             table.assign(&session(3, "alice", bad), &both(), &mut pseudo_random()),
             Err(LeaseError::ExplicitReserved(reserved.parse().unwrap()))
         );
     }
-    let half = SessionSettings { explicit_ipv4: None, ..explicit };
-    assert!(table.assign(&session(4, "alice", half), &both(), &mut pseudo_random()).is_err());
-    assert_eq!((table.ipv4.len(), table.sessions.len()), (1, 1), "an error leases nothing");
+    let half = SessionSettings {
+        explicit_ipv4: None,
+        ..explicit
+    };
+    assert!(
+        table
+            .assign(&session(4, "alice", half), &both(), &mut pseudo_random())
+            .is_err()
+    );
+    assert_eq!(
+        (table.ipv4.len(), table.sessions.len()),
+        (1, 1),
+        "an error leases nothing"
+    );
 }
 
 #[test]
 fn a_session_that_comes_back_keeps_its_addresses() {
     let mut table = LeaseTable::new();
     let mut random = pseudo_random();
-    let mut roaming = session(1, "test", SessionSettings { predictable_ips: false, ..settings() });
+    let mut roaming = session(
+        1,
+        "test",
+        SessionSettings {
+            predictable_ips: false,
+            ..settings()
+        },
+    );
     let addresses = table.assign(&roaming, &both(), &mut random).unwrap();
-    assert_eq!(table.assign(&roaming, &both(), &mut random), Ok(addresses), "while the old connection lives");
+    assert_eq!(
+        table.assign(&roaming, &both(), &mut random),
+        Ok(addresses),
+        "while the old connection lives"
+    );
     table.release(&roaming.id);
     roaming.previous = addresses;
-    assert_eq!(table.assign(&roaming, &both(), &mut random), Ok(addresses), "after a pause");
-    let thief = VerifiedSession { id: SessionId::from_bytes([2; 32]).safe_id(), ..roaming };
+    assert_eq!(
+        table.assign(&roaming, &both(), &mut random),
+        Ok(addresses),
+        "after a pause"
+    );
+    let thief = VerifiedSession {
+        id: SessionId::from_bytes([2; 32]).safe_id(),
+        ..roaming
+    };
     let other = table.assign(&thief, &both(), &mut random).unwrap();
     assert_ne!(v4(&other), v4(&addresses), "unless somebody has them");
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Assign { number: u8, predictable: bool, explicit: Option<u8>, prefix: u8, ipv4: bool },
+    Assign {
+        number: u8,
+        predictable: bool,
+        explicit: Option<u8>,
+        prefix: u8,
+        ipv4: bool,
+    },
     Release(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let assign = (0u8..16, any::<bool>(), proptest::option::of(0u8..16), 122u8..=128, any::<bool>()).prop_map(
-        |(number, predictable, explicit, prefix, ipv4)| Step::Assign { number, predictable, explicit, prefix, ipv4 },
-    );
-    proptest::collection::vec(prop_oneof![3 => assign, 1 => (0u8..16).prop_map(Step::Release)], 0..80)
+    let assign = (
+        0u8..16,
+        any::<bool>(),
+        proptest::option::of(0u8..16),
+        122u8..=128,
+        any::<bool>(),
+    )
+        .prop_map(|(number, predictable, explicit, prefix, ipv4)| Step::Assign {
+            number,
+            predictable,
+            explicit,
+            prefix,
+            ipv4,
+        });
+    proptest::collection::vec(
+        prop_oneof![3 => assign, 1 => (0u8..16).prop_map(Step::Release)],
+        0..80,
+    )
 }
 
 proptest! {

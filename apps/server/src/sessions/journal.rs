@@ -103,7 +103,12 @@ impl Journal {
             }
         }
         let (file, entries) = rewrite(path, table, now)?;
-        Ok(Self { path: path.to_owned(), file, entries, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            entries,
+            _lock: lock,
+        })
     }
 
     /// Writes the present state of the session with this key, or that it is gone.
@@ -120,13 +125,19 @@ impl Journal {
             None => Entry::Remove(key),
         };
         // One write per entry: a crash leaves whole entries and at most one torn at the end.
-        self.file.write_all(&encode(&entry)).map_err(|source| self.failed("write", source))?;
+        self.file
+            .write_all(&encode(&entry))
+            .map_err(|source| self.failed("write", source))?;
         self.entries += 1;
         Ok(())
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
-        JournalError::File { action, path: self.path.clone(), source }
+        JournalError::File {
+            action,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -173,7 +184,10 @@ impl Record {
             authenticated_at: UNIX_EPOCH.checked_add(Duration::from_secs(self.authenticated_at))?,
             restored: true,
             addresses: self.addresses,
-            counters: Counters { rx: self.rx, tx: self.tx },
+            counters: Counters {
+                rx: self.rx,
+                tx: self.tx,
+            },
             cookie: self.cookie,
             limit: self.limit,
             age_then: age,
@@ -211,12 +225,18 @@ fn decode(mut bytes: &[u8]) -> HashMap<SessionKey, Record> {
     let mut records = HashMap::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
-        let Some((sum, rest)) = rest.split_first_chunk::<CHECKSUM>() else { break };
-        let Some((body, rest)) = rest.split_at_checked(length).filter(|_| length <= ENTRY_MAX) else { break };
+        let Some((sum, rest)) = rest.split_first_chunk::<CHECKSUM>() else {
+            break;
+        };
+        let Some((body, rest)) = rest.split_at_checked(length).filter(|_| length <= ENTRY_MAX) else {
+            break;
+        };
         if checksum(body) != *sum {
             break;
         }
-        let Ok(entry) = postcard::from_bytes(body) else { break };
+        let Ok(entry) = postcard::from_bytes(body) else {
+            break;
+        };
         match entry {
             Entry::Put(record) => {
                 records.insert(record.key, *record);
@@ -240,19 +260,33 @@ fn lock(path: &Path) -> Result<File, JournalError> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(&name)
-        .map_err(|source| JournalError::File { action: "lock", path: path.to_owned(), source })?;
+        .map_err(|source| JournalError::File {
+            action: "lock",
+            path: path.to_owned(),
+            source,
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse(path.to_owned())),
-        Err(TryLockError::Error(source)) => {
-            Err(JournalError::File { action: "lock", path: path.to_owned(), source })
-        }
+        Err(TryLockError::Error(source)) => Err(JournalError::File {
+            action: "lock",
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
 fn load(path: &Path) -> Result<HashMap<SessionKey, Record>, JournalError> {
-    let failed = |source| JournalError::File { action: "read", path: path.to_owned(), source };
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+    let failed = |source| JournalError::File {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+    {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(error) => return Err(failed(error)),
@@ -269,7 +303,11 @@ fn load(path: &Path) -> Result<HashMap<SessionKey, Record>, JournalError> {
 
 /// Writes all sessions into a new file, which replaces the old one at once.
 fn rewrite(path: &Path, table: &SessionTable, now: Moment) -> Result<(File, usize), JournalError> {
-    let failed = |source| JournalError::File { action: "write", path: path.to_owned(), source };
+    let failed = |source| JournalError::File {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    };
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     match std::fs::remove_file(&name) {
@@ -305,7 +343,10 @@ mod tests {
     use crate::sessions::{NewSession, OpenLimits};
 
     fn moment(wall: u64) -> Moment {
-        Moment { monotonic: Instant::now() + Duration::from_secs(wall), wall: UNIX_EPOCH + Duration::from_secs(wall) }
+        Moment {
+            monotonic: Instant::now() + Duration::from_secs(wall),
+            wall: UNIX_EPOCH + Duration::from_secs(wall),
+        }
     }
 
     fn sid(number: u8) -> SessionId {
@@ -319,7 +360,10 @@ mod tests {
             host: "default".into(),
             peer: "198.51.100.7".parse().unwrap(),
             client: ClientDescription::default(),
-            cookie: CookiePolicy { timeout: Duration::from_secs(300), persistent: false },
+            cookie: CookiePolicy {
+                timeout: Duration::from_secs(300),
+                persistent: false,
+            },
         }
     }
 
@@ -339,7 +383,15 @@ mod tests {
         let (unused, _) = table.insert(&sid(1), new("alice"), now);
         let (used, _) = table.insert(&sid(2), new("bob"), now);
         let (gone, _) = table.insert(&sid(3), new("carol"), now);
-        table.open(used, ConnectionId(1), "198.51.100.7".parse().unwrap(), OpenLimits::default(), now.monotonic).unwrap();
+        table
+            .open(
+                used,
+                ConnectionId(1),
+                "198.51.100.7".parse().unwrap(),
+                OpenLimits::default(),
+                now.monotonic,
+            )
+            .unwrap();
         for key in [unused, used, gone] {
             journal.note(key, &table, now).unwrap();
         }
@@ -348,21 +400,36 @@ mod tests {
         drop(journal);
 
         let text = std::fs::read(&path).unwrap();
-        assert!(!text.windows(32).any(|w| w == sid(1).expose()), "no session id on disk");
+        assert!(
+            !text.windows(32).any(|w| w == sid(1).expose()),
+            "no session id on disk"
+        );
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 
         let later = moment(1_000_200);
         let table = reopen(&path, later);
         let (_, alice) = table.check(&sid(1), "default", later.monotonic).unwrap();
-        assert_eq!((alice.user.as_str(), alice.age(later.monotonic).as_secs()), ("alice", 200));
+        assert_eq!(
+            (alice.user.as_str(), alice.age(later.monotonic).as_secs()),
+            ("alice", 200)
+        );
         assert!(alice.restored);
         assert_eq!(alice.authenticated_at, now.wall);
         assert!(table.check(&sid(2), "default", later.monotonic).is_ok());
         assert!(table.check(&sid(3), "default", later.monotonic).is_err());
-        assert!(table.check(&sid(1), "default", later.monotonic + Duration::from_secs(116)).is_err(), "not prolonged");
+        assert!(
+            table
+                .check(&sid(1), "default", later.monotonic + Duration::from_secs(116))
+                .is_err(),
+            "not prolonged"
+        );
 
         let too_late = moment(1_000_316);
-        assert!(reopen(&path, too_late).check(&sid(1), "default", too_late.monotonic).is_err());
+        assert!(
+            reopen(&path, too_late)
+                .check(&sid(1), "default", too_late.monotonic)
+                .is_err()
+        );
     }
 
     #[test]
@@ -376,8 +443,16 @@ mod tests {
         drop(journal);
         let earlier = moment(500);
         let table = reopen(&path, earlier);
-        assert!(table.check(&sid(1), "default", earlier.monotonic + Duration::from_secs(314)).is_ok());
-        assert!(table.check(&sid(1), "default", earlier.monotonic + Duration::from_secs(315)).is_err());
+        assert!(
+            table
+                .check(&sid(1), "default", earlier.monotonic + Duration::from_secs(314))
+                .is_ok()
+        );
+        assert!(
+            table
+                .check(&sid(1), "default", earlier.monotonic + Duration::from_secs(315))
+                .is_err()
+        );
     }
 
     #[test]
@@ -385,19 +460,31 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("j");
         let now = moment(1_000_000);
-        let limits = OpenLimits { session_timeout: Some(Duration::from_secs(100)), ..OpenLimits::default() };
+        let limits = OpenLimits {
+            session_timeout: Some(Duration::from_secs(100)),
+            ..OpenLimits::default()
+        };
         let mut table = SessionTable::new();
         let mut journal = Journal::open(&path, &mut table, now).unwrap();
         let (key, _) = table.insert(&sid(1), new("alice"), now);
         let peer = "198.51.100.7".parse().unwrap();
-        table.open(key, ConnectionId(1), peer, limits, now.monotonic).unwrap();
-        table.close(ConnectionId(1), CloseReason::Unspecified, Counters { rx: 5, tx: 6 }, now.monotonic);
+        table
+            .open(key, ConnectionId(1), peer, limits, now.monotonic)
+            .unwrap();
+        table.close(
+            ConnectionId(1),
+            CloseReason::Unspecified,
+            Counters { rx: 5, tx: 6 },
+            now.monotonic,
+        );
         journal.note(key, &table, now).unwrap();
         drop(journal);
         let later = moment(1_000_060);
         let mut restored = reopen(&path, later);
         assert_eq!(restored.get(key).unwrap().counters, Counters { rx: 5, tx: 6 });
-        let opened = restored.open(key, ConnectionId(2), peer, limits, later.monotonic).unwrap();
+        let opened = restored
+            .open(key, ConnectionId(2), peer, limits, later.monotonic)
+            .unwrap();
         assert_eq!(opened.left, Some(Duration::from_secs(40)));
         assert!(reopen(&path, moment(1_000_100)).is_empty());
     }
@@ -442,13 +529,22 @@ mod tests {
         let path = directory.path().join("j");
         let mut table = SessionTable::new();
         let journal = Journal::open(&path, &mut table, moment(1)).unwrap();
-        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::InUse(_))));
+        assert!(matches!(
+            Journal::open(&path, &mut table, moment(1)),
+            Err(JournalError::InUse(_))
+        ));
         drop(journal);
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::Untrusted(_))));
+        assert!(matches!(
+            Journal::open(&path, &mut table, moment(1)),
+            Err(JournalError::Untrusted(_))
+        ));
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(matches!(Journal::open(&path, &mut table, moment(1)), Err(JournalError::File { .. })));
+        assert!(matches!(
+            Journal::open(&path, &mut table, moment(1)),
+            Err(JournalError::File { .. })
+        ));
     }
 
     proptest! {

@@ -50,7 +50,10 @@ pub struct Moment {
 impl Moment {
     /// The present moment.
     pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
+        Self {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+        }
     }
 }
 
@@ -209,7 +212,12 @@ impl SessionTable {
 
     /// Keeps a session for `id` until its cookie expires or it is ended. Returns the key, and the
     /// key of an unused session of the same user that had to make room.
-    pub fn insert(&mut self, id: &SessionId, new: NewSession, now: Moment) -> (SessionKey, Option<SessionKey>) {
+    pub fn insert(
+        &mut self,
+        id: &SessionId,
+        new: NewSession,
+        now: Moment,
+    ) -> (SessionKey, Option<SessionKey>) {
         let key = SessionKey::of(id);
         let evicted = self.unused_to_evict(&new.user);
         if let Some(evicted) = evicted {
@@ -243,9 +251,18 @@ impl SessionTable {
     ///
     /// # Errors
     /// [`CookieError::Unknown`] or [`CookieError::OtherHost`].
-    pub fn check(&self, cookie: &SessionId, host: &str, now: Instant) -> Result<(SessionKey, &Session), CookieError> {
+    pub fn check(
+        &self,
+        cookie: &SessionId,
+        host: &str,
+        now: Instant,
+    ) -> Result<(SessionKey, &Session), CookieError> {
         let key = SessionKey::of(cookie);
-        let session = self.sessions.get(&key).filter(|session| !session.is_expired(now)).ok_or(CookieError::Unknown)?;
+        let session = self
+            .sessions
+            .get(&key)
+            .filter(|session| !session.is_expired(now))
+            .ok_or(CookieError::Unknown)?;
         if session.host != host {
             return Err(CookieError::OtherHost);
         }
@@ -265,7 +282,11 @@ impl SessionTable {
         limits: OpenLimits,
         now: Instant,
     ) -> Result<Opened, CookieError> {
-        let session = self.sessions.get(&key).filter(|session| !session.is_expired(now)).ok_or(CookieError::Unknown)?;
+        let session = self
+            .sessions
+            .get(&key)
+            .filter(|session| !session.is_expired(now))
+            .ok_or(CookieError::Unknown)?;
         let left = match limits.session_timeout {
             Some(limit) => match limit.checked_sub(session.age(now)).filter(|left| !left.is_zero()) {
                 Some(left) => Some(left),
@@ -280,7 +301,10 @@ impl SessionTable {
             return Err(CookieError::Roaming);
         }
         if let Some(max) = limits.max_same_clients {
-            let others = self.sessions_of(&session.user).filter(|(other, s)| *other != key && s.in_use()).count();
+            let others = self
+                .sessions_of(&session.user)
+                .filter(|(other, s)| *other != key && s.in_use())
+                .count();
             if u32::try_from(others).is_ok_and(|others| others >= max) {
                 return Err(CookieError::TooMany(max));
             }
@@ -343,7 +367,9 @@ impl SessionTable {
     /// Removes a session, connected or not; its connections go on but cannot come back. Returns
     /// the connections that held it.
     pub fn remove(&mut self, key: SessionKey) -> Vec<ConnectionId> {
-        let Some(session) = self.sessions.remove(&key) else { return Vec::new() };
+        let Some(session) = self.sessions.remove(&key) else {
+            return Vec::new();
+        };
         if let Some(keys) = self.users.get_mut(&session.user) {
             keys.retain(|other| *other != key);
             if keys.is_empty() {
@@ -363,7 +389,10 @@ impl SessionTable {
 
     /// Key of the session with this printable name.
     pub fn key_of(&self, id: &SafeId) -> Option<SessionKey> {
-        self.sessions.iter().find(|(_, session)| session.id == *id).map(|(key, _)| *key)
+        self.sessions
+            .iter()
+            .find(|(_, session)| session.id == *id)
+            .map(|(key, _)| *key)
     }
 
     /// The session that a connection holds.
@@ -381,7 +410,11 @@ impl SessionTable {
     pub fn expire(&mut self, now: Instant) -> Expired {
         let mut expired = Expired::default();
         for (key, session) in &self.sessions {
-            let too_old = |grace: Duration| session.limit.is_some_and(|limit| session.age(now) >= limit + grace);
+            let too_old = |grace: Duration| {
+                session
+                    .limit
+                    .is_some_and(|limit| session.age(now) >= limit + grace)
+            };
             if session.in_use() {
                 if too_old(OVERDUE_GRACE) {
                     expired.overdue.extend(&session.holders);
@@ -437,7 +470,8 @@ impl SessionTable {
 
     fn sessions_of(&self, user: &UserName) -> impl Iterator<Item = (SessionKey, &Session)> {
         let keys = self.users.get(user).map(Vec::as_slice).unwrap_or_default();
-        keys.iter().filter_map(|key| self.sessions.get(key).map(|session| (*key, session)))
+        keys.iter()
+            .filter_map(|key| self.sessions.get(key).map(|session| (*key, session)))
     }
 
     fn unused_to_evict(&self, user: &UserName) -> Option<SessionKey> {
@@ -445,7 +479,9 @@ impl SessionTable {
         if unused().count() < UNUSED_PER_USER {
             return None;
         }
-        unused().min_by_key(|(_, session)| session.expires).map(|(key, _)| key)
+        unused()
+            .min_by_key(|(_, session)| session.expires)
+            .map(|(key, _)| key)
     }
 }
 

@@ -49,14 +49,21 @@ pub struct PendingTable<L> {
 impl<L> PendingTable<L> {
     /// An empty table for a server with these `max-clients` and `auth-timeout`.
     pub fn new(max_clients: Option<u32>, lifetime: Option<Duration>) -> Self {
-        let mut table = Self { entries: HashMap::new(), connections: HashMap::new(), total: TOTAL_MIN, lifetime };
+        let mut table = Self {
+            entries: HashMap::new(),
+            connections: HashMap::new(),
+            total: TOTAL_MIN,
+            lifetime,
+        };
         table.set_limits(max_clients, lifetime);
         table
     }
 
     /// Follows a reloaded configuration.
     pub fn set_limits(&mut self, max_clients: Option<u32>, lifetime: Option<Duration>) {
-        let clients = max_clients.and_then(|clients| usize::try_from(clients).ok()).unwrap_or(TOTAL_MIN);
+        let clients = max_clients
+            .and_then(|clients| usize::try_from(clients).ok())
+            .unwrap_or(TOTAL_MIN);
         self.total = clients.saturating_mul(4).max(TOTAL_MIN);
         self.lifetime = lifetime;
     }
@@ -69,7 +76,11 @@ impl<L> PendingTable<L> {
     pub fn insert(&mut self, connection: ConnectionId, pending: Pending<L>) -> Result<(), TooManyLogins> {
         self.take(connection, pending.started);
         let source = source(pending.peer);
-        let of_source = self.entries.values().filter(|(_, other)| self::source(other.peer) == source).count();
+        let of_source = self
+            .entries
+            .values()
+            .filter(|(_, other)| self::source(other.peer) == source)
+            .count();
         if of_source >= PER_SOURCE {
             self.evict(|other| self::source(other.peer) == source)?;
         } else if self.entries.len() >= self.total {
@@ -128,7 +139,8 @@ impl<L> PendingTable<L> {
 
     /// Time that a login has left; `None` without `auth-timeout`.
     pub fn time_left(&self, pending: &Pending<L>, now: Instant) -> Option<Duration> {
-        self.lifetime.map(|lifetime| (pending.started + lifetime).saturating_duration_since(now))
+        self.lifetime
+            .map(|lifetime| (pending.started + lifetime).saturating_duration_since(now))
     }
 
     fn is_over(&self, pending: &Pending<L>, now: Instant) -> bool {
@@ -190,47 +202,90 @@ mod tests {
     }
 
     fn pending(number: u32, peer: &str, started: Instant) -> Pending<u32> {
-        Pending { id: sid(number), peer: ip(peer), host: "default".into(), started, answered: false, login: number }
+        Pending {
+            id: sid(number),
+            peer: ip(peer),
+            host: "default".into(),
+            started,
+            answered: false,
+            login: number,
+        }
     }
 
     #[test]
     fn a_login_is_known_by_its_connection() {
         let (mut table, now) = (PendingTable::new(None, Some(LIFETIME)), Instant::now());
-        table.insert(ConnectionId(1), pending(1, "198.51.100.1", now)).unwrap();
+        table
+            .insert(ConnectionId(1), pending(1, "198.51.100.1", now))
+            .unwrap();
         assert!(table.take(ConnectionId(2), now).is_none());
         assert_eq!(table.take(ConnectionId(1), now).map(|p| p.login), Some(1));
         assert!(table.is_empty() && table.connections.is_empty());
-        table.insert(ConnectionId(1), pending(1, "198.51.100.1", now)).unwrap();
-        assert!(table.take(ConnectionId(1), now + LIFETIME).is_none(), "its time is over");
-        table.insert(ConnectionId(1), pending(2, "198.51.100.1", now)).unwrap();
-        table.insert(ConnectionId(1), pending(3, "198.51.100.1", now)).unwrap();
+        table
+            .insert(ConnectionId(1), pending(1, "198.51.100.1", now))
+            .unwrap();
+        assert!(
+            table.take(ConnectionId(1), now + LIFETIME).is_none(),
+            "its time is over"
+        );
+        table
+            .insert(ConnectionId(1), pending(2, "198.51.100.1", now))
+            .unwrap();
+        table
+            .insert(ConnectionId(1), pending(3, "198.51.100.1", now))
+            .unwrap();
         assert_eq!(table.len(), 1, "one per connection");
     }
 
     #[test]
     fn resuming_needs_the_same_address_host_and_time() {
         let (mut table, now) = (PendingTable::new(None, Some(LIFETIME)), Instant::now());
-        table.insert(ConnectionId(1), pending(1, "198.51.100.1", now)).unwrap();
-        assert!(table.resume(&sid(1), ip("198.51.100.2"), "default", now).is_none());
+        table
+            .insert(ConnectionId(1), pending(1, "198.51.100.1", now))
+            .unwrap();
+        assert!(
+            table
+                .resume(&sid(1), ip("198.51.100.2"), "default", now)
+                .is_none()
+        );
         assert!(table.resume(&sid(1), ip("198.51.100.1"), "other", now).is_none());
-        assert!(table.resume(&sid(2), ip("198.51.100.1"), "default", now).is_none());
-        assert!(table.resume(&sid(1), ip("198.51.100.1"), "default", now + LIFETIME).is_none());
+        assert!(
+            table
+                .resume(&sid(2), ip("198.51.100.1"), "default", now)
+                .is_none()
+        );
+        assert!(
+            table
+                .resume(&sid(1), ip("198.51.100.1"), "default", now + LIFETIME)
+                .is_none()
+        );
         assert_eq!(table.len(), 1, "a wrong attempt takes nothing away");
-        assert!(table.resume(&sid(1), ip("198.51.100.1"), "default", now).is_some());
+        assert!(
+            table
+                .resume(&sid(1), ip("198.51.100.1"), "default", now)
+                .is_some()
+        );
         assert!(table.take(ConnectionId(1), now).is_none(), "only once");
     }
 
     #[test]
     fn a_source_is_bounded_and_makes_room_for_itself_only() {
         let (mut table, now) = (PendingTable::new(None, Some(LIFETIME)), Instant::now());
-        table.insert(ConnectionId(9999), pending(9999, "2001:db8:1::1", now)).unwrap();
+        table
+            .insert(ConnectionId(9999), pending(9999, "2001:db8:1::1", now))
+            .unwrap();
         for number in 0..100u32 {
             let started = now + Duration::from_secs(u64::from(number));
             let peer = format!("2001:db8:2::{number:x}");
-            table.insert(ConnectionId(number.into()), pending(number, &peer, started)).unwrap();
+            table
+                .insert(ConnectionId(number.into()), pending(number, &peer, started))
+                .unwrap();
         }
         assert_eq!(table.len(), PER_SOURCE + 1);
-        assert!(table.take(ConnectionId(83), now).is_none(), "the oldest went first");
+        assert!(
+            table.take(ConnectionId(83), now).is_none(),
+            "the oldest went first"
+        );
         assert!(table.take(ConnectionId(84), now).is_some());
         assert!(table.take(ConnectionId(9999), now).is_some());
     }
@@ -239,18 +294,28 @@ mod tests {
     fn answered_logins_are_not_pushed_out() {
         let (mut table, now) = (PendingTable::new(None, Some(LIFETIME)), Instant::now());
         for number in 0..PER_SOURCE as u32 {
-            let answered = Pending { answered: true, ..pending(number, "198.51.100.1", now) };
+            let answered = Pending {
+                answered: true,
+                ..pending(number, "198.51.100.1", now)
+            };
             table.insert(ConnectionId(number.into()), answered).unwrap();
         }
-        assert_eq!(table.insert(ConnectionId(99), pending(99, "198.51.100.1", now)), Err(TooManyLogins));
+        assert_eq!(
+            table.insert(ConnectionId(99), pending(99, "198.51.100.1", now)),
+            Err(TooManyLogins)
+        );
         assert!(table.take(ConnectionId(0), now).is_some());
     }
 
     #[test]
     fn bans_and_time_end_logins() {
         let (mut table, now) = (PendingTable::new(None, Some(LIFETIME)), Instant::now());
-        table.insert(ConnectionId(1), pending(1, "2001:db8::1", now)).unwrap();
-        table.insert(ConnectionId(2), pending(2, "198.51.100.1", now)).unwrap();
+        table
+            .insert(ConnectionId(1), pending(1, "2001:db8::1", now))
+            .unwrap();
+        table
+            .insert(ConnectionId(2), pending(2, "198.51.100.1", now))
+            .unwrap();
         table.fail_source(ip("2001:db8::ffff"));
         assert!(table.take(ConnectionId(1), now).is_none());
         table.expire(now + LIFETIME - Duration::from_secs(1));

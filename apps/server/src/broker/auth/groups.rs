@@ -29,7 +29,10 @@ impl GroupWish {
 pub(in crate::broker) struct NotAMember;
 
 /// The group in force for a member of `groups`: the one asked for, else the first.
-pub(in crate::broker) fn choose(groups: &[GroupName], wish: &GroupWish) -> Result<Option<GroupName>, NotAMember> {
+pub(in crate::broker) fn choose(
+    groups: &[GroupName],
+    wish: &GroupWish,
+) -> Result<Option<GroupName>, NotAMember> {
     match wish {
         GroupWish::None => Ok(groups.first().cloned()),
         GroupWish::Group(wish) if groups.contains(wish) => Ok(Some(wish.clone())),

@@ -55,7 +55,9 @@ pub(super) struct Workers {
 impl Workers {
     /// At most `hashing` password hashes are computed at a time.
     pub(super) fn new(hashing: usize) -> Self {
-        Self { hashing: Arc::new(Semaphore::new(hashing.max(1))) }
+        Self {
+            hashing: Arc::new(Semaphore::new(hashing.max(1))),
+        }
     }
 }
 
@@ -96,9 +98,13 @@ pub(super) enum Method {
 impl Method {
     fn new(method: &AuthMethod, workers: &Workers) -> Result<Self, Unsupported> {
         match method {
-            AuthMethod::Plain { passwd: Some(passwd), otp: None } => {
-                Ok(Self::Plain(Arc::new(plain::Plain::new(passwd, workers.hashing.clone()))))
-            }
+            AuthMethod::Plain {
+                passwd: Some(passwd),
+                otp: None,
+            } => Ok(Self::Plain(Arc::new(plain::Plain::new(
+                passwd,
+                workers.hashing.clone(),
+            )))),
             AuthMethod::Plain { .. } => Err(Unsupported("plain[otp]".to_owned())),
             other => Err(Unsupported(other.name().to_owned())),
         }
@@ -109,8 +115,14 @@ impl Method {
     pub(super) fn begin(&self, user: Option<UserName>) -> (Attempt, Progress) {
         match self {
             Self::Plain(plain) => {
-                let prompt = Progress::Prompt { message: ASK_PASSWORD.to_owned(), number: 0 };
-                (Attempt::Plain(plain::Attempt::new(Arc::clone(plain), user)), prompt)
+                let prompt = Progress::Prompt {
+                    message: ASK_PASSWORD.to_owned(),
+                    number: 0,
+                };
+                (
+                    Attempt::Plain(plain::Attempt::new(Arc::clone(plain), user)),
+                    prompt,
+                )
             }
         }
     }

@@ -18,7 +18,10 @@ pub(in crate::broker) struct Plain {
 
 impl Plain {
     pub(super) fn new(path: &Path, hashing: Arc<Semaphore>) -> Self {
-        Self { file: Arc::new(PasswordFile::new(path)), hashing }
+        Self {
+            file: Arc::new(PasswordFile::new(path)),
+            hashing,
+        }
     }
 
     /// Runs `work` on a thread for blocking calls, a few at a time: a modern hash takes 100 ms.
@@ -26,7 +29,10 @@ impl Plain {
         &self,
         work: impl FnOnce(&PasswordFile) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let permit = Arc::clone(&self.hashing).acquire_owned().await.map_err(|error| error.to_string())?;
+        let permit = Arc::clone(&self.hashing)
+            .acquire_owned()
+            .await
+            .map_err(|error| error.to_string())?;
         let file = Arc::clone(&self.file);
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -38,7 +44,9 @@ impl Plain {
 
     pub(super) async fn knows(&self, user: &UserName) -> bool {
         let user = user.clone();
-        self.run(move |file| file.contains(user.as_str())).await.is_ok_and(|known| known)
+        self.run(move |file| file.contains(user.as_str()))
+            .await
+            .is_ok_and(|known| known)
     }
 }
 
@@ -64,7 +72,10 @@ impl Attempt {
             .run(move |file| file.verify(user.as_ref().map_or("", |user| user.as_str()), &password))
             .await;
         match (verdict, &self.user) {
-            (Ok(Ok(Verdict::Accepted { groups })), Some(user)) => Progress::Accepted { user: user.clone(), groups },
+            (Ok(Ok(Verdict::Accepted { groups })), Some(user)) => Progress::Accepted {
+                user: user.clone(),
+                groups,
+            },
             (Ok(Ok(_)), _) => Progress::Wrong,
             (Ok(Err(error)), _) => Progress::Unavailable(error.to_string()),
             (Err(error), _) => Progress::Unavailable(error),

@@ -1,0 +1,6 @@
+//! The broker driven over its channels by a fake main and fake workers.
+
+mod boundary;
+mod harness;
+mod logins;
+mod tunnels;
