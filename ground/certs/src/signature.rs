@@ -59,6 +59,9 @@ pub(crate) fn check_certificate(
     issuer: &SubjectPublicKeyInfo<'_>,
     allow_sha1: bool,
 ) -> Checked {
+    if certificate.signature_algorithm != certificate.tbs_certificate.signature {
+        return Checked::Invalid;
+    }
     let Some(kind) = certificate_kind(&certificate.signature_algorithm) else {
         return if is_obsolete(&certificate.signature_algorithm) {
             Checked::Insecure

@@ -1,0 +1,60 @@
+//! A server's own certificate files.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use culvert_certs::{CertError, CertificateChain};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData};
+
+fn params(name: &str, ca: bool) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    if ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    params
+}
+
+#[test]
+fn order_is_repaired_and_strangers_are_left_out() {
+    let root = CertifiedIssuer::self_signed(params("Root", true), KeyPair::generate().unwrap()).unwrap();
+    let middle =
+        CertifiedIssuer::signed_by(params("Middle", true), KeyPair::generate().unwrap(), &root).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = params("vpn.test", false).signed_by(&key, &middle).unwrap();
+    let stranger = params("Stranger", false)
+        .self_signed(&KeyPair::generate().unwrap())
+        .unwrap();
+    let pem = [stranger.pem(), root.pem(), leaf.pem(), middle.pem()].concat();
+
+    let spki = key.subject_public_key_info();
+    let chain = CertificateChain::from_pem(pem.as_bytes(), |candidate| candidate == spki).unwrap();
+    assert_eq!(
+        chain.certificates(),
+        [leaf.der().clone(), middle.der().clone(), root.der().clone()]
+    );
+    assert_eq!(chain.leaf(), leaf.der().as_ref());
+    assert_eq!(
+        CertificateChain::from_pem(pem.as_bytes(), |_| false),
+        Err(CertError::KeyMismatch)
+    );
+    assert_eq!(
+        CertificateChain::from_pem(b"", |_| true),
+        Err(CertError::NotFound)
+    );
+    let nine = leaf.pem().repeat(9);
+    assert_eq!(
+        CertificateChain::from_pem(nine.as_bytes(), |_| true),
+        Err(CertError::TooMany(8))
+    );
+}
+
+#[test]
+fn sha1_of_the_leaf() {
+    let chain = CertificateChain::from_pem(include_bytes!("vectors/fp-cert.pem"), |_| true).unwrap();
+    let hex: String = chain
+        .leaf_sha1()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect();
+    assert_eq!(hex, "e1727070c4c9b307c42cc6c4c98b8aa687d2c017");
+}
