@@ -60,13 +60,7 @@ impl Handshake {
         let mut config = settings.config(Arc::new(verifier))?;
         config.key_log = secrets.clone();
         let connection = ClientConnection::new(Arc::new(config), name)?;
-        Ok(Self {
-            connection: connection.into(),
-            secrets,
-            seen,
-            input: Vec::new(),
-            peer_closed: false,
-        })
+        Ok(Self::new(connection.into(), secrets, seen, Vec::new()))
     }
 
     /// Starts as server with one configuration whatever the client's SNI; see
@@ -92,13 +86,19 @@ impl Handshake {
             seen: seen.clone(),
         });
         config.key_log = secrets.clone();
-        Ok(Self {
-            connection: start(Arc::new(config))?.into(),
+        Ok(Self::new(start(Arc::new(config))?.into(), secrets, seen, input))
+    }
+
+    fn new(mut connection: Connection, secrets: Arc<SecretLog>, seen: SeenScheme, input: Vec<u8>) -> Self {
+        // With a limit rustls would take a part of a record's plaintext.
+        connection.set_buffer_limit(None);
+        Self {
+            connection,
             secrets,
             seen,
             input,
             peer_closed: false,
-        })
+        }
     }
 
     /// Takes received octets and goes on with the handshake. Returns how many were taken: all,
@@ -144,7 +144,7 @@ impl Handshake {
         }
     }
 
-    /// Protects `plaintext` as one record.
+    /// Protects `plaintext` as one record, which waits for [`Self::poll_transmit`].
     ///
     /// # Errors
     /// More than 16384 octets, or the handshake is not complete.
@@ -163,6 +163,7 @@ impl Handshake {
 
     /// All octets that wait to be sent, or `None`.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.queue_key_update();
         let mut out = Vec::new();
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut out) {
@@ -245,10 +246,11 @@ impl Handshake {
     ///
     /// # Errors
     /// Output is pending, the handshake is not complete, or the keys cannot be had.
-    pub fn into_records(self) -> Result<Records, TlsError> {
+    pub fn into_records(mut self) -> Result<Records, TlsError> {
         if self.connection.is_handshaking() {
             return Err(TlsError::Handshaking);
         }
+        self.queue_key_update();
         if self.connection.wants_write() {
             return Err(TlsError::PendingOutput);
         }
@@ -270,6 +272,15 @@ impl Handshake {
             opener: Opener::new(receiving, Progress::new(from_server))?,
             unread: self.input,
         })
+    }
+
+    /// rustls holds its answer to a KeyUpdate back until the next write, although it has switched
+    /// keys already; a write of nothing brings it out.
+    fn queue_key_update(&mut self) {
+        if !self.connection.is_handshaking() {
+            // An error has been reported by the call that caused it.
+            let _ = self.connection.writer().write(&[]);
+        }
     }
 
     /// Gives the first whole record of the input to rustls. False when there is none.
