@@ -37,7 +37,7 @@ pub(crate) fn problems_of_chain(
         pool: &pool,
         signatures: 0,
     };
-    search.from(leaf, leaf_der, &mut Vec::new())
+    search.from(leaf, leaf_der, &[])
 }
 
 struct Member<'a> {
@@ -60,46 +60,37 @@ struct Search<'a, 'b> {
 }
 
 impl Search<'_, '_> {
-    /// Problems of the best chain that goes on from `certificate`. `path` holds the certificates
-    /// below it.
-    fn from<'d>(
-        &mut self,
-        certificate: &X509Certificate<'_>,
-        der: &'d [u8],
-        path: &mut Vec<&'d [u8]>,
-    ) -> Vec<Problem>
-    where
-        Self: 'd,
-    {
+    /// Problems of the best chain that goes on from `certificate`. `below` holds the certificates
+    /// from the leaf to the one before it.
+    fn from(&mut self, certificate: &X509Certificate<'_>, der: &[u8], below: &[&[u8]]) -> Vec<Problem> {
         let mut own = self.problems_of(certificate);
         if self.check.anchors.contains(certificate.subject().as_raw(), der) {
             return own;
         }
-        let mut best: Option<Vec<Problem>> = None;
+        let issuer_name = certificate.issuer().as_raw();
         let anchors: Vec<Member<'_>> = self
             .check
             .anchors
-            .with_subject(certificate.issuer().as_raw())
-            .filter_map(|a| Member::parse(a).ok())
+            .with_subject(issuer_name)
+            .filter_map(|anchor| Member::parse(anchor).ok())
             .collect();
-        for (anchor, is_anchor) in anchors
-            .iter()
-            .map(|anchor| (anchor, true))
-            .chain(self.pool.iter().map(|member| (member, false)))
-        {
-            let issuer = &anchor.certificate;
-            if issuer.subject().as_raw() != certificate.issuer().as_raw() || path.contains(&anchor.der) {
+        let pool = self.pool;
+        let trusted = anchors.iter().map(|member| (member, true));
+        let sent = pool.iter().map(|member| (member, false));
+        let path = [below, &[der]].concat();
+        let mut best: Option<Vec<Problem>> = None;
+        for (member, is_anchor) in trusted.chain(sent) {
+            let issuer = &member.certificate;
+            if issuer.subject().as_raw() != issuer_name || path.contains(&member.der) {
                 continue;
             }
-            let Some(mut problems) = self.issued_by(certificate, issuer, path.len(), is_anchor) else {
+            let Some(mut problems) = self.issued_by(certificate, issuer, below.len(), is_anchor) else {
                 break;
             };
             if is_anchor {
                 problems.extend(self.problems_of(issuer));
-            } else if path.len() + 2 < DEPTH_MAX {
-                let mut below: Vec<&[u8]> = path.to_vec();
-                below.push(der);
-                problems.extend(self.from(issuer, anchor.der, &mut below));
+            } else if path.len() + 1 < DEPTH_MAX {
+                problems.extend(self.from(issuer, member.der, &path));
             } else {
                 problems.push(Problem::SignerNotFound);
             }
