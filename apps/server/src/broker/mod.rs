@@ -9,9 +9,11 @@ mod auth;
 mod conversation;
 mod keys;
 mod loaded;
+mod login;
 mod settings;
 mod state;
 mod tls_cache;
+mod tunnel;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -12,9 +12,10 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::auth::Workers;
-use super::conversation::{Conversation, Login};
+use super::conversation::Conversation;
 use super::keys::KeyService;
 use super::loaded::Loaded;
+use super::login::Login;
 use super::settings::source;
 use super::tls_cache::TlsCache;
 use crate::ipc::Text;

@@ -1,0 +1,279 @@
+//! Logins: prompts and answers, tries, groups, and the session at the end
+//! (`specs/server-auth.md` §1.4-1.8).
+
+use std::time::{Duration, Instant};
+
+use culvert_vocab::{GroupName, SecretString, SessionId, UserName};
+
+use super::auth::{ASK_PASSWORD, Attempt, GroupWish, Progress, choose};
+use super::conversation::{Conversation, Violation};
+use super::loaded::LoadedHost;
+use crate::ipc::Text;
+use crate::ipc::messages::{BrokerToMain, LoginFailure, LoginReply, LoginStart};
+use crate::ipc::session::ClientDescription;
+use crate::log;
+use crate::sessions::pending::Pending;
+use crate::sessions::{CookiePolicy, Moment, NewSession};
+
+/// Wrong answers until a login is refused for good (`specs/server-auth.md` §1.8).
+const TRIES: u8 = 3;
+/// Begins the prompt after a wrong answer.
+const LOGIN_FAILED: &str = "Login failed.\n";
+
+/// A login in progress.
+pub(super) struct Login {
+    attempt: Attempt,
+    user: Option<UserName>,
+    wish: GroupWish,
+    client: ClientDescription,
+    tries: u8,
+    /// Number of the prompt that was asked.
+    prompt: u8,
+    /// Time spent in the broker so far.
+    spent: Duration,
+}
+
+impl Login {
+    /// Whose login it claims to be.
+    pub(super) fn user(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
+    pub(super) fn client(&self) -> &ClientDescription {
+        &self.client
+    }
+}
+
+impl Conversation {
+    /// The first step of a login. A second one on the same connection begins anew, and the tries
+    /// go on counting.
+    pub(super) async fn login(
+        &mut self,
+        host: &LoadedHost,
+        start: LoginStart,
+    ) -> Result<LoginReply, Violation> {
+        self.logins.spend("too many logins")?;
+        if self.tunnel_asked {
+            return Err(Violation("login after the tunnel"));
+        }
+        let now = Instant::now();
+        if self
+            .broker
+            .state
+            .borrow_mut()
+            .pending
+            .take(self.id, now)
+            .is_some()
+        {
+            self.failed(true);
+        }
+        if self.is_refused() {
+            return Ok(LoginReply::Failed(LoginFailure::Credentials));
+        }
+        let Some(method) = host.methods.for_password() else {
+            return Ok(self.refuse(LoginFailure::Internal));
+        };
+        let id = match culvert_sys::random::array() {
+            Ok(bytes) => SessionId::from_bytes(bytes),
+            Err(error) => {
+                log::write(log::Level::Error, &format!("sec-mod: no random numbers: {error}"));
+                return Ok(self.refuse(LoginFailure::Internal));
+            }
+        };
+        let user = UserName::new(start.user.as_str()).ok();
+        let (attempt, first) = method.begin(user.clone());
+        let wish = start.group.as_ref().map(Text::as_str);
+        let pending = Pending {
+            id,
+            peer: self.peer,
+            host: host.config.display_name().to_owned(),
+            started: now,
+            answered: false,
+            login: Login {
+                attempt,
+                user,
+                wish: GroupWish::new(wish, host.config.default_select_group.as_deref()),
+                client: start.client,
+                tries: self.tries,
+                prompt: 0,
+                spent: Duration::ZERO,
+            },
+        };
+        match (first, start.password) {
+            (Progress::Prompt { .. }, Some(password)) => self.step(host, pending, password.into()).await,
+            (progress, _) => self.conclude(host, pending, progress),
+        }
+    }
+
+    pub(super) async fn answer(
+        &mut self,
+        host: &LoadedHost,
+        answer: SecretString,
+    ) -> Result<LoginReply, Violation> {
+        self.logins.spend("too many logins")?;
+        let pending = self
+            .broker
+            .state
+            .borrow_mut()
+            .pending
+            .take(self.id, Instant::now());
+        match pending {
+            Some(pending) if !self.is_refused() => self.step(host, pending, answer).await,
+            // Its time is over, or it had to make room, or the source was banned.
+            _ => Ok(LoginReply::Failed(LoginFailure::Credentials)),
+        }
+    }
+
+    pub(super) async fn resume(
+        &mut self,
+        host: &LoadedHost,
+        context: &SessionId,
+        answer: SecretString,
+    ) -> Result<LoginReply, Violation> {
+        self.logins.spend("too many logins")?;
+        if self.is_refused() {
+            return Ok(LoginReply::Failed(LoginFailure::Credentials));
+        }
+        let resumed = {
+            let mut state = self.broker.state.borrow_mut();
+            state
+                .pending
+                .resume(context, self.peer, host.config.display_name(), Instant::now())
+        };
+        let Some(pending) = resumed else {
+            return Ok(LoginReply::NotPending);
+        };
+        self.tries = self.tries.max(pending.login.tries);
+        self.step(host, pending, answer).await
+    }
+
+    /// Lets the method judge an answer. Meanwhile the login is in no table: it ends with this
+    /// connection.
+    async fn step(
+        &mut self,
+        host: &LoadedHost,
+        mut pending: Pending<Login>,
+        answer: SecretString,
+    ) -> Result<LoginReply, Violation> {
+        let began = Instant::now();
+        pending.answered = true;
+        let progress = pending.login.attempt.answer(answer).await;
+        pending.login.spent += began.elapsed();
+        self.conclude(host, pending, progress)
+    }
+
+    fn conclude(
+        &mut self,
+        host: &LoadedHost,
+        mut pending: Pending<Login>,
+        progress: Progress,
+    ) -> Result<LoginReply, Violation> {
+        // The verdict about the source may have come while the method was at work.
+        if self.barred.get() {
+            return Ok(self.refuse(LoginFailure::Credentials));
+        }
+        let (message, number) = match progress {
+            Progress::Prompt { message, number } => (message, number),
+            Progress::Wrong => {
+                self.failed(true);
+                self.tries = self.tries.saturating_add(1);
+                if self.tries >= TRIES {
+                    return Ok(self.refuse(LoginFailure::Credentials));
+                }
+                (format!("{LOGIN_FAILED}{ASK_PASSWORD}"), pending.login.prompt)
+            }
+            Progress::Unavailable(problem) => {
+                log::write(
+                    log::Level::Error,
+                    &format!("sec-mod: cannot authenticate: {problem}"),
+                );
+                self.failed(true);
+                return Ok(self.refuse(LoginFailure::Credentials));
+            }
+            Progress::Accepted { user, groups } => return Ok(self.accepted(host, pending, user, &groups)),
+        };
+        pending.login.tries = self.tries;
+        pending.login.prompt = number;
+        let context = pending.id.clone();
+        let kept = self.broker.state.borrow_mut().pending.insert(self.id, pending);
+        if let Err(error) = kept {
+            log::write(log::Level::Warning, &format!("sec-mod: {error} ({})", self.peer));
+            return Ok(self.refuse(LoginFailure::Internal));
+        }
+        Ok(LoginReply::Prompt {
+            context,
+            message: Text::truncated(&message),
+            number,
+        })
+    }
+
+    fn accepted(
+        &mut self,
+        host: &LoadedHost,
+        pending: Pending<Login>,
+        user: UserName,
+        groups: &[GroupName],
+    ) -> LoginReply {
+        let Ok(group) = choose(groups, &pending.login.wish) else {
+            log::write(
+                log::Level::Notice,
+                &format!("sec-mod: user '{user}' requested a group that he is no member of"),
+            );
+            self.failed(false);
+            return self.refuse(LoginFailure::Credentials);
+        };
+        let now = Moment::now();
+        let new = NewSession {
+            user: user.clone(),
+            group: group.clone(),
+            host: pending.host,
+            peer: self.peer,
+            client: pending.login.client,
+            cookie: CookiePolicy {
+                timeout: host.config.cookie_timeout,
+                persistent: host.config.persistent_cookies,
+            },
+        };
+        let mut state = self.broker.state.borrow_mut();
+        let (key, evicted) = state.sessions.insert(&pending.id, new, now);
+        for key in std::iter::once(key).chain(evicted) {
+            state.note(key, now);
+        }
+        drop(state);
+        self.finished = true;
+        log::write(
+            log::Level::Debug,
+            &format!(
+                "sec-mod: initiating session for user '{user}' (session: {})",
+                pending.id.safe_id().short()
+            ),
+        );
+        self.broker.tell_main(&BrokerToMain::LoggedIn {
+            id: self.id,
+            user: user.clone(),
+            group: group.clone(),
+            host: Text::truncated(host.config.display_name()),
+            took_ms: u32::try_from(pending.login.spent.as_millis()).unwrap_or(u32::MAX),
+        });
+        LoginReply::Success {
+            cookie: pending.id,
+            user,
+            group,
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.finished || self.barred.get() || self.tries >= TRIES
+    }
+
+    /// No further login on this connection.
+    fn refuse(&mut self, failure: LoginFailure) -> LoginReply {
+        self.finished = true;
+        LoginReply::Failed(failure)
+    }
+
+    pub(super) fn failed(&self, points: bool) {
+        self.broker
+            .tell_main(&BrokerToMain::LoginFailed { id: self.id, points });
+    }
+}

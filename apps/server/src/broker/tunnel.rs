@@ -1,0 +1,122 @@
+//! CONNECT: from a cookie to a verified session (`specs/server-auth.md` §4.3).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use culvert_vocab::UserName;
+
+use super::conversation::{Conversation, Violation};
+use super::loaded::LoadedHost;
+use super::settings;
+use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
+use crate::ipc::session::VerifiedSession;
+use crate::log;
+use crate::sessions::{Moment, OpenLimits};
+
+impl Conversation {
+    pub(super) async fn open_tunnel(
+        &mut self,
+        host: &LoadedHost,
+        request: TunnelRequest,
+    ) -> Result<TunnelReply, Violation> {
+        if std::mem::replace(&mut self.tunnel_asked, true) {
+            return Err(Violation("second tunnel"));
+        }
+        match self.verify(host, request).await {
+            Ok((session, wish)) => {
+                self.broker.tell_main(&BrokerToMain::OpenTunnel {
+                    id: self.id,
+                    session: Box::new(session),
+                    wish,
+                });
+                Ok(TunnelReply::Accepted)
+            }
+            Err(problem) => {
+                log::write(
+                    log::Level::Notice,
+                    &format!("sec-mod: refused a tunnel to {}: {problem}", self.peer),
+                );
+                self.failed(false);
+                Ok(TunnelReply::Refused(Refusal::NotAcceptable))
+            }
+        }
+    }
+
+    /// Checks a cookie and all limits; the session is in use only when everything is good.
+    async fn verify(
+        &mut self,
+        host: &LoadedHost,
+        request: TunnelRequest,
+    ) -> Result<(VerifiedSession, TunnelWish), String> {
+        let name = host.config.display_name();
+        let (user, group, restored) = {
+            let state = self.broker.state.borrow();
+            let (_, session) = state
+                .sessions
+                .check(&request.cookie, name, Instant::now())
+                .map_err(|error| error.to_string())?;
+            (session.user.clone(), session.group.clone(), session.restored)
+        };
+        if restored && !self.still_exists(host, &user).await {
+            return Err(format!(
+                "user '{user}' of an earlier session does not exist any more"
+            ));
+        }
+        let config = Arc::clone(&host.config);
+        let names = (user.clone(), group.clone());
+        let own = tokio::task::spawn_blocking(move || config.settings_for(&names.0, names.1.as_ref()))
+            .await
+            .map_err(|error| error.to_string())?;
+        let (own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
+        for note in notes {
+            log::write(log::Level::Info, &format!("sec-mod: user '{user}': {note}"));
+        }
+        let limits = OpenLimits {
+            deny_roaming: own.deny_roaming,
+            max_same_clients: own.max_same_clients,
+            session_timeout: own.session_timeout,
+        };
+        let now = Moment::now();
+        let mut state = self.broker.state.borrow_mut();
+        // Looked up again: it may have ended while the files were read.
+        let (key, _) = state
+            .sessions
+            .check(&request.cookie, name, now.monotonic)
+            .map_err(|error| error.to_string())?;
+        let opened = state
+            .sessions
+            .open(key, self.id, self.peer, limits, now.monotonic);
+        state.note(key, now);
+        let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
+        let session = state
+            .sessions
+            .get(key)
+            .ok_or_else(|| "the session ended".to_owned())?;
+        let verified = VerifiedSession {
+            id: session.id.clone(),
+            user: session.user.clone(),
+            group: session.group.clone(),
+            host: session.host.clone(),
+            authenticated_at: session.authenticated_at,
+            session_left: opened.left,
+            previous: session.addresses,
+            settings: settings::for_tunnel(&host.config, &user, group.as_ref(), &request.client, &own),
+        };
+        let wish = TunnelWish {
+            client: request.client,
+            hostname: settings::host_label(request.hostname),
+            ipv4: request.ipv4,
+            ipv6: request.ipv6,
+            udp: request.udp,
+            tls: request.tls,
+        };
+        Ok((verified, wish))
+    }
+
+    async fn still_exists(&self, host: &LoadedHost, user: &UserName) -> bool {
+        match host.methods.for_password() {
+            Some(method) => method.knows(user).await,
+            None => false,
+        }
+    }
+}
