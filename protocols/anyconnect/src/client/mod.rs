@@ -1,1 +1,21 @@
-//! client
+//! Client side: [`Login`] ends in a [`Cookie`]; [`ConnectOptions`] make the request that turns
+//! the cookie into a tunnel, and [`parse_connect_response`] reads what it is like.
+
+mod connect;
+mod cookie;
+mod document;
+mod jar;
+mod login;
+mod login_form;
+mod platform;
+mod request;
+mod routes;
+mod strap;
+mod tunnel;
+
+pub use connect::{ConnectOptions, DtlsRequest, MASTER_SECRET_LEN};
+pub use cookie::{Cookie, CookieError};
+pub use login::{Exchange, LoggedIn, Login, LoginConfig, LoginError, Message, MessageLevel, Step};
+pub use platform::Platform;
+pub use strap::{StrapError, StrapKey, StrapKeys, StrapProof};
+pub use tunnel::{ConnectError, Connected, DtlsOffer, parse_connect_response};

@@ -1,0 +1,606 @@
+use std::collections::VecDeque;
+
+use culvert_vocab::{FieldKind, Form, SecretString};
+use culvert_wire::http::{Request, Response, ResponseError};
+use culvert_wire::url::{Redirect, ServerUrl, UrlError};
+use culvert_wire::xml::Element;
+
+use super::cookie::Cookie;
+use super::document::{Auth, BadDocument, Document};
+use super::jar::Jar;
+use super::login_form::{FormProblem, LoginForm, group_value, nothing_entered};
+use super::platform::Platform;
+use super::request::{Context, init_document, reply_document, reply_form};
+use super::strap::{StrapError, StrapKeys};
+
+/// Redirects followed for one request.
+const REDIRECTS_MAX: u32 = 10;
+/// Init requests before the login goes on without XML.
+const PROBES_MAX: u32 = 3;
+/// Forms requested anew because of another group.
+const GROUP_ROUNDS_MAX: u32 = 5;
+/// Forms in a row with nothing to ask, after which the login ends.
+const EMPTY_FORMS_MAX: u32 = 3;
+/// Messages kept for the driver.
+const MESSAGES_MAX: usize = 64;
+
+/// What a login needs to know.
+#[derive(Debug, Clone)]
+pub struct LoginConfig {
+    /// Where to begin; `--usergroup` is its path already.
+    pub server: ServerUrl,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Client version in documents and headers (`--version-string`).
+    pub version: String,
+    /// `--os`.
+    pub platform: Platform,
+    /// `--authgroup`: asked for in the first request, and chosen if a form has it as a value.
+    pub group: Option<String>,
+    /// False for `--no-xmlpost`.
+    pub xml_post: bool,
+    /// Announce browser sign-in; false for `--no-external-auth`.
+    pub external_auth: bool,
+    /// Keys to announce, if possession can be proved on CONNECT; `None` for
+    /// `--no-external-auth`.
+    pub strap: Option<StrapKeys>,
+    /// False for `--no-passwd`: a form ends the login.
+    pub passwords: bool,
+}
+
+/// Why a login failed. The texts are for users.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// 401 or 403.
+    #[error("Unexpected {0} result from server: permission denied")]
+    Permission(u16),
+    /// 405.
+    #[error("Unexpected 405 result from server: method not supported")]
+    NotSupported,
+    /// Another status.
+    #[error("Unexpected {0} result from server")]
+    Status(u16),
+    /// Status 200 without a body.
+    #[error("Unexpected empty response body from server")]
+    EmptyBody,
+    /// The body is no login document.
+    #[error("Failed to parse server response: {0}")]
+    Document(String),
+    /// The response could not be read at all.
+    #[error(transparent)]
+    Response(#[from] ResponseError),
+    /// A redirect or form action that cannot be followed.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// More redirects than any server needs.
+    #[error("Too many redirects (more than {REDIRECTS_MAX})")]
+    Redirects,
+    /// A cookie that is none, or too many of them.
+    #[error("Invalid cookie offered by server")]
+    SetCookie,
+    /// A form that cannot be used.
+    #[error(transparent)]
+    Form(#[from] FormProblem),
+    /// The server's form asks for nothing; its message says why.
+    #[error("{0}")]
+    NoFields(String),
+    /// A form came although `--no-passwd` forbids it.
+    #[error("Asked for password but '--no-passwd' set")]
+    PasswordsDisabled,
+    /// The guard against a server that never gets on.
+    #[error("{EMPTY_FORMS_MAX} consecutive empty forms, aborting loop")]
+    EmptyForms,
+    /// The group changes with every form.
+    #[error("the server asks for another group again and again")]
+    GroupLoop,
+    /// A host scan is required.
+    #[error("Server asked us to run CSD hostscan. You need to provide a suitable --csd-wrapper argument.")]
+    HostScan,
+    /// A browser sign-in is required.
+    #[error("No SSO handler")]
+    Browser,
+    /// A second certificate is required.
+    #[error(
+        "Server asked for a second client certificate (multiple-certificate authentication); none was configured."
+    )]
+    SecondCertificate,
+    /// The login succeeded, yet there is no cookie.
+    #[error("the server reports success but gave no webvpn cookie")]
+    NoCookie,
+    /// The key that goes with the cookie cannot be written.
+    #[error(transparent)]
+    Strap(#[from] StrapError),
+    /// The driver called at a moment when nothing of the kind was asked; a bug of the caller.
+    #[error("the login is not waiting for this")]
+    OutOfTurn,
+}
+
+/// What the driver has to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Exchange a request for a response, then [`Login::handle_response`] (or
+    /// [`Login::handle_bad_response`] when it cannot be parsed).
+    Exchange(Exchange),
+    /// Show this form and have it filled, then [`Login::handle_form`]; a driver that asks for
+    /// the group first calls [`Login::select_group`] in between.
+    Form(Form),
+    /// Logged in.
+    Done(LoggedIn),
+}
+
+/// One HTTP exchange.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Host and port to talk to.
+    pub server: ServerUrl,
+    /// The request.
+    pub request: Request,
+    /// Close an open connection first, even to the same host.
+    pub fresh: bool,
+}
+
+/// End of a login.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The session cookie.
+    pub cookie: Cookie,
+    /// The host for CONNECT; redirects may have changed it.
+    pub server: ServerUrl,
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Importance.
+    pub level: MessageLevel,
+    /// Text, possibly of the server: sanitise it before it reaches a terminal.
+    pub text: String,
+}
+
+/// Importance of a [`Message`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageLevel {
+    /// Always shown.
+    Error,
+    /// Shown by default.
+    Info,
+    /// Shown with `-v`.
+    Debug,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not begun, failed or done.
+    Idle,
+    /// The init request is out.
+    Probe,
+    /// The GET without XML is out.
+    LegacyProbe,
+    /// An answer is out.
+    Reply,
+    /// A form is with the user.
+    Asking(LoginForm),
+}
+
+/// A request as it may have to be repeated.
+#[derive(Debug, Clone, Default)]
+struct Sent {
+    post: bool,
+    body: SecretString,
+}
+
+/// Login of a client (`specs/anyconnect.md` §4): asks its driver for HTTP exchanges and forms,
+/// and ends in a cookie.
+#[derive(Debug)]
+pub struct Login {
+    config: LoginConfig,
+    state: State,
+    /// Where the next request goes.
+    server: ServerUrl,
+    /// Where the first form came from.
+    entrance: ServerUrl,
+    xml: bool,
+    http_auth: bool,
+    certificate_failed: bool,
+    jar: Jar,
+    opaque: Option<Element>,
+    /// Group that the server knows of.
+    group: Option<String>,
+    sent: Sent,
+    probes: u32,
+    redirects: u32,
+    group_rounds: u32,
+    empty_forms: u32,
+    messages: VecDeque<Message>,
+}
+
+impl Login {
+    /// A login that has not begun.
+    pub fn new(config: LoginConfig) -> Self {
+        Self {
+            state: State::Idle,
+            server: config.server.clone(),
+            entrance: config.server.clone(),
+            xml: config.xml_post,
+            http_auth: true,
+            certificate_failed: false,
+            jar: Jar::default(),
+            opaque: None,
+            group: config.group.clone(),
+            sent: Sent::default(),
+            probes: 0,
+            redirects: 0,
+            group_rounds: 0,
+            empty_forms: 0,
+            messages: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// None at present; the type leaves room.
+    pub fn start(&mut self) -> Result<Step, LoginError> {
+        Ok(if self.xml {
+            self.send_init(false)
+        } else {
+            self.send_legacy_probe(false)
+        })
+    }
+
+    /// Goes on with the response to an [`Exchange`].
+    ///
+    /// # Errors
+    /// The login has failed.
+    pub fn handle_response(&mut self, response: Response) -> Result<Step, LoginError> {
+        for line in response.headers.get_all("Set-Cookie") {
+            self.jar.absorb(line).map_err(|_| LoginError::SetCookie)?;
+            if line.starts_with("ClientCertAuthFailed=") {
+                push(
+                    &mut self.messages,
+                    MessageLevel::Error,
+                    "SSL certificate authentication failed",
+                );
+            }
+        }
+        if response.status == 401 && self.http_auth && offers_fallback(&response) {
+            self.http_auth = false;
+            return Ok(self.send(false));
+        }
+        if !response.is_success()
+            && let Some(location) = response.headers.get("Location")
+        {
+            return self.handle_redirect(location);
+        }
+        match check_status(&response) {
+            Ok(()) => {}
+            Err(error @ (LoginError::Permission(_) | LoginError::NotSupported)) => return Err(error),
+            Err(error) => return self.handle_unusable(error),
+        }
+        match Document::parse(&response.body) {
+            Ok(document) => self.handle_document(document),
+            Err(BadDocument(reason)) => self.handle_unusable(LoginError::Document(reason)),
+        }
+    }
+
+    /// The response to an [`Exchange`] could not be read. (A failed connection is not for here:
+    /// it ends the login.)
+    ///
+    /// # Errors
+    /// The login has failed.
+    pub fn handle_bad_response(&mut self, error: ResponseError) -> Result<Step, LoginError> {
+        self.handle_unusable(error.into())
+    }
+
+    /// The user chose the group with this value, before the other fields are asked.
+    /// `Step::Exchange`: the form is requested anew; `Step::Form`: the same form, with the
+    /// fields that this group needs.
+    ///
+    /// # Errors
+    /// The login has failed.
+    pub fn select_group(&mut self, value: &str) -> Result<Step, LoginError> {
+        let State::Asking(form) = &mut self.state else {
+            return Err(LoginError::OutOfTurn);
+        };
+        if self.xml && self.group.as_deref() != Some(value) {
+            return self.change_group(value.to_owned());
+        }
+        form.set_group(Some(value));
+        Ok(Step::Form(form.form.clone()))
+    }
+
+    /// The form has been filled: values in its fields, for selects the value of a choice.
+    ///
+    /// # Errors
+    /// The login has failed.
+    pub fn handle_form(&mut self, form: Form) -> Result<Step, LoginError> {
+        if !matches!(self.state, State::Asking(_)) {
+            return Err(LoginError::OutOfTurn);
+        }
+        if let Some(group) = group_value(&form)
+            && self.xml
+            && self.group.as_deref() != Some(group)
+        {
+            let group = group.to_owned();
+            return self.change_group(group);
+        }
+        self.count_empty(nothing_entered(&form))?;
+        Ok(self.send_reply(&form))
+    }
+
+    /// The next line for the log.
+    pub fn poll_message(&mut self) -> Option<Message> {
+        self.messages.pop_front()
+    }
+
+    fn change_group(&mut self, group: String) -> Result<Step, LoginError> {
+        self.group_rounds += 1;
+        if self.group_rounds > GROUP_ROUNDS_MAX {
+            return Err(LoginError::GroupLoop);
+        }
+        self.group = Some(group);
+        self.server = self.entrance.clone();
+        self.probes = 0;
+        Ok(self.send_init(false))
+    }
+
+    fn count_empty(&mut self, empty: bool) -> Result<(), LoginError> {
+        self.empty_forms = if empty { self.empty_forms + 1 } else { 0 };
+        if self.empty_forms >= EMPTY_FORMS_MAX {
+            Err(LoginError::EmptyForms)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn handle_redirect(&mut self, location: &str) -> Result<Step, LoginError> {
+        self.redirects += 1;
+        if self.redirects > REDIRECTS_MAX {
+            return Err(LoginError::Redirects);
+        }
+        let redirect = self.server.redirect(location)?;
+        match (&self.state, redirect) {
+            (State::Idle | State::Asking(_), _) => Err(LoginError::OutOfTurn),
+            (State::Probe, Redirect::Local(_)) => Ok(self.fall_back()),
+            (State::Probe, Redirect::NewHost(server)) => {
+                self.move_to(server);
+                Ok(self.send_init(true))
+            }
+            (State::LegacyProbe, Redirect::Local(server)) => {
+                self.server = server;
+                Ok(self.send(false))
+            }
+            (State::LegacyProbe, Redirect::NewHost(server)) => {
+                self.move_to(server);
+                Ok(self.send(true))
+            }
+            (State::Reply, Redirect::Local(server)) => {
+                self.server = server;
+                if !self.xml {
+                    self.sent = Sent::default();
+                }
+                Ok(self.send(false))
+            }
+            // The answer holds credentials for the old host: the new one gets a login of its own.
+            (State::Reply, Redirect::NewHost(server)) => {
+                self.move_to(server);
+                Ok(if self.xml {
+                    self.send_init(true)
+                } else {
+                    self.send_legacy_probe(true)
+                })
+            }
+        }
+    }
+
+    /// Goes to another host and forgets what belongs to the old one.
+    fn move_to(&mut self, server: ServerUrl) {
+        self.server = server;
+        self.jar.clear();
+        self.opaque = None;
+    }
+
+    /// The response is of no use: without XML things may be better.
+    fn handle_unusable(&mut self, error: LoginError) -> Result<Step, LoginError> {
+        match self.state {
+            State::Probe => {
+                push(&mut self.messages, MessageLevel::Debug, error.to_string());
+                Ok(self.fall_back())
+            }
+            _ => Err(error),
+        }
+    }
+
+    fn fall_back(&mut self) -> Step {
+        if self.server.host != self.config.server.host || self.server.port != self.config.server.port {
+            self.jar.clear();
+        }
+        self.server = self.config.server.clone();
+        self.opaque = None;
+        self.xml = false;
+        self.send_legacy_probe(true)
+    }
+
+    fn handle_document(&mut self, document: Document) -> Result<Step, LoginError> {
+        if let Some(token) = &document.session_token {
+            self.jar.set("webvpn", token).map_err(|_| LoginError::SetCookie)?;
+        }
+        if document.opaque.is_some() {
+            self.opaque = document.opaque;
+        }
+        if document.wants_second_certificate {
+            return Err(LoginError::SecondCertificate);
+        }
+        if document.wants_certificate {
+            return self.handle_certificate_request();
+        }
+        let Some(auth) = document.auth else {
+            return self.handle_unusable(LoginError::Document("no <auth> in the response".into()));
+        };
+        let probed = matches!(self.state, State::Probe | State::LegacyProbe);
+        if matches!(self.state, State::Probe) {
+            push(&mut self.messages, MessageLevel::Info, "XML POST enabled");
+        }
+        if probed {
+            self.entrance = self.server.clone();
+        }
+        self.redirects = 0;
+        if auth.id == "success" {
+            return self.finish();
+        }
+        if document.wants_host_scan {
+            return Err(LoginError::HostScan);
+        }
+        self.handle_auth(&auth)
+    }
+
+    /// No certificate is configured: says so, once.
+    fn handle_certificate_request(&mut self) -> Result<Step, LoginError> {
+        if !matches!(self.state, State::Probe) || self.certificate_failed {
+            return self.handle_unusable(LoginError::Document(
+                "the server insists on a client certificate".into(),
+            ));
+        }
+        self.certificate_failed = true;
+        Ok(self.send_init(false))
+    }
+
+    fn handle_auth(&mut self, auth: &Auth) -> Result<Step, LoginError> {
+        let mut form = LoginForm::parse(auth)?;
+        if auth.browser
+            || form
+                .form
+                .fields
+                .iter()
+                .any(|field| field.kind == FieldKind::SsoToken)
+        {
+            return Err(LoginError::Browser);
+        }
+        if let Some(action) = &form.action {
+            match self.server.redirect(action)? {
+                Redirect::Local(server) => self.server = server,
+                Redirect::NewHost(server) => self.move_to(server),
+            }
+        }
+        if !self.config.passwords {
+            return Err(LoginError::PasswordsDisabled);
+        }
+        if form.is_empty() {
+            return self.handle_empty_form(auth, &form.form);
+        }
+        form.set_group(self.group.as_deref());
+        let asked = form.form.clone();
+        self.state = State::Asking(form);
+        Ok(Step::Form(asked))
+    }
+
+    fn handle_empty_form(&mut self, auth: &Auth, form: &Form) -> Result<Step, LoginError> {
+        if auth.complete {
+            self.count_empty(true)?;
+            for text in [&auth.message, &auth.error].into_iter().flatten() {
+                push(&mut self.messages, MessageLevel::Info, text.clone());
+            }
+            return Ok(self.send_reply(form));
+        }
+        let text = auth
+            .error
+            .as_deref()
+            .or(auth.message.as_deref())
+            .unwrap_or("the server sent an empty form");
+        Err(LoginError::NoFields(match text {
+            "Certificate Validation Failure" => {
+                format!("Client certificate missing or incorrect ({text})")
+            }
+            other => other.to_owned(),
+        }))
+    }
+
+    fn finish(&mut self) -> Result<Step, LoginError> {
+        self.state = State::Idle;
+        let webvpn = self.jar.get("webvpn").ok_or(LoginError::NoCookie)?.clone();
+        let strap_key = match &self.config.strap {
+            Some(keys) => Some(keys.signing().to_secret()?),
+            None => None,
+        };
+        let server = ServerUrl {
+            path: String::new(),
+            ..self.server.clone()
+        };
+        Ok(Step::Done(LoggedIn {
+            cookie: Cookie::new(webvpn, strap_key),
+            server,
+        }))
+    }
+
+    fn send_init(&mut self, fresh: bool) -> Step {
+        self.probes += 1;
+        if self.probes > PROBES_MAX {
+            return self.fall_back();
+        }
+        self.state = State::Probe;
+        let body = init_document(&self.config, self.certificate_failed, self.group.as_deref());
+        self.sent = Sent { post: true, body };
+        self.send(fresh)
+    }
+
+    fn send_legacy_probe(&mut self, fresh: bool) -> Step {
+        self.state = State::LegacyProbe;
+        self.sent = Sent::default();
+        self.send(fresh)
+    }
+
+    fn send_reply(&mut self, form: &Form) -> Step {
+        let body = if self.xml {
+            reply_document(&self.config, self.opaque.as_ref(), form)
+        } else {
+            reply_form(form)
+        };
+        self.state = State::Reply;
+        self.sent = Sent { post: true, body };
+        self.send(false)
+    }
+
+    /// Sends, or repeats, the last request to where the login is now.
+    fn send(&self, fresh: bool) -> Step {
+        let context = Context {
+            config: &self.config,
+            server: &self.server,
+            cookies: self.jar.header(),
+            xml: self.xml,
+            http_auth: self.http_auth,
+        };
+        let request = context.request(if self.sent.post { "POST" } else { "GET" }, &self.sent.body);
+        Step::Exchange(Exchange {
+            server: self.server.clone(),
+            request,
+            fresh,
+        })
+    }
+}
+
+fn push(messages: &mut VecDeque<Message>, level: MessageLevel, text: impl Into<String>) {
+    if messages.len() < MESSAGES_MAX {
+        messages.push_back(Message {
+            level,
+            text: text.into(),
+        });
+    }
+}
+
+fn offers_fallback(response: &Response) -> bool {
+    response
+        .headers
+        .get("X-HTTP-Auth-Support")
+        .is_some_and(|value| value.eq_ignore_ascii_case("fallback"))
+}
+
+fn check_status(response: &Response) -> Result<(), LoginError> {
+    match response.status {
+        200 if response.body.is_empty() => Err(LoginError::EmptyBody),
+        200 => Ok(()),
+        status @ (401 | 403) => Err(LoginError::Permission(status)),
+        405 => Err(LoginError::NotSupported),
+        status => Err(LoginError::Status(status)),
+    }
+}
