@@ -4,6 +4,7 @@
 //! request per connection. What a request means is main's business ([`ControlRequest`]); this
 //! module owns the socket file, credentials, framing, bounds and slow listeners.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::log;
 const CONNECTIONS: usize = 64;
 /// Time to send a request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// Time to take one reply.
+/// Time in which a client must take something or main must say something.
 const REPLY_TIME: Duration = Duration::from_secs(30);
 /// Events that may wait for a listener; a slower one is disconnected.
 const EVENTS_WAITING: usize = 1024;
@@ -193,35 +194,54 @@ async fn read_request(stream: &mut UnixStream) -> io::Result<Option<Request>> {
     }
 }
 
-/// Writes replies until main has no more, or the client has gone.
+/// Writes replies until main has no more, or the client has gone. What the client has not taken
+/// yet waits here; the list of an answer may be long, but a listener has to keep up with events.
 async fn answer(
     stream: &mut UnixStream,
     mut replies: UnboundedReceiver<Reply>,
     events: bool,
 ) -> io::Result<()> {
     let (mut input, mut output) = stream.split();
-    let mut listening = false;
+    let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
+    let mut written = 0;
+    // Known once the list before the events is complete.
+    let mut most_waiting = usize::MAX;
+    let mut complete = false;
     let mut ignored = [0; 64];
-    loop {
-        let reply = tokio::select! {
-            reply = replies.recv() => match reply {
-                Some(reply) => reply,
-                None => return Ok(()),
+    while !(complete && waiting.is_empty()) {
+        let next = waiting
+            .front()
+            .and_then(|bytes| bytes.get(written..))
+            .unwrap_or_default();
+        tokio::select! {
+            reply = replies.recv(), if !complete => match reply {
+                Some(reply) => {
+                    if waiting.len() >= most_waiting {
+                        return Err(io::Error::other("an event listener is too slow"));
+                    }
+                    waiting.push_back(frame::encode(&reply, REPLY_MAX).map_err(io::Error::other)?);
+                    if events && reply == Reply::End {
+                        most_waiting = waiting.len() + EVENTS_WAITING;
+                    }
+                }
+                None => complete = true,
             },
-            read = input.read(&mut ignored) => match read? {
-                0 => return Ok(()),
-                _ => continue,
+            count = output.write(next), if !next.is_empty() => {
+                written += count?;
+                if waiting.front().is_some_and(|bytes| written >= bytes.len()) {
+                    waiting.pop_front();
+                    written = 0;
+                }
+            }
+            read = input.read(&mut ignored) => if read? == 0 {
+                return Ok(());
             },
-        };
-        if listening && replies.len() > EVENTS_WAITING {
-            return Err(io::Error::other("an event listener is too slow"));
+            () = tokio::time::sleep(REPLY_TIME), if !next.is_empty() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
         }
-        listening |= events && reply == Reply::End;
-        let bytes = frame::encode(&reply, REPLY_MAX).map_err(io::Error::other)?;
-        timeout(REPLY_TIME, output.write_all(&bytes))
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)??;
     }
+    Ok(())
 }
 
 #[cfg(test)]
