@@ -1,5 +1,6 @@
 //! The inner end of a tunnel: a TUN device, or a program that reads and writes packets.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -70,6 +71,45 @@ impl AsFd for Device {
         match self {
             Self::Kernel(tun) => tun.as_fd(),
             Self::Datagram(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Packets that a device did not take yet, in order. Keeps its memory, so that a device that is
+/// often full costs no allocations. What it holds is bounded by one receive pass, because
+/// nothing is received while it holds anything.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    bytes: Vec<u8>,
+    /// Start of the first packet.
+    start: usize,
+    lengths: VecDeque<usize>,
+}
+
+impl Backlog {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// Copies a packet given in parts, its vnet header among them.
+    pub(crate) fn push(&mut self, parts: &[IoSlice<'_>]) {
+        let before = self.bytes.len();
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.lengths.push_back(self.bytes.len() - before);
+    }
+
+    pub(crate) fn front(&self) -> Option<&[u8]> {
+        let len = *self.lengths.front()?;
+        self.bytes.get(self.start..self.start + len)
+    }
+
+    pub(crate) fn pop(&mut self) {
+        self.start += self.lengths.pop_front().unwrap_or(0);
+        if self.lengths.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
         }
     }
 }

@@ -112,7 +112,8 @@ impl Loop {
             let deadline = Instant::now() + Duration::from_secs(20);
             while received < packets {
                 assert!(Instant::now() < deadline, "{received} of {sent} packets arrived");
-                while sent < packets && tcp::send(&self.programs[from], &packet).is_ok() {
+                // Few in flight: loopback drops datagrams when a receive buffer is full.
+                while sent < packets.min(received + 50) && tcp::send(&self.programs[from], &packet).is_ok() {
                     sent += 1;
                 }
                 self.turn();

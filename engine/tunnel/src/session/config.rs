@@ -1,11 +1,15 @@
 use std::time::{Duration, Instant};
 
+use culvert_sys::udp::SEND_MAX;
 use culvert_vocab::Timers;
 
 use crate::policy::{PolicyConfig, Role};
 
 /// Longest queue that options may ask for, in octets.
 const QUEUE_OCTETS_MAX: usize = 16 << 20;
+/// Least and default octets that may wait unsent in a stream: enough to keep it busy.
+const UNSENT_MIN: usize = 16 * 1024;
+const DEFAULT_UNSENT: usize = 128 * 1024;
 
 /// What a session needs to know of its tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +29,8 @@ pub struct SessionConfig {
     /// Data goes over the stream when nothing was received over UDP for this long (server:
     /// `switch-to-tcp-timeout`).
     pub switch_to_stream: Option<Duration>,
-    /// Packets that may wait in a socket's send buffer (client: `--queue-len`).
+    /// Packets that may wait in a socket's send buffer (client: `--queue-len`); 0 leaves the
+    /// kernel's default.
     pub queue_len: usize,
     /// Copy the type of service of packets to the datagrams that carry them (`--passtos`).
     pub copy_tos: bool,
@@ -58,17 +63,25 @@ impl SessionConfig {
         }
     }
 
-    /// Octets of a full queue. The kernel counts its own overhead, which it allows for by
-    /// doubling what it is given.
-    pub(super) fn queue_octets(&self) -> usize {
-        self.queue_len
-            .max(1)
-            .saturating_mul(self.mtu.max(1500).into())
-            .min(QUEUE_OCTETS_MAX)
+    /// Send buffer of the UDP socket, in octets. One run of datagrams must always fit, and the
+    /// kernel's own overhead comes on top: it doubles what it is given.
+    pub(super) fn send_buffer(&self) -> Option<usize> {
+        (self.queue_len > 0).then(|| self.queue_octets().max(SEND_MAX))
     }
 
     /// Octets that may wait unsent in the stream's socket.
     pub(super) fn unsent_limit(&self) -> u32 {
-        u32::try_from(self.queue_octets().max(16 * 1024)).unwrap_or(u32::MAX)
+        let octets = if self.queue_len > 0 {
+            self.queue_octets()
+        } else {
+            DEFAULT_UNSENT
+        };
+        u32::try_from(octets.max(UNSENT_MIN)).unwrap_or(u32::MAX)
+    }
+
+    fn queue_octets(&self) -> usize {
+        self.queue_len
+            .saturating_mul(self.mtu.max(1500).into())
+            .min(QUEUE_OCTETS_MAX)
     }
 }

@@ -352,8 +352,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     statistics.received_octets += joined.octets as u64;
                 }
                 Err(error) if is_full(&error) => {
-                    slot.backlog
-                        .push_back(parts.iter().flat_map(|part| part.iter().copied()).collect());
+                    slot.backlog.push(parts);
                 }
                 Err(error) => {
                     statistics.dropped += joined.packets as u64;
@@ -392,7 +391,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 }
                 Err(_) => self.statistics.dropped += 1,
             }
-            slot.backlog.pop_front();
+            slot.backlog.pop();
         }
     }
 }

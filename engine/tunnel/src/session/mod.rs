@@ -24,11 +24,15 @@ pub use self::config::SessionConfig;
 pub use self::event::{DatagramLoss, Event, FrameError, Notice, Statistics, StreamError};
 use self::transport::{Datagram, Outlet, Stream};
 use crate::buffers::Buffers;
-use crate::device::Device;
+use crate::device::{Backlog, Device};
 use crate::policy::{Action, Channel, Policy, Role};
 
 /// Tokens of the poller that a session uses, beginning with the one it was given.
 pub const TOKENS: u64 = 4;
+
+/// Octets of receive buffer that UDP sockets ask for: several runs of datagrams, which the kernel
+/// counts with their overhead.
+const RECEIVE_BUFFER: usize = 1 << 20;
 
 const DEVICE: u64 = 0;
 const STREAM: u64 = 1;
@@ -59,7 +63,7 @@ struct DeviceSlot {
     /// Kinds of super-packets that the device takes.
     offload: Offload,
     /// Packets that the device did not take yet; reading from the transports stops meanwhile.
-    backlog: VecDeque<Vec<u8>>,
+    backlog: Backlog,
     interest: Interest,
 }
 
@@ -99,7 +103,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.device = Some(DeviceSlot {
             device,
             offload,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             interest: Interest::NONE,
         });
         self.update_interests(Instant::now());
@@ -575,7 +579,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             self.notice(Notice::NoReceiveOffload);
         }
         // Refused buffer sizes leave the defaults, which work.
-        let _ = socket.set_buffers(Some(self.config.queue_octets()), None);
+        let _ = socket.set_buffers(self.config.send_buffer(), Some(RECEIVE_BUFFER));
     }
 
     /// The buffers serve many sessions: their coalescer must know this one's device.
