@@ -27,7 +27,7 @@ use crate::ipc::session::{CloseReason, Counters};
 use crate::log;
 use crate::sessions::journal::Journal;
 use crate::sessions::pending::PendingTable;
-use crate::sessions::{Closed, Moment, SessionKey, SessionTable};
+use crate::sessions::{Moment, SessionKey, SessionTable};
 
 /// Most sessions in one answer to main.
 const SESSIONS_PER_ANSWER: usize = 128;
@@ -182,10 +182,16 @@ impl Broker {
         if let Some(handle) = state.connections.remove(&id) {
             handle.task.abort();
         }
-        if let Some(Closed::Kept(key) | Closed::Removed(key)) =
-            state.sessions.close(id, reason, counters, now.monotonic)
-        {
-            state.note(key, now);
+        let closed = state.sessions.close(id, reason, counters, now.monotonic);
+        if let Some(closed) = &closed {
+            state.note(closed.key, now);
+        }
+        drop(state);
+        match closed {
+            Some(closed) if !closed.others.is_empty() => {
+                self.tell_main(&BrokerToMain::Disconnect(closed.others));
+            }
+            _ => {}
         }
     }
 

@@ -179,12 +179,14 @@ pub struct Opened {
 }
 
 /// What happened to a session whose connection closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closed {
-    /// The session can be used again, or another connection holds it.
-    Kept(SessionKey),
-    /// The session ended with its connection.
-    Removed(SessionKey),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Which session.
+    pub key: SessionKey,
+    /// It ended with its connection. Otherwise it can be used again, or is in use by another one.
+    pub ended: bool,
+    /// Other connections that held the session that ended: they have to end too.
+    pub others: Vec<ConnectionId>,
 }
 
 /// What [`SessionTable::expire`] found.
@@ -347,9 +349,11 @@ impl SessionTable {
         session.counters.tx = session.counters.tx.saturating_add(counters.tx);
         let is_current = session.holders.last() == Some(&connection);
         session.release(connection, now);
-        let ends = match reason {
-            CloseReason::UserLogout | CloseReason::AdminDisconnect => !session.cookie.persistent,
-            CloseReason::SessionTimeout => true,
+        // What the administrator ends cannot be saved by a quick reconnect.
+        let ended = match reason {
+            CloseReason::UserLogout => is_current && !session.cookie.persistent,
+            CloseReason::AdminDisconnect => !session.cookie.persistent,
+            CloseReason::SessionTimeout => is_current,
             CloseReason::Unspecified
             | CloseReason::ClientDisconnect
             | CloseReason::ServerDisconnect
@@ -357,11 +361,8 @@ impl SessionTable {
             | CloseReason::DpdTimeout
             | CloseReason::Error => false,
         };
-        if ends && is_current {
-            self.remove(key);
-            return Some(Closed::Removed(key));
-        }
-        Some(Closed::Kept(key))
+        let others = if ended { self.remove(key) } else { Vec::new() };
+        Some(Closed { key, ended, others })
     }
 
     /// Removes a session, connected or not; its connections go on but cannot come back. Returns

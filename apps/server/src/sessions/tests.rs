@@ -38,6 +38,14 @@ fn table_with(persistent: bool) -> (SessionTable, SessionKey, Instant) {
     (table, key, now.monotonic)
 }
 
+fn kept(key: SessionKey) -> Closed {
+    Closed {
+        key,
+        ended: false,
+        others: Vec::new(),
+    }
+}
+
 fn open(
     table: &mut SessionTable,
     key: SessionKey,
@@ -103,7 +111,7 @@ fn a_session_in_use_never_expires_and_then_lives_anew() {
             Counters::default(),
             late
         ),
-        Some(Closed::Kept(key))
+        Some(kept(key))
     );
     assert!(
         table
@@ -138,10 +146,9 @@ fn invalidation_matrix() {
             let (mut table, key, now) = table_with(persistent);
             open(&mut table, key, 1, now).unwrap();
             let removed = if persistent { ends_persistent } else { ends };
-            let want = if removed {
-                Closed::Removed(key)
-            } else {
-                Closed::Kept(key)
+            let want = Closed {
+                ended: removed,
+                ..kept(key)
             };
             let got = table.close(ConnectionId(1), reason, Counters::default(), now);
             assert_eq!(got, Some(want), "{reason:?}, persistent {persistent}");
@@ -178,6 +185,28 @@ fn a_replaced_connection_changes_nothing() {
     let session = table.get(key).unwrap();
     assert!(!session.in_use());
     assert_eq!(session.counters, Counters { rx: 11, tx: 22 });
+}
+
+#[test]
+fn a_quick_reconnect_does_not_save_what_the_administrator_ends() {
+    let (mut table, key, now) = table_with(false);
+    open(&mut table, key, 1, now).unwrap();
+    open(&mut table, key, 2, now).unwrap();
+    let closed = table.close(
+        ConnectionId(1),
+        CloseReason::AdminDisconnect,
+        Counters::default(),
+        now,
+    );
+    assert_eq!(
+        closed,
+        Some(Closed {
+            key,
+            ended: true,
+            others: vec![ConnectionId(2)]
+        })
+    );
+    assert!(table.is_empty() && table.connections.is_empty());
 }
 
 #[test]
