@@ -79,14 +79,6 @@ pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
     }
 }
 
-/// Loads all that a broker would, for `--test-config` (blocking).
-///
-/// # Errors
-/// One line for the administrator.
-pub fn check(config: &Path) -> Result<(), String> {
-    Loaded::load(config, &Workers::new(1)).map(|_loaded| ())
-}
-
 async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<ExitCode> {
     let (sender, mut receiver) = link::split(Channel::from_fd(main))?;
     let workers = Workers::new(cpus);
