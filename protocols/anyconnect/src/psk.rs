@@ -2,12 +2,12 @@
 //! (`specs/cstp-dtls.md` §2.3, §9.1).
 
 /// Label of the TLS exporter that gives the pre-shared key of the DTLS channel; no context.
-pub const PSK_EXPORTER_LABEL: &[u8] = b"EXPORTER-openconnect-psk";
+pub const PSK_EXPORTER_LABEL: &str = "EXPORTER-openconnect-psk";
 /// Length of that key, in octets.
 pub const PSK_LEN: usize = 32;
 /// PSK identity that clients send and servers ignore.
 pub const PSK_IDENTITY: &[u8] = b"psk";
 /// Label of the TLS 1.3 exporter whose 32 octets a STRAP proof signs (RFC 9266).
-pub const CHANNEL_BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
+pub const CHANNEL_BINDING_LABEL: &str = "EXPORTER-Channel-Binding";
 /// Length of the channel binding, in octets.
 pub const CHANNEL_BINDING_LEN: usize = 32;
