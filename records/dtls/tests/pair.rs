@@ -1,0 +1,441 @@
+//! Two own ends in memory, with loss, reordering, duplication and corruption, on a virtual clock.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use culvert_dtls::{CipherSuite, ClientConfig, Connection, Error, HandOver, Opened, ServerConfig};
+use culvert_record::{ChannelState, SealError};
+use culvert_vocab::SecretBytes;
+use proptest::prelude::*;
+
+fn psk() -> SecretBytes {
+    SecretBytes::new(vec![0x42; 32])
+}
+
+fn client_config() -> ClientConfig {
+    ClientConfig::new(psk(), vec![7; 32])
+}
+
+/// What the network does to one datagram.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Deliver,
+    Lose,
+    Double,
+    Delay(u64),
+    /// Octet (modulo the length) and what it is xored with.
+    Corrupt(usize, u8),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Deliver),
+        2 => Just(Fate::Lose),
+        1 => Just(Fate::Double),
+        1 => (1u64..3000).prop_map(Fate::Delay),
+    ]
+}
+
+/// A datagram's way: true towards the server.
+type InFlight = (bool, Vec<u8>);
+
+struct Pair {
+    client: Connection,
+    server: Connection,
+    start: Instant,
+    now: Instant,
+    /// By arrival time in ms and order.
+    network: BTreeMap<(u64, u64), InFlight>,
+    sent: u64,
+    fates: Vec<Fate>,
+    to_client: Vec<Vec<u8>>,
+    to_server: Vec<Vec<u8>>,
+}
+
+impl Pair {
+    fn new(client: ClientConfig, server: ServerConfig, fates: Vec<Fate>) -> Self {
+        let now = Instant::now();
+        Self {
+            client: Connection::client(client, now),
+            server: Connection::server(server, now),
+            start: now,
+            now,
+            network: BTreeMap::new(),
+            sent: 0,
+            fates,
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+        }
+    }
+
+    fn established(client: ClientConfig, server: ServerConfig) -> Self {
+        let mut pair = Self::new(client, server, Vec::new());
+        pair.run(Duration::from_secs(1));
+        assert!(pair.is_established(), "{:?} {:?}", pair.client.failure(), pair.server.failure());
+        pair
+    }
+
+    fn is_established(&self) -> bool {
+        [&self.client, &self.server].iter().all(|end| end.state() == ChannelState::Established)
+    }
+
+    fn end(&mut self, server: bool) -> &mut Connection {
+        if server { &mut self.server } else { &mut self.client }
+    }
+
+    /// The next 10 ms after every sending; the fates are used in order, then all is delivered.
+    fn send(&mut self, to_server: bool, mut datagram: Vec<u8>) {
+        let fate = if self.fates.is_empty() { Fate::Deliver } else { self.fates.remove(0) };
+        let at = self.now.duration_since(self.start).as_millis() as u64 + 10;
+        let (copies, at) = match fate {
+            Fate::Deliver => (1, at),
+            Fate::Lose => (0, at),
+            Fate::Double => (2, at),
+            Fate::Delay(by) => (1, at + by),
+            Fate::Corrupt(octet, xor) => {
+                let octet = octet % datagram.len();
+                datagram[octet] ^= xor;
+                (1, at)
+            }
+        };
+        for _ in 0..copies {
+            self.sent += 1;
+            self.network.insert((at, self.sent), (to_server, datagram.clone()));
+        }
+    }
+
+    fn collect(&mut self) {
+        for from_server in [false, true] {
+            while let Some(datagram) = self.end(from_server).poll_transmit() {
+                assert!(datagram.len() <= 1232);
+                self.send(!from_server, datagram);
+            }
+        }
+    }
+
+    /// Runs for a time, or until nothing more happens.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            self.collect();
+            let arrival = self.network.keys().next().map(|(at, _)| self.start + Duration::from_millis(*at));
+            let timeouts = [self.client.poll_timeout(), self.server.poll_timeout()];
+            let Some(next) = timeouts.into_iter().flatten().chain(arrival).min().filter(|at| *at <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            if arrival == Some(next)
+                && let Some((_, (to_server, datagram))) = self.network.pop_first()
+            {
+                self.deliver(to_server, datagram);
+            }
+            for server in [false, true] {
+                let now = self.now;
+                if self.end(server).poll_timeout().is_some_and(|at| at <= now) {
+                    self.end(server).handle_timeout(now);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, to_server: bool, mut datagram: Vec<u8>) {
+        let now = self.now;
+        let mut rest = &mut datagram[..];
+        while !rest.is_empty() {
+            let consumed = match self.end(to_server).open_record(now, rest) {
+                Opened::Nothing { consumed } => consumed,
+                Opened::Application { consumed, payload } => {
+                    let payload = rest[payload].to_vec();
+                    if to_server { &mut self.to_server } else { &mut self.to_client }.push(payload);
+                    consumed
+                }
+            };
+            assert!(consumed >= 1);
+            rest = &mut rest[consumed..];
+        }
+    }
+
+    fn seal(&mut self, from_server: bool, payload: &[u8]) -> Vec<u8> {
+        let end = self.end(from_server);
+        let mut record = vec![0; end.headroom()];
+        record.extend_from_slice(payload);
+        record.resize(record.len() + end.tailroom(), 0);
+        let len = end.seal_application(&mut record, payload.len()).unwrap();
+        assert_eq!(len, end.sealed_len(payload.len()));
+        record.truncate(len);
+        record
+    }
+
+    /// Data goes both ways.
+    fn exchange(&mut self) {
+        for from_server in [false, true] {
+            let record = self.seal(from_server, b"data");
+            self.deliver(!from_server, record);
+        }
+        assert_eq!(self.to_server.pop().as_deref(), Some(&b"data"[..]));
+        assert_eq!(self.to_client.pop().as_deref(), Some(&b"data"[..]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// However the first datagrams fare, the handshake completes, and so do two rehandshakes.
+    #[test]
+    fn handshakes_complete_on_a_bad_network(
+        fates in prop::collection::vec(fate(), 0..12),
+        later in prop::collection::vec(fate(), 0..8),
+        suite in prop::sample::select(CipherSuite::ALL.to_vec()),
+        cookie_exchange: bool,
+        extensions: bool,
+        small in prop::sample::select(vec![256usize, 1232]),
+    ) {
+        let limit = Duration::from_secs(600);
+        let client = ClientConfig {
+            suites: vec![suite],
+            extended_master_secret: extensions,
+            handshake_limit: limit,
+            identity: vec![b'x'; 600],
+            mtu: small,
+            ..client_config()
+        };
+        let server = ServerConfig { cookie_exchange, handshake_limit: limit, ..ServerConfig::new(psk()) };
+        let mut pair = Pair::new(client, server, fates);
+        pair.run(limit);
+        prop_assert!(pair.is_established(), "{:?} {:?}", pair.client.failure(), pair.server.failure());
+        pair.exchange();
+        pair.fates = later;
+        for _ in 0..2 {
+            prop_assert!(pair.client.start_rekey(pair.now));
+            pair.run(limit);
+            prop_assert!(pair.is_established() && !pair.client.is_rekeying() && !pair.server.is_rekeying());
+            pair.exchange();
+        }
+    }
+
+    /// A corrupted datagram of an established association is as good as lost.
+    #[test]
+    fn corrupted_data_is_dropped(octet: usize, xor in 1u8.., suite in prop::sample::select(CipherSuite::ALL.to_vec())) {
+        let client = ClientConfig { suites: vec![suite], ..client_config() };
+        let mut pair = Pair::established(client, ServerConfig::new(psk()));
+        let record = pair.seal(false, b"some data");
+        pair.fates = vec![Fate::Corrupt(octet, xor)];
+        pair.send(true, record);
+        pair.run(Duration::from_secs(1));
+        prop_assert!(pair.to_server.is_empty());
+        pair.exchange();
+    }
+
+    /// A corrupted handshake never ends with different ideas of the keys: both ends are
+    /// established and understand each other, or not both are.
+    #[test]
+    fn corrupted_handshakes_do_not_mislead(which in 0usize..5, octet: usize, xor in 1u8..) {
+        let mut fates = vec![Fate::Deliver; which];
+        fates.push(Fate::Corrupt(octet, xor));
+        let mut pair = Pair::new(client_config(), ServerConfig::new(psk()), fates);
+        pair.run(Duration::from_secs(70));
+        if pair.is_established() {
+            pair.exchange();
+        }
+    }
+
+    /// Arbitrary octets in every state neither panic nor disturb an established association.
+    #[test]
+    fn junk_never_panics(
+        junk in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+        prefix in prop::sample::select(vec![
+            &[][..], &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0], &[22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 9],
+            &[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0], &[23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 99]]),
+        steps in 0usize..4,
+    ) {
+        let mut pair = Pair::new(client_config(), ServerConfig::new(psk()), Vec::new());
+        for _ in 0..steps {
+            pair.run(Duration::from_millis(10));
+        }
+        let was_established = pair.is_established();
+        for bytes in junk {
+            let mut datagram = prefix.to_vec();
+            datagram.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+            datagram.extend_from_slice(&bytes);
+            pair.deliver(true, datagram.clone());
+            pair.deliver(false, datagram);
+            pair.deliver(true, bytes.clone());
+            pair.deliver(false, bytes);
+        }
+        if was_established {
+            prop_assert!(pair.is_established());
+            pair.exchange();
+        }
+    }
+
+    #[test]
+    fn hello_identifier_never_panics(junk in prop::collection::vec(any::<u8>(), 0..300), psk: bool) {
+        let mut datagram = vec![22, 0xfe, 0xfd, 0, 0];
+        datagram.extend_from_slice(&junk);
+        let _ = culvert_dtls::hello_identifier(&junk, psk);
+        if let Ok(identifier) = culvert_dtls::hello_identifier(&datagram, psk) {
+            prop_assert!((1..=32).contains(&identifier.len()));
+        }
+    }
+}
+
+#[test]
+fn replayed_and_reordered_data() {
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    let records: Vec<_> = (0..70u8).map(|number| pair.seal(false, &[number])).collect();
+    for number in [69, 6, 68, 69, 6, 5, 30, 30] {
+        pair.deliver(true, records[number].clone());
+    }
+    let expected: [&[u8]; 4] = [&[69], &[6], &[68], &[30]];
+    assert_eq!(pair.to_server, expected, "5 is too old, the others once");
+}
+
+#[test]
+fn data_of_the_old_epoch_is_taken_for_a_while() {
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    let late = [pair.seal(false, b"late"), pair.seal(false, b"too late")];
+    assert!(pair.client.start_rekey(pair.now));
+    pair.run(Duration::from_secs(1));
+    assert!(!pair.client.is_rekeying());
+    pair.deliver(true, late[0].clone());
+    assert_eq!(pair.to_server, [b"late"]);
+    pair.run(Duration::from_secs(11));
+    pair.deliver(true, late[1].clone());
+    assert_eq!(pair.to_server, [b"late"]);
+}
+
+#[test]
+fn a_too_early_rehandshake_ends_the_association() {
+    let server = ServerConfig { min_rehandshake_interval: Some(Duration::from_secs(60)), ..ServerConfig::new(psk()) };
+    let mut pair = Pair::established(client_config(), server);
+    pair.run(Duration::from_secs(70));
+    assert!(pair.client.start_rekey(pair.now));
+    pair.run(Duration::from_secs(1));
+    assert!(pair.is_established());
+    assert!(pair.client.start_rekey(pair.now));
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.server.failure(), Some(&Error::RehandshakeTooEarly));
+    assert!(matches!(pair.client.failure(), Some(Error::Alert(_))));
+}
+
+#[test]
+fn only_an_established_client_starts_a_rehandshake() {
+    let now = Instant::now();
+    assert!(!Connection::client(client_config(), now).start_rekey(now));
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    assert!(!pair.server.start_rekey(pair.now));
+    assert!(pair.client.start_rekey(pair.now));
+    assert!(!pair.client.start_rekey(pair.now), "one at a time");
+}
+
+#[test]
+fn different_keys_time_out() {
+    let server = ServerConfig::new(SecretBytes::new(vec![1; 32]));
+    let mut pair = Pair::new(client_config(), server, Vec::new());
+    pair.run(Duration::from_secs(11));
+    assert_eq!(pair.client.state(), ChannelState::Connecting);
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.client.failure(), Some(&Error::Timeout));
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.server.failure(), Some(&Error::Timeout));
+}
+
+#[test]
+fn no_common_suite() {
+    let client = ClientConfig { suites: vec![CipherSuite::PskAes128CbcSha], ..client_config() };
+    let server = ServerConfig { suites: vec![CipherSuite::PskAes128GcmSha256], ..ServerConfig::new(psk()) };
+    let mut pair = Pair::new(client, server, Vec::new());
+    pair.run(Duration::from_secs(13));
+    assert_eq!(pair.server.failure(), Some(&Error::NoCommonSuite));
+    assert!(matches!(pair.client.failure(), Some(Error::TimeoutAfterAlert(_))));
+}
+
+#[test]
+fn unusable_configurations_fail_at_once() {
+    let now = Instant::now();
+    for config in [
+        ClientConfig { app_id: vec![0; 33], ..client_config() },
+        ClientConfig { suites: Vec::new(), ..client_config() },
+        ClientConfig { psk: SecretBytes::default(), ..client_config() },
+        ClientConfig { identity: vec![0; 65536], ..client_config() },
+    ] {
+        let mut client = Connection::client(config, now);
+        assert!(matches!(client.failure(), Some(Error::Configuration(_))));
+        assert_eq!(client.poll_transmit(), None);
+    }
+}
+
+#[test]
+fn the_client_retransmits_at_1_3_and_7_seconds() {
+    let start = Instant::now();
+    let mut client = Connection::client(client_config(), start);
+    let mut seconds = Vec::new();
+    let mut now = start;
+    loop {
+        while client.poll_transmit().is_some() {
+            seconds.push((now - start).as_secs());
+        }
+        let Some(next) = client.poll_timeout() else { break };
+        now = next;
+        client.handle_timeout(now);
+    }
+    assert_eq!(seconds, [0, 1, 3, 7]);
+    assert_eq!((now - start).as_secs(), 12);
+    assert_eq!(client.failure(), Some(&Error::Timeout));
+}
+
+#[test]
+fn closing_tells_the_peer() {
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    pair.client.close();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.client.failure(), Some(&Error::Closed));
+    assert_eq!(pair.server.failure(), Some(&Error::ClosedByPeer));
+}
+
+#[test]
+fn sealing_checks_its_arguments() {
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    let room = pair.client.record_overhead();
+    assert_eq!(pair.client.seal_application(&mut vec![0; room + 9], 10), Err(SealError::Buffer));
+    assert_eq!(pair.client.seal_application(&mut vec![0; 20000], 16385), Err(SealError::Oversize));
+    assert!(pair.client.seal_application(&mut vec![0; 16384 + room], 16384).is_ok());
+    let mut idle = Connection::server(ServerConfig::new(psk()), pair.now);
+    assert_eq!(idle.seal_application(&mut [0; 100], 1), Err(SealError::Exhausted));
+}
+
+/// The state survives as octets; the other end notices nothing, replay protection and rehandshake
+/// included.
+#[test]
+fn hand_over() {
+    for suite in CipherSuite::ALL {
+        let client = ClientConfig { suites: vec![suite], ..client_config() };
+        let mut pair = Pair::established(client, ServerConfig::new(psk()));
+        pair.exchange();
+        let seen = pair.seal(false, b"seen");
+        pair.deliver(true, seen.clone());
+        let fresh = Connection::server(ServerConfig::new(psk()), pair.now);
+        let server = std::mem::replace(&mut pair.server, fresh);
+        let octets = postcard::to_stdvec(&server.into_hand_over(pair.now).unwrap()).unwrap();
+        let state: HandOver = postcard::from_bytes(&octets).unwrap();
+        pair.server = Connection::from_hand_over(state, pair.now).unwrap();
+        assert_eq!(pair.server.description(), Some(suite.description()));
+        pair.deliver(true, seen);
+        assert_eq!(pair.to_server, [b"seen"]);
+        pair.exchange();
+        assert!(pair.client.start_rekey(pair.now));
+        pair.run(Duration::from_secs(1));
+        assert!(!pair.client.is_rekeying() && pair.is_established());
+        pair.exchange();
+    }
+}
+
+#[test]
+fn only_an_established_association_is_handed_over() {
+    let now = Instant::now();
+    assert!(Connection::client(client_config(), now).into_hand_over(now).is_none());
+    let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
+    assert!(pair.client.start_rekey(pair.now));
+    assert!(pair.client.into_hand_over(pair.now).is_none());
+}
