@@ -79,6 +79,14 @@ pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
     }
 }
 
+/// Loads everything that the configuration names for the broker, for `--test-config`.
+///
+/// # Errors
+/// One line for the administrator.
+pub fn check(config: &Path) -> Result<(), String> {
+    Loaded::load(config, &Workers::new(1)).map(drop)
+}
+
 async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<ExitCode> {
     let (sender, mut receiver) = link::split(Channel::from_fd(main))?;
     let workers = Workers::new(cpus);
@@ -162,11 +170,3 @@ async fn open_journal(socket_file: &Path, sessions: &mut SessionTable) -> Option
 
 #[cfg(test)]
 mod tests;
-
-/// Loads everything that the configuration names for the broker, for `--test-config`.
-///
-/// # Errors
-/// One line for the administrator.
-pub fn check(config: &Path) -> Result<(), String> {
-    Loaded::load(config, &Workers::new(1)).map(drop)
-}

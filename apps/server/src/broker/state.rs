@@ -19,12 +19,12 @@ use super::login::Login;
 use super::settings::source;
 use super::tls_cache::TlsCache;
 use crate::ipc::Text;
-use crate::ipc::link::{self, Sender};
+use crate::ipc::link::{self, LinkError, Sender};
 use crate::ipc::messages::{
     BrokerAnswer, BrokerQuery, BrokerStatus, BrokerToMain, ConnectionId, MainToBroker, SessionSummary,
 };
 use crate::ipc::session::{CloseReason, Counters};
-use crate::log;
+use crate::log::{self, Level};
 use crate::sessions::journal::Journal;
 use crate::sessions::pending::PendingTable;
 use crate::sessions::{Moment, SessionKey, SessionTable};
@@ -85,14 +85,20 @@ impl Broker {
         }
     }
 
-    /// Tells main something. Main always reads; if it does not, the broker cannot go on.
-    pub(super) fn tell_main(&self, message: &BrokerToMain) {
-        if let Err(error) = self.main.send(message, Vec::new()) {
-            log::write(
-                log::Level::Error,
-                &format!("sec-mod: cannot speak to main: {error}"),
-            );
-            self.main_lost.notify_one();
+    /// Tells main something. Main always reads; if it does not, the broker cannot go on. False
+    /// when nothing was said.
+    pub(super) fn tell_main(&self, message: &BrokerToMain) -> bool {
+        match self.main.send(message, Vec::new()) {
+            Ok(()) => true,
+            Err(LinkError::Malformed(error)) => {
+                log::write(Level::Error, &format!("sec-mod: cannot tell main: {error}"));
+                false
+            }
+            Err(error) => {
+                log::write(Level::Error, &format!("sec-mod: cannot speak to main: {error}"));
+                self.main_lost.notify_one();
+                false
+            }
         }
     }
 
@@ -161,7 +167,7 @@ impl Broker {
             Ok(halves) => halves,
             Err(error) => {
                 log::write(
-                    log::Level::Error,
+                    Level::Error,
                     &format!("sec-mod: cannot serve a connection: {error}"),
                 );
                 return;
@@ -263,7 +269,7 @@ impl State {
                 .map(|cause| format!(": {cause}"))
                 .unwrap_or_default();
             log::write(
-                log::Level::Error,
+                Level::Error,
                 &format!("sec-mod: {error}{cause}; sessions end with the server"),
             );
             self.journal = None;

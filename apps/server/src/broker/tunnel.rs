@@ -24,12 +24,21 @@ impl Conversation {
         }
         match self.verify(host, request).await {
             Ok((session, wish)) => {
-                self.broker.tell_main(&BrokerToMain::OpenTunnel {
+                let open = BrokerToMain::OpenTunnel {
                     id: self.id,
                     session: Box::new(session),
                     wish,
-                });
-                Ok(TunnelReply::Accepted)
+                };
+                if self.broker.tell_main(&open) {
+                    return Ok(TunnelReply::Accepted);
+                }
+                // Thousands of routes do not fit a message: this user's problem, nobody else's.
+                self.broker
+                    .state
+                    .borrow_mut()
+                    .sessions
+                    .refused(self.id, Instant::now());
+                Ok(TunnelReply::Refused(Refusal::Configuration))
             }
             Err(problem) => {
                 log::write(

@@ -94,6 +94,31 @@ fn three_wrong_passwords_end_it() {
 }
 
 #[test]
+fn accounts_without_a_password_are_refused() {
+    let files = Files::new("");
+    std::fs::write(
+        files.path("passwd"),
+        format!("empty:*:\nlocked:*:!{HASH_OF_PW}\n"),
+    )
+    .unwrap();
+    run(async {
+        let mut main = Main::start(&files).await;
+        for (user, password) in [("empty", ""), ("empty", "pw"), ("locked", "pw"), ("locked", "")] {
+            let mut worker = main.connect("198.51.100.1").await;
+            prompt_of(worker.login(user, None).await);
+            prompt_of(worker.answer(password).await);
+            assert_eq!(
+                main.hear().await,
+                BrokerToMain::LoginFailed {
+                    id: worker.id,
+                    points: true
+                }
+            );
+        }
+    });
+}
+
+#[test]
 fn the_right_password_after_a_wrong_one_is_right() {
     let files = Files::new("");
     run(async {

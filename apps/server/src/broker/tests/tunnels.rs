@@ -149,6 +149,26 @@ fn files_of_users_and_groups_decide() {
 }
 
 #[test]
+fn settings_too_large_for_a_message_refuse_one_tunnel() {
+    let files = Files::new("");
+    let users = files.path("users");
+    std::fs::create_dir(&users).unwrap();
+    files.configure(&format!("config-per-user = {}", users.display()));
+    let routes: String = (0..30_000u32)
+        .map(|n| format!("route = 10.{}.{}.0/24\n", n >> 8, n & 0xff))
+        .collect();
+    std::fs::write(users.join("test"), routes).unwrap();
+    run(async {
+        let mut main = Main::start(&files).await;
+        let (mut worker, cookie) = main.log_in("test").await;
+        let refused = BrokerToWorker::Tunnel(TunnelReply::Refused(Refusal::Configuration));
+        assert_eq!(worker.open(&cookie).await, refused);
+        let (_, cookie) = main.log_in("other").await;
+        assert!(main.open(&cookie, "198.51.100.1").await.is_ok());
+    });
+}
+
+#[test]
 fn the_administrator_ends_sessions() {
     let files = Files::new("");
     run(async {
