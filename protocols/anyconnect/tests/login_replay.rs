@@ -17,7 +17,10 @@ const OCSERV_1_1_6: &str = include_str!("vectors/http-oc901-ocserv116.txt");
 const OCSERV_1_5: &str = include_str!("vectors/http-oc921-ocserv15.txt");
 
 const AGENT_9_01: (&str, &str) = ("Open AnyConnect VPN Agent v9.01-3", "v9.01-3");
-const AGENT_9_21: (&str, &str) = ("AnyConnect-compatible OpenConnect VPN Agent v9.21-unknown", "v9.21-unknown");
+const AGENT_9_21: (&str, &str) = (
+    "AnyConnect-compatible OpenConnect VPN Agent v9.21-unknown",
+    "v9.21-unknown",
+);
 
 fn login(url: &str, (user_agent, version): (&str, &str)) -> Login {
     Login::new(config(url, (user_agent, version)))
@@ -76,14 +79,18 @@ fn replay(
         }
         step = login.handle_response(captured.response);
     }
-    let messages = std::iter::from_fn(|| login.poll_message()).map(|Message { text, .. }| text).collect();
+    let messages = std::iter::from_fn(|| login.poll_message())
+        .map(|Message { text, .. }| text)
+        .collect();
     (step, messages)
 }
 
 fn fill<'a>(answers: &'a [(&'a str, &'a str)]) -> impl FnMut(&mut Form) + 'a {
     move |form| {
         for field in &mut form.fields {
-            let answer = answers.iter().find(|(name, _)| *name == field.name && !field.ignored);
+            let answer = answers
+                .iter()
+                .find(|(name, _)| *name == field.name && !field.ignored);
             if let (Some((_, value)), false) = (answer, field.kind == FieldKind::Hidden) {
                 field.value = Some((*value).into());
             }
@@ -99,7 +106,9 @@ fn cookie_of(step: Result<Step, LoginError>) -> (String, ServerUrl) {
 }
 
 fn run_flow(section: &str, url: &str, answers: &[(&str, &str)]) -> (Result<Step, LoginError>, Vec<String>) {
-    let exchanges = flow(FLOWS, section).into_iter().map(|(fresh, captured)| (Some(fresh), captured));
+    let exchanges = flow(FLOWS, section)
+        .into_iter()
+        .map(|(fresh, captured)| (Some(fresh), captured));
     replay(login(url, AGENT_9_01), exchanges, fill(answers))
 }
 
@@ -120,8 +129,15 @@ fn login_with_preset_group_of_9_21() {
     let mut exchanges = prefixed(OCSERV_1_5);
     exchanges.pop();
     let exchanges = exchanges.into_iter().map(|captured| (None, captured));
-    let login = Login::new(LoginConfig { group: Some("groupA".into()), ..config("10.99.0.1", AGENT_9_21) });
-    let (step, _) = replay(login, exchanges, fill(&[("username", "test"), ("password", "test")]));
+    let login = Login::new(LoginConfig {
+        group: Some("groupA".into()),
+        ..config("10.99.0.1", AGENT_9_21)
+    });
+    let (step, _) = replay(
+        login,
+        exchanges,
+        fill(&[("username", "test"), ("password", "test")]),
+    );
     assert_eq!(cookie_of(step).0, "<elided>");
 }
 
@@ -129,12 +145,19 @@ fn login_with_preset_group_of_9_21() {
 fn redirect_to_another_host_drops_cookies_and_keeps_group_access() {
     let (step, _) = run_flow("redir", "10.99.0.1", &[]);
     let (cookie, server) = cookie_of(step);
-    assert_eq!((cookie.as_str(), server.to_string().as_str()), ("TOKEN123", "https://vpn.example.test/"));
+    assert_eq!(
+        (cookie.as_str(), server.to_string().as_str()),
+        ("TOKEN123", "https://vpn.example.test/")
+    );
 }
 
 #[test]
 fn local_redirect_leads_to_the_login_without_xml() {
-    let (step, _) = run_flow("localredir", "10.99.0.1", &[("username", "joe"), ("password", "pw1")]);
+    let (step, _) = run_flow(
+        "localredir",
+        "10.99.0.1",
+        &[("username", "joe"), ("password", "pw1")],
+    );
     assert_eq!(cookie_of(step).0, "WV@1@2");
 }
 
@@ -160,15 +183,25 @@ fn authentication_complete_is_answered_with_an_empty_auth() {
 #[test]
 fn certificate_request_without_certificate() {
     // The capture has a certificate: its first two requests are one for us.
-    let exchanges = flow(FLOWS, "ccreq").into_iter().skip(1).map(|(_, captured)| (None, captured));
-    let (step, _) = replay(login("10.99.0.1", AGENT_9_01), exchanges, fill(&[("username", "pw1")]));
+    let exchanges = flow(FLOWS, "ccreq")
+        .into_iter()
+        .skip(1)
+        .map(|(_, captured)| (None, captured));
+    let (step, _) = replay(
+        login("10.99.0.1", AGENT_9_01),
+        exchanges,
+        fill(&[("username", "pw1")]),
+    );
     assert_eq!(cookie_of(step).0, "TOKEN123");
 }
 
 #[test]
 fn challenge_and_new_password() {
     // 9.01 posts to `/` where a form has no action, 9.21 and we stay on the URL.
-    let mut exchanges: Vec<_> = flow(FLOWS, "chall").into_iter().map(|(_, captured)| (None, captured)).collect();
+    let mut exchanges: Vec<_> = flow(FLOWS, "chall")
+        .into_iter()
+        .map(|(_, captured)| (None, captured))
+        .collect();
     let profile = exchanges.pop().unwrap().1;
     assert_eq!(profile.request.method, "GET");
     for (_, captured) in &mut exchanges {
@@ -181,7 +214,12 @@ fn challenge_and_new_password() {
     let (step, _) = replay(login("10.99.0.1/group1", AGENT_9_01), exchanges, |form| {
         prompts.push(form.message.clone().unwrap_or_default());
         let password = passwords.next().unwrap();
-        fill(&[("username", "joe"), ("password", password), ("answer", password), ("new_password", password)])(form);
+        fill(&[
+            ("username", "joe"),
+            ("password", password),
+            ("answer", password),
+            ("new_password", password),
+        ])(form);
     });
     assert_eq!(prompts, ["m", "Enter code", "m2"]);
     assert_eq!(cookie_of(step).0, "S1");
@@ -197,25 +235,44 @@ fn demands_that_are_not_met() {
         let mut login = login("10.99.0.1", AGENT_9_01);
         let first = flow(FLOWS, section).into_iter().next().unwrap().1;
         login.start().unwrap();
-        assert_eq!(login.handle_response(first.response).unwrap_err(), error, "{section}");
+        assert_eq!(
+            login.handle_response(first.response).unwrap_err(),
+            error,
+            "{section}"
+        );
     }
 }
 
 #[test]
 fn another_group_requests_the_form_anew() {
-    let exchanges: Vec<_> = flow(FLOWS, "csd3").into_iter().map(|(_, captured)| captured).collect();
+    let exchanges: Vec<_> = flow(FLOWS, "csd3")
+        .into_iter()
+        .map(|(_, captured)| captured)
+        .collect();
     let form_again = |at: usize| exchanges[at].response.clone();
     let mut login = login("10.99.0.1", AGENT_9_01);
     login.start().unwrap();
-    let Ok(Step::Form(form)) = login.handle_response(form_again(4)) else { panic!("a form") };
+    let Ok(Step::Form(form)) = login.handle_response(form_again(4)) else {
+        panic!("a form")
+    };
     assert_eq!(form.error.as_deref(), Some("Login error. x"));
     assert_eq!(form.fields[0].name, "group_list");
-    let Ok(Step::Exchange(exchange)) = login.select_group("Group Two") else { panic!("a request") };
+    let Ok(Step::Exchange(exchange)) = login.select_group("Group Two") else {
+        panic!("a request")
+    };
     let body = |request: &Request| String::from_utf8(request.body.clone()).unwrap();
     assert_eq!(body(&exchange.request), body(&exchanges[5].request));
-    let Ok(Step::Form(mut form)) = login.handle_response(form_again(5)) else { panic!("a form") };
-    fill(&[("group_list", "Group Two"), ("username", "joe"), ("password", "pw1")])(&mut form);
-    let Ok(Step::Exchange(exchange)) = login.handle_form(form) else { panic!("a request") };
+    let Ok(Step::Form(mut form)) = login.handle_response(form_again(5)) else {
+        panic!("a form")
+    };
+    fill(&[
+        ("group_list", "Group Two"),
+        ("username", "joe"),
+        ("password", "pw1"),
+    ])(&mut form);
+    let Ok(Step::Exchange(exchange)) = login.handle_form(form) else {
+        panic!("a request")
+    };
     let expected = body(&exchanges[6].request).replace("<host-scan-token>TOKEN1</host-scan-token>", "");
     assert_eq!(body(&exchange.request), expected);
 }

@@ -14,7 +14,10 @@ pub fn prefixed(capture: &str) -> Vec<Captured> {
     let (mut request, mut response) = (String::new(), String::new());
     let mut flush = |request: &mut String, response: &mut String| {
         if !request.is_empty() {
-            exchanges.push(Captured { request: read_request(request), response: read_response(response) });
+            exchanges.push(Captured {
+                request: read_request(request),
+                response: read_response(response),
+            });
             request.clear();
             response.clear();
         }
@@ -37,7 +40,9 @@ pub fn prefixed(capture: &str) -> Vec<Captured> {
 /// a new connection.
 pub fn flow(capture: &str, section: &str) -> Vec<(bool, Captured)> {
     let title = format!("=================== {section}:");
-    let start = capture.find(&title).unwrap_or_else(|| panic!("no section {section}"));
+    let start = capture
+        .find(&title)
+        .unwrap_or_else(|| panic!("no section {section}"));
     let text = &capture[start + title.len()..];
     let text = text.split("\n===================").next().unwrap_or_default();
     let mut exchanges = Vec::new();
@@ -47,7 +52,10 @@ pub fn flow(capture: &str, section: &str) -> Vec<(bool, Captured)> {
     let mut done = |message: Option<(bool, String)>, request: &mut String, fresh: &mut bool| match message {
         Some((true, text)) => *request = text,
         Some((false, text)) => {
-            let captured = Captured { request: read_request(request), response: read_response(&text) };
+            let captured = Captured {
+                request: read_request(request),
+                response: read_response(&text),
+            };
             exchanges.push((std::mem::take(fresh), captured));
         }
         None => {}
@@ -96,7 +104,10 @@ fn split(text: &str) -> (String, String) {
 }
 
 fn fit(headers: &Headers, mut body: String) -> Vec<u8> {
-    let len = headers.get("Content-Length").and_then(|len| len.parse().ok()).unwrap_or(0);
+    let len = headers
+        .get("Content-Length")
+        .and_then(|len| len.parse().ok())
+        .unwrap_or(0);
     while body.len() < len {
         body.push('\n');
     }
@@ -109,17 +120,25 @@ fn read_request(text: &str) -> Request {
     let headers = headers_of(&head);
     let mut bytes = head.into_bytes();
     bytes.extend(fit(&headers, body));
-    RequestReader::new().handle_input(&bytes).expect("a captured request").expect("complete")
+    RequestReader::new()
+        .handle_input(&bytes)
+        .expect("a captured request")
+        .expect("complete")
 }
 
 fn read_response(text: &str) -> Response {
     let (head, body) = split(text);
-    let mut response =
-        ResponseReader::new("CONNECT").handle_input(head.as_bytes()).expect("a captured response").expect("complete");
+    let mut response = ResponseReader::new("CONNECT")
+        .handle_input(head.as_bytes())
+        .expect("a captured response")
+        .expect("complete");
     response.body = fit(&response.headers, body);
     response
 }
 
 fn headers_of(head: &str) -> Headers {
-    head.lines().skip(1).filter_map(|line| line.split_once(": ")).collect()
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .collect()
 }
