@@ -59,7 +59,9 @@ impl ClientConfig {
             return Err(Error::Configuration("the App-ID is longer than 32 octets"));
         }
         if self.identity.len() > MAX_VECTOR {
-            return Err(Error::Configuration("the PSK identity is longer than 65535 octets"));
+            return Err(Error::Configuration(
+                "the PSK identity is longer than 65535 octets",
+            ));
         }
         validate_common(&self.psk, &self.suites)
     }
@@ -114,7 +116,9 @@ impl ServerConfig {
 
 fn validate_common(psk: &SecretBytes, suites: &[CipherSuite]) -> Result<(), Error> {
     if psk.is_empty() || psk.len() > MAX_VECTOR {
-        return Err(Error::Configuration("the pre-shared key must have 1 to 65535 octets"));
+        return Err(Error::Configuration(
+            "the pre-shared key must have 1 to 65535 octets",
+        ));
     }
     if suites.is_empty() {
         return Err(Error::Configuration("no cipher suite is allowed"));

@@ -93,8 +93,13 @@ impl Connection {
     }
 
     fn begin(role: Role, valid: Result<(), Error>, now: Instant, random: Box<dyn Random>) -> Self {
-        let mut connection =
-            Self::new(role, random, Status::Connecting, Epochs::new(Sealer::plain()), Epochs::new(Opener::plain()));
+        let mut connection = Self::new(
+            role,
+            random,
+            Status::Connecting,
+            Epochs::new(Sealer::plain()),
+            Epochs::new(Opener::plain()),
+        );
         if let Err(error) = valid.and_then(|()| connection.begin_handshake(now)) {
             connection.fail(error);
         }
@@ -167,26 +172,40 @@ impl Connection {
     /// [`SealError::Oversize`] when `len` exceeds 16384 or what the peer accepts;
     /// [`SealError::Exhausted`] when the sequence numbers are used up, or not established.
     pub fn seal_application(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-        let Status::Established { agreement, .. } = &self.status else { return Err(SealError::Exhausted) };
+        let Status::Established { agreement, .. } = &self.status else {
+            return Err(SealError::Exhausted);
+        };
         if len > usize::from(agreement.record_limit) {
             return Err(SealError::Oversize);
         }
-        self.write.active.seal(content_type::APPLICATION_DATA, buffer, len)
+        self.write
+            .active
+            .seal(content_type::APPLICATION_DATA, buffer, len)
     }
 
     /// Opens the next record of a received datagram in place; the caller repeats with the rest
     /// until the datagram is used up, then sends what [`Self::poll_transmit`] has.
     /// Invalid records are dropped silently.
     pub fn open_record(&mut self, now: Instant, datagram: &mut [u8]) -> Opened {
-        let nothing = Opened::Nothing { consumed: datagram.len() };
-        let Some(header) = RecordHeader::parse(datagram) else { return nothing };
+        let nothing = Opened::Nothing {
+            consumed: datagram.len(),
+        };
+        let Some(header) = RecordHeader::parse(datagram) else {
+            return nothing;
+        };
         let consumed = HEADER_LEN + usize::from(header.length);
-        let Some(fragment) = datagram.get_mut(HEADER_LEN..consumed) else { return nothing };
+        let Some(fragment) = datagram.get_mut(HEADER_LEN..consumed) else {
+            return nothing;
+        };
         if matches!(self.status, Status::Failed(_)) {
             return nothing;
         }
-        let Some(opener) = self.read.get_mut(header.epoch) else { return Opened::Nothing { consumed } };
-        let Ok(range) = opener.open(&header, fragment) else { return Opened::Nothing { consumed } };
+        let Some(opener) = self.read.get_mut(header.epoch) else {
+            return Opened::Nothing { consumed };
+        };
+        let Ok(range) = opener.open(&header, fragment) else {
+            return Opened::Nothing { consumed };
+        };
         if header.content_type == content_type::APPLICATION_DATA {
             if self.accept_application_data(header.epoch) {
                 let payload = HEADER_LEN + range.start..HEADER_LEN + range.end;
@@ -224,7 +243,9 @@ impl Connection {
             self.old_epoch_until = None;
             self.read.old = None;
         }
-        let Some(exchange) = &mut self.exchange else { return };
+        let Some(exchange) = &mut self.exchange else {
+            return;
+        };
         if exchange.give_up_at() <= now {
             let error = self.peer_alert.map_or(Error::Timeout, Error::TimeoutAfterAlert);
             self.fail(error);
@@ -237,7 +258,9 @@ impl Connection {
     /// Returns false when this is a server, not established, already in a rehandshake, or the
     /// peer lacks secure renegotiation.
     pub fn start_rekey(&mut self, now: Instant) -> bool {
-        let Status::Established { agreement, .. } = &self.status else { return false };
+        let Status::Established { agreement, .. } = &self.status else {
+            return false;
+        };
         let may = agreement.secure_renegotiation
             && matches!(self.role, Role::Client(_))
             && self.exchange.is_none()
@@ -284,7 +307,9 @@ impl Connection {
     fn handle_handshake(&mut self, now: Instant, epoch: u16, content: &[u8]) -> Result<(), Error> {
         let mut reader = Reader::new(content);
         while !reader.is_empty() {
-            let Some(fragment) = Fragment::parse(&mut reader) else { return Ok(()) };
+            let Some(fragment) = Fragment::parse(&mut reader) else {
+                return Ok(());
+            };
             if epoch == self.read.active.epoch() && fragment.kind == kind::FINISHED {
                 self.repeat_final_flight(now);
                 continue;
@@ -307,11 +332,16 @@ impl Connection {
     }
 
     fn handle_fragment(&mut self, now: Instant, fragment: &Fragment<'_>) -> Result<(), Error> {
-        let Some(mut exchange) = self.exchange.take() else { return Ok(()) };
+        let Some(mut exchange) = self.exchange.take() else {
+            return Ok(());
+        };
         let repeat = exchange.insert(fragment, now);
         while let Some(message) = exchange.poll_message() {
-            let Step { new_epoch, flight, agreement } =
-                exchange.handle(&message, &self.role, self.random.as_mut())?;
+            let Step {
+                new_epoch,
+                flight,
+                agreement,
+            } = exchange.handle(&message, &self.role, self.random.as_mut())?;
             if let Some(new_epoch) = new_epoch {
                 self.open_epoch(new_epoch)?;
             }
@@ -336,8 +366,12 @@ impl Connection {
 
     /// A client's ClientHello inside the association begins a rehandshake; other messages do not.
     fn begin_rehandshake(&mut self, now: Instant, fragment: &Fragment<'_>) -> Result<bool, Error> {
-        let Status::Established { since, .. } = &self.status else { return Ok(false) };
-        let Role::Server(config) = &self.role else { return Ok(false) };
+        let Status::Established { since, .. } = &self.status else {
+            return Ok(false);
+        };
+        let Role::Server(config) = &self.role else {
+            return Ok(false);
+        };
         if fragment.kind != kind::CLIENT_HELLO {
             return Ok(false);
         }
@@ -377,7 +411,12 @@ impl Connection {
 
     fn open_epoch(&mut self, new: NewEpoch) -> Result<(), Error> {
         let epoch = self.write.active.epoch().checked_add(1).ok_or(Error::Exhausted)?;
-        let NewEpoch { suite, encrypt_then_mac, write, read } = new;
+        let NewEpoch {
+            suite,
+            encrypt_then_mac,
+            write,
+            read,
+        } = new;
         let sealer = Sealer::protected(suite, encrypt_then_mac, write, epoch).ok_or(Error::Keys(suite))?;
         let opener = Opener::protected(suite, encrypt_then_mac, read, epoch).ok_or(Error::Keys(suite))?;
         self.write.next = Some(sealer);
@@ -399,7 +438,10 @@ impl Connection {
             Role::Client(_) => self.write.old = None,
         }
         self.peer_alert = None;
-        self.status = Status::Established { agreement, since: now };
+        self.status = Status::Established {
+            agreement,
+            since: now,
+        };
     }
 
     fn retransmit(&mut self) {
@@ -412,9 +454,16 @@ impl Connection {
 
     /// A client that repeats its Finished has not got ours.
     fn repeat_final_flight(&mut self, now: Instant) {
-        let Some(last) = &mut self.final_flight else { return };
+        let Some(last) = &mut self.final_flight else {
+            return;
+        };
         if last.retransmission.answers_repeat(now)
-            && let Err(error) = seal_flight(&last.messages, &mut self.write, self.role.mtu(), &mut self.outgoing)
+            && let Err(error) = seal_flight(
+                &last.messages,
+                &mut self.write,
+                self.role.mtu(),
+                &mut self.outgoing,
+            )
         {
             self.fail(error);
         }
@@ -425,7 +474,9 @@ impl Connection {
     }
 
     fn handle_alert(&mut self, epoch: u16, content: &[u8]) -> Result<(), Error> {
-        let [level, description] = *content else { return Ok(()) };
+        let [level, description] = *content else {
+            return Ok(());
+        };
         let description = AlertDescription(description);
         if epoch == 0 {
             // Anybody may have sent it: it ends nothing, but may explain a timeout.
@@ -442,7 +493,11 @@ impl Connection {
 
     fn fail(&mut self, error: Error) {
         if let Some(alert) = error.alert() {
-            let level = if alert == AlertDescription::CLOSE_NOTIFY { WARNING } else { FATAL };
+            let level = if alert == AlertDescription::CLOSE_NOTIFY {
+                WARNING
+            } else {
+                FATAL
+            };
             self.send_alert(level, alert);
         }
         self.exchange = None;
@@ -466,6 +521,8 @@ impl Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::config::SystemRandom;
 use crate::connection::{Connection, Status};
 use crate::handshake::Agreement;
 use crate::handshake::exchange::Role;
 use crate::record::{Epochs, InEpoch, Opener, OpenerState, Sealer, SealerState};
-use crate::Error;
 
 /// An established association on its way to another process: keys, sequence numbers, replay
 /// window, and what a rehandshake needs. Secret as a whole.
@@ -27,7 +27,9 @@ impl Connection {
     /// [`Self::poll_transmit`] still has must be sent before.
     /// `None` unless established with no rehandshake under way; the association is then lost.
     pub fn into_hand_over(self, now: Instant) -> Option<HandOver> {
-        let Status::Established { agreement, since } = self.status else { return None };
+        let Status::Established { agreement, since } = self.status else {
+            return None;
+        };
         if self.exchange.is_some() {
             return None;
         }
@@ -45,7 +47,13 @@ impl Connection {
     /// # Errors
     /// [`Error::Keys`] when the keys do not fit the suite.
     pub fn from_hand_over(state: HandOver, now: Instant) -> Result<Self, Error> {
-        let HandOver { role, agreement, handshake_age, write, read } = state;
+        let HandOver {
+            role,
+            agreement,
+            handshake_age,
+            write,
+            read,
+        } = state;
         let (suite, encrypt_then_mac) = (agreement.suite, agreement.encrypt_then_mac);
         let write = Sealer::from_state(suite, encrypt_then_mac, write).ok_or(Error::Keys(suite))?;
         let read = Opener::from_state(suite, encrypt_then_mac, read).ok_or(Error::Keys(suite))?;
@@ -54,7 +62,13 @@ impl Connection {
         }
         let since = now.checked_sub(handshake_age).unwrap_or(now);
         let status = Status::Established { agreement, since };
-        Ok(Self::new(role, Box::new(SystemRandom), status, Epochs::new(write), Epochs::new(read)))
+        Ok(Self::new(
+            role,
+            Box::new(SystemRandom),
+            status,
+            Epochs::new(write),
+            Epochs::new(read),
+        ))
     }
 }
 

@@ -107,6 +107,10 @@ impl<'a> Hello<'a> {
                 }
             }
         }
-        Some(Self { random, session_id, app_id })
+        Some(Self {
+            random,
+            session_id,
+            app_id,
+        })
     }
 }

@@ -12,7 +12,9 @@ use crate::handshake::exchange::Exchange;
 use crate::handshake::keys::{MasterSecret, psk_premaster};
 use crate::handshake::messages::{ClientHello, ServerHello};
 use crate::record::{HEADER_LEN, InEpoch, RecordHeader, content_type};
-use crate::{CipherSuite, ClientConfig, Connection, Error, HelloError, Opened, ServerConfig, hello_identifier};
+use crate::{
+    CipherSuite, ClientConfig, Connection, Error, HelloError, Opened, ServerConfig, hello_identifier,
+};
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
@@ -42,7 +44,10 @@ struct Record {
 
 impl Vector {
     fn load(name: &str) -> Self {
-        let path = format!("{}/tests/vectors/dtls12-psk-{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/tests/vectors/dtls12-psk-{name}.txt",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let text = std::fs::read_to_string(&path).unwrap();
         let field = |name: &str| {
             let (_, rest) = text.split_once(name).unwrap();
@@ -54,17 +59,30 @@ impl Vector {
         for line in text.lines() {
             if let Some(hex) = line.strip_prefix("C>S ").or(line.strip_prefix("S>C ")) {
                 let from_client = line.starts_with('C');
-                datagrams.push(Datagram { from_client, bytes: unhex(hex), records: Vec::new() });
+                datagrams.push(Datagram {
+                    from_client,
+                    bytes: unhex(hex),
+                    records: Vec::new(),
+                });
             } else if let Some(rest) = line.strip_prefix("#   record type=") {
                 let content_type = rest.split_whitespace().next().unwrap().parse().unwrap();
                 let records = &mut datagrams.last_mut().unwrap().records;
-                records.push(Record { content_type, plaintext: Vec::new() });
+                records.push(Record {
+                    content_type,
+                    plaintext: Vec::new(),
+                });
             } else if let Some(hex) = line.strip_prefix("#     plaintext=") {
-                datagrams.last_mut().unwrap().records.last_mut().unwrap().plaintext = unhex(hex);
-            } else if let Some((key, hex)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-                if hex.len() != 4 {
-                    values.insert(key.to_owned(), unhex(hex));
-                }
+                datagrams
+                    .last_mut()
+                    .unwrap()
+                    .records
+                    .last_mut()
+                    .unwrap()
+                    .plaintext = unhex(hex);
+            } else if let Some((key, hex)) = line.split_once('=').filter(|_| !line.starts_with('#'))
+                && key != "outer_tls12_suite"
+            {
+                values.insert(key.to_owned(), unhex(hex));
             }
         }
         Self {
@@ -89,7 +107,11 @@ impl Vector {
         let mut randoms = VecDeque::new();
         for datagram in self.datagrams.iter().filter(|datagram| !datagram.from_client) {
             let in_epoch_0 = datagram.bytes[3..5] == [0, 0];
-            let message = if in_epoch_0 { &datagram.bytes[HEADER_LEN..] } else { &datagram.records[0].plaintext[..] };
+            let message = if in_epoch_0 {
+                &datagram.bytes[HEADER_LEN..]
+            } else {
+                &datagram.records[0].plaintext[..]
+            };
             if datagram.records[0].content_type == content_type::HANDSHAKE && message[0] == SERVER_HELLO {
                 let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
                 let hello = ServerHello::parse(&message[12..12 + length]).unwrap();
@@ -119,8 +141,15 @@ impl Vector {
 }
 
 fn unhex(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.trim().chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
-    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let digits: Vec<u8> = hex
+        .trim()
+        .chars()
+        .map(|digit| digit.to_digit(16).unwrap() as u8)
+        .collect();
+    digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }
 
 /// Gives recorded values in order.
@@ -159,7 +188,11 @@ impl Compare {
 /// Plays one side of a vector; returns the connection at the end.
 fn play(vector: &Vector, as_client: bool, compare: Compare) -> Connection {
     let now = Instant::now();
-    let mut connection = if as_client { vector.client(now) } else { vector.server(now) };
+    let mut connection = if as_client {
+        vector.client(now)
+    } else {
+        vector.server(now)
+    };
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for datagram in &vector.datagrams {
         let header = RecordHeader::parse(&datagram.bytes).unwrap();
@@ -168,7 +201,9 @@ fn play(vector: &Vector, as_client: bool, compare: Compare) -> Connection {
         if datagram.from_client != as_client {
             if !is_cut {
                 receive(&mut connection, datagram, now);
-                ours.extend(std::iter::from_fn(|| connection.poll_transmit()).flat_map(|sent| compare.records(&sent)));
+                ours.extend(
+                    std::iter::from_fn(|| connection.poll_transmit()).flat_map(|sent| compare.records(&sent)),
+                );
             }
             continue;
         }
@@ -183,17 +218,27 @@ fn play(vector: &Vector, as_client: bool, compare: Compare) -> Connection {
             continue;
         }
         theirs.extend(compare.records(&datagram.bytes));
-        let message =
-            if header.epoch == 0 { &datagram.bytes[HEADER_LEN..] } else { &datagram.records[0].plaintext };
+        let message = if header.epoch == 0 {
+            &datagram.bytes[HEADER_LEN..]
+        } else {
+            &datagram.records[0].plaintext
+        };
         let is_hello = header.content_type == content_type::HANDSHAKE && message[0] == CLIENT_HELLO;
         if as_client && is_hello && message[4..6] == [0, 0] {
             let length = usize::from(u16::from_be_bytes([message[2], message[3]]));
             let hello = ClientHello::parse(&message[12..12 + length]).unwrap();
             begin(&mut connection, hello, now);
-            ours.extend(std::iter::from_fn(|| connection.poll_transmit()).flat_map(|sent| compare.records(&sent)));
+            ours.extend(
+                std::iter::from_fn(|| connection.poll_transmit()).flat_map(|sent| compare.records(&sent)),
+            );
         }
     }
-    assert_eq!(connection.state(), ChannelState::Established, "{:?}", connection.failure());
+    assert_eq!(
+        connection.state(),
+        ChannelState::Established,
+        "{:?}",
+        connection.failure()
+    );
     assert!(!connection.is_rekeying());
     assert_eq!(ours, theirs);
     connection
@@ -264,10 +309,19 @@ fn check_keys(vector: &Vector, prefix: &str) {
     if client_mac.is_empty() {
         assert_eq!((client_iv, server_iv), (value("client_iv"), value("server_iv")));
     } else {
-        assert_eq!((client_mac, server_mac), (value("client_mac_key"), value("server_mac_key")));
+        assert_eq!(
+            (client_mac, server_mac),
+            (value("client_mac_key"), value("server_mac_key"))
+        );
     }
-    assert_eq!(master.client_finished(value("client_finished_handshake_hash")), value("client_verify_data"));
-    assert_eq!(master.server_finished(value("server_finished_handshake_hash")), value("server_verify_data"));
+    assert_eq!(
+        master.client_finished(value("client_finished_handshake_hash")),
+        value("client_verify_data")
+    );
+    assert_eq!(
+        master.server_finished(value("server_finished_handshake_hash")),
+        value("server_verify_data")
+    );
 }
 
 #[test]
@@ -326,15 +380,24 @@ fn identifier_of_captured_hellos() {
     assert_eq!(hello_identifier(hello, true), Ok(app_id));
     assert_eq!(hello_identifier(&hello[..92], true), Err(HelloError::Short));
     assert_eq!(hello_identifier(&hello[..93], true), Err(HelloError::Malformed));
-    assert_eq!(hello_identifier(&vector.datagrams[3].bytes, true), Err(HelloError::Malformed));
-    assert_eq!(hello_identifier(&vector.datagrams[6].bytes, true), Err(HelloError::NotHandshake));
+    assert_eq!(
+        hello_identifier(&vector.datagrams[3].bytes, true),
+        Err(HelloError::Malformed)
+    );
+    assert_eq!(
+        hello_identifier(&vector.datagrams[6].bytes, true),
+        Err(HelloError::NotHandshake)
+    );
 
     let mut zero = hello.clone();
     zero[27..59].fill(0);
     assert_eq!(hello_identifier(&zero, true), Err(HelloError::ZeroRandom));
 
     let vector = Vector::load("ems-cookie-ticket");
-    assert_eq!(hello_identifier(&vector.datagrams[0].bytes, true), Err(HelloError::NoIdentifier));
+    assert_eq!(
+        hello_identifier(&vector.datagrams[0].bytes, true),
+        Err(HelloError::NoIdentifier)
+    );
 }
 
 #[test]
@@ -351,10 +414,19 @@ fn app_id_extension_comes_before_the_session_id() {
     let datagram = with_extension(b"\x05hello");
     assert_eq!(hello_identifier(&datagram, true), Ok(&b"hello"[..]));
     assert_eq!(hello_identifier(&datagram, false), Ok(&parsed.session_id[..]));
-    assert_eq!(hello_identifier(&with_extension(b"\x06hello"), true), Err(HelloError::Malformed));
-    assert_eq!(hello_identifier(&with_extension(b"\x00"), true), Err(HelloError::NoIdentifier));
+    assert_eq!(
+        hello_identifier(&with_extension(b"\x06hello"), true),
+        Err(HelloError::Malformed)
+    );
+    assert_eq!(
+        hello_identifier(&with_extension(b"\x00"), true),
+        Err(HelloError::NoIdentifier)
+    );
     let too_long = [&[33][..], &[1; 33]].concat();
-    assert_eq!(hello_identifier(&with_extension(&too_long), true), Err(HelloError::NoIdentifier));
+    assert_eq!(
+        hello_identifier(&with_extension(&too_long), true),
+        Err(HelloError::NoIdentifier)
+    );
 }
 
 /// A wrong key in the vector's place must not pass: guards the tests above against being vacuous.
@@ -364,7 +436,12 @@ fn another_key_fails() {
     vector.values.insert("psk".to_owned(), vec![7; 32]);
     let now = Instant::now();
     let mut server = vector.server(now);
-    for datagram in vector.datagrams.iter().filter(|datagram| datagram.from_client).take(2) {
+    for datagram in vector
+        .datagrams
+        .iter()
+        .filter(|datagram| datagram.from_client)
+        .take(2)
+    {
         receive(&mut server, datagram, now);
     }
     assert_eq!(server.state(), ChannelState::Connecting);

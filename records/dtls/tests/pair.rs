@@ -1,5 +1,7 @@
 //! Two own ends in memory, with loss, reordering, duplication and corruption, on a virtual clock.
 
+#![allow(clippy::unwrap_used)] // Helpers outside of `#[test]` functions too.
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -71,21 +73,36 @@ impl Pair {
     fn established(client: ClientConfig, server: ServerConfig) -> Self {
         let mut pair = Self::new(client, server, Vec::new());
         pair.run(Duration::from_secs(1));
-        assert!(pair.is_established(), "{:?} {:?}", pair.client.failure(), pair.server.failure());
+        assert!(
+            pair.is_established(),
+            "{:?} {:?}",
+            pair.client.failure(),
+            pair.server.failure()
+        );
         pair
     }
 
     fn is_established(&self) -> bool {
-        [&self.client, &self.server].iter().all(|end| end.state() == ChannelState::Established)
+        [&self.client, &self.server]
+            .iter()
+            .all(|end| end.state() == ChannelState::Established)
     }
 
     fn end(&mut self, server: bool) -> &mut Connection {
-        if server { &mut self.server } else { &mut self.client }
+        if server {
+            &mut self.server
+        } else {
+            &mut self.client
+        }
     }
 
     /// The next 10 ms after every sending; the fates are used in order, then all is delivered.
     fn send(&mut self, to_server: bool, mut datagram: Vec<u8>) {
-        let fate = if self.fates.is_empty() { Fate::Deliver } else { self.fates.remove(0) };
+        let fate = if self.fates.is_empty() {
+            Fate::Deliver
+        } else {
+            self.fates.remove(0)
+        };
         let at = self.now.duration_since(self.start).as_millis() as u64 + 10;
         let (copies, at) = match fate {
             Fate::Deliver => (1, at),
@@ -100,7 +117,8 @@ impl Pair {
         };
         for _ in 0..copies {
             self.sent += 1;
-            self.network.insert((at, self.sent), (to_server, datagram.clone()));
+            self.network
+                .insert((at, self.sent), (to_server, datagram.clone()));
         }
     }
 
@@ -118,9 +136,19 @@ impl Pair {
         let end = self.now + time;
         loop {
             self.collect();
-            let arrival = self.network.keys().next().map(|(at, _)| self.start + Duration::from_millis(*at));
+            let arrival = self
+                .network
+                .keys()
+                .next()
+                .map(|(at, _)| self.start + Duration::from_millis(*at));
             let timeouts = [self.client.poll_timeout(), self.server.poll_timeout()];
-            let Some(next) = timeouts.into_iter().flatten().chain(arrival).min().filter(|at| *at <= end) else {
+            let Some(next) = timeouts
+                .into_iter()
+                .flatten()
+                .chain(arrival)
+                .min()
+                .filter(|at| *at <= end)
+            else {
                 self.now = end;
                 return;
             };
@@ -147,7 +175,12 @@ impl Pair {
                 Opened::Nothing { consumed } => consumed,
                 Opened::Application { consumed, payload } => {
                     let payload = rest[payload].to_vec();
-                    if to_server { &mut self.to_server } else { &mut self.to_client }.push(payload);
+                    if to_server {
+                        &mut self.to_server
+                    } else {
+                        &mut self.to_client
+                    }
+                    .push(payload);
                     consumed
                 }
             };
@@ -161,7 +194,9 @@ impl Pair {
         let mut record = vec![0; end.headroom()];
         record.extend_from_slice(payload);
         record.resize(record.len() + end.tailroom(), 0);
-        let len = end.seal_application(&mut record, payload.len()).unwrap();
+        let Ok(len) = end.seal_application(&mut record, payload.len()) else {
+            panic!("not sealed: {:?}", end.failure());
+        };
         assert_eq!(len, end.sealed_len(payload.len()));
         record.truncate(len);
         record
@@ -307,7 +342,10 @@ fn data_of_the_old_epoch_is_taken_for_a_while() {
 
 #[test]
 fn a_too_early_rehandshake_ends_the_association() {
-    let server = ServerConfig { min_rehandshake_interval: Some(Duration::from_secs(60)), ..ServerConfig::new(psk()) };
+    let server = ServerConfig {
+        min_rehandshake_interval: Some(Duration::from_secs(60)),
+        ..ServerConfig::new(psk())
+    };
     let mut pair = Pair::established(client_config(), server);
     pair.run(Duration::from_secs(70));
     assert!(pair.client.start_rekey(pair.now));
@@ -343,8 +381,14 @@ fn different_keys_time_out() {
 
 #[test]
 fn no_common_suite() {
-    let client = ClientConfig { suites: vec![CipherSuite::PskAes128CbcSha], ..client_config() };
-    let server = ServerConfig { suites: vec![CipherSuite::PskAes128GcmSha256], ..ServerConfig::new(psk()) };
+    let client = ClientConfig {
+        suites: vec![CipherSuite::PskAes128CbcSha],
+        ..client_config()
+    };
+    let server = ServerConfig {
+        suites: vec![CipherSuite::PskAes128GcmSha256],
+        ..ServerConfig::new(psk())
+    };
     let mut pair = Pair::new(client, server, Vec::new());
     pair.run(Duration::from_secs(13));
     assert_eq!(pair.server.failure(), Some(&Error::NoCommonSuite));
@@ -355,10 +399,22 @@ fn no_common_suite() {
 fn unusable_configurations_fail_at_once() {
     let now = Instant::now();
     for config in [
-        ClientConfig { app_id: vec![0; 33], ..client_config() },
-        ClientConfig { suites: Vec::new(), ..client_config() },
-        ClientConfig { psk: SecretBytes::default(), ..client_config() },
-        ClientConfig { identity: vec![0; 65536], ..client_config() },
+        ClientConfig {
+            app_id: vec![0; 33],
+            ..client_config()
+        },
+        ClientConfig {
+            suites: Vec::new(),
+            ..client_config()
+        },
+        ClientConfig {
+            psk: SecretBytes::default(),
+            ..client_config()
+        },
+        ClientConfig {
+            identity: vec![0; 65536],
+            ..client_config()
+        },
     ] {
         let mut client = Connection::client(config, now);
         assert!(matches!(client.failure(), Some(Error::Configuration(_))));
@@ -398,9 +454,19 @@ fn closing_tells_the_peer() {
 fn sealing_checks_its_arguments() {
     let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
     let room = pair.client.record_overhead();
-    assert_eq!(pair.client.seal_application(&mut vec![0; room + 9], 10), Err(SealError::Buffer));
-    assert_eq!(pair.client.seal_application(&mut vec![0; 20000], 16385), Err(SealError::Oversize));
-    assert!(pair.client.seal_application(&mut vec![0; 16384 + room], 16384).is_ok());
+    assert_eq!(
+        pair.client.seal_application(&mut vec![0; room + 9], 10),
+        Err(SealError::Buffer)
+    );
+    assert_eq!(
+        pair.client.seal_application(&mut vec![0; 20000], 16385),
+        Err(SealError::Oversize)
+    );
+    assert!(
+        pair.client
+            .seal_application(&mut vec![0; 16384 + room], 16384)
+            .is_ok()
+    );
     let mut idle = Connection::server(ServerConfig::new(psk()), pair.now);
     assert_eq!(idle.seal_application(&mut [0; 100], 1), Err(SealError::Exhausted));
 }
@@ -410,7 +476,10 @@ fn sealing_checks_its_arguments() {
 #[test]
 fn hand_over() {
     for suite in CipherSuite::ALL {
-        let client = ClientConfig { suites: vec![suite], ..client_config() };
+        let client = ClientConfig {
+            suites: vec![suite],
+            ..client_config()
+        };
         let mut pair = Pair::established(client, ServerConfig::new(psk()));
         pair.exchange();
         let seen = pair.seal(false, b"seen");
@@ -434,7 +503,11 @@ fn hand_over() {
 #[test]
 fn only_an_established_association_is_handed_over() {
     let now = Instant::now();
-    assert!(Connection::client(client_config(), now).into_hand_over(now).is_none());
+    assert!(
+        Connection::client(client_config(), now)
+            .into_hand_over(now)
+            .is_none()
+    );
     let mut pair = Pair::established(client_config(), ServerConfig::new(psk()));
     assert!(pair.client.start_rekey(pair.now));
     assert!(pair.client.into_hand_over(pair.now).is_none());

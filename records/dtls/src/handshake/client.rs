@@ -31,9 +31,19 @@ pub(crate) struct Client {
 }
 
 enum State {
-    ServerHello { verify_requests: u8 },
-    ServerHelloDone { choice: Choice, key_exchange_seen: bool },
-    Finished { choice: Choice, master: MasterSecret, client_verify_data: VerifyData, ticket_seen: bool },
+    ServerHello {
+        verify_requests: u8,
+    },
+    ServerHelloDone {
+        choice: Choice,
+        key_exchange_seen: bool,
+    },
+    Finished {
+        choice: Choice,
+        master: MasterSecret,
+        client_verify_data: VerifyData,
+        ticket_seen: bool,
+    },
 }
 
 /// What the ServerHello chose.
@@ -76,15 +86,26 @@ impl Client {
                 *verify_requests += 1;
                 self.hello.cookie = messages::parse_hello_verify_request(body)?.to_vec();
                 self.transcript.clear();
-                Ok(Step { flight: self.hello_flight(), ..Step::default() })
+                Ok(Step {
+                    flight: self.hello_flight(),
+                    ..Step::default()
+                })
             }
             (State::ServerHello { .. }, kind::SERVER_HELLO) => {
                 let choice = self.check_server_hello(&ServerHello::parse(body)?)?;
                 self.record(message);
-                self.state = State::ServerHelloDone { choice, key_exchange_seen: false };
+                self.state = State::ServerHelloDone {
+                    choice,
+                    key_exchange_seen: false,
+                };
                 Ok(Step::default())
             }
-            (State::ServerHelloDone { key_exchange_seen, .. }, kind::SERVER_KEY_EXCHANGE) if !*key_exchange_seen => {
+            (
+                State::ServerHelloDone {
+                    key_exchange_seen, ..
+                },
+                kind::SERVER_KEY_EXCHANGE,
+            ) if !*key_exchange_seen => {
                 messages::check_server_key_exchange(body)?;
                 *key_exchange_seen = true;
                 self.record(message);
@@ -104,7 +125,15 @@ impl Client {
                 self.record(message);
                 Ok(Step::default())
             }
-            (State::Finished { choice, master, client_verify_data, .. }, kind::FINISHED) => {
+            (
+                State::Finished {
+                    choice,
+                    master,
+                    client_verify_data,
+                    ..
+                },
+                kind::FINISHED,
+            ) => {
                 let expected = master.server_finished(self.transcript.hash(choice.suite.prf_hash()).as_ref());
                 if !bool::from(expected.ct_eq(body)) {
                     return Err(Error::Finished);
@@ -117,7 +146,10 @@ impl Client {
                     server_verify_data: expected,
                     record_limit: MAX_PLAINTEXT as u16,
                 };
-                Ok(Step { agreement: Some(agreement), ..Step::default() })
+                Ok(Step {
+                    agreement: Some(agreement),
+                    ..Step::default()
+                })
             }
             (_, unexpected) => Err(Error::UnexpectedMessage(unexpected)),
         }
@@ -172,7 +204,12 @@ impl Client {
         let keys = master.key_block(choice.suite, &self.hello.random, &choice.random);
         let client_verify_data = master.client_finished(self.transcript.hash(hash).as_ref());
         let finished = self.message(next_epoch, kind::FINISHED, client_verify_data.to_vec());
-        self.state = State::Finished { choice, master, client_verify_data, ticket_seen: false };
+        self.state = State::Finished {
+            choice,
+            master,
+            client_verify_data,
+            ticket_seen: false,
+        };
         Ok(Step {
             new_epoch: Some(NewEpoch {
                 suite: choice.suite,
@@ -180,7 +217,11 @@ impl Client {
                 write: keys.client,
                 read: keys.server,
             }),
-            flight: vec![key_exchange, FlightMessage::ChangeCipherSpec { epoch: self.epoch }, finished],
+            flight: vec![
+                key_exchange,
+                FlightMessage::ChangeCipherSpec { epoch: self.epoch },
+                finished,
+            ],
             agreement: None,
         })
     }
@@ -190,11 +231,17 @@ impl Client {
         let message_seq = self.next_seq;
         self.next_seq += 1;
         self.transcript.push(kind, message_seq, &body);
-        FlightMessage::Handshake { epoch, kind, message_seq, body }
+        FlightMessage::Handshake {
+            epoch,
+            kind,
+            message_seq,
+            body,
+        }
     }
 
     fn record(&mut self, message: &Message) {
-        self.transcript.push(message.kind, message.message_seq, &message.body);
+        self.transcript
+            .push(message.kind, message.message_seq, &message.body);
     }
 }
 

@@ -68,7 +68,10 @@ impl Exchange {
                 let hello = client_hello(config, previous.as_ref(), random)?;
                 Ok(Self::begin_client(role, hello, epoch, previous, now))
             }
-            Role::Server(_) => Ok((Self::new(role, Side::Server(Server::new(epoch, previous)), now), Vec::new())),
+            Role::Server(_) => Ok((
+                Self::new(role, Side::Server(Server::new(epoch, previous)), now),
+                Vec::new(),
+            )),
         }
     }
 
@@ -115,7 +118,12 @@ impl Exchange {
     }
 
     /// Takes a message of the peer.
-    pub(crate) fn handle(&mut self, message: &Message, role: &Role, random: &mut dyn Random) -> Result<Step, Error> {
+    pub(crate) fn handle(
+        &mut self,
+        message: &Message,
+        role: &Role,
+        random: &mut dyn Random,
+    ) -> Result<Step, Error> {
         match (&mut self.side, role) {
             (Side::Client(client), Role::Client(config)) => client.handle(message, config),
             (Side::Server(server), Role::Server(config)) => server.handle(message, config, random),

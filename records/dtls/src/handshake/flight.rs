@@ -19,8 +19,15 @@ const MAX_INTERVAL: Duration = Duration::from_secs(60);
 /// A message of a flight, and the epoch that protects it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FlightMessage {
-    Handshake { epoch: u16, kind: u8, message_seq: u16, body: Vec<u8> },
-    ChangeCipherSpec { epoch: u16 },
+    Handshake {
+        epoch: u16,
+        kind: u8,
+        message_seq: u16,
+        body: Vec<u8>,
+    },
+    ChangeCipherSpec {
+        epoch: u16,
+    },
 }
 
 /// Cuts and seals a flight into datagrams of at most `mtu` octets.
@@ -30,11 +37,21 @@ pub(crate) fn seal_flight(
     mtu: usize,
     out: &mut VecDeque<Vec<u8>>,
 ) -> Result<(), Error> {
-    let mut packer = Packer { sealers, mtu: mtu.max(MIN_MTU), datagram: Vec::new(), out };
+    let mut packer = Packer {
+        sealers,
+        mtu: mtu.max(MIN_MTU),
+        datagram: Vec::new(),
+        out,
+    };
     for message in flight {
         match message {
             FlightMessage::ChangeCipherSpec { epoch } => packer.push_change_cipher_spec(*epoch)?,
-            FlightMessage::Handshake { epoch, kind, message_seq, body } => {
+            FlightMessage::Handshake {
+                epoch,
+                kind,
+                message_seq,
+                body,
+            } => {
                 packer.push_message(*epoch, *kind, *message_seq, body)?;
             }
         }
@@ -89,10 +106,19 @@ impl Packer<'_> {
     fn room(&mut self, epoch: u16) -> Result<usize, Error> {
         let used = self.datagram.len();
         let sealer = self.sealers.get_mut(epoch).ok_or(Error::Exhausted)?;
-        Ok(self.mtu.saturating_sub(used + sealer.headroom() + sealer.tailroom()).min(MAX_PLAINTEXT))
+        Ok(self
+            .mtu
+            .saturating_sub(used + sealer.headroom() + sealer.tailroom())
+            .min(MAX_PLAINTEXT))
     }
 
-    fn push_record(&mut self, epoch: u16, version: u16, content_type: u8, parts: &[&[u8]]) -> Result<(), Error> {
+    fn push_record(
+        &mut self,
+        epoch: u16,
+        version: u16,
+        content_type: u8,
+        parts: &[&[u8]],
+    ) -> Result<(), Error> {
         let sealer = self.sealers.get_mut(epoch).ok_or(Error::Exhausted)?;
         let start = self.datagram.len();
         self.datagram.resize(start + sealer.headroom(), 0);
@@ -102,7 +128,9 @@ impl Packer<'_> {
         let len = parts.iter().map(|part| part.len()).sum();
         self.datagram.resize(self.datagram.len() + sealer.tailroom(), 0);
         let record = self.datagram.get_mut(start..).unwrap_or_default();
-        let record_len = sealer.seal_as(version, content_type, record, len).map_err(|_| Error::Exhausted)?;
+        let record_len = sealer
+            .seal_as(version, content_type, record, len)
+            .map_err(|_| Error::Exhausted)?;
         self.datagram.truncate(start + record_len);
         Ok(())
     }
@@ -132,7 +160,12 @@ pub(crate) struct Retransmission {
 impl Retransmission {
     /// `first`: the first interval.
     pub(crate) fn new(first: Duration) -> Self {
-        Self { first, interval: first, next_at: None, last_sent: None }
+        Self {
+            first,
+            interval: first,
+            next_at: None,
+            last_sent: None,
+        }
     }
 
     /// A new flight was sent that the peer must answer.
@@ -166,7 +199,9 @@ impl Retransmission {
     /// Whether to send again because the peer repeated its flight; counts it as sent. Not more
     /// often than every half of the first interval, so that doubled packets do not multiply.
     pub(crate) fn answers_repeat(&mut self, now: Instant) -> bool {
-        let answers = self.last_sent.is_some_and(|last| now.saturating_duration_since(last) >= self.first / 2);
+        let answers = self
+            .last_sent
+            .is_some_and(|last| now.saturating_duration_since(last) >= self.first / 2);
         if answers {
             self.last_sent = Some(now);
         }

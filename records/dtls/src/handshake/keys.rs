@@ -39,7 +39,12 @@ pub(crate) fn psk_premaster(psk: &SecretBytes) -> SecretBytes {
 
 impl MasterSecret {
     /// From the two random values.
-    pub(crate) fn derive(hash: PrfHash, premaster: &SecretBytes, client: &[u8; 32], server: &[u8; 32]) -> Self {
+    pub(crate) fn derive(
+        hash: PrfHash,
+        premaster: &SecretBytes,
+        client: &[u8; 32],
+        server: &[u8; 32],
+    ) -> Self {
         Self::new(hash, premaster, b"master secret", &[client, server])
     }
 
@@ -49,7 +54,10 @@ impl MasterSecret {
     }
 
     fn new(hash: PrfHash, premaster: &SecretBytes, label: &[u8], seeds: &[&[u8]]) -> Self {
-        Self { secret: prf(hash, premaster, label, seeds, MASTER_SECRET_LEN), hash }
+        Self {
+            secret: prf(hash, premaster, label, seeds, MASTER_SECRET_LEN),
+            hash,
+        }
     }
 
     pub(crate) fn key_block(&self, suite: CipherSuite, client: &[u8; 32], server: &[u8; 32]) -> KeyBlock {
@@ -66,8 +74,16 @@ impl MasterSecret {
         let [client_key, server_key] = [cut(key_len), cut(key_len)];
         let [client_iv, server_iv] = [cut(iv_len), cut(iv_len)];
         KeyBlock {
-            client: DirectionKeys { mac_key: client_mac_key, key: client_key, iv: client_iv },
-            server: DirectionKeys { mac_key: server_mac_key, key: server_key, iv: server_iv },
+            client: DirectionKeys {
+                mac_key: client_mac_key,
+                key: client_key,
+                iv: client_iv,
+            },
+            server: DirectionKeys {
+                mac_key: server_mac_key,
+                key: server_key,
+                iv: server_iv,
+            },
         }
     }
 
@@ -83,7 +99,13 @@ impl MasterSecret {
 
     fn verify_data(&self, label: &[u8], handshake_hash: &[u8]) -> VerifyData {
         let mut verify_data = VerifyData::default();
-        let output = prf(self.hash, &self.secret, label, &[handshake_hash], verify_data.len());
+        let output = prf(
+            self.hash,
+            &self.secret,
+            label,
+            &[handshake_hash],
+            verify_data.len(),
+        );
         verify_data.copy_from_slice(output.expose());
         verify_data
     }

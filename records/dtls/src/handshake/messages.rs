@@ -118,7 +118,13 @@ impl ServerHello {
             return None;
         }
         let extensions = read_extensions(reader)?;
-        Some(Self { version, random, session_id: session_id.to_vec(), suite, extensions })
+        Some(Self {
+            version,
+            random,
+            session_id: session_id.to_vec(),
+            suite,
+            extensions,
+        })
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -175,7 +181,10 @@ pub(crate) fn encode_client_key_exchange(identity: &[u8]) -> Vec<u8> {
 /// The content of a renegotiation_info extension.
 pub(crate) fn parse_renegotiation_info(content: &[u8]) -> Result<&[u8], Error> {
     let mut reader = Reader::new(content);
-    reader.vector8().filter(|_| reader.is_empty()).ok_or(Error::Malformed("renegotiation_info"))
+    reader
+        .vector8()
+        .filter(|_| reader.is_empty())
+        .ok_or(Error::Malformed("renegotiation_info"))
 }
 
 /// A renegotiation_info extension.
@@ -187,7 +196,11 @@ pub(crate) fn renegotiation_info(verify_data: &[u8]) -> Extension {
 
 fn check_vector16(body: &[u8], name: &'static str) -> Result<(), Error> {
     let mut reader = Reader::new(body);
-    reader.vector16().filter(|_| reader.is_empty()).map(|_| ()).ok_or(Error::Malformed(name))
+    reader
+        .vector16()
+        .filter(|_| reader.is_empty())
+        .map(|_| ())
+        .ok_or(Error::Malformed(name))
 }
 
 /// The extensions at the end of a hello; none at all are allowed. `None` when an extension appears
@@ -210,7 +223,10 @@ fn read_extensions(mut reader: Reader<'_>) -> Option<Vec<Extension>> {
 }
 
 fn find(extensions: &[Extension], number: u16) -> Option<&[u8]> {
-    extensions.iter().find(|(other, _)| *other == number).map(|(_, content)| content.as_slice())
+    extensions
+        .iter()
+        .find(|(other, _)| *other == number)
+        .map(|(_, content)| content.as_slice())
 }
 
 fn push_extensions(out: &mut Vec<u8>, extensions: &[Extension]) {

@@ -39,7 +39,9 @@ pub(crate) struct Agreement {
 impl Agreement {
     /// What the renegotiation_info of the client must hold in the next handshake.
     fn client_renegotiation(previous: Option<&Self>) -> Vec<u8> {
-        previous.map(|previous| previous.client_verify_data.to_vec()).unwrap_or_default()
+        previous
+            .map(|previous| previous.client_verify_data.to_vec())
+            .unwrap_or_default()
     }
 
     /// What the renegotiation_info of the server must hold in the next handshake.

@@ -34,7 +34,13 @@ impl<'a> Fragment<'a> {
         let offset = reader.u24()?;
         let fragment_length = reader.u24()?;
         let content = reader.take(fragment_length)?;
-        (offset + fragment_length <= length).then_some(Self { kind, message_seq, length, offset, content })
+        (offset + fragment_length <= length).then_some(Self {
+            kind,
+            message_seq,
+            length,
+            offset,
+            content,
+        })
     }
 
     /// True for the fragment with the message's end.
@@ -76,7 +82,9 @@ impl Reassembly {
 
     /// Takes a fragment; those that are old, too far ahead or contradict others are ignored.
     pub(crate) fn insert(&mut self, fragment: &Fragment<'_>) {
-        let Some(ahead) = fragment.message_seq.checked_sub(self.next).map(usize::from) else { return };
+        let Some(ahead) = fragment.message_seq.checked_sub(self.next).map(usize::from) else {
+            return;
+        };
         if ahead >= WINDOW || fragment.length > MAX_MESSAGE {
             return;
         }
@@ -84,7 +92,8 @@ impl Reassembly {
             self.partial.resize_with(ahead + 1, || None);
         }
         if let Some(slot) = self.partial.get_mut(ahead) {
-            slot.get_or_insert_with(|| Partial::new(fragment)).insert(fragment);
+            slot.get_or_insert_with(|| Partial::new(fragment))
+                .insert(fragment);
         }
     }
 
@@ -96,21 +105,32 @@ impl Reassembly {
         let Partial { kind, body, .. } = self.partial.pop_front()??;
         let message_seq = self.next;
         self.next = self.next.checked_add(1)?;
-        Some(Message { kind, message_seq, body })
+        Some(Message {
+            kind,
+            message_seq,
+            body,
+        })
     }
 }
 
 impl Partial {
     fn new(fragment: &Fragment<'_>) -> Self {
-        Self { kind: fragment.kind, body: vec![0; fragment.length], pieces: Vec::new() }
+        Self {
+            kind: fragment.kind,
+            body: vec![0; fragment.length],
+            pieces: Vec::new(),
+        }
     }
 
     fn insert(&mut self, fragment: &Fragment<'_>) {
-        if fragment.kind != self.kind || fragment.length != self.body.len() || self.pieces.len() >= MAX_PIECES {
+        if fragment.kind != self.kind || fragment.length != self.body.len() || self.pieces.len() >= MAX_PIECES
+        {
             return;
         }
         let mut piece = fragment.offset..fragment.offset + fragment.content.len();
-        let Some(room) = self.body.get_mut(piece.clone()) else { return };
+        let Some(room) = self.body.get_mut(piece.clone()) else {
+            return;
+        };
         room.copy_from_slice(fragment.content);
         self.pieces.retain(|other| {
             let apart = other.end < piece.start || piece.end < other.start;
@@ -196,6 +216,13 @@ mod tests {
             assert_eq!(reassembly.pop(), None);
         }
         reassembly.insert(&piece(25..30));
-        assert_eq!(reassembly.pop(), Some(Message { kind: 1, message_seq: 0, body }));
+        assert_eq!(
+            reassembly.pop(),
+            Some(Message {
+                kind: 1,
+                message_seq: 0,
+                body
+            })
+        );
     }
 }

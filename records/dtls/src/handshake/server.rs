@@ -99,7 +99,8 @@ impl Server {
                 if !bool::from(client_verify_data.ct_eq(body)) {
                     return Err(Error::Finished);
                 }
-                self.transcript.push(message.kind, message.message_seq, &message.body);
+                self.transcript
+                    .push(message.kind, message.message_seq, &message.body);
                 let server_verify_data = master.server_finished(self.transcript.hash(hash).as_ref());
                 let agreement = Agreement {
                     suite: choice.suite,
@@ -112,7 +113,11 @@ impl Server {
                 let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
                 let finished = self.message(next_epoch, kind::FINISHED, server_verify_data.to_vec());
                 let flight = vec![FlightMessage::ChangeCipherSpec { epoch: self.epoch }, finished];
-                Ok(Step { new_epoch: None, flight, agreement: Some(agreement) })
+                Ok(Step {
+                    new_epoch: None,
+                    flight,
+                    agreement: Some(agreement),
+                })
             }
             (_, unexpected) => Err(Error::UnexpectedMessage(unexpected)),
         }
@@ -125,7 +130,10 @@ impl Server {
         let body = messages::encode_hello_verify_request(DTLS10, &cookie);
         let request = self.message(self.epoch, kind::HELLO_VERIFY_REQUEST, body);
         self.transcript.clear();
-        Ok(Step { flight: vec![request], ..Step::default() })
+        Ok(Step {
+            flight: vec![request],
+            ..Step::default()
+        })
     }
 
     fn answer_hello(
@@ -148,7 +156,10 @@ impl Server {
         let server_hello = self.message(self.epoch, kind::SERVER_HELLO, server_hello.encode());
         let done = self.message(self.epoch, kind::SERVER_HELLO_DONE, Vec::new());
         self.state = State::ClientKeyExchange { choice };
-        Ok(Step { flight: vec![server_hello, done], ..Step::default() })
+        Ok(Step {
+            flight: vec![server_hello, done],
+            ..Step::default()
+        })
     }
 
     fn choose(&self, hello: &ClientHello, config: &ServerConfig) -> Result<Choice, Error> {
@@ -169,7 +180,11 @@ impl Server {
             Some(content) => {
                 let limit = content.try_into().map(u16::from_be_bytes);
                 let limit = limit.ok().filter(|limit| *limit >= MIN_RECORD_LIMIT);
-                Some(limit.ok_or(Error::Malformed("record_size_limit"))?.min(MAX_PLAINTEXT as u16))
+                Some(
+                    limit
+                        .ok_or(Error::Malformed("record_size_limit"))?
+                        .min(MAX_PLAINTEXT as u16),
+                )
             }
             None => None,
         };
@@ -205,7 +220,9 @@ impl Server {
     fn server_extensions(&self, choice: &Choice) -> Vec<Extension> {
         let mut extensions = Vec::new();
         if choice.secure_renegotiation {
-            extensions.push(renegotiation_info(&Agreement::server_renegotiation(self.previous.as_ref())));
+            extensions.push(renegotiation_info(&Agreement::server_renegotiation(
+                self.previous.as_ref(),
+            )));
         }
         if choice.record_limit.is_some() {
             let own_limit = (MAX_PLAINTEXT as u16).to_be_bytes();
@@ -237,7 +254,10 @@ impl Server {
             write: server,
             read: client,
         };
-        Step { new_epoch: Some(new_epoch), ..Step::default() }
+        Step {
+            new_epoch: Some(new_epoch),
+            ..Step::default()
+        }
     }
 
     /// Numbers and records a message of our own.
@@ -245,10 +265,16 @@ impl Server {
         let message_seq = self.next_seq;
         self.next_seq += 1;
         self.transcript.push(kind, message_seq, &body);
-        FlightMessage::Handshake { epoch, kind, message_seq, body }
+        FlightMessage::Handshake {
+            epoch,
+            kind,
+            message_seq,
+            body,
+        }
     }
 
     fn record(&mut self, message: &Message) {
-        self.transcript.push(message.kind, message.message_seq, &message.body);
+        self.transcript
+            .push(message.kind, message.message_seq, &message.body);
     }
 }

@@ -26,15 +26,25 @@ enum NonceRule {
 impl Aead {
     /// `None` when key or IV have the wrong length.
     pub(crate) fn aes_gcm(key: &[u8], iv: &[u8]) -> Option<Self> {
-        let algorithm = if key.len() == 16 { &AES_128_GCM } else { &AES_256_GCM };
+        let algorithm = if key.len() == 16 {
+            &AES_128_GCM
+        } else {
+            &AES_256_GCM
+        };
         let key = LessSafeKey::new(UnboundKey::new(algorithm, key).ok()?);
-        Some(Self { key, nonce: NonceRule::Explicit(iv.try_into().ok()?) })
+        Some(Self {
+            key,
+            nonce: NonceRule::Explicit(iv.try_into().ok()?),
+        })
     }
 
     /// `None` when key or IV have the wrong length.
     pub(crate) fn chacha20_poly1305(key: &[u8], iv: &[u8]) -> Option<Self> {
         let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key).ok()?);
-        Some(Self { key, nonce: NonceRule::Implicit(iv.try_into().ok()?) })
+        Some(Self {
+            key,
+            nonce: NonceRule::Implicit(iv.try_into().ok()?),
+        })
     }
 
     /// Octets of the fragment before the ciphertext.
@@ -47,11 +57,20 @@ impl Aead {
 
     /// Seals `fragment` = prefix, `len` octets of content, room for the tag.
     /// The explicit nonce is epoch and sequence number, which never repeat under one key.
-    pub(crate) fn seal(&self, header: &RecordHeader, fragment: &mut [u8], len: u16) -> Result<usize, SealError> {
+    pub(crate) fn seal(
+        &self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+        len: u16,
+    ) -> Result<usize, SealError> {
         let number = header.number();
-        let (prefix, rest) = fragment.split_at_mut_checked(self.prefix_len()).ok_or(SealError::Buffer)?;
+        let (prefix, rest) = fragment
+            .split_at_mut_checked(self.prefix_len())
+            .ok_or(SealError::Buffer)?;
         prefix.copy_from_slice(number.get(..prefix.len()).ok_or(SealError::Buffer)?);
-        let (content, tail) = rest.split_at_mut_checked(usize::from(len)).ok_or(SealError::Buffer)?;
+        let (content, tail) = rest
+            .split_at_mut_checked(usize::from(len))
+            .ok_or(SealError::Buffer)?;
         let tail = tail.first_chunk_mut::<TAG_LEN>().ok_or(SealError::Buffer)?;
         let aad = Aad::from(header.additional_data(len));
         let tag = self
@@ -65,13 +84,17 @@ impl Aead {
     /// Opens a fragment in place; returns where its content lies.
     pub(crate) fn open(&self, header: &RecordHeader, fragment: &mut [u8]) -> Result<Range<usize>, OpenError> {
         let prefix_len = self.prefix_len();
-        let (prefix, sealed) = fragment.split_at_mut_checked(prefix_len).ok_or(OpenError::Malformed)?;
+        let (prefix, sealed) = fragment
+            .split_at_mut_checked(prefix_len)
+            .ok_or(OpenError::Malformed)?;
         let len = sealed.len().checked_sub(TAG_LEN).ok_or(OpenError::Malformed)?;
         let length = u16::try_from(len).map_err(|_| OpenError::Malformed)?;
         // Peers choose their explicit nonces freely (OpenSSL starts at a random value).
         let number = <[u8; 8]>::try_from(&*prefix).unwrap_or_else(|_| header.number());
         let aad = Aad::from(header.additional_data(length));
-        self.key.open_in_place(self.nonce(number), aad, sealed).map_err(|_| OpenError::Authentication)?;
+        self.key
+            .open_in_place(self.nonce(number), aad, sealed)
+            .map_err(|_| OpenError::Authentication)?;
         Ok(prefix_len..prefix_len + len)
     }
 

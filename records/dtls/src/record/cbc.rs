@@ -36,7 +36,11 @@ impl Cbc {
             16 => Aes::Aes128(Box::new(Aes128::new_from_slice(key).ok()?)),
             _ => Aes::Aes256(Box::new(Aes256::new_from_slice(key).ok()?)),
         };
-        (mac_key.len() == hash.len()).then(|| Self { cipher, mac: Mac::new(hash, mac_key), encrypt_then_mac })
+        (mac_key.len() == hash.len()).then(|| Self {
+            cipher,
+            mac: Mac::new(hash, mac_key),
+            encrypt_then_mac,
+        })
     }
 
     /// Most octets after the content.
@@ -55,7 +59,12 @@ impl Cbc {
     }
 
     /// Seals `fragment` = room for the IV, `len` octets of content, room for MAC and padding.
-    pub(crate) fn seal(&self, header: &RecordHeader, fragment: &mut [u8], len: u16) -> Result<usize, SealError> {
+    pub(crate) fn seal(
+        &self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+        len: u16,
+    ) -> Result<usize, SealError> {
         let mut iv = [0; BLOCK];
         // Without unpredictable IVs the key must not be used any more.
         aws_lc_rs::rand::fill(&mut iv).map_err(|_| SealError::Exhausted)?;
@@ -77,7 +86,9 @@ impl Cbc {
         let mut content_end = BLOCK + content_len;
         let mut padding_end = sealed_len - mac_len;
         if !self.encrypt_then_mac {
-            let mac = self.mac.compute(&header.additional_data(len), &fragment[BLOCK..content_end]);
+            let mac = self
+                .mac
+                .compute(&header.additional_data(len), &fragment[BLOCK..content_end]);
             fragment[content_end..content_end + mac_len].copy_from_slice(&mac[..mac_len]);
             content_end += mac_len;
             padding_end = sealed_len;
@@ -87,7 +98,9 @@ impl Cbc {
         self.cipher.encrypt(iv, &mut fragment[BLOCK..padding_end]);
         if self.encrypt_then_mac {
             let length = u16::try_from(padding_end).map_err(|_| SealError::Oversize)?;
-            let mac = self.mac.compute(&header.additional_data(length), &fragment[..padding_end]);
+            let mac = self
+                .mac
+                .compute(&header.additional_data(length), &fragment[..padding_end]);
             fragment[padding_end..].copy_from_slice(&mac[..mac_len]);
         }
         Ok(sealed_len)
@@ -102,10 +115,16 @@ impl Cbc {
         }
     }
 
-    fn open_encrypt_then_mac(&self, header: &RecordHeader, fragment: &mut [u8]) -> Result<Range<usize>, OpenError> {
+    fn open_encrypt_then_mac(
+        &self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+    ) -> Result<Range<usize>, OpenError> {
         let mac_len = self.mac.len();
         let sealed_len = fragment.len().checked_sub(mac_len).ok_or(OpenError::Malformed)?;
-        let (sealed, mac) = fragment.split_at_mut_checked(sealed_len).ok_or(OpenError::Malformed)?;
+        let (sealed, mac) = fragment
+            .split_at_mut_checked(sealed_len)
+            .ok_or(OpenError::Malformed)?;
         let length = u16::try_from(sealed_len).map_err(|_| OpenError::Malformed)?;
         let expected = self.mac.compute(&header.additional_data(length), sealed);
         if !bool::from(expected[..mac_len].ct_eq(mac)) {
@@ -119,17 +138,25 @@ impl Cbc {
         Ok(BLOCK..sealed_len - padding)
     }
 
-    fn open_mac_then_encrypt(&self, header: &RecordHeader, fragment: &mut [u8]) -> Result<Range<usize>, OpenError> {
+    fn open_mac_then_encrypt(
+        &self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+    ) -> Result<Range<usize>, OpenError> {
         let mac_len = self.mac.len();
         let content = self.decrypt(fragment)?;
-        let max_len = content.len().checked_sub(mac_len + 1).ok_or(OpenError::Malformed)?;
+        let max_len = content
+            .len()
+            .checked_sub(mac_len + 1)
+            .ok_or(OpenError::Malformed)?;
         // From here to the end nothing may depend on `len` in time: see `mac`.
         let (padding, padding_good) = padding(content, mac_len);
         let len = content.len() - mac_len - padding;
         let min_len = (max_len + 1).saturating_sub(MAX_PADDING);
         let length = u16::try_from(max_len).map_err(|_| OpenError::Malformed)? - (max_len - len) as u16;
         let expected =
-            self.mac.compute_secret_len(&header.additional_data(length), &content[..max_len], len, min_len);
+            self.mac
+                .compute_secret_len(&header.additional_data(length), &content[..max_len], len, min_len);
         let received = extract_mac(content, len, min_len, mac_len);
         let mac_good = expected[..mac_len].ct_eq(&received[..mac_len]);
         if !bool::from(padding_good & mac_good) {
@@ -140,7 +167,9 @@ impl Cbc {
 
     /// Decrypts what follows the IV; returns it.
     fn decrypt<'a>(&self, fragment: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
-        let (iv, sealed) = fragment.split_first_chunk_mut::<BLOCK>().ok_or(OpenError::Malformed)?;
+        let (iv, sealed) = fragment
+            .split_first_chunk_mut::<BLOCK>()
+            .ok_or(OpenError::Malformed)?;
         if sealed.is_empty() || !sealed.len().is_multiple_of(BLOCK) {
             return Err(OpenError::Malformed);
         }
@@ -224,14 +253,25 @@ mod tests {
     use super::*;
 
     fn header() -> RecordHeader {
-        RecordHeader { content_type: 23, version: 0xfefd, epoch: 1, sequence: 7, length: 0 }
+        RecordHeader {
+            content_type: 23,
+            version: 0xfefd,
+            epoch: 1,
+            sequence: 7,
+            length: 0,
+        }
     }
 
     fn ciphers() -> impl Iterator<Item = Cbc> {
-        [(MacHash::Sha1, 16), (MacHash::Sha1, 32), (MacHash::Sha256, 16), (MacHash::Sha384, 32)]
-            .into_iter()
-            .flat_map(|(hash, key_len)| [false, true].map(|etm| (hash, key_len, etm)))
-            .map(|(hash, key_len, etm)| Cbc::new(hash, &[1; 32][..key_len], &[2; 48][..hash.len()], etm).unwrap())
+        [
+            (MacHash::Sha1, 16),
+            (MacHash::Sha1, 32),
+            (MacHash::Sha256, 16),
+            (MacHash::Sha384, 32),
+        ]
+        .into_iter()
+        .flat_map(|(hash, key_len)| [false, true].map(|etm| (hash, key_len, etm)))
+        .map(|(hash, key_len, etm)| Cbc::new(hash, &[1; 32][..key_len], &[2; 48][..hash.len()], etm).unwrap())
     }
 
     /// A record with `padding` octets of padding, which may be more than the least.
@@ -240,7 +280,10 @@ mod tests {
         let iv = [9; BLOCK];
         let mut plain = content.to_vec();
         if !cbc.encrypt_then_mac {
-            plain.extend_from_slice(&cbc.mac.compute(&header().additional_data(content.len() as u16), content)[..mac_len]);
+            plain.extend_from_slice(
+                &cbc.mac
+                    .compute(&header().additional_data(content.len() as u16), content)[..mac_len],
+            );
         }
         plain.extend(std::iter::repeat_n((padding - 1) as u8, padding));
         cbc.cipher.encrypt(iv, &mut plain);
@@ -258,7 +301,11 @@ mod tests {
         for cbc in ciphers() {
             for len in [0, 1, 15, 16, 40, 300] {
                 let content = vec![0x5a; len];
-                let unpadded = if cbc.encrypt_then_mac { len } else { len + cbc.mac.len() };
+                let unpadded = if cbc.encrypt_then_mac {
+                    len
+                } else {
+                    len + cbc.mac.len()
+                };
                 let least = BLOCK - unpadded % BLOCK;
                 for padding in (least..=MAX_PADDING).step_by(BLOCK) {
                     let mut fragment = seal_with_padding(&cbc, &content, padding);

@@ -17,7 +17,11 @@ pub(crate) struct Epochs<T> {
 
 impl<T: InEpoch> Epochs<T> {
     pub(crate) fn new(active: T) -> Self {
-        Self { active, next: None, old: None }
+        Self {
+            active,
+            next: None,
+            old: None,
+        }
     }
 
     /// The one of `epoch`, if it is open.

@@ -99,7 +99,10 @@ impl<H: BlockHash> Hmac<H> {
             block.zeroize();
             state
         };
-        Self { inner: keyed(0x36), outer: keyed(0x5c) }
+        Self {
+            inner: keyed(0x36),
+            outer: keyed(0x5c),
+        }
     }
 
     fn compute(&self, prefix: &[u8; PREFIX], content: &[u8], len: usize, min_len: usize) -> [u8; MAX_MAC] {
@@ -124,7 +127,10 @@ impl<H: BlockHash> Hmac<H> {
 
         let mut state = self.inner;
         for index in 0..certain_blocks {
-            H::compress(&mut state, &load_block(prefix, content, index * H::BLOCK)[..H::BLOCK]);
+            H::compress(
+                &mut state,
+                &load_block(prefix, content, index * H::BLOCK)[..H::BLOCK],
+            );
         }
         let mut result = state;
         for index in certain_blocks..possible_blocks {
@@ -184,7 +190,14 @@ pub(crate) struct Sha256;
 impl BlockHash for Sha256 {
     type State = [u32; 8];
     const INITIAL: Self::State = [
-        0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
     ];
     const BLOCK: usize = 64;
     const LENGTH_FIELD: usize = 8;
@@ -204,8 +217,14 @@ pub(crate) struct Sha384;
 impl BlockHash for Sha384 {
     type State = [u64; 8];
     const INITIAL: Self::State = [
-        0xcbbb_9d5d_c105_9ed8, 0x629a_292a_367c_d507, 0x9159_015a_3070_dd17, 0x152f_ecd8_f70e_5939,
-        0x6733_2667_ffc0_0b31, 0x8eb4_4a87_6858_1511, 0xdb0c_2e0d_64f9_8fa7, 0x47b5_481d_befa_4fa4,
+        0xcbbb_9d5d_c105_9ed8,
+        0x629a_292a_367c_d507,
+        0x9159_015a_3070_dd17,
+        0x152f_ecd8_f70e_5939,
+        0x6733_2667_ffc0_0b31,
+        0x8eb4_4a87_6858_1511,
+        0xdb0c_2e0d_64f9_8fa7,
+        0x47b5_481d_befa_4fa4,
     ];
     const BLOCK: usize = 128;
     const LENGTH_FIELD: usize = 16;
@@ -223,7 +242,10 @@ impl BlockHash for Sha384 {
 /// The words one after another, cut or filled with zeros.
 fn octets<const N: usize>(words: impl Iterator<Item = [u8; N]>) -> [u8; MAX_MAC] {
     let mut octets = [0; MAX_MAC];
-    octets.iter_mut().zip(words.flatten()).for_each(|(to, octet)| *to = octet);
+    octets
+        .iter_mut()
+        .zip(words.flatten())
+        .for_each(|(to, octet)| *to = octet);
     octets
 }
 

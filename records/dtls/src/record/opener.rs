@@ -29,7 +29,12 @@ pub(crate) struct OpenerState {
 impl Opener {
     /// Epoch 0.
     pub(crate) fn plain() -> Self {
-        Self { protection: Protection::Plain, epoch: 0, window: ReplayWindow::default(), keys: None }
+        Self {
+            protection: Protection::Plain,
+            epoch: 0,
+            window: ReplayWindow::default(),
+            keys: None,
+        }
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
@@ -39,7 +44,15 @@ impl Opener {
         keys: DirectionKeys,
         epoch: u16,
     ) -> Option<Self> {
-        Self::from_state(suite, encrypt_then_mac, OpenerState { keys, epoch, window: ReplayWindow::default() })
+        Self::from_state(
+            suite,
+            encrypt_then_mac,
+            OpenerState {
+                keys,
+                epoch,
+                window: ReplayWindow::default(),
+            },
+        )
     }
 
     /// Continues what [`Self::into_state`] gave away.
@@ -54,11 +67,19 @@ impl Opener {
 
     /// `None` for epoch 0.
     pub(crate) fn into_state(self) -> Option<OpenerState> {
-        Some(OpenerState { keys: self.keys?, epoch: self.epoch, window: self.window })
+        Some(OpenerState {
+            keys: self.keys?,
+            epoch: self.epoch,
+            window: self.window,
+        })
     }
 
     /// Opens the fragment of a record of this epoch in place; returns where its content lies.
-    pub(crate) fn open(&mut self, header: &RecordHeader, fragment: &mut [u8]) -> Result<Range<usize>, OpenError> {
+    pub(crate) fn open(
+        &mut self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+    ) -> Result<Range<usize>, OpenError> {
         // Epoch 0 has no window: anybody could move it, and message_seq sorts out what is doubled.
         let protected = !matches!(self.protection, Protection::Plain);
         if protected && header.version != DTLS12 {

@@ -70,7 +70,12 @@ impl Protection {
     }
 
     /// Seals `fragment` = prefix, `len` octets of content, tailroom. Returns its final length.
-    pub(crate) fn seal(&self, header: &RecordHeader, fragment: &mut [u8], len: u16) -> Result<usize, SealError> {
+    pub(crate) fn seal(
+        &self,
+        header: &RecordHeader,
+        fragment: &mut [u8],
+        len: u16,
+    ) -> Result<usize, SealError> {
         match self {
             Self::Plain => Ok(usize::from(len)),
             Self::Aead(aead) => aead.seal(header, fragment, len),

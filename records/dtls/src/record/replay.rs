@@ -26,7 +26,11 @@ impl ReplayWindow {
         match self.next.checked_sub(sequence) {
             None | Some(0) => {
                 let advance = sequence - self.next + 1;
-                self.seen = u32::try_from(advance).ok().and_then(|n| self.seen.checked_shl(n)).unwrap_or(0) | 1;
+                self.seen = u32::try_from(advance)
+                    .ok()
+                    .and_then(|n| self.seen.checked_shl(n))
+                    .unwrap_or(0)
+                    | 1;
                 self.next = sequence + 1;
             }
             Some(age @ 1..=64) => self.seen |= 1 << (age - 1),

@@ -26,7 +26,12 @@ pub(crate) struct SealerState {
 impl Sealer {
     /// Epoch 0.
     pub(crate) fn plain() -> Self {
-        Self { protection: Protection::Plain, epoch: 0, next_sequence: 0, keys: None }
+        Self {
+            protection: Protection::Plain,
+            epoch: 0,
+            next_sequence: 0,
+            keys: None,
+        }
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
@@ -36,7 +41,15 @@ impl Sealer {
         keys: DirectionKeys,
         epoch: u16,
     ) -> Option<Self> {
-        Self::from_state(suite, encrypt_then_mac, SealerState { keys, epoch, next_sequence: 0 })
+        Self::from_state(
+            suite,
+            encrypt_then_mac,
+            SealerState {
+                keys,
+                epoch,
+                next_sequence: 0,
+            },
+        )
     }
 
     /// Continues what [`Self::into_state`] gave away.
@@ -51,7 +64,11 @@ impl Sealer {
 
     /// `None` for epoch 0.
     pub(crate) fn into_state(self) -> Option<SealerState> {
-        Some(SealerState { keys: self.keys?, epoch: self.epoch, next_sequence: self.next_sequence })
+        Some(SealerState {
+            keys: self.keys?,
+            epoch: self.epoch,
+            next_sequence: self.next_sequence,
+        })
     }
 
     /// Octets before the content: header, and explicit nonce or IV.
@@ -70,7 +87,12 @@ impl Sealer {
     }
 
     /// Seals `len` octets of content at `buffer[headroom..]` in place; returns the record's length.
-    pub(crate) fn seal(&mut self, content_type: u8, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+    pub(crate) fn seal(
+        &mut self,
+        content_type: u8,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
         self.seal_as(DTLS12, content_type, buffer, len)
     }
 
@@ -91,9 +113,16 @@ impl Sealer {
         if self.next_sequence > MAX_SEQUENCE {
             return Err(SealError::Exhausted);
         }
-        let mut record =
-            RecordHeader { content_type, version, epoch: self.epoch, sequence: self.next_sequence, length: 0 };
-        let (header, fragment) = buffer.split_first_chunk_mut::<HEADER_LEN>().ok_or(SealError::Buffer)?;
+        let mut record = RecordHeader {
+            content_type,
+            version,
+            epoch: self.epoch,
+            sequence: self.next_sequence,
+            length: 0,
+        };
+        let (header, fragment) = buffer
+            .split_first_chunk_mut::<HEADER_LEN>()
+            .ok_or(SealError::Buffer)?;
         let length = u16::try_from(len).map_err(|_| SealError::Oversize)?;
         let fragment_len = self.protection.seal(&record, fragment, length)?;
         self.next_sequence += 1;

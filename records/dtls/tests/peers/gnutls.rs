@@ -48,7 +48,16 @@ fn client(cipher: &str, config: ServerConfig, more: &[&str]) -> (Peer, Endpoint)
     let port = end.port().to_string();
     let priority = priority(cipher);
     let mut arguments = vec![
-        "--udp", "--pskusername", "psk", "--pskkey", PSK_HEX, "--priority", &priority, "--port", &port, "127.0.0.1",
+        "--udp",
+        "--pskusername",
+        "psk",
+        "--pskkey",
+        PSK_HEX,
+        "--priority",
+        &priority,
+        "--port",
+        &port,
+        "127.0.0.1",
     ];
     arguments.extend_from_slice(more);
     let peer = Peer::start("gnutls-cli", &arguments);
@@ -114,7 +123,10 @@ fn our_server_without_extensions() {
 
 #[test]
 fn our_server_with_cookie_exchange() {
-    let config = ServerConfig { cookie_exchange: true, ..ServerConfig::new(psk()) };
+    let config = ServerConfig {
+        cookie_exchange: true,
+        ..ServerConfig::new(psk())
+    };
     let (mut peer, mut end) = client("+AES-256-GCM:+AEAD", config, &[]);
     exchange_with_client(&mut peer, &mut end, "with cookie");
 }

@@ -1,12 +1,10 @@
 //! Against OpenSSL's `s_server` and `s_client`, both ways, all suites. Needs Debian's `openssl`.
 
-
-
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use culvert_dtls::{CipherSuite, ClientConfig, Connection, Error, Random, ServerConfig};
 use crate::support::{Endpoint, PSK_HEX, Peer, free_port, psk};
+use culvert_dtls::{CipherSuite, ClientConfig, Connection, Error, Random, ServerConfig};
 
 const SUITES: [(CipherSuite, &str); 7] = [
     (CipherSuite::PskAes256GcmSha384, "PSK-AES256-GCM-SHA384"),
@@ -33,8 +31,9 @@ fn start_server(cipher: &str, more: &[&str]) -> (Peer, SocketAddr) {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let accept = address.to_string();
     let cipher = format!("{cipher}:@SECLEVEL=0");
-    let mut arguments =
-        vec!["s_server", "-dtls1_2", "-accept", &accept, "-psk", PSK_HEX, "-cipher", &cipher, "-nocert"];
+    let mut arguments = vec![
+        "s_server", "-dtls1_2", "-accept", &accept, "-psk", PSK_HEX, "-cipher", &cipher, "-nocert",
+    ];
     arguments.extend_from_slice(more);
     let mut peer = Peer::start("openssl", &arguments);
     peer.wait_for("ACCEPT");
@@ -53,7 +52,9 @@ fn client(cipher: &str, config: ServerConfig, more: &[&str]) -> (Peer, Endpoint)
     let mut end = Endpoint::listening(Connection::server(config, Instant::now()));
     let connect = format!("127.0.0.1:{}", end.port());
     let cipher = format!("{cipher}:@SECLEVEL=0");
-    let mut arguments = vec!["s_client", "-dtls1_2", "-connect", &connect, "-psk", PSK_HEX, "-cipher", &cipher];
+    let mut arguments = vec![
+        "s_client", "-dtls1_2", "-connect", &connect, "-psk", PSK_HEX, "-cipher", &cipher,
+    ];
     arguments.extend_from_slice(more);
     let peer = Peer::start("openssl", &arguments);
     end.establish(&cipher);
@@ -148,7 +149,10 @@ fn our_server_without_extensions() {
 
 #[test]
 fn our_server_with_cookie_exchange() {
-    let config = ServerConfig { cookie_exchange: true, ..ServerConfig::new(psk()) };
+    let config = ServerConfig {
+        cookie_exchange: true,
+        ..ServerConfig::new(psk())
+    };
     let (mut peer, mut end) = client("PSK-AES128-GCM-SHA256", config, &[]);
     exchange_with_client(&mut peer, &mut end, "with cookie");
 }
@@ -172,7 +176,9 @@ fn our_server_sees_the_client_close() {
     let (mut peer, mut end) = client("PSK-AES256-GCM-SHA384", ServerConfig::new(psk()), &[]);
     exchange_with_client(&mut peer, &mut end, "before");
     peer.write_line("Q");
-    end.run_until("close", |end| end.connection.failure() == Some(&Error::ClosedByPeer));
+    end.run_until("close", |end| {
+        end.connection.failure() == Some(&Error::ClosedByPeer)
+    });
 }
 
 #[test]

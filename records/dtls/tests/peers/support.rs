@@ -33,13 +33,23 @@ impl Endpoint {
     /// One that knows its peer.
     pub(crate) fn connected(connection: Connection, peer: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self { connection, socket, peer: Some(peer), received: Vec::new() }
+        Self {
+            connection,
+            socket,
+            peer: Some(peer),
+            received: Vec::new(),
+        }
     }
 
     /// One that answers whoever sends first.
     pub(crate) fn listening(connection: Connection) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Self { connection, socket, peer: None, received: Vec::new() }
+        Self {
+            connection,
+            socket,
+            peer: None,
+            received: Vec::new(),
+        }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -55,15 +65,27 @@ impl Endpoint {
             if done(self) {
                 return;
             }
-            assert!(Instant::now() < end, "{what}: not in time; failure: {:?}", self.connection.failure());
+            assert!(
+                Instant::now() < end,
+                "{what}: not in time; failure: {:?}",
+                self.connection.failure()
+            );
             let wait = self.connection.poll_timeout().unwrap_or(end).min(end);
-            let wait = wait.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.socket.set_read_timeout(Some(wait.min(Duration::from_millis(50)))).unwrap();
+            let wait = wait
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            self.socket
+                .set_read_timeout(Some(wait.min(Duration::from_millis(50))))
+                .unwrap();
             if let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
                 self.peer.get_or_insert(from);
                 self.receive(&mut buffer[..len]);
             }
-            if self.connection.poll_timeout().is_some_and(|at| at <= Instant::now()) {
+            if self
+                .connection
+                .poll_timeout()
+                .is_some_and(|at| at <= Instant::now())
+            {
                 self.connection.handle_timeout(Instant::now());
             }
         }
@@ -71,7 +93,12 @@ impl Endpoint {
 
     pub(crate) fn establish(&mut self, what: &str) {
         self.run_until(what, |end| end.connection.state() != ChannelState::Connecting);
-        assert_eq!(self.connection.state(), ChannelState::Established, "{what}: {:?}", self.connection.failure());
+        assert_eq!(
+            self.connection.state(),
+            ChannelState::Established,
+            "{what}: {:?}",
+            self.connection.failure()
+        );
     }
 
     pub(crate) fn send(&mut self, data: &[u8]) {
@@ -135,8 +162,10 @@ impl Peer {
                 panic!("cannot run {program}: {error}; install the packages openssl and gnutls-bin")
             });
         let (sender, lines) = channel();
-        let outputs: [Box<dyn std::io::Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let outputs: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
         for output in outputs {
             let sender = sender.clone();
             std::thread::spawn(move || {
@@ -148,7 +177,12 @@ impl Peer {
             });
         }
         let input = child.stdin.take().unwrap();
-        Self { child, input, lines, seen: Vec::new() }
+        Self {
+            child,
+            input,
+            lines,
+            seen: Vec::new(),
+        }
     }
 
     pub(crate) fn write_line(&mut self, line: &str) {
@@ -166,7 +200,10 @@ impl Peer {
     pub(crate) fn wait_for(&mut self, text: &str) {
         let end = Instant::now() + PATIENCE;
         while !self.has_printed(text) {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => self.seen.push(line),
                 Err(_) => panic!("the peer did not print {text:?} but {:#?}", self.seen),
             }
@@ -188,5 +225,9 @@ impl Drop for Peer {
 
 /// A UDP port of the loopback interface that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
