@@ -1,12 +1,16 @@
 //! Two sessions on real sockets, with a program instead of a TUN device on either side.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    unsafe_code,
+    reason = "one test breaks a socket on purpose"
+)]
 
 mod records;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +20,8 @@ use culvert_sys::epoll::{Events, Poller};
 use culvert_sys::tcp;
 use culvert_sys::udp::UdpSocket;
 use culvert_tunnel::{
-    Buffers, Channel, DatagramLoss, Device, Event, FrameError, Role, Session, SessionConfig, StreamError,
+    Buffers, Channel, DatagramLoss, Device, Event, FrameError, Notice, Role, Session, SessionConfig,
+    StreamError,
 };
 use culvert_vocab::{RekeyMethod, Timers};
 use records::{Datagrams, Opener, Sealer};
@@ -361,6 +366,38 @@ fn probes_are_answered_by_the_rules_of_the_role() {
             )
         })
     });
+}
+
+#[test]
+fn a_socket_without_segmentation_carries_everything_and_says_so_once() {
+    let mut pair = Pair::with_stream();
+    pair.connect_datagrams();
+    pair.client.session.detach_stream();
+    // The kernel refuses UDP_SEGMENT where it may not compute checksums.
+    let socket = pair.client.session.datagram_socket().unwrap().as_fd().as_raw_fd();
+    let on = 1i32;
+    // SAFETY: the option takes an int, which outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            4,
+        )
+    };
+    assert_eq!(set, 0);
+    for index in 0..8 {
+        tcp::send(&pair.client.program, &packet(index * 300)).unwrap();
+    }
+    pair.run_until(|pair| pair.server.packets.len() == 8);
+    assert!((0..8).all(|index| pair.server.packets[index] == packet(index * 300)));
+    let notices = pair
+        .client
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Notice(Notice::NoSegmentation)));
+    assert_eq!(notices.count(), 1);
 }
 
 #[test]

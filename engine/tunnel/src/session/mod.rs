@@ -4,6 +4,7 @@
 mod config;
 mod downlink;
 mod event;
+mod timers;
 mod transport;
 mod uplink;
 
@@ -18,14 +19,14 @@ use culvert_sys::epoll::{self, Interest, Poller};
 use culvert_sys::tcp;
 use culvert_sys::tun::Offload;
 use culvert_sys::udp::UdpSocket;
-use culvert_vocab::{RekeyMethod, Timers};
+use culvert_vocab::Timers;
 
 pub use self::config::SessionConfig;
 pub use self::event::{DatagramLoss, Event, FrameError, Notice, Statistics, StreamError};
 use self::transport::{Datagram, Outlet, Stream};
 use crate::buffers::Buffers;
 use crate::device::{Backlog, Device};
-use crate::policy::{Action, Channel, Policy, Role};
+use crate::policy::{Channel, Policy, Role};
 
 /// Tokens of the poller that a session uses, beginning with the one it was given.
 pub const TOKENS: u64 = 4;
@@ -156,7 +157,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     /// Closes the stream without a word.
     pub fn detach_stream(&mut self) {
-        self.stream = None;
+        if let Some(stream) = self.stream.take() {
+            self.unregister(&stream.socket);
+        }
         self.policy.closed(Channel::Stream);
         self.update_interests(Instant::now());
     }
@@ -226,9 +229,10 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         )?;
         self.prepare_socket(&socket);
         if let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) {
-            slot.socket = socket;
             slot.interest = Interest::READ;
             slot.segmentation = true;
+            let previous = std::mem::replace(&mut slot.socket, socket);
+            self.unregister(&previous);
         }
         self.update_interests(now);
         Ok(true)
@@ -396,37 +400,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.update_interests(now);
     }
 
-    /// Does what is due; cheap when nothing is.
-    pub fn handle_timeout(&mut self, now: Instant, buffers: &mut Buffers) {
-        if self.poll_timeout().is_none_or(|due| due > now) {
-            return;
-        }
-        for index in 0..self.datagrams.len() {
-            let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
-                continue;
-            };
-            if slot.channel.poll_timeout().is_some_and(|due| due <= now) {
-                slot.channel.handle_timeout(now);
-                self.check_datagram(index, now);
-            }
-        }
-        self.policy.handle_timeout(now);
-        while let Some(action) = self.policy.poll_action() {
-            self.act(action, now, buffers);
-        }
-        self.update_interests(now);
-    }
-
-    /// When [`Self::handle_timeout`] wants to be called; `None` when nothing is pending.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let channels = self
-            .datagrams
-            .iter()
-            .flatten()
-            .filter_map(|slot| slot.channel.poll_timeout());
-        channels.chain(self.policy.poll_timeout()).min()
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -483,61 +456,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.statistics
     }
 
-    fn act(&mut self, action: Action, now: Instant, buffers: &mut Buffers) {
-        match action {
-            Action::Probe(channel) => self.probe(channel, now, buffers),
-            Action::Keepalive(channel) => {
-                // A frame that cannot be sent now is as good as sent: the channel is busy.
-                let _ = self.send(now, channel, FrameKind::Keepalive, &[], buffers);
-            }
-            Action::Rekey(channel) => self.rekey_due(channel, now),
-            Action::Dead(Channel::Stream) => {
-                self.detach_stream();
-                self.events.push_back(Event::StreamDead);
-            }
-            Action::Dead(Channel::Datagram) => self.datagram_lost(DatagramLoss::Dead),
-            Action::IdleTimeout => self.events.push_back(Event::IdleTimeout),
-            Action::SessionTimeout => self.events.push_back(Event::SessionTimeout),
-        }
-    }
-
-    /// A server probes the datagram channel with a packet of full size
-    /// (`specs/cstp-dtls.md` §5.2).
-    fn probe(&mut self, channel: Channel, now: Instant, buffers: &mut Buffers) {
-        let full_size = channel == Channel::Datagram && self.config.role == Role::Server;
-        let payload = if full_size {
-            vec![0; self.config.mtu.into()]
-        } else {
-            Vec::new()
-        };
-        if let Err(FrameError::TooLarge) = self.send(now, channel, FrameKind::ProbeRequest, &payload, buffers)
-        {
-            self.events
-                .push_back(Event::DatagramTooLarge { size: payload.len() });
-        }
-    }
-
-    fn rekey_due(&mut self, channel: Channel, now: Instant) {
-        let timers = if channel == Channel::Stream {
-            self.config.stream
-        } else {
-            self.config.datagram
-        };
-        if timers.rekey_method == RekeyMethod::None {
-            return;
-        }
-        if channel == Channel::Datagram
-            && timers.rekey_method == RekeyMethod::Ssl
-            && let Some(index) = self.active
-            && let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut)
-            && slot.channel.start_rekey(now)
-        {
-            self.check_datagram(index, now);
-            return;
-        }
-        self.events.push_back(Event::RekeyDue(channel));
-    }
-
     fn active_datagram(&mut self) -> Option<&mut Datagram<D>> {
         self.active
             .and_then(|index| self.datagrams.get_mut(index)?.as_mut())
@@ -556,18 +474,25 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     }
 
     fn device_failed(&mut self, error: io::Error) {
-        self.device = None;
+        if let Some(slot) = self.device.take() {
+            self.unregister(&slot.device);
+        }
         self.events.push_back(Event::DeviceFailed(error));
     }
 
     fn remove_datagram(&mut self, index: usize) {
-        if let Some(slot) = self.datagrams.get_mut(index) {
-            *slot = None;
+        if let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::take) {
+            self.unregister(&datagram.socket);
         }
         if self.active == Some(index) {
             self.active = None;
             self.policy.closed(Channel::Datagram);
         }
+    }
+
+    /// Closing a descriptor is not enough when another process holds a copy of it.
+    fn unregister(&self, fd: impl AsFd) {
+        let _ = self.poller.delete(fd);
     }
 
     fn notice(&mut self, notice: Notice) {

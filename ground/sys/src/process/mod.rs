@@ -5,7 +5,8 @@ mod spawn;
 mod title;
 
 pub use privileges::{
-    Resource, drop_capabilities, drop_user, forbid_new_privileges, set_dumpable, set_limit, unshare_network,
+    Resource, drop_bounding_capabilities, drop_capabilities, drop_user, forbid_new_privileges, set_dumpable,
+    set_limit, unshare_network,
 };
 pub use spawn::CommandExt;
 pub use title::{overwrite_argument, set_title};
@@ -151,6 +152,23 @@ pub fn parent_id() -> Pid {
 pub fn new_session() -> io::Result<()> {
     // SAFETY: setsid has no preconditions.
     cvt(unsafe { libc::setsid() }).map(|_| ())
+}
+
+/// Points standard input, output and error at `/dev/null`, so that a daemon keeps nothing of the
+/// terminal or pipe it was started from.
+///
+/// # Errors
+/// There is no `/dev/null`.
+pub fn detach_standard_streams() -> io::Result<()> {
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    for standard in 0..=2 {
+        // SAFETY: dup2 replaces a descriptor that std never owns as an object.
+        cvt(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), standard) })?;
+    }
+    Ok(())
 }
 
 /// Makes this process the leader of a process group of its own.

@@ -80,7 +80,35 @@ pub fn drop_user(uid: u32, gid: u32, supplementary: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up every capability: ambient, bounding, permitted, effective and inheritable set.
+/// Empties the bounding and the ambient capability set, so that no later exec gains anything. Call
+/// before [`drop_user`]: it needs CAP_SETPCAP.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn drop_bounding_capabilities() -> io::Result<()> {
+    let zero: libc::c_long = 0;
+    // SAFETY: these prctls take integers only. The ambient set needs Linux 4.3.
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_long,
+            zero,
+            zero,
+            zero,
+        );
+        for capability in 0..64 {
+            match cvt(libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_long)) {
+                Ok(_) => {}
+                // Past the last capability that this kernel knows.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every capability: permitted, effective and inheritable set.
 ///
 /// # Errors
 /// The kernel's refusal.
@@ -98,23 +126,6 @@ pub fn drop_capabilities() -> io::Result<()> {
         inheritable: u32,
     }
     const VERSION_3: u32 = 0x2008_0522;
-    let zero: libc::c_long = 0;
-    // SAFETY: these prctls take integers. Both may fail harmlessly: the bounding set needs
-    // CAP_SETPCAP to shrink, the ambient set needs Linux 4.3.
-    unsafe {
-        libc::prctl(
-            libc::PR_CAP_AMBIENT,
-            libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_long,
-            zero,
-            zero,
-            zero,
-        );
-        for capability in 0..64 {
-            if libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_long) == -1 {
-                break;
-            }
-        }
-    }
     let header = Header {
         version: VERSION_3,
         pid: 0,
