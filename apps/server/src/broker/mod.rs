@@ -17,12 +17,14 @@ mod tunnel;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use culvert_sys::channel::Channel;
 use culvert_sys::{process, signal};
+use tokio::signal::unix;
 use tokio::task::LocalSet;
 
 use self::auth::Workers;
@@ -43,6 +45,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(310);
 /// How often, and how long apart, the journal is tried while an earlier broker still ends.
 const JOURNAL_TRIES: u32 = 20;
 const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the broker serves on after SIGTERM.
+const TERMINATION_DELAY: Duration = Duration::from_secs(1);
 
 /// What main tells its broker when it starts it.
 #[derive(Debug, Clone)]
@@ -122,6 +127,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
 /// Serves main until it says stop or is gone.
 async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) -> ExitCode {
     let mut expiry = tokio::time::interval(interval.max(Duration::from_secs(1)));
+    let mut terminated = pin!(terminated());
     loop {
         tokio::select! {
             message = main.receive::<MainToBroker>() => match message {
@@ -141,6 +147,23 @@ async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) 
             },
             _ = expiry.tick() => broker.expire(),
             () = broker.main_lost() => return ExitCode::FAILURE,
+            () = &mut terminated => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Returns some time after SIGTERM: a service manager sends it to all processes of the server,
+/// and then main, which stops in order, shall not find its broker dead first.
+async fn terminated() {
+    match unix::signal(unix::SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+            tokio::time::sleep(TERMINATION_DELAY).await;
+            log::write(log::Level::Notice, "sec-mod: terminated by a signal");
+        }
+        Err(error) => {
+            log::write(log::Level::Warning, &format!("sec-mod: {error}"));
+            std::future::pending().await
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use culvert_sys::channel::Channel;
 use culvert_vocab::{SecretBytes, SessionId};
+use proptest::prelude::*;
 use rustls::SignatureScheme;
 
 use super::harness::*;
@@ -199,4 +200,27 @@ fn logins_do_not_stall_signatures() {
             assert!(matches!(login.reply().await, BrokerToWorker::Login(_)));
         }
     });
+}
+
+proptest! {
+    /// Whatever bytes come from a worker, decoding gives a message within its bounds or an error.
+    #[test]
+    fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in 0u8..12) {
+        let _any = crate::ipc::decode::<WorkerToBroker>(&bytes);
+        let known_kind = [&[kind][..], &bytes].concat();
+        if let Ok(WorkerToBroker::Login(start)) = crate::ipc::decode::<WorkerToBroker>(&known_kind) {
+            prop_assert!(start.user.as_str().len() <= 1024);
+        }
+    }
+
+    /// A message that is damaged anywhere is refused or is another message within its bounds.
+    #[test]
+    fn damaged_messages(position in 0usize..200, value in any::<u8>()) {
+        let login = WorkerToBroker::Login(start("somebody", Some("a password")));
+        let mut bytes = crate::ipc::encode(&login).unwrap().to_vec();
+        let position = position % bytes.len();
+        bytes[position] = value;
+        let _checked = crate::ipc::decode::<WorkerToBroker>(&bytes);
+        prop_assert!(crate::ipc::decode::<WorkerToBroker>(&bytes[..position]).is_err());
+    }
 }
