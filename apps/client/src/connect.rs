@@ -1,12 +1,15 @@
 //! From a cookie to a tunnel: the CONNECT exchange (`specs/cstp-dtls.md` §2, §3).
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use culvert_anyconnect::client::{ConnectError, ConnectOptions, Connected, Cookie, Platform, StrapKeys, parse_connect_response};
+use culvert_anyconnect::client::{
+    ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey,
+    StrapProof, parse_connect_response,
+};
 use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
 use culvert_anyconnect::psk;
-use culvert_sys::tcp;
+use culvert_sys::{random, tcp};
 use culvert_tls::{Opener, Records, Sealer, Version};
 use culvert_vocab::{SecretBytes, TunnelConfig};
 use culvert_wire::http::Request;
@@ -22,7 +25,7 @@ const BASE_MTU_UNKNOWN: u16 = 1406;
 
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub(crate) enum Failed {
     /// A signal came.
     #[error("cancelled by a signal")]
     Interrupted(Signal),
@@ -44,109 +47,237 @@ impl From<ExchangeError> for Failed {
 }
 
 /// A tunnel over TLS, ready for packets.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// What the server grants.
-    pub config: TunnelConfig,
+    pub(crate) config: TunnelConfig,
     /// The UDP channel that it offers.
-    pub dtls: Option<DtlsOffer>,
+    pub(crate) dtls: Option<DtlsOffer>,
     /// The server's address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The TCP connection.
-    pub socket: TcpStream,
+    pub(crate) socket: TcpStream,
     /// Seals what goes over it.
-    pub sealer: Sealer,
+    pub(crate) sealer: Sealer,
     /// Opens what comes over it.
-    pub opener: Opener,
+    pub(crate) opener: Opener,
     /// Octets received and not opened yet.
-    pub unread: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
     /// Cipher of the TLS connection.
-    pub cipher: String,
+    pub(crate) cipher: String,
     /// TLS version: it decides how keys are renewed.
-    pub version: Version,
+    pub(crate) version: Version,
 }
 
 /// How to open the UDP channel.
 #[derive(Debug, Clone)]
-pub struct DtlsOffer {
+pub(crate) struct DtlsOffer {
     /// UDP port of the server.
-    pub port: u16,
+    pub(crate) port: u16,
     /// Names this session in the first datagram.
-    pub app_id: Vec<u8>,
+    pub(crate) app_id: Vec<u8>,
     /// Key of the handshake.
-    pub psk: SecretBytes,
+    pub(crate) psk: SecretBytes,
     /// Largest outer packet that both ends assume.
-    pub base_mtu: u16,
+    pub(crate) base_mtu: u16,
 }
 
 /// Repeats CONNECT with one cookie for as long as the session lasts.
-pub struct Connector {
-    context: Arc<Context>,
+pub(crate) struct Connector {
     http: HttpClient,
+    request: RequestMaker,
+}
+
+/// What the CONNECT requests of a session are made of.
+struct RequestMaker {
+    context: Arc<Context>,
     server: ServerUrl,
     cookie: Cookie,
-    /// Key pair announced last: the next proof is made with it.
-    strap: Option<StrapKeys>,
+    strap: Option<Strap>,
+    platform: Platform,
+    /// For the resumption modes, which only need to see the header.
+    master_secret: SecretBytes,
     /// Addresses granted before, to be granted again.
     previous: Option<TunnelConfig>,
 }
 
-impl Connector {
-    /// A connector that goes on with the connection of the login, if there was one.
-    pub fn new(context: Arc<Context>, http: HttpClient, server: ServerUrl, cookie: Cookie) -> Self {
-        let strap = match context.options.login.no_external_auth {
-            true => None,
-            false => cookie.strap_keys(),
+impl RequestMaker {
+    fn make(&self, connection: &Https, mtu: RequestedMtu) -> Request {
+        let options = &self.context.options;
+        let identity = &options.identity;
+        ConnectOptions {
+            server: self.server.clone(),
+            user_agent: identity::user_agent_or(identity.user_agent.as_deref()),
+            version: identity::version_or(identity.version.as_deref()),
+            cookie: self.cookie.webvpn().clone(),
+            hostname: identity::host_name_or(identity.host_name.as_deref()),
+            strap: self.strap.as_ref().and_then(|strap| strap.prove(connection)),
+            platform: self.platform.clone(),
+            stream_encodings: Vec::new(),
+            mtu,
+            ipv6: !options.tunnel.disable_ipv6,
+            previous_ipv4: self
+                .previous
+                .as_ref()
+                .and_then(|config| config.ipv4)
+                .map(|ip| ip.address),
+            previous_ipv6: self
+                .previous
+                .as_ref()
+                .and_then(|config| config.ipv6)
+                .map(|ip| ip.address),
+            dtls: (!options.tunnel.no_dtls).then(|| DtlsRequest {
+                master_secret: self.master_secret.clone(),
+                encodings: Vec::new(),
+            }),
+        }
+        .to_request()
+    }
+}
+
+/// Keys of session token protection (`specs/cstp-dtls.md` §2.3).
+struct Strap {
+    /// The key that the server knows.
+    current: StrapKey,
+    /// The key that the next CONNECT announces; `None` announces the current one again.
+    next: Option<StrapKey>,
+}
+
+impl Strap {
+    /// Keys for a cookie, if it is bound to one. A cookie that the user gave keeps its key in the
+    /// first CONNECT.
+    fn of_cookie(cookie: &Cookie, given: bool) -> Option<Self> {
+        let current = StrapKey::from_secret(cookie.strap_key()?).ok()?;
+        let next = if given {
+            None
+        } else {
+            Some(StrapKey::generate().ok()?)
         };
-        Self {
+        Some(Self { current, next })
+    }
+
+    /// The proof for a connection; TLS 1.2 has no binding that both sides know.
+    fn prove(&self, connection: &Https) -> Option<StrapProof> {
+        if connection.tls().negotiated()?.version != Version::Tls13 {
+            return None;
+        }
+        let mut binding = [0; psk::CHANNEL_BINDING_LEN];
+        connection
+            .tls()
+            .exporter(psk::CHANNEL_BINDING_LABEL, &mut binding)
+            .ok()?;
+        self.current
+            .prove(&binding, self.next.as_ref().unwrap_or(&self.current))
+            .ok()
+    }
+
+    /// The server has accepted the announced key.
+    fn advance(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.current = next;
+        }
+        self.next = StrapKey::generate().ok();
+    }
+}
+
+impl Connector {
+    /// A connector that goes on with the connection of the login, if there was one. `given` says
+    /// that the cookie comes from the user and not from a login of this run.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        http: HttpClient,
+        server: ServerUrl,
+        cookie: Cookie,
+        platform: Platform,
+    ) -> Self {
+        let given = context.options.login.cookie.is_some();
+        let strap = Strap::of_cookie(&cookie, given).filter(|_| !context.options.login.no_external_auth);
+        let mut master_secret = zeroize::Zeroizing::new([0; MASTER_SECRET_LEN]);
+        // Zeroes would do: no mode that uses it is offered.
+        let _ = random::fill(master_secret.as_mut_slice());
+        let request = RequestMaker {
             context,
-            http,
             server,
             cookie,
             strap,
+            platform,
+            master_secret: SecretBytes::new(master_secret.to_vec()),
             previous: None,
-        }
+        };
+        Self { http, request }
     }
 
-    /// Asks for the tunnel.
+    /// Asks for the tunnel. A server whose name is dynamic is looked up again; the address that
+    /// worked before is the fallback.
     ///
     /// # Errors
     /// See [`Failed`].
-    pub fn connect(&mut self) -> Result<Tunnel, Failed> {
-        let mut requested = None;
-        let response = {
-            let Self {
-                context, http, cookie, strap, previous, server, ..
-            } = self;
-            http.exchange_built(server, &mut |connection| {
-                let mtu = requested_mtu(context, connection);
-                requested = Some(mtu);
-                connect_request(context, server, cookie, strap.as_ref(), previous.as_ref(), mtu, connection)
-            })
+    pub(crate) fn connect(&mut self) -> Result<Tunnel, Failed> {
+        let dynamic = self
+            .request
+            .previous
+            .as_ref()
+            .is_some_and(|config| config.dynamic_dns);
+        let Some(address) = self.http.peer().map(|peer| peer.address).filter(|_| dynamic) else {
+            return self.connect_once();
         };
+        self.http.set_address(&self.request.server, None);
+        match self.connect_once() {
+            Err(Failed::Failed) => {
+                self.http.set_address(&self.request.server, Some(address));
+                self.connect_once()
+            }
+            result => result,
+        }
+    }
+
+    fn connect_once(&mut self) -> Result<Tunnel, Failed> {
+        let mut requested = None;
+        let request = &self.request;
+        let response = self.http.exchange_built(&request.server, &mut |connection| {
+            let mtu = requested_mtu(&request.context, connection);
+            requested = Some(mtu);
+            request.make(connection, mtu)
+        });
+        let output = &request.context.output;
         let response = match response {
             Ok(response) => response,
             Err(ExchangeError::Response(error)) => {
-                self.context.output.error(&format!("Error fetching CONNECT response: {error}"));
+                output.error(&format!("Error fetching CONNECT response: {error}"));
                 return Err(Failed::Failed);
             }
             Err(error) => return Err(error.into()),
         };
-        self.context.output.info(&format!("Got CONNECT response: {}", response.status_line()));
+        output.info(&format!("Got CONNECT response: {}", response.status_line()));
         let connected = match parse_connect_response(&response) {
             Ok(connected) => connected,
             Err(error) => {
-                self.context.output.error(&error.to_string());
-                return Err(if error.is_permission() { Failed::Rejected } else { Failed::Failed });
+                output.error(&error.to_string());
+                return Err(if error.is_permission() {
+                    Failed::Rejected
+                } else {
+                    Failed::Failed
+                });
             }
         };
+        for note in &connected.notes {
+            output.error(note);
+        }
+        if let Some(strap) = &mut self.request.strap {
+            strap.advance();
+        }
         let connection = self.http.take_connection().ok_or(Failed::Failed)?;
         self.finish(connection, connected, requested)
     }
 
     /// Takes the connection over for packets.
-    fn finish(&mut self, connection: Https, connected: Connected, requested: Option<RequestedMtu>) -> Result<Tunnel, Failed> {
+    fn finish(
+        &mut self,
+        connection: Https,
+        connected: Connected,
+        requested: Option<RequestedMtu>,
+    ) -> Result<Tunnel, Failed> {
         let failed = |text: String| {
-            self.context.output.error(&text);
+            self.request.context.output.error(&text);
             Failed::Failed
         };
         let address = connection.address();
@@ -164,16 +295,23 @@ impl Connector {
                     port: offer.port,
                     app_id: offer.app_id,
                     psk: SecretBytes::new(key.to_vec()),
-                    base_mtu: connected.base_mtu.or(requested.map(|mtu| mtu.base)).unwrap_or(BASE_MTU_UNKNOWN),
+                    base_mtu: connected
+                        .base_mtu
+                        .or(requested.map(|mtu| mtu.base))
+                        .unwrap_or(BASE_MTU_UNKNOWN),
                 })
             }
             None => None,
         };
         let (socket, tls) = connection.into_parts();
-        let Records { sealer, opener, unread } = tls
+        let Records {
+            sealer,
+            opener,
+            unread,
+        } = tls
             .into_records()
             .map_err(|error| failed(format!("Failed to take over the TLS connection: {error}")))?;
-        self.previous = Some(connected.config.clone());
+        self.request.previous = Some(connected.config.clone());
         Ok(Tunnel {
             config: connected.config,
             dtls,

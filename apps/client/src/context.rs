@@ -10,15 +10,15 @@ use crate::signals::Signals;
 
 /// Options, the streams of messages and questions, signals, and the user's trust.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     /// The command line.
-    pub options: Options,
+    pub(crate) options: Options,
     /// Messages.
-    pub output: Arc<Output>,
+    pub(crate) output: Arc<Output>,
     /// Signals.
-    pub signals: Arc<Signals>,
+    pub(crate) signals: Arc<Signals>,
     /// Questions.
-    pub console: Console,
+    pub(crate) console: Console,
     /// Server certificates.
-    pub trust: Arc<Trust>,
+    pub(crate) trust: Arc<Trust>,
 }

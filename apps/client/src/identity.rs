@@ -22,7 +22,11 @@ pub fn version_or(option: Option<&str>) -> String {
 
 /// The operating system reported to the server.
 pub fn os_or(option: Option<&str>) -> &str {
-    let native = if cfg!(target_pointer_width = "64") { "linux-64" } else { "linux" };
+    let native = if cfg!(target_pointer_width = "64") {
+        "linux-64"
+    } else {
+        "linux"
+    };
     option.unwrap_or(native)
 }
 

@@ -1,12 +1,32 @@
 //! The `openconnect` client: options, login, tunnel, scripts and process matters
 //! (`specs/client.md`).
+//!
+//! ```text
+//! options/    command line, configuration file, help, completion
+//! output      messages: streams, levels, syslog
+//! prompt      questions to the user and lines of standard input
+//! signals     waits that a signal ends
+//! net/        names, TCP, TLS with the user's trust, HTTP
+//! login/      from nothing to a cookie
+//! connect     from a cookie to a tunnel
+//! tunnel/     packets, UDP, reconnect, the host's network, the end
+//! script/     programs of the user: environment, running them
+//! ```
 
 #![forbid(unsafe_code)]
 
+mod connect;
+mod context;
 pub mod identity;
-pub mod login;
+mod login;
+mod net;
 pub mod options;
 pub mod output;
+mod process;
+mod program;
 pub mod prompt;
 pub mod script;
 pub mod signals;
+mod tunnel;
+
+pub use program::run;

@@ -24,7 +24,7 @@ const SECRET_LETTERS: [char; 4] = ['C', 'p', 'F', 'P'];
 
 /// Keeps secrets out of core dumps, debuggers and the process list. Failure is not worth a word:
 /// it changes nothing for the user.
-pub fn harden(arguments: &[std::ffi::OsString]) {
+pub(crate) fn harden(arguments: &[std::ffi::OsString]) {
     let _ = process::set_dumpable(false);
     for index in secret_arguments(arguments) {
         let _ = process::overwrite_argument(index);
@@ -37,8 +37,14 @@ fn secret_arguments(arguments: &[std::ffi::OsString]) -> Vec<usize> {
     let mut next = false;
     for (index, argument) in arguments.iter().enumerate().skip(1) {
         let text = argument.to_string_lossy();
-        let letters = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or_default();
-        let letter = letters.chars().next().filter(|letter| SECRET_LETTERS.contains(letter));
+        let letters = text
+            .strip_prefix('-')
+            .filter(|rest| !rest.starts_with('-'))
+            .unwrap_or_default();
+        let letter = letters
+            .chars()
+            .next()
+            .filter(|letter| SECRET_LETTERS.contains(letter));
         let name = text.split('=').next().unwrap_or_default();
         // An abbreviation is enough for getopt.
         let named = name.len() > 3 && SECRET_OPTIONS.iter().any(|option| option.starts_with(name));
@@ -52,7 +58,7 @@ fn secret_arguments(arguments: &[std::ffi::OsString]) -> Vec<usize> {
 
 /// The file of `--pid-file`, opened before there is a pid to write.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     file: File,
     path: PathBuf,
 }
@@ -62,7 +68,7 @@ impl PidFile {
     ///
     /// # Errors
     /// The text to show.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -70,7 +76,13 @@ impl PidFile {
             .mode(0o644)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
-            .map_err(|error| format!("Failed to open '{}' for write: {}", path.display(), reason(&error)))?;
+            .map_err(|error| {
+                format!(
+                    "Failed to open '{}' for write: {}",
+                    path.display(),
+                    reason(&error)
+                )
+            })?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -82,14 +94,14 @@ impl PidFile {
     }
 
     /// Removes the file at the end of the session. It may be gone, or out of reach after `-U`.
-    pub fn remove(self) {
+    pub(crate) fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
 /// Which process goes on.
 #[derive(Debug)]
-pub enum Background {
+pub(crate) enum Background {
     /// This one ends: the child goes on with the tunnel under this pid.
     Parent(process::Pid),
     /// This is the child.
@@ -100,7 +112,7 @@ pub enum Background {
 ///
 /// # Errors
 /// The process could not be copied.
-pub fn go_to_background(pid_file: Option<&mut PidFile>) -> io::Result<Background> {
+pub(crate) fn go_to_background(pid_file: Option<&mut PidFile>) -> io::Result<Background> {
     match process::fork()? {
         Fork::Child => Ok(Background::Child),
         Fork::Parent(pid) => {
@@ -116,7 +128,7 @@ pub fn go_to_background(pid_file: Option<&mut PidFile>) -> io::Result<Background
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn become_user(user: UserIds) -> io::Result<()> {
+pub(crate) fn become_user(user: UserIds) -> io::Result<()> {
     if user.uid == culvert_sys::user::real_uid() {
         return Ok(());
     }
@@ -132,7 +144,10 @@ mod tests {
     #[test]
     fn arguments_with_secrets_are_found() {
         let positions = |line: &[&str]| {
-            let arguments: Vec<OsString> = std::iter::once(&"openconnect").chain(line).map(OsString::from).collect();
+            let arguments: Vec<OsString> = std::iter::once(&"openconnect")
+                .chain(line)
+                .map(OsString::from)
+                .collect();
             secret_arguments(&arguments)
         };
         assert_eq!(positions(&["-C", "secret", "host"]), [2]);
@@ -154,6 +169,10 @@ mod tests {
         file.remove();
         assert!(!path.exists());
         std::os::unix::fs::symlink("/etc/passwd", &path).expect("link");
-        assert!(PidFile::open(&path).expect_err("a link").starts_with("Failed to open '"));
+        assert!(
+            PidFile::open(&path)
+                .expect_err("a link")
+                .starts_with("Failed to open '")
+        );
     }
 }

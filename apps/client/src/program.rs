@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use culvert_anyconnect::client::Cookie;
+use culvert_anyconnect::client::{Cookie, Platform};
 use culvert_netcfg::Paths;
 use culvert_sys::user;
 use culvert_vocab::SecretString;
@@ -14,6 +14,7 @@ use culvert_wire::url::ServerUrl;
 
 use crate::connect::Connector;
 use crate::context::Context;
+use crate::identity;
 use crate::login::{self, TwoPhase, cookie_line};
 use crate::net::{HttpClient, Peer, Trust};
 use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
@@ -75,10 +76,17 @@ fn start(options: Options, lines: Lines) -> Result<u8, String> {
 /// Login, result of the login, tunnel.
 fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
     let mut http = HttpClient::new(Arc::clone(context));
+    let platform = identity::os_or(context.options.identity.os.as_deref());
+    let Some(platform) = Platform::new(platform) else {
+        context
+            .output
+            .error(&format!("Invalid OS identity \"{platform}\""));
+        return 1;
+    };
     let given = context.options.login.cookie.clone();
     let (cookie, server) = match given {
         Some(cookie) => (cookie, server),
-        None => match login::log_in(context, &mut http, server) {
+        None => match login::log_in(context, &mut http, server, platform.clone()) {
             Ok(done) => (done.cookie.to_secret(), done.server),
             Err(failed) => {
                 if !matches!(failed, login::Failed::NoInput) {
@@ -104,7 +112,11 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
         }
     };
     let process = &context.options.process;
-    let pid_file = process.pid_file.as_deref().filter(|_| process.background).map(PidFile::open);
+    let pid_file = process
+        .pid_file
+        .as_deref()
+        .filter(|_| process.background)
+        .map(PidFile::open);
     let pid_file = match pid_file.transpose() {
         Ok(pid_file) => pid_file,
         Err(text) => {
@@ -113,7 +125,7 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
         }
     };
     repair_network(context);
-    let connector = Connector::new(Arc::clone(context), http, server, cookie);
+    let connector = Connector::new(Arc::clone(context), http, server, cookie, platform);
     tunnel::run(context, connector, pid_file)
 }
 
@@ -184,10 +196,15 @@ fn complete(arguments: &[OsString]) -> u8 {
         .filter(|(index, _)| *index != 1)
         .map(|(_, word)| word.to_string_lossy().into_owned())
         .collect();
-    let position = std::env::var("COMP_CWORD").ok().and_then(|position| position.parse().ok());
+    let position = std::env::var("COMP_CWORD")
+        .ok()
+        .and_then(|position| position.parse().ok());
     match position.and_then(|position| options::complete(&words, position)) {
         Some(candidates) => {
-            let text: String = candidates.iter().map(|candidate| format!("{candidate}\n")).collect();
+            let text: String = candidates
+                .iter()
+                .map(|candidate| format!("{candidate}\n"))
+                .collect();
             say(io::stdout(), &text);
             0
         }

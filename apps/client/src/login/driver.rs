@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use culvert_anyconnect::client::{
-    Exchange, Level as MessageLevel, LoggedIn, Login, LoginConfig, LoginError, Platform, Step, StrapKeys,
+    Exchange, LoggedIn, Login, LoginConfig, LoginError, MessageLevel, Platform, Step, StrapKeys,
 };
 use culvert_vocab::Form;
 use culvert_wire::url::ServerUrl;
@@ -18,7 +18,7 @@ use crate::signals::Signal;
 
 /// Why there is no cookie.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub(crate) enum Failed {
     /// A signal came.
     #[error("cancelled by a signal")]
     Interrupted(Signal),
@@ -43,10 +43,15 @@ impl From<AskError> for Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn log_in(context: &Arc<Context>, http: &mut HttpClient, server: ServerUrl) -> Result<LoggedIn, Failed> {
+pub(crate) fn log_in(
+    context: &Arc<Context>,
+    http: &mut HttpClient,
+    server: ServerUrl,
+    platform: Platform,
+) -> Result<LoggedIn, Failed> {
     let mut driver = Driver {
         answers: Answers::new(&context.options.login),
-        login: Login::new(login_config(context, server)),
+        login: Login::new(login_config(context, server, platform)),
         context: Arc::clone(context),
         http,
     };
@@ -61,18 +66,18 @@ pub fn log_in(context: &Arc<Context>, http: &mut HttpClient, server: ServerUrl) 
     }
 }
 
-fn login_config(context: &Context, server: ServerUrl) -> LoginConfig {
+fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> LoginConfig {
     let options = &context.options;
     let external = !options.login.no_external_auth;
     LoginConfig {
         server,
         user_agent: identity::user_agent_or(options.identity.user_agent.as_deref()),
         version: identity::version_or(options.identity.version.as_deref()),
-        platform: Platform::new(identity::os_or(options.identity.os.as_deref())),
+        platform,
         group: options.login.auth_group.clone(),
         xml_post: !options.login.no_xml_post,
         external_auth: external,
-        strap: external.then(StrapKeys::generate),
+        strap: external.then(StrapKeys::generate).and_then(Result::ok),
         passwords: !options.login.no_password,
     }
 }
@@ -106,7 +111,10 @@ impl Driver<'_> {
     }
 
     fn exchange(&mut self, exchange: &Exchange) -> Result<NextStep, Failed> {
-        match self.http.exchange(&exchange.server, &exchange.request, exchange.fresh) {
+        match self
+            .http
+            .exchange(&exchange.server, &exchange.request, exchange.fresh)
+        {
             Ok(response) => Ok(self.login.handle_response(response)),
             Err(ExchangeError::Response(error)) => Ok(self.login.handle_bad_response(error)),
             Err(ExchangeError::Interrupted(signal)) => Err(Failed::Interrupted(signal)),
@@ -117,12 +125,13 @@ impl Driver<'_> {
     fn form(&mut self, mut form: Form) -> Result<NextStep, Failed> {
         let mut asker = self.context.console.clone();
         let console = self.context.console.clone();
-        self.answers.introduce(&form, &mut asker, &mut |error| console.write(&format!("{error}\n")));
+        self.answers.introduce(&form, &mut asker, &mut |error| {
+            console.write(&format!("{error}\n"))
+        });
         if let Some(group) = self.answers.choose_group(&mut form, &mut asker)? {
             match self.login.select_group(&group) {
-                Ok(None) => {}
-                Ok(Some(step)) => return Ok(Ok(step)),
-                Err(error) => return Ok(Err(error)),
+                Ok(Step::Form(same)) => form = same,
+                other => return Ok(other),
             }
         }
         self.answers.fill(&mut form, &mut asker)?;

@@ -8,7 +8,7 @@ use crate::prompt::{AskError, Asker};
 
 /// Answers that the command line gives.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     user: Option<String>,
     /// Used for the first password that is asked, then gone.
     password: Option<SecretString>,
@@ -18,7 +18,7 @@ pub struct Answers {
 
 impl Answers {
     /// The answers among the options.
-    pub fn new(options: &LoginOptions) -> Self {
+    pub(crate) fn new(options: &LoginOptions) -> Self {
         Self {
             user: options.user.clone(),
             password: options.password.clone(),
@@ -42,7 +42,7 @@ impl Answers {
     }
 
     /// Shows what the form says.
-    pub fn introduce(&self, form: &Form, asker: &mut dyn Asker, show_error: &mut dyn FnMut(&str)) {
+    pub(crate) fn introduce(&self, form: &Form, asker: &mut dyn Asker, show_error: &mut dyn FnMut(&str)) {
         if let Some(banner) = &form.banner {
             asker.show(&printable(banner));
         }
@@ -58,7 +58,11 @@ impl Answers {
     ///
     /// # Errors
     /// Nobody could be asked.
-    pub fn choose_group(&self, form: &mut Form, asker: &mut dyn Asker) -> Result<Option<String>, AskError> {
+    pub(crate) fn choose_group(
+        &self,
+        form: &mut Form,
+        asker: &mut dyn Asker,
+    ) -> Result<Option<String>, AskError> {
         let Some(index) = form.group_field else {
             return Ok(None);
         };
@@ -82,7 +86,7 @@ impl Answers {
     ///
     /// # Errors
     /// Nobody could be asked.
-    pub fn fill(&mut self, form: &mut Form, asker: &mut dyn Asker) -> Result<(), AskError> {
+    pub(crate) fn fill(&mut self, form: &mut Form, asker: &mut dyn Asker) -> Result<(), AskError> {
         for (index, field) in form.fields.iter_mut().enumerate() {
             if !field.ignored && form.group_field != Some(index) {
                 self.answer(&form.id, field, asker)?;

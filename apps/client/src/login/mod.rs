@@ -1,3 +1,8 @@
 //! From nothing to a cookie.
 
-pub mod forms;
+mod driver;
+mod forms;
+mod result;
+
+pub(crate) use driver::{Failed, log_in};
+pub(crate) use result::{TwoPhase, cookie_line};

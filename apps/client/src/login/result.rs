@@ -8,17 +8,17 @@ use crate::net::Peer;
 /// A value from the server that must not be printed for a shell to evaluate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("The server sent a {0} with quotes or control characters; not printing it")]
-pub struct ResultError(&'static str);
+pub(crate) struct ResultError(&'static str);
 
 /// What a second run needs to connect (`specs/client.md` §6).
 #[derive(Debug)]
-pub struct TwoPhase<'a> {
+pub(crate) struct TwoPhase<'a> {
     /// The cookie.
-    pub cookie: &'a SecretString,
+    pub(crate) cookie: &'a SecretString,
     /// The server after all redirects.
-    pub server: &'a ServerUrl,
+    pub(crate) server: &'a ServerUrl,
     /// Its address and the pin of its key, if it was connected to.
-    pub peer: Option<&'a Peer>,
+    pub(crate) peer: Option<&'a Peer>,
 }
 
 impl TwoPhase<'_> {
@@ -26,7 +26,7 @@ impl TwoPhase<'_> {
     ///
     /// # Errors
     /// A value would break out of its quotes.
-    pub fn assignments(&self) -> Result<String, ResultError> {
+    pub(crate) fn assignments(&self) -> Result<String, ResultError> {
         let cookie = quoted("cookie", self.cookie.expose())?;
         let url = ServerUrl {
             path: String::new(),
@@ -55,7 +55,7 @@ impl TwoPhase<'_> {
 ///
 /// # Errors
 /// The cookie has control characters.
-pub fn cookie_line(cookie: &SecretString) -> Result<String, ResultError> {
+pub(crate) fn cookie_line(cookie: &SecretString) -> Result<String, ResultError> {
     if cookie.expose().chars().any(char::is_control) {
         return Err(ResultError("cookie"));
     }
@@ -94,13 +94,19 @@ mod tests {
                 .to_owned())
         );
         let v6 = assignments("c", "[2001:db8::1]", "[2001:db8::1]:443").unwrap_or_default();
-        assert!(v6.contains("HOST='[2001:db8::1]'\nCONNECT_URL='https://[2001:db8::1]/'\n"), "{v6}");
+        assert!(
+            v6.contains("HOST='[2001:db8::1]'\nCONNECT_URL='https://[2001:db8::1]/'\n"),
+            "{v6}"
+        );
     }
 
     #[test]
     fn hostile_cookies_are_refused() {
         for cookie in ["a'; reboot; '", "a\nb", "a\x1b[2J"] {
-            assert_eq!(assignments(cookie, "h", "192.0.2.1:443"), Err(ResultError("cookie")));
+            assert_eq!(
+                assignments(cookie, "h", "192.0.2.1:443"),
+                Err(ResultError("cookie"))
+            );
         }
         assert!(cookie_line(&"a\nb".into()).is_err());
         assert_eq!(cookie_line(&"a'b".into()), Ok("a'b\n".into()));

@@ -16,7 +16,7 @@ use crate::signals::Signal;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// A signal wants the client to end (or to reconnect).
     #[error("cancelled by a signal")]
     Interrupted(Signal),
@@ -39,15 +39,15 @@ impl From<Failure> for ExchangeError {
 
 /// A server that was connected to.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// `pin-sha256:` of its key.
-    pub pin: Option<String>,
+    pub(crate) pin: Option<String>,
 }
 
 /// Sends requests, one connection at a time.
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     context: Arc<Context>,
     connection: Option<Https>,
     /// Addresses that worked, so that a session stays with one server.
@@ -57,7 +57,7 @@ pub struct HttpClient {
 
 impl HttpClient {
     /// A client without a connection.
-    pub fn new(context: Arc<Context>) -> Self {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
         Self {
             context,
             connection: None,
@@ -70,7 +70,12 @@ impl HttpClient {
     ///
     /// # Errors
     /// See [`ExchangeError`].
-    pub fn exchange(&mut self, server: &ServerUrl, request: &Request, fresh: bool) -> Result<Response, ExchangeError> {
+    pub(crate) fn exchange(
+        &mut self,
+        server: &ServerUrl,
+        request: &Request,
+        fresh: bool,
+    ) -> Result<Response, ExchangeError> {
         self.context.output.info(&format!("{} {server}", request.method));
         if fresh || !self.context.options.network.http_keepalive {
             self.connection = None;
@@ -83,12 +88,16 @@ impl HttpClient {
     ///
     /// # Errors
     /// See [`ExchangeError`].
-    pub fn exchange_built(
+    pub(crate) fn exchange_built(
         &mut self,
         server: &ServerUrl,
         build: &mut dyn FnMut(&Https) -> Request,
     ) -> Result<Response, ExchangeError> {
-        if !self.connection.as_mut().is_some_and(|connection| connection.serves(server)) {
+        if !self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| connection.serves(server))
+        {
             self.connection = None;
         }
         let reused = self.connection.is_some();
@@ -105,7 +114,9 @@ impl HttpClient {
                 IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
                 IoFailure::Response(error) => ExchangeError::Response(error),
                 IoFailure::Lost(text) => {
-                    self.context.output.error(&format!("Failed to read from SSL socket: {text}"));
+                    self.context
+                        .output
+                        .error(&format!("Failed to read from SSL socket: {text}"));
                     ExchangeError::Failed
                 }
             }
@@ -127,7 +138,11 @@ impl HttpClient {
                 self.addresses.insert(key, connection.address());
                 self.peer = Some(Peer {
                     address: connection.address(),
-                    pin: connection.tls().peer_certificates().first().and_then(|leaf| spki_pin(leaf).ok()),
+                    pin: connection
+                        .tls()
+                        .peer_certificates()
+                        .first()
+                        .and_then(|leaf| spki_pin(leaf).ok()),
                 });
                 self.connection.insert(connection)
             }
@@ -158,12 +173,12 @@ impl HttpClient {
     }
 
     /// The server that was connected to last.
-    pub fn peer(&self) -> Option<&Peer> {
+    pub(crate) fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
     }
 
     /// Remembers `address` as the one to use for `server`, or forgets what was remembered.
-    pub fn set_address(&mut self, server: &ServerUrl, address: Option<SocketAddr>) {
+    pub(crate) fn set_address(&mut self, server: &ServerUrl, address: Option<SocketAddr>) {
         let key = (server.host.clone(), server.port);
         match address {
             Some(address) => self.addresses.insert(key, address),
@@ -172,7 +187,7 @@ impl HttpClient {
     }
 
     /// Takes the connection out, for the tunnel.
-    pub fn take_connection(&mut self) -> Option<Https> {
+    pub(crate) fn take_connection(&mut self) -> Option<Https> {
         self.connection.take()
     }
 }

@@ -24,7 +24,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// None of them answers; the user has been told about each.
-pub(super) fn connect(context: &Context, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failure> {
+pub(super) fn connect(
+    context: &Context,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, SocketAddr), Failure> {
     let output = &context.output;
     let mut waiting = addresses.iter().copied();
     let mut attempts: Vec<(Socket, SocketAddr)> = Vec::new();
@@ -50,7 +53,10 @@ pub(super) fn connect(context: &Context, addresses: &[SocketAddr]) -> Result<(Tc
         if attempts.is_empty() {
             continue;
         }
-        let descriptors: Vec<_> = attempts.iter().map(|(socket, _)| (socket.as_fd(), Interest::WRITE)).collect();
+        let descriptors: Vec<_> = attempts
+            .iter()
+            .map(|(socket, _)| (socket.as_fd(), Interest::WRITE))
+            .collect();
         match context.signals.wait(&descriptors, next_start) {
             Ok(()) | Err(WaitError::TimedOut) => {}
             Err(WaitError::Interrupted(signal)) => {
@@ -88,11 +94,16 @@ fn take_connected(output: &Output, attempts: &mut Vec<(Socket, SocketAddr)>) -> 
             false
         }
     });
-    let connected = attempts.iter().position(|(socket, _)| socket.peer_addr().is_ok())?;
+    let connected = attempts
+        .iter()
+        .position(|(socket, _)| socket.peer_addr().is_ok())?;
     Some(attempts.swap_remove(connected))
 }
 
-fn finish(context: &Context, (socket, address): (Socket, SocketAddr)) -> Result<(TcpStream, SocketAddr), Failure> {
+fn finish(
+    context: &Context,
+    (socket, address): (Socket, SocketAddr),
+) -> Result<(TcpStream, SocketAddr), Failure> {
     let failed = |error: io::Error| {
         report(&context.output, address, &error);
         Failure::Failed

@@ -10,7 +10,12 @@ const SECRET_HEADERS: [&str; 4] = ["Cookie", "Set-Cookie", "Authorization", "X-D
 
 /// Shows a request, line by line.
 pub(super) fn request(output: &Output, request: &Request) {
-    output.debug(&format!("> {} {} {}", request.method, request.target, request.version.as_str()));
+    output.debug(&format!(
+        "> {} {} {}",
+        request.method,
+        request.target,
+        request.version.as_str()
+    ));
     for (name, value) in request.headers.iter() {
         output.debug(&format!("> {}", header(name, value)));
     }
@@ -29,7 +34,10 @@ pub(super) fn body(output: &Output, body: &[u8]) {
 
 /// `Name: value` of a header; cookies keep their names and attributes.
 pub(super) fn header(name: &str, value: &str) -> String {
-    if !SECRET_HEADERS.iter().any(|secret| secret.eq_ignore_ascii_case(name)) {
+    if !SECRET_HEADERS
+        .iter()
+        .any(|secret| secret.eq_ignore_ascii_case(name))
+    {
         return format!("{name}: {value}");
     }
     let elide = |pair: &str| match pair.split_once('=') {
@@ -104,9 +112,18 @@ mod tests {
 
     #[test]
     fn cookies_are_elided() {
-        assert_eq!(header("Cookie", "a=1; webvpn=secret"), "Cookie: a=<elided>; webvpn=<elided>");
-        assert_eq!(header("set-cookie", "webvpn=secret; Secure"), "set-cookie: webvpn=<elided>; Secure");
-        assert_eq!(header("Set-Cookie", "webvpn=; Max-Age=0"), "Set-Cookie: webvpn=; Max-Age=0");
+        assert_eq!(
+            header("Cookie", "a=1; webvpn=secret"),
+            "Cookie: a=<elided>; webvpn=<elided>"
+        );
+        assert_eq!(
+            header("set-cookie", "webvpn=secret; Secure"),
+            "set-cookie: webvpn=<elided>; Secure"
+        );
+        assert_eq!(
+            header("Set-Cookie", "webvpn=; Max-Age=0"),
+            "Set-Cookie: webvpn=; Max-Age=0"
+        );
         assert_eq!(header("Host", "a=b"), "Host: a=b");
     }
 
@@ -117,7 +134,10 @@ mod tests {
             text(xml),
             "<auth><username>u</username><password><elided></password><secondary_password><elided></secondary_password></auth>"
         );
-        assert_eq!(text(b"<session-token id=\"1\">abc</session-token><a/>"), "<session-token id=\"1\"><elided></session-token><a/>");
+        assert_eq!(
+            text(b"<session-token id=\"1\">abc</session-token><a/>"),
+            "<session-token id=\"1\"><elided></session-token><a/>"
+        );
         assert_eq!(text(b"username=u&password=p"), "username=u&password=<elided>");
     }
 

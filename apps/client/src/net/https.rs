@@ -47,7 +47,7 @@ impl From<WaitError> for IoFailure {
 }
 
 /// A connected and verified server, before or between HTTP exchanges.
-pub struct Https {
+pub(crate) struct Https {
     socket: TcpStream,
     tls: Handshake,
     server: ServerUrl,
@@ -62,7 +62,11 @@ impl Https {
     ///
     /// # Errors
     /// The user has been told.
-    pub fn open(context: &Context, server: &ServerUrl, address: Option<SocketAddr>) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        context: &Context,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
         let host = server.host_name();
         let result = Self::dial(context, server, address);
         if matches!(result, Err(Failure::Failed)) {
@@ -70,12 +74,18 @@ impl Https {
         }
         let result = result.and_then(|(socket, address)| Self::negotiate(context, server, socket, address));
         if let Err(Failure::Failed) = result {
-            context.output.error(&format!("Failed to open HTTPS connection to {host}"));
+            context
+                .output
+                .error(&format!("Failed to open HTTPS connection to {host}"));
         }
         result
     }
 
-    fn dial(context: &Context, server: &ServerUrl, known: Option<SocketAddr>) -> Result<(TcpStream, SocketAddr), Failure> {
+    fn dial(
+        context: &Context,
+        server: &ServerUrl,
+        known: Option<SocketAddr>,
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
         let addresses = match known {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,
@@ -83,7 +93,12 @@ impl Https {
         dial::connect(context, &addresses)
     }
 
-    fn negotiate(context: &Context, server: &ServerUrl, socket: TcpStream, address: SocketAddr) -> Result<Self, Failure> {
+    fn negotiate(
+        context: &Context,
+        server: &ServerUrl,
+        socket: TcpStream,
+        address: SocketAddr,
+    ) -> Result<Self, Failure> {
         let output = &context.output;
         let host = server.host_name();
         let failed = |text: String| {
@@ -92,9 +107,11 @@ impl Https {
         };
         let settings = context.trust.settings(host, server.port).map_err(failed)?;
         let name = context.trust.checked_name(host).to_owned();
-        let name = ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
+        let name =
+            ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
         output.info(&format!("SSL negotiation with {host}"));
-        let tls = Handshake::client(&settings, name).map_err(|error| failed(format!("SSL connection failure: {error}")))?;
+        let tls = Handshake::client(&settings, name)
+            .map_err(|error| failed(format!("SSL connection failure: {error}")))?;
         let mut connection = Self {
             socket,
             tls,
@@ -111,7 +128,9 @@ impl Https {
             Err(error) => return Err(failed(format!("SSL connection failure: {error}"))),
         }
         let description = connection.tls.description().unwrap_or_default();
-        output.info(&format!("Connected to HTTPS on {host} with ciphersuite {description}"));
+        output.info(&format!(
+            "Connected to HTTPS on {host} with ciphersuite {description}"
+        ));
         Ok(connection)
     }
 
@@ -158,7 +177,9 @@ impl Https {
     pub(super) fn exchange(&mut self, context: &Context, request: &Request) -> Result<Response, IoFailure> {
         let bytes = zeroize::Zeroizing::new(request.to_bytes());
         for part in bytes.chunks(RECORD_MAX) {
-            self.tls.write_plaintext(part).map_err(|error| IoFailure::Lost(error.to_string()))?;
+            self.tls
+                .write_plaintext(part)
+                .map_err(|error| IoFailure::Lost(error.to_string()))?;
             self.flush(context, Instant::now() + SILENCE_MAX)?;
         }
         let mut reader = ResponseReader::new(&request.method);
@@ -171,9 +192,17 @@ impl Https {
         response
     }
 
-    fn read_response(&mut self, context: &Context, reader: &mut ResponseReader) -> Result<Response, IoFailure> {
+    fn read_response(
+        &mut self,
+        context: &Context,
+        reader: &mut ResponseReader,
+    ) -> Result<Response, IoFailure> {
         loop {
-            while let Some(plaintext) = self.tls.poll_plaintext().map_err(|error| IoFailure::Lost(error.to_string()))? {
+            while let Some(plaintext) = self
+                .tls
+                .poll_plaintext()
+                .map_err(|error| IoFailure::Lost(error.to_string()))?
+            {
                 if let Some(response) = reader.handle_input(&plaintext)? {
                     return Ok(response);
                 }
@@ -198,14 +227,19 @@ impl Https {
                 Ok(count) => {
                     // TLS has room for two records and has been read empty before.
                     let received = buffer.get(..count).unwrap_or_default();
-                    let taken = self.tls.handle_input(received).map_err(|error| IoFailure::Lost(tls_text(&error)))?;
+                    let taken = self
+                        .tls
+                        .handle_input(received)
+                        .map_err(|error| IoFailure::Lost(tls_text(&error)))?;
                     return match taken == count {
                         true => Ok(true),
                         false => Err(IoFailure::Lost("too much data".into())),
                     };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    context.signals.wait(&[(self.socket.as_fd(), Interest::READ)], Some(deadline))?;
+                    context
+                        .signals
+                        .wait(&[(self.socket.as_fd(), Interest::READ)], Some(deadline))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(IoFailure::Lost(reason(&error))),
@@ -220,7 +254,9 @@ impl Https {
                 match self.socket.write(rest) {
                     Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        context.signals.wait(&[(self.socket.as_fd(), Interest::WRITE)], Some(deadline))?;
+                        context
+                            .signals
+                            .wait(&[(self.socket.as_fd(), Interest::WRITE)], Some(deadline))?;
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(IoFailure::Lost(reason(&error))),
@@ -231,22 +267,22 @@ impl Https {
     }
 
     /// The server's address as connected.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The socket.
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
     /// TLS, for exporters and certificates.
-    pub fn tls(&self) -> &Handshake {
+    pub(crate) fn tls(&self) -> &Handshake {
         &self.tls
     }
 
     /// Gives socket and TLS to the tunnel.
-    pub fn into_parts(self) -> (TcpStream, Handshake) {
+    pub(crate) fn into_parts(self) -> (TcpStream, Handshake) {
         (self.socket, self.tls)
     }
 }

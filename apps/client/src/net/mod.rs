@@ -7,15 +7,15 @@ mod https;
 mod resolve;
 mod trust;
 
-pub use client::{ExchangeError, HttpClient, Peer};
-pub use https::Https;
-pub use trust::Trust;
+pub(crate) use client::{ExchangeError, HttpClient, Peer};
+pub(crate) use https::Https;
+pub(crate) use trust::Trust;
 
 use crate::signals::Signal;
 
 /// Why there is no connection. What happened has been told to the user already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// A signal wants the client to end (or to reconnect).
     #[error("cancelled by a signal")]
     Interrupted(Signal),

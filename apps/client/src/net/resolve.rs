@@ -19,11 +19,18 @@ use crate::signals::WaitError;
 /// # Errors
 /// The name has no address; the user has been told.
 pub(super) fn resolve(context: &Context, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let overrides = context.options.network.resolve.iter().filter(|entry| entry.host == host);
+    let overrides = context
+        .options
+        .network
+        .resolve
+        .iter()
+        .filter(|entry| entry.host == host);
     let mut addresses = Vec::new();
     let mut problem = None;
     for entry in overrides {
-        context.output.trace(&format!("Using {} as address of {host}", entry.address));
+        context
+            .output
+            .trace(&format!("Using {} as address of {host}", entry.address));
         match look_up(context, &entry.address, port) {
             Ok(found) => addresses.extend(found),
             Err(WaitError::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),
@@ -39,7 +46,9 @@ pub(super) fn resolve(context: &Context, host: &str, port: u16) -> Result<Vec<So
     }
     match problem {
         Some((name, error)) if addresses.is_empty() => {
-            context.output.error(&format!("getaddrinfo failed for host '{name}': {}", text(&error)));
+            context
+                .output
+                .error(&format!("getaddrinfo failed for host '{name}': {}", text(&error)));
             Err(Failure::Failed)
         }
         _ => Ok(addresses),
@@ -63,7 +72,9 @@ fn look_up(context: &Context, host: &str, port: u16) -> Result<Vec<SocketAddr>, 
     let (done, mut finish) = UnixStream::pair()?;
     let name = host.to_owned();
     let worker = thread::Builder::new().name("resolver".into()).spawn(move || {
-        let result = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let result = (name.as_str(), port)
+            .to_socket_addrs()
+            .map(Iterator::collect::<Vec<_>>);
         // Nobody listens any more if a signal came.
         let _ = finish.write_all(&[0]);
         result

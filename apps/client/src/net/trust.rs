@@ -13,7 +13,7 @@ use crate::prompt::{Asker, Console, reason};
 
 /// The user's trust: anchors, pins and what was answered to questions in this run.
 #[derive(Debug)]
-pub struct Trust {
+pub(crate) struct Trust {
     options: TrustOptions,
     console: Console,
     output: Arc<Output>,
@@ -24,7 +24,7 @@ pub struct Trust {
 
 impl Trust {
     /// Trust as the options say.
-    pub fn new(options: TrustOptions, console: Console, output: Arc<Output>) -> Arc<Self> {
+    pub(crate) fn new(options: TrustOptions, console: Console, output: Arc<Output>) -> Arc<Self> {
         Arc::new(Self {
             options,
             console,
@@ -81,7 +81,8 @@ impl Trust {
     fn accepts(&self, host: &str, port: u16, presented: &Presented<'_>) -> bool {
         let leaf = presented.leaf;
         if let Some(problem) = presented.verdict.reason {
-            self.output.info(&format!("Server certificate verify failed: {problem}"));
+            self.output
+                .info(&format!("Server certificate verify failed: {problem}"));
         }
         if !self.options.pins.is_empty() {
             return match Pins::new(self.options.pins.clone()).judge(leaf) {
@@ -123,7 +124,10 @@ impl Trust {
         }
         let mut console = self.console.clone();
         loop {
-            match console.ask("Enter 'yes' to accept, 'no' to abort; anything else to view: ", false) {
+            match console.ask(
+                "Enter 'yes' to accept, 'no' to abort; anything else to view: ",
+                false,
+            ) {
                 Ok(answer) if answer.expose().eq_ignore_ascii_case("yes") => return true,
                 Ok(answer) if answer.expose().eq_ignore_ascii_case("no") => return false,
                 Ok(_) => {

@@ -122,7 +122,7 @@ pub(super) enum Group {
 
 impl Group {
     /// All groups in the order of the help text.
-    pub const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::General,
         Self::Authentication,
         Self::ServerValidation,
@@ -139,7 +139,7 @@ impl Group {
     ];
 
     /// The heading.
-    pub fn title(self) -> &'static str {
+    pub(super) fn title(self) -> &'static str {
         match self {
             Self::General => "",
             Self::Authentication => "Authentication",

@@ -150,7 +150,10 @@ pub(super) fn open(
     let socket = UdpSocket::connected(local, peer)?;
     socket.set_buffers(Some(send_buffer), None)?;
     let config = culvert_dtls::ClientConfig::new(offer.psk.clone(), offer.app_id.clone());
-    Ok((socket, DtlsChannel::new(culvert_dtls::Connection::client(config, now))))
+    Ok((
+        socket,
+        DtlsChannel::new(culvert_dtls::Connection::client(config, now)),
+    ))
 }
 
 #[cfg(test)]

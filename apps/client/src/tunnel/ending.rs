@@ -3,7 +3,7 @@ use crate::signals::Signal;
 
 /// Why a session is over (`specs/client.md` §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// The parent of `--background`: the session goes on in the child.
     InBackground,
     /// SIGINT or SIGTERM.
@@ -30,7 +30,7 @@ pub enum Ending {
 
 impl Ending {
     /// The ending that a signal asks for in the data phase; `None` for signals that do not end it.
-    pub fn of_signal(signal: Signal) -> Option<Self> {
+    pub(crate) fn of_signal(signal: Signal) -> Option<Self> {
         match signal {
             Signal::Terminate => Some(Self::UserEnded),
             Signal::Detach => Some(Self::Detached),
@@ -39,7 +39,7 @@ impl Ending {
     }
 
     /// What the server is told; `None` when it is to keep the session, or cannot be told.
-    pub fn goodbye(&self) -> Option<&'static str> {
+    pub(crate) fn goodbye(&self) -> Option<&'static str> {
         match self {
             Self::UserEnded => Some("Aborted by caller"),
             Self::ServerEnded => Some("Server request"),
@@ -56,14 +56,16 @@ impl Ending {
     }
 
     /// Shows the final message and returns the exit code.
-    pub fn report(&self, output: &Output) -> u8 {
+    pub(crate) fn report(&self, output: &Output) -> u8 {
         match self {
             Self::InBackground => {}
             Self::UserEnded => output.info("User cancelled (SIGINT/SIGTERM); exiting."),
             Self::Detached => output.info("User detached from session (SIGHUP); exiting."),
             Self::Cancelled => output.error("User cancelled (SIGINT/SIGTERM); exiting."),
             Self::ConnectFailed => output.error("Unknown error; exiting."),
-            Self::CookieRejected | Self::AddressChanged => output.error("Cookie was rejected by server; exiting."),
+            Self::CookieRejected | Self::AddressChanged => {
+                output.error("Cookie was rejected by server; exiting.")
+            }
             Self::ServerEnded => output.error("Session terminated by server; exiting."),
             Self::ReconnectFailed => output.error("CSTP reconnect failed; exiting"),
             Self::DeviceLost => output.error("Unrecoverable I/O error; exiting."),

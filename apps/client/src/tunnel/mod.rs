@@ -7,7 +7,7 @@ mod running;
 mod setup;
 mod status;
 
-pub use ending::Ending;
+pub(crate) use ending::Ending;
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::signals::Signal;
 use running::Running;
 
 /// Connects and carries packets until something ends the session. Returns the exit code.
-pub fn run(context: &Arc<Context>, mut connector: Connector, pid_file: Option<PidFile>) -> u8 {
+pub(crate) fn run(context: &Arc<Context>, mut connector: Connector, pid_file: Option<PidFile>) -> u8 {
     let ending = match connector.connect() {
         Ok(tunnel) => match Running::start(Arc::clone(context), connector, tunnel) {
             Ok(mut running) => running.run(pid_file),

@@ -7,7 +7,7 @@ use culvert_vocab::TunnelConfig;
 use super::ending::Ending;
 use super::running::Running;
 use crate::connect;
-use crate::signals::{Signal, WaitError};
+use crate::signals::WaitError;
 
 /// The pauses between attempts: 10 s, 20 s, ... 100 s, until the time is used up. Only the pauses
 /// count.
@@ -49,13 +49,19 @@ impl Running {
         self.detach();
         let mut pauses = Pauses::new(self.context.options.network.reconnect_timeout);
         loop {
-            if let Some(ending) = self.setup.before_reconnect(&self.tunnel).and_then(Ending::of_signal) {
+            if let Some(ending) = self
+                .setup
+                .before_reconnect(&self.tunnel)
+                .and_then(Ending::of_signal)
+            {
                 return Err(ending);
             }
             match self.connector.connect() {
                 Ok(tunnel) => return self.resume(tunnel),
                 Err(connect::Failed::Rejected) => {
-                    self.context.output.error("Cookie is no longer valid, ending session");
+                    self.context
+                        .output
+                        .error("Cookie is no longer valid, ending session");
                     return Err(Ending::CookieRejected);
                 }
                 Err(connect::Failed::Interrupted(signal)) => match Ending::of_signal(signal) {
@@ -68,7 +74,9 @@ impl Running {
                 self.context.output.error("Reconnect failed");
                 return Err(Ending::ReconnectFailed);
             };
-            self.context.output.info(&format!("sleep {pause}s, remaining timeout {left}s"));
+            self.context
+                .output
+                .info(&format!("sleep {pause}s, remaining timeout {left}s"));
             self.pause(Duration::from_secs(pause.unsigned_abs()))?;
         }
     }
@@ -88,7 +96,11 @@ impl Running {
         }
         self.attach(tunnel)
             .map_err(|error| Ending::Setup(format!("Failed to use the new connection: {error}")))?;
-        match self.setup.after_reconnect(&self.tunnel).and_then(Ending::of_signal) {
+        match self
+            .setup
+            .after_reconnect(&self.tunnel)
+            .and_then(Ending::of_signal)
+        {
             Some(ending) => Err(ending),
             None => Ok(()),
         }
@@ -100,7 +112,8 @@ impl Running {
 fn address_change(before: &TunnelConfig, after: &TunnelConfig) -> Option<String> {
     let text = |value: Option<String>| value.unwrap_or_else(|| "none".into());
     let v4 = |config: &TunnelConfig| text(config.ipv4.map(|ip| ip.address.to_string()));
-    let mask = |config: &TunnelConfig| text(config.ipv4.and_then(|ip| ip.netmask).map(|mask| mask.to_string()));
+    let mask =
+        |config: &TunnelConfig| text(config.ipv4.and_then(|ip| ip.netmask).map(|mask| mask.to_string()));
     let v6 = |config: &TunnelConfig| text(config.ipv6.map(|ip| format!("{}/{}", ip.address, ip.prefix_len)));
     let pairs = [
         ("Legacy IP address", v4(before), v4(after)),

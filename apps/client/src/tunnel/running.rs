@@ -133,14 +133,23 @@ impl Running {
         };
         let options = &self.context.options;
         let send_buffer = usize::from(self.tunnel.config.mtu.get()) * options.tunnel.queue_len;
-        let opened = datagram::open(offer, self.tunnel.gateway, options.network.udp_port, send_buffer, now);
+        let opened = datagram::open(
+            offer,
+            self.tunnel.gateway,
+            options.network.udp_port,
+            send_buffer,
+            now,
+        );
         let attached = opened.and_then(|(socket, channel)| {
-            self.session.attach_datagram(now, socket, channel, &mut [], &mut self.buffers)
+            self.session
+                .attach_datagram(now, socket, channel, &mut [], &mut self.buffers)
         });
         match attached {
             Ok(()) => self.datagram.connecting(),
             Err(error) => {
-                self.context.output.error(&format!("Set up UDP failed; using SSL instead: {error}"));
+                self.context
+                    .output
+                    .error(&format!("Set up UDP failed; using SSL instead: {error}"));
                 self.datagram.failed(now);
             }
         }
@@ -214,7 +223,9 @@ impl Running {
         let failed = |error: io::Error| Ending::Setup(format!("Failed to continue in background: {error}"));
         match process::go_to_background(pid_file.as_mut()).map_err(failed)? {
             Background::Parent(pid) => {
-                self.context.output.info(&format!("Continuing in background; pid {pid}"));
+                self.context
+                    .output
+                    .info(&format!("Continuing in background; pid {pid}"));
                 Err(Ending::InBackground)
             }
             Background::Child => {
@@ -324,9 +335,10 @@ impl Running {
 
     fn rekey_stream(&mut self, now: Instant) -> Result<(), Ending> {
         self.context.output.info("CSTP rekey due");
-        let in_place = self.version == Version::Tls13 && self.tunnel.config.stream.rekey_method == RekeyMethod::Ssl;
+        let in_place =
+            self.version == Version::Tls13 && self.tunnel.config.stream.rekey_method == RekeyMethod::Ssl;
         if in_place && self.session.rekey_stream(now, true, &mut self.buffers).is_ok() {
-                return Ok(());
+            return Ok(());
         }
         self.reconnect()
     }
@@ -339,7 +351,9 @@ impl Running {
         let overhead = self.session.datagram_channel().map(DtlsChannel::record_overhead);
         let base = self.datagram.offer().map(|offer| offer.base_mtu);
         let mtu = match (overhead, base) {
-            (Some(overhead), Some(base)) => client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted),
+            (Some(overhead), Some(base)) => {
+                client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted)
+            }
             _ => granted,
         };
         self.apply_mtu(mtu);
@@ -360,9 +374,13 @@ impl Running {
         }
         while let Some(size) = self.datagram.prober().and_then(|prober| prober.poll_probe()) {
             let payload = vec![PROBE_FILL; size];
-            let sent = self
-                .session
-                .send(now, Channel::Datagram, FrameKind::ProbeRequest, &payload, &mut self.buffers);
+            let sent = self.session.send(
+                now,
+                Channel::Datagram,
+                FrameKind::ProbeRequest,
+                &payload,
+                &mut self.buffers,
+            );
             if sent == Err(FrameError::TooLarge)
                 && let Some(prober) = self.datagram.prober()
             {
@@ -395,7 +413,9 @@ impl Running {
         };
         let changed = rtnl::interface_index(device).and_then(|index| Rtnl::open()?.set_link(index, change));
         if let Err(error) = changed {
-            self.context.output.debug(&format!("Failed to change the MTU of {device}: {error}"));
+            self.context
+                .output
+                .debug(&format!("Failed to change the MTU of {device}: {error}"));
         }
     }
 
@@ -418,12 +438,16 @@ impl Running {
     /// The "Configured as" lines.
     fn summary(&self) -> Vec<String> {
         let configured = status::configured_as(&self.tunnel.config, true, self.datagram.status());
-        std::iter::once(configured).chain(status::expiry(self.expires)).collect()
+        std::iter::once(configured)
+            .chain(status::expiry(self.expires))
+            .collect()
     }
 
     fn show_statistics(&self) {
         let left = |channel: Channel, timers: &Timers| {
-            let period = timers.rekey.filter(|_| timers.rekey_method != RekeyMethod::None)?;
+            let period = timers
+                .rekey
+                .filter(|_| timers.rekey_method != RekeyMethod::None)?;
             Some(period.saturating_sub(self.session.last_rekey(channel)?.elapsed()))
         };
         let config = &self.tunnel.config;
@@ -454,9 +478,13 @@ impl Running {
         self.context.output.info(&format!("Send BYE packet: {reason}"));
         let give_up = Instant::now() + GOODBYE_MAX;
         let bye = bye_payload(reason);
-        let sent = self
-            .session
-            .send(Instant::now(), Channel::Stream, FrameKind::Disconnect, &bye, &mut self.buffers);
+        let sent = self.session.send(
+            Instant::now(),
+            Channel::Stream,
+            FrameKind::Disconnect,
+            &bye,
+            &mut self.buffers,
+        );
         if sent.is_err() {
             return;
         }
@@ -465,8 +493,13 @@ impl Running {
                 return;
             }
             for index in 0..self.events.len() {
-                if let Some(event) = self.events.get(index).filter(|event| self.session.owns(event.token)) {
-                    self.session.handle_ready(Instant::now(), event, &mut self.buffers);
+                if let Some(event) = self
+                    .events
+                    .get(index)
+                    .filter(|event| self.session.owns(event.token))
+                {
+                    self.session
+                        .handle_ready(Instant::now(), event, &mut self.buffers);
                 }
             }
             // Nothing that happens now matters any more.

@@ -32,16 +32,16 @@ enum Method {
 
 /// Facts about the connection that scripts are told.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The tunnel's configuration.
-    pub config: TunnelConfig,
+    pub(crate) config: TunnelConfig,
     /// Address of the server as connected.
-    pub gateway: SocketAddr,
+    pub(crate) gateway: SocketAddr,
 }
 
 /// The host's network for one session.
 #[derive(Debug)]
-pub struct NetworkSetup {
+pub(crate) struct NetworkSetup {
     context: Arc<Context>,
     method: Method,
     device: Option<String>,
@@ -49,7 +49,7 @@ pub struct NetworkSetup {
 
 impl NetworkSetup {
     /// What the options ask for. Nothing happens yet.
-    pub fn new(context: Arc<Context>) -> Self {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
         let setup = &context.options.setup;
         let method = match (&setup.script, setup.script_tun) {
             (script, true) => Method::ScriptTun(script.clone().unwrap_or_default(), None),
@@ -68,11 +68,12 @@ impl NetworkSetup {
     ///
     /// # Errors
     /// The text to show; the session cannot go on.
-    pub fn bring_up(&mut self, facts: &Facts) -> Result<(Device, Option<Signal>), String> {
+    pub(crate) fn bring_up(&mut self, facts: &Facts) -> Result<(Device, Option<Signal>), String> {
         self.device = self.context.options.setup.interface.clone();
         if let Method::ScriptTun(command, program) = &mut self.method {
             let variables = environment(&self.context, None, facts).variables(None);
-            let (started, socket) = ScriptTun::start(command, &variables).map_err(|error| error.to_string())?;
+            let (started, socket) =
+                ScriptTun::start(command, &variables).map_err(|error| error.to_string())?;
             *program = Some(started);
             return Ok((Device::Datagram(socket), None));
         }
@@ -90,8 +91,9 @@ impl NetworkSetup {
             }
             Method::BuiltIn(configured) => {
                 show_banner(&facts.config);
-                let done = culvert_netcfg::configure(&Paths::default(), &name, facts.gateway.ip(), &facts.config)
-                    .map_err(|error| chain(&error))?;
+                let done =
+                    culvert_netcfg::configure(&Paths::default(), &name, facts.gateway.ip(), &facts.config)
+                        .map_err(|error| chain(&error))?;
                 for warning in done.warnings() {
                     self.context.output.error(warning);
                 }
@@ -125,7 +127,7 @@ impl NetworkSetup {
     }
 
     /// Before an attempt to reconnect.
-    pub fn before_reconnect(&mut self, facts: &Facts) -> Option<Signal> {
+    pub(crate) fn before_reconnect(&mut self, facts: &Facts) -> Option<Signal> {
         match &mut self.method {
             Method::Script(command) => {
                 let command = command.clone();
@@ -142,7 +144,7 @@ impl NetworkSetup {
     }
 
     /// After a successful reconnect.
-    pub fn after_reconnect(&mut self, facts: &Facts) -> Option<Signal> {
+    pub(crate) fn after_reconnect(&mut self, facts: &Facts) -> Option<Signal> {
         match &self.method {
             Method::Script(command) => self.run(command, Reason::Reconnect, facts),
             Method::BuiltIn(_) | Method::ScriptTun(..) => None,
@@ -150,7 +152,7 @@ impl NetworkSetup {
     }
 
     /// At the end, while the device is still there.
-    pub fn take_down(&mut self, facts: &Facts) {
+    pub(crate) fn take_down(&mut self, facts: &Facts) {
         match &mut self.method {
             Method::Script(command) => {
                 let command = command.clone();
@@ -166,7 +168,7 @@ impl NetworkSetup {
     }
 
     /// Becomes readable when the program of `--script-tun` ends.
-    pub fn program_end(&self) -> Option<impl AsFd + '_> {
+    pub(crate) fn program_end(&self) -> Option<impl AsFd + '_> {
         match &self.method {
             Method::ScriptTun(_, Some(program)) => Some(program.ended()),
             _ => None,
@@ -174,7 +176,7 @@ impl NetworkSetup {
     }
 
     /// Name of the tun device, once there is one.
-    pub fn device(&self) -> Option<&str> {
+    pub(crate) fn device(&self) -> Option<&str> {
         self.device.as_deref()
     }
 
@@ -183,7 +185,11 @@ impl NetworkSetup {
         if let Some(error) = environment.netmask_error().filter(|_| reason == Reason::Connect) {
             self.context.output.error(&error);
         }
-        let ran = run_script(command, &environment.variables(Some(reason)), &self.context.signals);
+        let ran = run_script(
+            command,
+            &environment.variables(Some(reason)),
+            &self.context.signals,
+        );
         if let Err(error) = ran.result {
             self.context.output.error(&error.to_string());
         }
@@ -204,7 +210,10 @@ fn environment<'a>(context: &Context, device: Option<&'a str>, facts: &'a Facts)
 /// As vpnc-script shows it.
 fn show_banner(config: &TunnelConfig) {
     if let Some(banner) = &config.banner {
-        let lines: String = printable(banner).lines().map(|line| format!("| {line}\n")).collect();
+        let lines: String = printable(banner)
+            .lines()
+            .map(|line| format!("| {line}\n"))
+            .collect();
         // A closed stdout must not end the tunnel.
         let _ = std::io::stdout().write_all(format!("Connect Banner:\n{lines}\n").as_bytes());
     }

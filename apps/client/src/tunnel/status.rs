@@ -7,7 +7,7 @@ use culvert_vocab::TunnelConfig;
 
 /// Where the UDP channel stands, in the words of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatagramState {
+pub(crate) enum DatagramState {
     /// Never offered by the server.
     Unsuccessful,
     /// Trying.
@@ -30,7 +30,7 @@ impl DatagramState {
 }
 
 /// The "Configured as" line.
-pub fn configured_as(config: &TunnelConfig, stream_up: bool, datagram: DatagramState) -> String {
+pub(crate) fn configured_as(config: &TunnelConfig, stream_up: bool, datagram: DatagramState) -> String {
     let v4 = config.ipv4.map(|ip| ip.address.to_string());
     let v6 = config.ipv6.map(|ip| format!("{}/{}", ip.address, ip.prefix_len));
     let addresses: Vec<String> = v4.into_iter().chain(v6).collect();
@@ -43,7 +43,7 @@ pub fn configured_as(config: &TunnelConfig, stream_up: bool, datagram: DatagramS
 }
 
 /// The line about the end of the login, if there is one.
-pub fn expiry(expires: Option<SystemTime>) -> Option<String> {
+pub(crate) fn expiry(expires: Option<SystemTime>) -> Option<String> {
     let time = chrono::DateTime::<chrono::Local>::from(expires?);
     // The offset stands for the zone's name, which chrono does not know.
     let zone = match time.offset().local_minus_utc() {
@@ -57,7 +57,7 @@ pub fn expiry(expires: Option<SystemTime>) -> Option<String> {
 }
 
 /// The lines after those two when a signal asks for statistics.
-pub fn statistics(
+pub(crate) fn statistics(
     counters: &Statistics,
     stream: &str,
     datagram: Option<&str>,
@@ -92,7 +92,10 @@ mod tests {
             configured_as(&config, true, DatagramState::InProgress),
             "Configured as 192.168.55.190, with SSL connected and DTLS in progress"
         );
-        config.ipv6 = "fd77:55::1".parse().ok().map(|address| AddressV6 { address, prefix_len: 128 });
+        config.ipv6 = "fd77:55::1".parse().ok().map(|address| AddressV6 {
+            address,
+            prefix_len: 128,
+        });
         assert_eq!(
             configured_as(&config, true, DatagramState::Connected),
             "Configured as 192.168.55.190 + fd77:55::1/128, with SSL connected and DTLS connected"
