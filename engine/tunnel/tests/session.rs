@@ -324,6 +324,28 @@ fn a_slow_program_stops_the_transports_and_loses_nothing() {
 }
 
 #[test]
+fn a_vanished_program_is_reported() {
+    let mut pair = Pair::with_stream();
+    pair.exchange(10);
+    let (elsewhere, _kept) = datagram_pair().unwrap();
+    pair.server.program = elsewhere;
+    pair.server.turn();
+    pair.server.turn();
+    assert!(
+        pair.server.ready.is_empty(),
+        "a missing program must not keep the loop busy"
+    );
+    tcp::send(&pair.client.program, &packet(0)).unwrap();
+    pair.run_until(|pair| {
+        pair.server
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::DeviceFailed(_)))
+    });
+    assert_eq!(pair.server.session.device_name(), None);
+}
+
+#[test]
 fn probes_are_answered_by_the_rules_of_the_role() {
     let mut pair = Pair::with_stream();
     pair.connect_datagrams();
