@@ -1,6 +1,6 @@
 //! Reading the file and checking passwords against it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -87,6 +87,15 @@ impl PasswordFile {
             file.accounts.insert(name.to_owned(), account);
         }
         file
+    }
+
+    /// Every group that somebody is in, in alphabetical order (`auto-select-group`).
+    pub fn groups(&self) -> BTreeSet<&str> {
+        self.accounts
+            .values()
+            .flat_map(Account::groups)
+            .map(String::as_str)
+            .collect()
     }
 
     /// The account of a user. Do not show users whether there is one.

@@ -1,9 +1,10 @@
 //! The command line of `ocserv` (`specs/server-config.md` §2).
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use culvert_getopt::{Item, OptionSpec, Parser};
+use culvert_server_config::{Global, SyslogFacility};
 
 use crate::log;
 
@@ -39,7 +40,7 @@ pub struct Options {
     /// Log to the system log.
     pub syslog: bool,
     /// Facility of the system log; `None` = the file's.
-    pub facility: Option<i32>,
+    pub facility: Option<SyslogFacility>,
     /// Keep the working directory when daemonizing.
     pub no_chdir: bool,
     /// Leave the processes dumpable.
@@ -58,8 +59,26 @@ impl Options {
         log::Settings {
             level: self.debug.unwrap_or(file_level),
             stderr,
-            syslog: (self.syslog || neither).then_some(self.facility.unwrap_or(file_facility)),
+            syslog: (self.syslog || neither).then_some(self.facility.map_or(file_facility, log::facility_number)),
         }
+    }
+
+    /// The command line of broker and zygote: the same log, and the file by its absolute path.
+    pub fn for_children(&self, config: &Path, global: &Global) -> Vec<OsString> {
+        let level = self.debug.unwrap_or(global.log_level).to_string();
+        let facility = log::facility_name(self.facility.unwrap_or(global.syslog_facility));
+        let mut arguments: Vec<OsString> = vec!["--config".into(), config.into(), "--debug".into(), level.into()];
+        arguments.extend(["--syslog-facility".into(), facility.into()]);
+        if self.stderr {
+            arguments.push("--log-stderr".into());
+        }
+        if self.syslog || (!self.stderr && self.debug.is_none()) {
+            arguments.push("--syslog".into());
+        }
+        if self.traceable {
+            arguments.push("--traceable".into());
+        }
+        arguments
     }
 }
 
@@ -156,7 +175,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, C
             Id::Syslog => options.syslog = true,
             Id::Facility => {
                 let name = value.to_string_lossy();
-                options.facility = Some(log::facility(&name).ok_or_else(|| CliError::Facility(name.into_owned()))?);
+                options.facility = Some(SyslogFacility::from_name(&name).ok_or_else(|| CliError::Facility(name.into_owned()))?);
             }
             Id::NoChdir => options.no_chdir = true,
             Id::Traceable => options.traceable = true,
@@ -176,6 +195,8 @@ fn level(value: &std::ffi::OsStr) -> Result<u8, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MINIMAL: &str = "auth = plain[passwd=/x]\ntcp-port = 443\nsocket-file = /x\nserver-cert = /x\nserver-key = /x\ndevice = vpns\nipv4-network = 10.0.0.0/24\n";
 
     fn parsed(line: &str) -> Result<Command, CliError> {
         parse(line.split_whitespace().map(OsString::from))
@@ -203,7 +224,7 @@ mod tests {
             assert_ne!(serve(short), Options::default());
         }
         assert!(serve("--no-chdir").no_chdir);
-        assert_eq!(serve("--syslog-facility LOCAL1").facility, log::facility("local1"));
+        assert_eq!(serve("--syslog-facility LOCAL1").facility, Some(SyslogFacility::Local(1)));
         assert!(matches!(parsed("-t -c x"), Ok(Command::Test(_))));
         assert_eq!(parsed("-v"), Ok(Command::Version));
         assert_eq!(parsed("--help"), Ok(Command::Help));
@@ -221,6 +242,18 @@ mod tests {
         assert_eq!(parsed("--syslog-facility mail"), Err(CliError::Facility("mail".into())));
         assert!(matches!(parsed("--nonsense"), Err(CliError::Option(_))));
         assert!(matches!(parsed("-c"), Err(CliError::Option(_))));
+    }
+
+    #[test]
+    fn children_log_where_main_does() {
+        let (config, _) = culvert_server_config::Config::parse(MINIMAL.as_bytes(), Path::new("x")).unwrap();
+        for line in ["", "-d 3", "-e", "-e -s", "-s -d 5", "--syslog-facility user"] {
+            let options = serve(line);
+            let ours = options.log_settings(config.global.log_level, log::facility_number(SyslogFacility::Daemon));
+            let child = options.for_children(Path::new("/x"), &config.global);
+            let Ok(Command::Serve(child)) = parse(child) else { panic!("{line}") };
+            assert_eq!(child.log_settings(0, -1), ours, "{line}");
+        }
     }
 
     #[test]

@@ -5,9 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod bans;
+pub mod broker;
 pub mod cli;
 pub mod control;
 pub mod ipc;
 pub mod leases;
 pub mod log;
+mod main_process;
 pub mod sessions;
+mod startup;
+mod worker;
+mod zygote;
+
+pub use startup::run;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
+use culvert_server_config::SyslogFacility;
 use culvert_sys::syslog as system;
 
 pub use crate::ipc::messages::LogLevel as Level;
@@ -88,27 +89,37 @@ pub fn printable(message: &str) -> String {
     text
 }
 
-/// Number of a syslog facility by its configured name (any case).
-pub fn facility(name: &str) -> Option<i32> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "daemon" => system::LOG_DAEMON,
-        "user" => system::LOG_USER,
-        "auth" => system::LOG_AUTH,
-        "authpriv" => system::LOG_AUTHPRIV,
-        "local0" => system::LOG_LOCAL0,
-        "local1" => system::LOG_LOCAL1,
-        "local2" => system::LOG_LOCAL2,
-        "local3" => system::LOG_LOCAL3,
-        "local4" => system::LOG_LOCAL4,
-        "local5" => system::LOG_LOCAL5,
-        "local6" => system::LOG_LOCAL6,
-        "local7" => system::LOG_LOCAL7,
-        _ => return None,
-    })
+/// Number of a configured facility.
+pub fn facility_number(facility: SyslogFacility) -> i32 {
+    match facility {
+        SyslogFacility::Daemon => system::LOG_DAEMON,
+        SyslogFacility::User => system::LOG_USER,
+        SyslogFacility::Auth => system::LOG_AUTH,
+        SyslogFacility::AuthPriv => system::LOG_AUTHPRIV,
+        SyslogFacility::Local(0) => system::LOG_LOCAL0,
+        SyslogFacility::Local(1) => system::LOG_LOCAL1,
+        SyslogFacility::Local(2) => system::LOG_LOCAL2,
+        SyslogFacility::Local(3) => system::LOG_LOCAL3,
+        SyslogFacility::Local(4) => system::LOG_LOCAL4,
+        SyslogFacility::Local(5) => system::LOG_LOCAL5,
+        SyslogFacility::Local(6) => system::LOG_LOCAL6,
+        SyslogFacility::Local(_) => system::LOG_LOCAL7,
+    }
 }
 
-/// Level 0 behaves like 2 for everything that an administrator needs.
-fn passes(configured: u8, level: Level) -> bool {
+/// Name of a configured facility.
+pub fn facility_name(facility: SyslogFacility) -> String {
+    match facility {
+        SyslogFacility::Daemon => "daemon".to_owned(),
+        SyslogFacility::User => "user".to_owned(),
+        SyslogFacility::Auth => "auth".to_owned(),
+        SyslogFacility::AuthPriv => "authpriv".to_owned(),
+        SyslogFacility::Local(number) => format!("local{number}"),
+    }
+}
+
+/// Whether a line of this level is written. Level 0 behaves like 2 for everything that an administrator needs.
+pub(crate) fn passes(configured: u8, level: Level) -> bool {
     let needed = match level {
         Level::Error | Level::Warning | Level::Notice => 0,
         Level::Info => 2,
@@ -158,8 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn facilities() {
-        assert_eq!(facility("LOCAL3"), Some(system::LOG_LOCAL3));
-        assert_eq!(facility("mail"), None);
+    fn names_of_facilities_are_read_back() {
+        for name in ["daemon", "user", "auth", "authpriv", "local0", "local7"] {
+            assert_eq!(SyslogFacility::from_name(name).map(facility_name).as_deref(), Some(name));
+        }
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::codec::{Malformed, decode, encode};
+use super::pollable;
 
 /// Most messages that wait for a peer that does not read.
 const QUEUE_MAX: usize = 1024;
@@ -68,7 +69,7 @@ pub struct Receiver(Rc<Shared>);
 pub fn split(channel: Channel) -> io::Result<(Sender, Receiver)> {
     channel.set_nonblocking(true)?;
     let shared = Rc::new(Shared {
-        channel: AsyncFd::new(channel)?,
+        channel: pollable(channel)?,
         queue: RefCell::new(VecDeque::new()),
         more: Notify::new(),
     });
@@ -189,8 +190,8 @@ impl Blocking {
     }
 
     /// The channel itself, for an event loop.
-    pub fn channel(&self) -> &Channel {
-        &self.0
+    pub fn into_channel(self) -> Channel {
+        self.0
     }
 }
 

@@ -543,6 +543,14 @@ pub struct BrokerStatus {
 /// Messages of main to the zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MainToZygote {
+    /// First message: give up every privilege and become this user. Reply: log lines, then
+    /// [`ZygoteToMain::Ready`].
+    Confine {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
     /// A piece of the public configuration snapshot; `last` completes it. Workers cloned
     /// afterwards use it.
     Snapshot {
@@ -559,7 +567,7 @@ pub enum MainToZygote {
 impl Message for MainToZygote {
     fn descriptors(&self) -> usize {
         match self {
-            Self::Snapshot { .. } => 0,
+            Self::Confine { .. } | Self::Snapshot { .. } => 0,
             Self::Spawn(_) => 3,
         }
     }

@@ -7,8 +7,11 @@ pub mod codec;
 pub mod fields;
 pub mod link;
 pub mod messages;
+mod pollable;
 pub mod session;
+pub mod snapshot;
 
 pub use codec::{MAX_MESSAGE, Malformed, decode, encode};
 pub use fields::{Bytes, SecretField, SecretText, Text};
 pub use link::Message;
+pub use pollable::pollable;

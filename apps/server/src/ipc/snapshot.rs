@@ -1,0 +1,56 @@
+//! The public part of the configuration: all that zygote and workers ever see of it. No key, no
+//! PIN, no password file, no path.
+
+use std::time::Duration;
+
+use culvert_server_config::{RekeyMethod, TlsPriorities};
+use culvert_vocab::GroupName;
+use serde::{Deserialize, Serialize};
+
+/// Public configuration of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Virtual hosts; the position is the `HostIndex`, the first one is the default host.
+    pub hosts: Vec<HostSnapshot>,
+    /// Time for a connection to log in.
+    pub auth_timeout: Option<Duration>,
+    /// Lines above this level are not worth sending to main.
+    pub log_level: u8,
+    /// UDP is served, with PSK-NEGOTIATE.
+    pub dtls_psk: bool,
+    /// Don't-fragment on UDP sockets.
+    pub try_mtu_discovery: bool,
+}
+
+/// Public configuration of one virtual host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSnapshot {
+    /// Name in logs: `default` for the default host.
+    pub name: String,
+    /// Certificate chains (DER, leaf first); the position is the number of the key.
+    pub chains: Vec<Vec<Vec<u8>>>,
+    /// SHA-1 of the first leaf certificate.
+    pub certificate_sha1: [u8; 20],
+    /// TLS versions and ciphers.
+    pub tls_priorities: TlsPriorities,
+    /// Text shown before the login.
+    pub pre_login_banner: Option<String>,
+    /// Text shown after the login.
+    pub banner: Option<String>,
+    /// Groups that the form offers: name and label.
+    pub groups: Vec<(GroupName, String)>,
+    /// First entry of the group list, meaning no choice.
+    pub default_group: Option<String>,
+    /// A URL path names the group.
+    pub select_group_by_url: bool,
+    /// Life of a cookie after disconnection.
+    pub cookie_timeout: Duration,
+    /// Header lines of every successful reply.
+    pub included_headers: Vec<String>,
+    /// Profile document: file name and content.
+    pub profile: Option<(String, Vec<u8>)>,
+    /// How keys are renewed.
+    pub rekey_method: RekeyMethod,
+    /// UDP must use the cipher of TLS.
+    pub match_tls_dtls_ciphers: bool,
+}

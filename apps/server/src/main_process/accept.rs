@@ -1,0 +1,194 @@
+//! New connections: admission, channels, a worker for each (`specs/server-auth.md` §5).
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use culvert_control::messages as control;
+use culvert_sys::channel::Channel;
+use culvert_sys::process;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::listen::unmapped;
+use super::state::{Connection, Event, Phase, Server, Stage, unix_time};
+use crate::ipc::link::{self, LinkError, Receiver};
+use crate::ipc::pollable;
+use crate::ipc::messages::{
+    ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain, ZygoteToMain,
+};
+use crate::ipc::session::{CloseReason, Counters};
+use crate::log::{self, Level};
+
+/// Log lines that a worker may write per maintenance interval.
+pub const LOG_BUDGET: u32 = 1000;
+
+/// Accepts on one socket for ever.
+pub async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return log::write(Level::Error, &format!("main: cannot poll a listening socket: {error}")),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let Ok(stream) = stream.into_std() else { continue };
+                if events.send(Event::Accepted(stream, peer)).await.is_err() {
+                    return;
+                }
+                // Below 90 % of max-clients again, or after a second.
+                for _ in 0..20 {
+                    if !crowded.get() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            // Descriptors are used up, or the client is gone already: do not spin.
+            Err(error) => {
+                log::write(Level::Warning, &format!("main: error in accept(): {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Server {
+    /// Admits a connection or closes it without a word.
+    pub fn handle_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        if let Some(reloading) = &mut self.reloading {
+            return reloading.hold(stream, peer);
+        }
+        let peer = unmapped(peer);
+        if let Some(max) = self.config.global.max_clients
+            && self.connections.len() >= max as usize
+        {
+            self.crowded.set(true);
+            return log::write(Level::Info, &format!("main: reached maximum client limit (active: {max})"));
+        }
+        let points = self.config.global.ban.points_connection;
+        let verdict = self.bans.connection(peer.ip(), points, Instant::now());
+        self.report_points(peer.ip(), points, verdict);
+        if verdict.banned {
+            return log::write(Level::Info, &format!("main: rejected connection from banned IP: {}", peer.ip()));
+        }
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        if let Err(error) = self.start_worker(id, stream, peer) {
+            log::write(Level::Error, &format!("main: cannot serve {peer}: {error}"));
+        }
+    }
+
+    fn start_worker(&mut self, id: ConnectionId, stream: TcpStream, peer: SocketAddr) -> Result<(), LinkError> {
+        let local = unmapped(stream.local_addr()?);
+        // Over a socket that is not really TCP (preload wrappers) this may be refused.
+        let _best_effort = stream.set_nodelay(true);
+        let (main_end, worker_main_end) = Channel::pair()?;
+        let (broker_end, worker_broker_end) = Channel::pair()?;
+        let (sender, receiver) = link::split(main_end)?;
+        let spawn = MainToZygote::Spawn(SpawnRequest { id, peer, local });
+        let descriptors = vec![stream.into(), worker_main_end.into_fd(), worker_broker_end.into_fd()];
+        self.broker.send(&MainToBroker::Connection { id, peer, local }, vec![broker_end.into_fd()])?;
+        let (process, pidfd) = oneshot::channel();
+        let shown = control::Connection {
+            vhost: "default".to_owned(),
+            remote_ip: Some(peer.ip()),
+            local_ip: Some(local.ip()),
+            connected_at: unix_time(SystemTime::now()),
+            ..control::Connection::default()
+        };
+        let connection = Connection {
+            peer,
+            local,
+            worker: sender,
+            pid: None,
+            process: Some(process),
+            accepted: Instant::now(),
+            shown,
+            phase: Phase::Login,
+            ended_by_us: None,
+            reported: None,
+            counters: Counters::default(),
+            log_budget: LOG_BUDGET,
+        };
+        self.connections.insert(id, connection);
+        tokio::task::spawn_local(watch(id, receiver, pidfd, self.events.clone()));
+        if let Err(error) = self.zygote.send(&spawn, descriptors) {
+            // The task sees the process missing and reports the end.
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.process = None;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// What the zygote says.
+    pub fn handle_zygote(&mut self, message: ZygoteToMain) {
+        match message {
+            ZygoteToMain::Ready => {}
+            ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
+            ZygoteToMain::Spawned { id, pid } => {
+                let Ok(pid) = i32::try_from(pid) else { return };
+                let pidfd = process::pidfd(pid);
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                connection.pid = Some(pid);
+                connection.shown.id = pid.unsigned_abs();
+                match (connection.process.take(), pidfd) {
+                    (Some(process), Ok(pidfd)) => drop(process.send(pidfd)),
+                    (_, Err(error)) => {
+                        self.log(id, Level::Error, &format!("cannot watch worker {pid}: {error}"));
+                        self.kill(id);
+                    }
+                    (None, Ok(_)) => {}
+                }
+            }
+            ZygoteToMain::SpawnFailed { id, why } => {
+                self.log(id, Level::Error, &format!("cannot start a worker: {why}"));
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.ended_by_us = Some(CloseReason::Error);
+                    connection.process = None;
+                }
+            }
+        }
+    }
+}
+
+/// Passes on what a worker says, and then its end.
+async fn watch(
+    id: ConnectionId,
+    mut receiver: Receiver,
+    process: oneshot::Receiver<OwnedFd>,
+    events: mpsc::Sender<Event>,
+) {
+    loop {
+        let event = match receiver.receive::<WorkerToMain>().await {
+            Ok(Some((message, _))) => Event::Worker(id, message),
+            Ok(None) => break,
+            Err(error) => {
+                let _main_is_over = events.send(Event::WorkerBroke(id, error.to_string())).await;
+                break;
+            }
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+    if let Ok(pidfd) = process.await {
+        let _ended = ended(pidfd).await;
+    }
+    let _main_is_over = events.send(Event::WorkerGone(id)).await;
+}
+
+/// Waits until the process behind a pidfd has ended.
+async fn ended(pidfd: OwnedFd) -> io::Result<()> {
+    let pidfd = pollable(pidfd)?;
+    let _ready = pidfd.readable().await?;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! The broker and the zygote: this program, executed again under another name.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use culvert_sys::channel::Channel;
+use culvert_sys::process::CommandExt as _;
+use culvert_sys::signal::{SIGKILL, SIGTERM};
+
+use crate::ipc::link::{Blocking, LinkError};
+use crate::ipc::messages::{BrokerToMain, MainToZygote, ZygoteToMain};
+use crate::log::{self, Level};
+use crate::startup::{BROKER_TITLE, CHANNEL_NUMBER, ZYGOTE_TITLE};
+
+/// Longest time that a child may take to get ready.
+const START_TIME: Duration = Duration::from_secs(60);
+
+/// A child that is ready.
+pub struct Started {
+    /// Its process.
+    pub child: Child,
+    /// The channel to it.
+    pub channel: Blocking,
+}
+
+/// A child that does not get ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// It could not be executed.
+    #[error("error: cannot start {title}: {cause}")]
+    Start {
+        /// Its name.
+        title: &'static str,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It says why it cannot serve.
+    #[error("{0}")]
+    Failed(String),
+    /// It ended, or says something else.
+    #[error("error: {title} ended while starting")]
+    Ended {
+        /// Its name.
+        title: &'static str,
+    },
+    /// The channel failed.
+    #[error("error: {title} does not start: {cause}")]
+    Channel {
+        /// Its name.
+        title: &'static str,
+        /// What happened.
+        cause: LinkError,
+    },
+}
+
+/// Starts the broker and waits until it has loaded keys, methods and journal.
+///
+/// # Errors
+/// See [`ChildError`].
+pub fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, ChildError> {
+    // The broker writes its journal when its channel closes, so it gets SIGTERM only.
+    let started = start(BROKER_TITLE, arguments, daemon, SIGTERM)?;
+    match receive::<BrokerToMain>(BROKER_TITLE, &started)? {
+        BrokerToMain::Ready => Ok(started),
+        BrokerToMain::Failed(why) => Err(ChildError::Failed(why.as_str().to_owned())),
+        _ => Err(ChildError::Ended { title: BROKER_TITLE }),
+    }
+}
+
+/// Starts the zygote and waits until it is confined.
+///
+/// # Errors
+/// See [`ChildError`].
+pub fn start_zygote(
+    arguments: &[OsString],
+    daemon: bool,
+    (uid, gid): (u32, u32),
+) -> Result<Started, ChildError> {
+    let started = start(ZYGOTE_TITLE, arguments, daemon, SIGKILL)?;
+    started
+        .channel
+        .send(&MainToZygote::Confine { uid, gid }, &[])
+        .map_err(|cause| ChildError::Channel { title: ZYGOTE_TITLE, cause })?;
+    loop {
+        match receive::<ZygoteToMain>(ZYGOTE_TITLE, &started)? {
+            ZygoteToMain::Ready => return Ok(started),
+            ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
+            _ => return Err(ChildError::Ended { title: ZYGOTE_TITLE }),
+        }
+    }
+}
+
+fn start(
+    title: &'static str,
+    arguments: &[OsString],
+    daemon: bool,
+    death_signal: i32,
+) -> Result<Started, ChildError> {
+    let failed = |cause| ChildError::Start { title, cause };
+    let (near, far) = Channel::pair().map_err(failed)?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(title)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .pass_descriptors(vec![(far.into_fd(), CHANNEL_NUMBER)])
+        .parent_death_signal(death_signal)
+        .default_signals();
+    if daemon {
+        command.stderr(Stdio::null());
+    }
+    let child = command.spawn().map_err(failed)?;
+    Ok(Started { child, channel: Blocking::new(near) })
+}
+
+fn receive<M: crate::ipc::Message>(title: &'static str, started: &Started) -> Result<M, ChildError> {
+    match started.channel.receive::<M>(Some(Instant::now() + START_TIME)) {
+        Ok(Some((message, _))) => Ok(message),
+        Ok(None) => Err(ChildError::Ended { title }),
+        Err(cause) => Err(ChildError::Channel { title, cause }),
+    }
+}
+
+/// Logs how a child ended, and reaps it if it has.
+pub fn log_end(name: &str, child: &mut Child) {
+    match child.try_wait() {
+        Ok(Some(status)) => log::write(Level::Error, &format!("main: {name} ended: {status}")),
+        Ok(None) => {}
+        Err(error) => log::write(Level::Debug, &format!("main: cannot wait for {name}: {error}")),
+    }
+}

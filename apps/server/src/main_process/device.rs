@@ -1,0 +1,83 @@
+//! The TUN device of a session (`specs/server-config.md` §12).
+
+use std::io;
+use std::net::IpAddr;
+
+use culvert_sys::rtnl::{LinkChange, Rtnl, interface_index};
+use culvert_sys::tun::{Tun, TunError, TunOptions};
+use ipnet::IpNet;
+
+use crate::ipc::session::Addresses;
+
+/// MTU of a new device, until the worker has computed the session's.
+const INITIAL_MTU: u32 = 1500;
+
+/// A device cannot be made or set up.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Opening it failed.
+    #[error(transparent)]
+    Open(#[from] TunError),
+    /// It exists, but cannot be used.
+    #[error("cannot set {what} of tun device {device}: {cause}")]
+    Setup {
+        /// Its name.
+        device: String,
+        /// What was attempted.
+        what: &'static str,
+        /// The system's refusal.
+        cause: io::Error,
+    },
+}
+
+/// Makes a device named `prefix` and a number, gives it the session's addresses and routes, and
+/// brings it up. Dropping the result removes it again.
+///
+/// # Errors
+/// See [`DeviceError`].
+pub fn create(
+    prefix: &str,
+    addresses: &Addresses,
+    iroutes: &[IpNet],
+    (uid, gid): (u32, u32),
+) -> Result<Tun, DeviceError> {
+    let name = format!("{prefix}%d");
+    let options = TunOptions {
+        name: &name,
+        offload: true,
+        owner: Some(uid),
+        group: Some(gid),
+    };
+    let tun = Tun::open(&options)?;
+    let failed = |what| {
+        let device = tun.name().to_owned();
+        move |cause| DeviceError::Setup { device, what, cause }
+    };
+    let index = interface_index(tun.name()).map_err(failed("interface"))?;
+    let mut rtnl = Rtnl::open().map_err(failed("netlink"))?;
+    rtnl.set_link(index, LinkChange { up: None, mtu: Some(INITIAL_MTU), group: None }).map_err(failed("MTU"))?;
+    if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
+        rtnl.add_address(index, local.into(), 32, Some(remote.address.into())).map_err(failed("IPv4 address"))?;
+    }
+    if let Some(local) = addresses.ipv6_local {
+        rtnl.add_address(index, local.into(), 128, None).map_err(failed("IPv6 address"))?;
+    }
+    rtnl.set_link(index, LinkChange { up: Some(true), mtu: None, group: None }).map_err(failed("state"))?;
+    if let Some(remote) = addresses.ipv6 {
+        let (address, length) = (IpAddr::from(remote.address), remote.prefix_len);
+        rtnl.add_route(index, address, length, Some(1)).map_err(failed("IPv6 route"))?;
+    }
+    for iroute in iroutes {
+        rtnl.add_route(index, iroute.network(), iroute.prefix_len(), None).map_err(failed("iroute"))?;
+    }
+    Ok(tun)
+}
+
+/// Changes the MTU of a device.
+///
+/// # Errors
+/// It is gone, or the system refuses.
+pub fn set_mtu(device: &str, mtu: u16) -> io::Result<()> {
+    let index = interface_index(device)?;
+    Rtnl::open()?.set_link(index, LinkChange { up: None, mtu: Some(mtu.into()), group: None })
+}

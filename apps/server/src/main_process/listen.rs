@@ -1,0 +1,160 @@
+//! Listening sockets (`specs/server-config.md` §4.1).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use culvert_server_config::Global;
+use culvert_sys::udp::{PathMtuDiscovery, UdpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Queue of connections that the kernel keeps for us.
+const BACKLOG: i32 = 1024;
+
+/// Sockets that clients reach.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For TLS.
+    pub tcp: Vec<TcpListener>,
+    /// For first datagrams, each with the address it is bound to.
+    pub udp: Vec<(UdpSocket, SocketAddr)>,
+    /// What happened, one line each: notes about sockets and warnings about refused addresses.
+    pub notes: Vec<String>,
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// `listen-host` does not resolve.
+    #[error("error: cannot resolve the listen host '{host}': {cause}")]
+    Resolve {
+        /// The configured name.
+        host: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Not one TCP address could be bound.
+    #[error("{reasons}Could not listen to any TCP ports")]
+    NoTcp {
+        /// One line per address.
+        reasons: String,
+    },
+}
+
+impl Listeners {
+    /// Opens the sockets of a configuration.
+    ///
+    /// # Errors
+    /// See [`ListenError`]. That single addresses are refused is only noted.
+    pub fn open(global: &Global) -> Result<Self, ListenError> {
+        let mut listeners = Self { tcp: Vec::new(), udp: Vec::new(), notes: Vec::new() };
+        let mut refused = String::new();
+        for address in addresses(global.listen_host.as_deref(), global.tcp_port)? {
+            match listen_tcp(address) {
+                Ok(socket) => {
+                    listeners.notes.push(format!("listening (TCP) on {address}..."));
+                    listeners.tcp.push(socket);
+                }
+                Err(error) => refused += &format!("warning: cannot listen (TCP) on {address}: {error}\n"),
+            }
+        }
+        if listeners.tcp.is_empty() {
+            return Err(ListenError::NoTcp { reasons: refused });
+        }
+        if let Some(port) = global.udp_port {
+            let host = global.udp_listen_host.as_deref().or(global.listen_host.as_deref());
+            for address in addresses(host, port)? {
+                match listen_udp(address, global.try_mtu_discovery) {
+                    Ok(socket) => {
+                        listeners.notes.push(format!("listening (UDP) on {address}..."));
+                        listeners.udp.push((socket, address));
+                    }
+                    Err(error) => refused += &format!("warning: cannot listen (UDP) on {address}: {error}\n"),
+                }
+            }
+        }
+        listeners.notes.extend(refused.lines().map(str::to_owned));
+        Ok(listeners)
+    }
+}
+
+/// All addresses of `host`, or the wildcards of both families.
+fn addresses(host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
+    let Some(host) = host else {
+        return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]);
+    };
+    let found = (host, port)
+        .to_socket_addrs()
+        .map_err(|cause| ListenError::Resolve { host: host.to_owned(), cause })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.receive_local_address(true)?;
+    let mode = if discover_mtu { PathMtuDiscovery::On } else { PathMtuDiscovery::Off };
+    // Where the system refuses (preload wrappers), fragmentation is simply the kernel's business.
+    let _best_effort = socket.set_path_mtu_discovery(mode);
+    Ok(socket)
+}
+
+/// `address` without IPv4-mapped form, so that bans, logs, scripts and the roaming check see one
+/// spelling of a client.
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
+        v4 @ IpAddr::V4(_) => v4,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_occupied_port_is_an_error_and_says_so() {
+        let occupied = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = occupied.local_addr().unwrap();
+        let error = listen_tcp(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn wildcards_of_both_families_do_not_collide() {
+        let four = listen_tcp("0.0.0.0:0".parse().unwrap()).unwrap();
+        let port = four.local_addr().unwrap().port();
+        let six = listen_tcp(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
+        assert!(six.is_ok(), "{six:?}");
+    }
+
+    #[test]
+    fn names_resolve_without_duplicates() {
+        let found = addresses(Some("127.0.0.1"), 443).unwrap();
+        assert_eq!(found, ["127.0.0.1:443".parse().unwrap()]);
+        assert!(addresses(Some("no-such-host.invalid"), 443).is_err());
+    }
+
+    #[test]
+    fn mapped_addresses_are_unmapped() {
+        assert_eq!(unmapped("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5".parse().unwrap());
+        assert_eq!(unmapped("[2001:db8::1]:5".parse().unwrap()), "[2001:db8::1]:5".parse().unwrap());
+    }
+}

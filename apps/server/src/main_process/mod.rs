@@ -1,0 +1,359 @@
+//! The main process: listens, admits, leases, makes devices, runs scripts, reaps. It reads no
+//! byte of a client but the session name of a first datagram.
+//!
+//! One event loop ([`Server::handle`]) owns all state. Tasks around it wait for sockets, channels
+//! and scripts, and only send it events.
+
+mod accept;
+mod children;
+mod control;
+mod datagrams;
+mod device;
+mod grant;
+mod listen;
+mod pid_file;
+mod reload;
+mod scripts;
+mod state;
+mod statistics;
+mod stop;
+mod tunnels;
+mod workers;
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Child;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use culvert_server_config::Config;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::bans::BanTable;
+use crate::control::{ControlRequest, ControlSocket};
+use crate::ipc::link::{self, Receiver};
+use crate::ipc::messages::{BrokerToMain, ConnectionId, ZygoteToMain};
+use crate::leases::LeaseTable;
+use crate::log::{self, Level};
+
+pub use self::children::{Started, start_broker, start_zygote};
+pub use self::listen::Listeners;
+pub use self::pid_file::PidFile;
+pub use self::reload::{send_snapshot, snapshot};
+pub use self::state::Fixed;
+use self::state::{Event, Server, Stage, ban_policy};
+
+/// Events that may wait. Whoever produces more has to wait itself.
+const EVENTS: usize = 512;
+/// Regular maintenance.
+const MAINTENANCE: Duration = Duration::from_secs(30);
+/// A zygote that ends sooner than this after its start is not started again.
+const ZYGOTE_LIFE: Duration = Duration::from_secs(5);
+
+/// All that the start has prepared.
+pub struct Prepared {
+    /// The configuration.
+    pub config: Config,
+    /// Its file.
+    pub config_path: PathBuf,
+    /// What a reload does not change.
+    pub fixed: Fixed,
+    /// The broker, ready.
+    pub broker: Started,
+    /// The zygote, ready and with a snapshot.
+    pub zygote: Started,
+    /// Sockets.
+    pub listeners: Listeners,
+    /// Control socket, unless `use-occtl` is off: its path.
+    pub control: Option<PathBuf>,
+    /// Pid file.
+    pub pid_file: Option<PidFile>,
+}
+
+/// A failure of the event loop's own set-up.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The runtime, a channel or a signal handler.
+    #[error("error: cannot set up the event loop: {0}")]
+    System(#[from] std::io::Error),
+    /// The control socket.
+    #[error("error: cannot open the control socket '{}': {cause}", path.display())]
+    Control {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+}
+
+/// Serves until the server is told to end; returns the exit code. `ready` is called once all is
+/// set up.
+///
+/// # Errors
+/// See [`RunError`]; nothing has been served then.
+pub fn run(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, serve(prepared, ready))
+}
+
+async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
+    let Prepared { config, config_path, fixed, broker, zygote, listeners, control, pid_file } = prepared;
+    let (events, mut inbox) = mpsc::channel(EVENTS);
+    let control = match control {
+        Some(path) => {
+            let owner = None;
+            Some(ControlSocket::bind(&path, owner).map_err(|cause| RunError::Control { path, cause })?)
+        }
+        None => None,
+    };
+    let (broker_sender, broker_receiver) = link::split(broker.channel.into_channel())?;
+    let (zygote_sender, zygote_receiver) = link::split(zygote.channel.into_channel())?;
+    let (broker_ended, broker_end) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
+    tokio::task::spawn_local(watch_zygote(zygote_receiver, events.clone()));
+    watch_signals(&events)?;
+
+    let crowded = Rc::new(Cell::new(false));
+    let mut accepting = Vec::new();
+    for socket in listeners.tcp {
+        accepting.push(tokio::task::spawn_local(accept::accept(socket, events.clone(), Rc::clone(&crowded))));
+    }
+    for (socket, address) in listeners.udp {
+        accepting.push(tokio::task::spawn_local(datagrams::receive(socket, address, events.clone())));
+    }
+    if let Some(socket) = control {
+        let (requests, received) = mpsc::channel(16);
+        tokio::task::spawn_local(socket.serve(requests));
+        tokio::task::spawn_local(pass_on(received, events.clone()));
+    }
+    let mut server = Server {
+        bans: BanTable::new(ban_policy(&config), local_networks()),
+        config: Rc::new(config),
+        config_path,
+        fixed,
+        broker: broker_sender,
+        zygote: zygote_sender,
+        events,
+        connections: HashMap::new(),
+        sessions: HashMap::new(),
+        successors: HashMap::new(),
+        orphans: HashMap::new(),
+        datagram_ids: HashMap::new(),
+        datagram_ips: HashMap::new(),
+        leases: LeaseTable::new(),
+        next_id: 1,
+        stage: Stage::Serving,
+        exit_code: 0,
+        accepting,
+        crowded,
+        reloading: None,
+        listeners: Vec::new(),
+        questions: control::Questions::default(),
+        statistics: statistics::Statistics::new(),
+        running_scripts: 0,
+        pid_file,
+        zygote_started: Instant::now(),
+    };
+    log::write(Level::Info, &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")));
+    ready();
+    let mut children = Children { broker: broker.child, zygote: zygote.child };
+    while !server.is_over() {
+        let Some(event) = inbox.recv().await else { break };
+        server.handle(event, &mut children);
+    }
+    server.finish(children, broker_end).await;
+    Ok(server.exit_code)
+}
+
+/// The processes that are not workers.
+struct Children {
+    broker: Child,
+    zygote: Child,
+}
+
+impl Server {
+    /// The one place where main's state changes.
+    fn handle(&mut self, event: Event, children: &mut Children) {
+        match event {
+            Event::Accepted(stream, peer) => self.handle_accepted(stream, peer),
+            Event::Datagram { local, peer, packet } => self.handle_datagram(local, peer, packet),
+            Event::Worker(id, message) => self.handle_worker(id, message),
+            Event::WorkerBroke(id, why) => self.handle_broken_worker(id, &why),
+            Event::WorkerGone(id) => self.handle_worker_gone(id),
+            Event::Broker(message) => self.handle_broker(message),
+            Event::BrokerGone(why) => {
+                children::log_end("sec-mod", &mut children.broker);
+                self.handle_broker_gone(&why);
+            }
+            Event::Zygote(message) => self.handle_zygote(message),
+            Event::ZygoteGone(why) => self.handle_zygote_gone(&why, &mut children.zygote),
+            Event::ConnectScript(id, result) => self.handle_connect_script(id, result),
+            Event::ScriptEnded(result) => {
+                self.running_scripts = self.running_scripts.saturating_sub(1);
+                if let Err(why) = result {
+                    log::write(Level::Warning, &format!("main: {why}"));
+                }
+            }
+            Event::Control(request) => self.handle_control(request),
+            Event::Reload => self.reload(),
+            Event::Stop => self.stop(),
+            Event::Maintain => self.maintain(),
+            Event::TimeIsUp(stage) => self.time_is_up(stage),
+            Event::ReplacedTooLong(id) => self.kill(id),
+        }
+    }
+
+    fn maintain(&mut self) {
+        self.bans.expire(Instant::now());
+        self.statistics.renew(self.config.global.server_stats_reset_time);
+        self.expire_logins();
+        self.listeners.retain(|listener| !listener.is_closed());
+        for connection in self.connections.values_mut() {
+            connection.log_budget = accept::LOG_BUDGET;
+        }
+    }
+
+    /// Without a zygote nobody new can connect: another one is started.
+    fn handle_zygote_gone(&mut self, why: &str, child: &mut Child) {
+        if self.stage >= Stage::Stopping {
+            return;
+        }
+        log::write(Level::Error, &format!("main: the process that makes workers is gone: {why}"));
+        children::log_end("zygote", child);
+        let unborn: Vec<ConnectionId> =
+            self.connections.iter().filter(|(_, connection)| connection.pid.is_none()).map(|(id, _)| *id).collect();
+        for id in unborn {
+            let why = crate::ipc::Text::truncated(why);
+            self.handle_zygote(ZygoteToMain::SpawnFailed { id, why });
+        }
+        let restarted = if self.zygote_started.elapsed() < ZYGOTE_LIFE {
+            Err("it ended right after its start".to_owned())
+        } else {
+            self.restart_zygote().map_err(|error| error.to_string())
+        };
+        match restarted {
+            Ok(started) => *child = started,
+            Err(why) => {
+                log::write(Level::Error, &format!("main: cannot make workers any more: {why}"));
+                self.exit_code = 1;
+                self.stop();
+            }
+        }
+    }
+
+    fn restart_zygote(&mut self) -> Result<Child, Box<dyn std::error::Error>> {
+        let started = start_zygote(
+            &self.fixed.child_arguments,
+            self.fixed.daemon,
+            self.fixed.worker_ids,
+        )?;
+        let snapshot = snapshot(&self.config)?;
+        send_snapshot(&snapshot, |message| started.channel.send(message, &[]))?;
+        let (sender, receiver) = link::split(started.channel.into_channel())?;
+        tokio::task::spawn_local(watch_zygote(receiver, self.events.clone()));
+        self.zygote = sender;
+        self.zygote_started = Instant::now();
+        Ok(started.child)
+    }
+
+    /// Leaves nothing behind: no process, no file. (Devices went with their workers.)
+    async fn finish(&mut self, mut children: Children, broker_end: tokio::sync::oneshot::Receiver<()>) {
+        let told = self.broker.send(&crate::ipc::messages::MainToBroker::Stop, Vec::new()).is_ok();
+        if told {
+            let _may_be_late = tokio::time::timeout(Duration::from_secs(1), broker_end).await;
+        }
+        for child in [&mut children.broker, &mut children.zygote] {
+            // After its channel has closed the broker has nothing left to write.
+            let _already_dead = child.kill();
+            let _reaped = child.wait();
+        }
+        let late: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for id in late {
+            self.kill(id);
+            self.handle_worker_gone(id);
+        }
+        drop(self.pid_file.take());
+        log::write(Level::Info, "main: exiting");
+    }
+}
+
+async fn watch_broker(
+    mut receiver: Receiver,
+    events: mpsc::Sender<Event>,
+    _ended: tokio::sync::oneshot::Sender<()>,
+) {
+    let why = loop {
+        match receiver.receive::<BrokerToMain>().await {
+            Ok(Some((message, _))) => {
+                if events.send(Event::Broker(message)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => break "it ended".to_owned(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    let _main_is_over = events.send(Event::BrokerGone(why)).await;
+}
+
+async fn watch_zygote(mut receiver: Receiver, events: mpsc::Sender<Event>) {
+    let why = loop {
+        match receiver.receive::<ZygoteToMain>().await {
+            Ok(Some((message, _))) => {
+                if events.send(Event::Zygote(message)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => break "it ended".to_owned(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    let _main_is_over = events.send(Event::ZygoteGone(why)).await;
+}
+
+async fn pass_on(mut requests: mpsc::Receiver<ControlRequest>, events: mpsc::Sender<Event>) {
+    while let Some(request) = requests.recv().await {
+        if events.send(Event::Control(request)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Turns signals and the passing of time into events. SIGUSR1 is accepted and means nothing.
+fn watch_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let events = events.clone();
+    tokio::task::spawn_local(async move {
+        let mut regular = tokio::time::interval(MAINTENANCE);
+        loop {
+            let event = tokio::select! {
+                _ = hangup.recv() => Event::Reload,
+                _ = terminate.recv() => Event::Stop,
+                _ = interrupt.recv() => Event::Stop,
+                _ = user2.recv() => Event::Maintain,
+                _ = user1.recv() => continue,
+                _ = regular.tick() => Event::Maintain,
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Subnets of the host's interfaces: their addresses are never banned.
+fn local_networks() -> Vec<ipnet::IpNet> {
+    let subnets = culvert_sys::interfaces::subnets().unwrap_or_else(|error| {
+        log::write(Level::Warning, &format!("main: cannot list the interfaces, no address is local: {error}"));
+        Vec::new()
+    });
+    subnets.into_iter().filter_map(|(address, length)| ipnet::IpNet::new(address, length).ok()).collect()
+}

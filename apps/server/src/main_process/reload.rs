@@ -1,0 +1,208 @@
+//! Reading the configuration again, and what workers get to see of it
+//! (`specs/server-config.md` §5).
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::rc::Rc;
+
+use culvert_certs::CertificateChain;
+use culvert_password_file::PasswordFile;
+use culvert_server_config::{AuthMethod, Config, Host};
+use culvert_vocab::GroupName;
+
+use super::state::{Server, ban_policy};
+use crate::ipc::fields::Bytes;
+use crate::ipc::link::LinkError;
+use crate::ipc::messages::{MainToBroker, MainToZygote};
+use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+use crate::log::{self, Level};
+
+/// Octets of a snapshot per message.
+const PIECE: usize = 65536;
+/// Connections that may wait for the end of a reload.
+const HELD_MAX: usize = 1024;
+
+/// A reload that the broker has not confirmed yet. Connections wait meanwhile: broker and workers
+/// must agree about the configuration that a connection belongs to.
+pub struct Reloading {
+    config: Rc<Config>,
+    snapshot: Snapshot,
+    held: Vec<(TcpStream, SocketAddr)>,
+    again: bool,
+}
+
+impl Reloading {
+    /// Keeps a connection until the reload is over. Too many are closed.
+    pub fn hold(&mut self, stream: TcpStream, peer: SocketAddr) {
+        if self.held.len() < HELD_MAX {
+            self.held.push((stream, peer));
+        }
+    }
+}
+
+/// What the public part of a configuration cannot be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A file cannot be read.
+    #[error("error: cannot open file '{file}': {cause}")]
+    Read {
+        /// Which.
+        file: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// A certificate file holds no usable certificates.
+    #[error("error: certificate file '{file}': {cause}")]
+    Certificate {
+        /// Which.
+        file: String,
+        /// Why not.
+        cause: culvert_certs::CertError,
+    },
+    /// It does not fit a message.
+    #[error("error: the configuration cannot be passed to the workers: {0}")]
+    Encode(#[from] LinkError),
+}
+
+impl Server {
+    /// Reads the file again. With an error in it the present configuration stays.
+    pub fn reload(&mut self) {
+        if let Some(reloading) = &mut self.reloading {
+            reloading.again = true;
+            return;
+        }
+        log::write(Level::Info, "main: reloading configuration");
+        let loaded = match Config::load(&self.config_path) {
+            Ok((config, _notes_were_printed_at_the_start)) => config,
+            Err(error) => return keep_old(&error.to_string()),
+        };
+        let snapshot = match snapshot(&loaded) {
+            Ok(snapshot) => snapshot,
+            Err(error) => return keep_old(&error.to_string()),
+        };
+        self.reloading = Some(Reloading { config: Rc::new(loaded), snapshot, held: Vec::new(), again: false });
+        self.tell_broker(&MainToBroker::Reload);
+    }
+
+    /// The broker has read the configuration, or refused it.
+    pub fn finish_reload(&mut self, refused: Option<String>) {
+        let Some(reloading) = self.reloading.take() else { return };
+        match refused {
+            Some(why) => keep_old(&why),
+            None => match send_snapshot(&reloading.snapshot, |message| self.zygote.send(message, Vec::new())) {
+                Ok(()) => {
+                    self.config = reloading.config;
+                    self.bans.set_policy(ban_policy(&self.config));
+                }
+                Err(error) => keep_old(&error.to_string()),
+            },
+        }
+        for (stream, peer) in reloading.held {
+            self.handle_accepted(stream, peer);
+        }
+        if reloading.again {
+            self.reload();
+        }
+    }
+}
+
+fn keep_old(why: &str) {
+    for line in why.lines() {
+        log::write(Level::Error, &format!("main: {line}"));
+    }
+    log::write(Level::Error, "main: the old configuration stays in force");
+}
+
+/// Gives the zygote a snapshot, piece by piece.
+///
+/// # Errors
+/// It cannot be encoded or sent.
+pub fn send_snapshot(
+    snapshot: &Snapshot,
+    mut send: impl FnMut(&MainToZygote) -> Result<(), LinkError>,
+) -> Result<(), SnapshotError> {
+    let bytes = encode_snapshot(snapshot)?;
+    let count = bytes.len().div_ceil(PIECE);
+    for (index, piece) in bytes.chunks(PIECE).enumerate() {
+        let piece = Bytes::new(piece.to_vec()).unwrap_or_default();
+        send(&MainToZygote::Snapshot { piece, last: index + 1 == count })?;
+    }
+    Ok(())
+}
+
+fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, LinkError> {
+    postcard::to_stdvec(snapshot).map_err(|error| crate::ipc::Malformed::Encoding(error).into())
+}
+
+/// The public part of a configuration. Reads certificates, profiles and group names.
+///
+/// # Errors
+/// See [`SnapshotError`].
+pub fn snapshot(config: &Config) -> Result<Snapshot, SnapshotError> {
+    Ok(Snapshot {
+        hosts: config.hosts().map(host_snapshot).collect::<Result<_, _>>()?,
+        auth_timeout: config.global.auth_timeout,
+        log_level: config.global.log_level,
+        dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
+        try_mtu_discovery: config.global.try_mtu_discovery,
+    })
+}
+
+fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
+    let mut chains = Vec::new();
+    // Main has no keys: the first certificate is taken for the leaf, and the broker checks that the
+    // key fits it.
+    let mut certificate_sha1 = None;
+    for path in &host.server_cert {
+        let chain = CertificateChain::from_pem(&read(path)?, |_| true)
+            .map_err(|cause| SnapshotError::Certificate { file: path.display().to_string(), cause })?;
+        certificate_sha1.get_or_insert_with(|| chain.leaf_sha1());
+        chains.push(chain.certificates().iter().map(|der| der.as_ref().to_vec()).collect());
+    }
+    let profile = match &host.session.user_profile {
+        Some(path) => {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            Some((name.unwrap_or_default(), read(path)?))
+        }
+        None => None,
+    };
+    Ok(HostSnapshot {
+        name: host.display_name().to_owned(),
+        chains,
+        certificate_sha1: certificate_sha1.unwrap_or_default(),
+        tls_priorities: host.tls_priorities.clone(),
+        pre_login_banner: host.pre_login_banner.clone(),
+        banner: host.banner.clone(),
+        groups: offered_groups(host),
+        default_group: host.default_select_group.clone(),
+        select_group_by_url: host.select_group_by_url,
+        cookie_timeout: host.cookie_timeout,
+        included_headers: host.included_http_headers.clone(),
+        profile,
+        rekey_method: host.rekey_method,
+        match_tls_dtls_ciphers: host.match_tls_dtls_ciphers,
+    })
+}
+
+/// Groups of the login form: the configured ones, or with `auto-select-group` those of the first
+/// method's own list.
+fn offered_groups(host: &Host) -> Vec<(GroupName, String)> {
+    if !host.auto_select_group {
+        return host.select_group.iter().map(|group| (group.name.clone(), group.label.clone())).collect();
+    }
+    let Some(AuthMethod::Plain { passwd: Some(path), .. }) = host.auth.required.first() else { return Vec::new() };
+    let file = match fs::read(path) {
+        Ok(text) => PasswordFile::parse(&text),
+        Err(error) => {
+            log::write(Level::Warning, &format!("main: auto-select-group: {}: {error}", path.display()));
+            return Vec::new();
+        }
+    };
+    let names = file.groups().into_iter().filter_map(|name| GroupName::new(name).ok());
+    names.map(|name| (name.clone(), name.to_string())).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SnapshotError> {
+    fs::read(path).map_err(|cause| SnapshotError::Read { file: path.display().to_string(), cause })
+}

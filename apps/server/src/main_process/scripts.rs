@@ -1,0 +1,288 @@
+//! Connect, disconnect and host-update scripts (`specs/server-config.md` §14.1).
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use culvert_server_config::route_text;
+use culvert_sys::process::CommandExt as _;
+use ipnet::IpNet;
+
+use crate::ipc::messages::TunnelWish;
+use crate::ipc::session::{Addresses, Counters, VerifiedSession};
+
+/// Program that enforces `restrict-user-to-*`; it runs in place of the scripts and then runs
+/// them itself (§14.2).
+const FIREWALL_PROGRAM: &str = "/usr/libexec/ocserv-fw";
+
+/// Longest time that a script may take before it counts as failed and is killed.
+pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Why a script runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// A tunnel is about to open; failure refuses it.
+    Connect,
+    /// A tunnel has ended: what it carried, and for how long.
+    Disconnect(Counters, Duration),
+    /// The client's host name became known.
+    HostUpdate,
+}
+
+/// What a script is told about a tunnel. Text of the client is data here: values of the
+/// environment, never parts of a command.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Process id of the worker, the `ID` of `occtl`.
+    pub id: u32,
+    /// The session.
+    pub session: VerifiedSession,
+    /// What the client asked for and said.
+    pub wish: TunnelWish,
+    /// Name of the TUN device.
+    pub device: String,
+    /// Addresses of the tunnel.
+    pub addresses: Addresses,
+    /// The client's public address.
+    pub peer: SocketAddr,
+    /// The server's address that it connected to.
+    pub local: SocketAddr,
+}
+
+/// What is to be run, if anything: the configured script, or the firewall program with the script
+/// as its next step.
+pub fn command(subject: &Subject, reason: Reason, script: Option<&Path>) -> Option<Command> {
+    let settings = &subject.session.settings;
+    let restricted = settings.restrict_to_routes || settings.restrict_ports.is_some();
+    let program = if restricted && reason != Reason::HostUpdate {
+        std::env::var_os("OCSERV_FW_SCRIPT").map_or_else(|| FIREWALL_PROGRAM.into(), PathBuf::from)
+    } else {
+        script?.to_owned()
+    };
+    let mut command = Command::new(program);
+    command.envs(environment(subject, reason));
+    if let Some(script) = script.filter(|_| restricted) {
+        command.env("OCSERV_NEXT_SCRIPT", script);
+    }
+    Some(command)
+}
+
+/// Runs a script to its end, without standing in anybody's way. Its standard output goes to
+/// our standard error.
+///
+/// # Errors
+/// One line that says what went wrong: not started, failed, too slow.
+pub async fn run(command: Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut command = prepared(command).map_err(|error| format!("cannot run script {name}: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot run script {name}: {error}"))?;
+    let leader = child.id().and_then(|pid| i32::try_from(pid).ok());
+    match tokio::time::timeout(SCRIPT_TIMEOUT, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("script {name} failed: {status}")),
+        Ok(Err(error)) => Err(format!("cannot wait for script {name}: {error}")),
+        Err(_) => {
+            // The whole group: a shell that is killed alone would leave what it waits for.
+            if let Some(leader) = leader {
+                let _already_gone = culvert_sys::process::kill_group(leader, culvert_sys::signal::SIGKILL);
+            }
+            let _reaped = child.wait().await;
+            Err(format!("script {name} took longer than {} s and was killed", SCRIPT_TIMEOUT.as_secs()))
+        }
+    }
+}
+
+fn prepared(mut command: Command) -> io::Result<tokio::process::Command> {
+    use std::os::unix::process::CommandExt as _;
+    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+    command.stdin(Stdio::null()).stdout(Stdio::from(stderr)).process_group(0);
+    command.default_signals();
+    Ok(tokio::process::Command::from(command))
+}
+
+/// The documented variables; the inherited environment is added by the system.
+fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString)> {
+    let Subject { session, wish, addresses, .. } = subject;
+    let settings = &session.settings;
+    let mut environment: Vec<(&'static str, OsString)> = Vec::new();
+    let mut set = |name, value: String| environment.push((name, value.into()));
+
+    let reason_text = match reason {
+        Reason::Connect => "connect",
+        Reason::Disconnect(..) => "disconnect",
+        Reason::HostUpdate => "host-update",
+    };
+    set("REASON", reason_text.to_owned());
+    set("ID", subject.id.to_string());
+    set("VHOST", session.host.clone());
+    set("USERNAME", session.user.to_string());
+    set("GROUPNAME", session.group.as_ref().map(ToString::to_string).unwrap_or_default());
+    let hostname = wish.hostname.as_ref().map(ToString::to_string).unwrap_or_default();
+    set("HOSTNAME", hostname.clone());
+    set("REMOTE_HOSTNAME", hostname);
+    set("DEVICE", subject.device.clone());
+    set("USER_AGENT", without_nul(wish.client.user_agent.as_str()));
+    set("DEVICE_TYPE", without_nul(wish.client.device_type.as_str()));
+    set("DEVICE_PLATFORM", without_nul(wish.client.device_platform.as_str()));
+    set("IP_REAL", subject.peer.ip().to_string());
+    set("IP_REAL_LOCAL", subject.local.ip().to_string());
+    if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
+        set("IP_LOCAL", local.to_string());
+        set("IP_REMOTE", remote.address.to_string());
+    }
+    if let (Some(local), Some(remote)) = (addresses.ipv6_local, addresses.ipv6) {
+        set("IPV6_LOCAL", local.to_string());
+        set("IPV6_REMOTE", remote.address.to_string());
+        set("IPV6_PREFIX", remote.prefix_len.to_string());
+    }
+    networks(&mut set, ["OCSERV_ROUTES", "OCSERV_ROUTES4", "OCSERV_ROUTES6"], &settings.routes);
+    networks(&mut set, ["OCSERV_NO_ROUTES", "OCSERV_NO_ROUTES4", "OCSERV_NO_ROUTES6"], &settings.no_routes);
+    let dns = |ipv4: bool, ipv6: bool| {
+        settings.dns.iter().filter(move |ip| if ip.is_ipv4() { ipv4 } else { ipv6 }).map(IpAddr::to_string)
+    };
+    list(&mut set, "OCSERV_DNS", dns(true, true));
+    list(&mut set, "OCSERV_DNS4", dns(true, false));
+    list(&mut set, "OCSERV_DNS6", dns(false, true));
+    if settings.restrict_to_routes {
+        set("OCSERV_RESTRICT_TO_ROUTES", "1".to_owned());
+    }
+    if let Some((denied, ports)) = &settings.restrict_ports {
+        set(if *denied { "OCSERV_DENY_PORTS" } else { "OCSERV_ALLOW_PORTS" }, ports.clone());
+    }
+    if let Reason::Disconnect(counters, duration) = reason {
+        set("STATS_BYTES_IN", counters.rx.to_string());
+        set("STATS_BYTES_OUT", counters.tx.to_string());
+        set("STATS_DURATION", duration.as_secs().to_string());
+    }
+    environment
+}
+
+fn networks(set: &mut impl FnMut(&'static str, String), names: [&'static str; 3], networks: &[IpNet]) {
+    let [all, ipv4, ipv6] = names;
+    list(set, all, networks.iter().map(route_text));
+    list(set, ipv4, networks.iter().filter(|net| matches!(net, IpNet::V4(_))).map(route_text));
+    list(set, ipv6, networks.iter().filter(|net| matches!(net, IpNet::V6(_))).map(route_text));
+}
+
+/// Each item is followed by one blank; no variable at all when there are none.
+fn list(set: &mut impl FnMut(&'static str, String), name: &'static str, items: impl Iterator<Item = String>) {
+    let text: String = items.map(|item| item + " ").collect();
+    if !text.is_empty() {
+        set(name, text);
+    }
+}
+
+/// A NUL would make the system refuse the whole environment.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use culvert_vocab::{AddressV4, AddressV6, SessionId, UserName};
+
+    use super::*;
+    use crate::ipc::session::SessionSettings;
+
+    fn subject(settings: SessionSettings) -> Subject {
+        Subject {
+            id: 42,
+            session: VerifiedSession {
+                id: SessionId::from_bytes([1; 32]).safe_id(),
+                user: UserName::new("test").unwrap(),
+                group: None,
+                host: "default".to_owned(),
+                authenticated_at: SystemTime::UNIX_EPOCH,
+                session_left: None,
+                previous: Addresses::default(),
+                settings,
+            },
+            wish: TunnelWish::default(),
+            device: "vpns0".to_owned(),
+            addresses: Addresses {
+                ipv4: Some(AddressV4 { address: "10.99.1.190".parse().unwrap(), netmask: None }),
+                ipv4_local: Some("10.99.1.1".parse().unwrap()),
+                ipv6: Some(AddressV6 { address: "fd99::2".parse().unwrap(), prefix_len: 128 }),
+                ipv6_local: Some("fd99::1".parse().unwrap()),
+            },
+            peer: "198.51.100.2:1234".parse().unwrap(),
+            local: "198.51.100.1:443".parse().unwrap(),
+        }
+    }
+
+    fn value(environment: &[(&'static str, OsString)], name: &str) -> Option<String> {
+        environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn variables_of_a_connect() {
+        let settings = SessionSettings {
+            routes: vec!["10.10.0.0/16".parse().unwrap(), "fd10::/64".parse().unwrap()],
+            dns: vec!["8.8.8.8".parse().unwrap()],
+            ..SessionSettings::default()
+        };
+        let environment = environment(&subject(settings), Reason::Connect);
+        for (name, expected) in [
+            ("REASON", "connect"),
+            ("ID", "42"),
+            ("VHOST", "default"),
+            ("USERNAME", "test"),
+            ("GROUPNAME", ""),
+            ("DEVICE", "vpns0"),
+            ("IP_REAL", "198.51.100.2"),
+            ("IP_REAL_LOCAL", "198.51.100.1"),
+            ("IP_LOCAL", "10.99.1.1"),
+            ("IP_REMOTE", "10.99.1.190"),
+            ("IPV6_LOCAL", "fd99::1"),
+            ("IPV6_REMOTE", "fd99::2"),
+            ("IPV6_PREFIX", "128"),
+            ("OCSERV_ROUTES", "10.10.0.0/255.255.0.0 fd10::/64 "),
+            ("OCSERV_ROUTES4", "10.10.0.0/255.255.0.0 "),
+            ("OCSERV_ROUTES6", "fd10::/64 "),
+            ("OCSERV_DNS4", "8.8.8.8 "),
+        ] {
+            assert_eq!(value(&environment, name).as_deref(), Some(expected), "{name}");
+        }
+        for absent in ["OCSERV_NO_ROUTES", "OCSERV_DNS6", "OCSERV_RESTRICT_TO_ROUTES", "STATS_BYTES_IN"] {
+            assert_eq!(value(&environment, absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_disconnect_has_statistics() {
+        let reason = Reason::Disconnect(Counters { rx: 7, tx: 9 }, Duration::from_secs(3));
+        let environment = environment(&subject(SessionSettings::default()), reason);
+        assert_eq!(value(&environment, "STATS_BYTES_IN").as_deref(), Some("7"));
+        assert_eq!(value(&environment, "STATS_BYTES_OUT").as_deref(), Some("9"));
+        assert_eq!(value(&environment, "STATS_DURATION").as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn restrictions_run_the_firewall_program_first() {
+        let settings = SessionSettings { restrict_to_routes: true, ..SessionSettings::default() };
+        let script = Path::new("/etc/script");
+        let restricted = command(&subject(settings.clone()), Reason::Connect, Some(script)).unwrap();
+        assert_ne!(restricted.get_program(), script);
+        assert!(restricted.get_envs().any(|(name, value)| name == "OCSERV_NEXT_SCRIPT" && value == Some(script.as_os_str())));
+        assert!(command(&subject(settings), Reason::Connect, None).is_some());
+        let free = command(&subject(SessionSettings::default()), Reason::Connect, Some(script)).unwrap();
+        assert_eq!(free.get_program(), script);
+        assert!(command(&subject(SessionSettings::default()), Reason::Connect, None).is_none());
+    }
+
+    #[test]
+    fn results_of_scripts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            assert_eq!(run(Command::new("/bin/true")).await, Ok(()));
+            assert!(run(Command::new("/bin/false")).await.unwrap_err().contains("failed: exit status: 1"));
+            assert!(run(Command::new("/nonexistent")).await.unwrap_err().contains("cannot run script /nonexistent"));
+        });
+    }
+}

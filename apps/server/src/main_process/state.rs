@@ -1,0 +1,273 @@
+//! What main knows: its connections, and the events that change them.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use culvert_control::messages as control;
+use culvert_server_config::Config;
+use culvert_sys::tun::Tun;
+use culvert_vocab::SafeId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::pid_file::PidFile;
+use super::scripts::Subject;
+use crate::bans::{BanPolicy, BanTable};
+use crate::control::ControlRequest;
+use crate::ipc::link::Sender;
+use crate::ipc::messages::{
+    BrokerToMain, ConnectionId, MainToWorker, TunnelWish, WorkerReason, WorkerToMain, ZygoteToMain,
+};
+use crate::ipc::session::{CloseReason, Counters, VerifiedSession};
+use crate::leases::LeaseTable;
+use crate::log::{self, Level};
+
+/// Everything that can happen to main. All of it is handled one after the other by
+/// `Server::handle`, which never waits.
+pub enum Event {
+    /// A client connected.
+    Accepted(TcpStream, SocketAddr),
+    /// A datagram came to a listening UDP socket.
+    Datagram {
+        /// Our address that it was sent to.
+        local: SocketAddr,
+        /// Who sent it.
+        peer: SocketAddr,
+        /// Its content.
+        packet: Vec<u8>,
+    },
+    /// A worker says something.
+    Worker(ConnectionId, WorkerToMain),
+    /// A worker broke the protocol.
+    WorkerBroke(ConnectionId, String),
+    /// A worker's process has ended (or never began).
+    WorkerGone(ConnectionId),
+    /// The broker says something.
+    Broker(BrokerToMain),
+    /// The broker is gone, or cannot be understood.
+    BrokerGone(String),
+    /// The zygote says something.
+    Zygote(ZygoteToMain),
+    /// The zygote is gone, or cannot be understood.
+    ZygoteGone(String),
+    /// The connect script of a session has ended.
+    ConnectScript(ConnectionId, Result<(), String>),
+    /// A script that nobody waits for has ended.
+    ScriptEnded(Result<(), String>),
+    /// `occtl` wants something.
+    Control(ControlRequest),
+    /// SIGHUP.
+    Reload,
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGUSR2, or the regular interval.
+    Maintain,
+    /// The time of `server-drain-ms`, or of a stop, is over.
+    TimeIsUp(Stage),
+    /// A connection that was replaced should be gone by now.
+    ReplacedTooLong(ConnectionId),
+}
+
+/// Where the server's life stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    Serving,
+    /// No new connections; sessions go on (`server-drain-ms`).
+    Draining,
+    /// Sessions are being ended.
+    Stopping,
+    /// Time is up: leave.
+    Over,
+}
+
+/// One TCP connection and its worker.
+pub struct Connection {
+    /// Client, unmapped.
+    pub peer: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    /// Channel to the worker.
+    pub worker: Sender,
+    /// Its process, once the zygote has cloned it.
+    pub pid: Option<i32>,
+    /// Tells the connection's task about the process; taken when it is known.
+    pub process: Option<oneshot::Sender<OwnedFd>>,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// What `occtl` shows.
+    pub shown: control::Connection,
+    /// How far it is.
+    pub phase: Phase,
+    /// Main's own reason to end it; stronger than what the worker reports.
+    pub ended_by_us: Option<CloseReason>,
+    /// What the worker reported at its end.
+    pub reported: Option<WorkerReason>,
+    /// Octets carried, as reported.
+    pub counters: Counters,
+    /// Log lines that the worker may still write in this interval.
+    pub log_budget: u32,
+}
+
+/// How far a connection is.
+pub enum Phase {
+    /// Not yet at CONNECT.
+    Login,
+    /// Its session is on another connection, which has to end first.
+    Waiting(Box<(VerifiedSession, TunnelWish)>),
+    /// The connect script runs.
+    Opening(Box<Opening>),
+    /// The tunnel is open.
+    Open(Box<Tunnel>),
+    /// Refused, or ended by us.
+    Ending,
+}
+
+/// A tunnel that is ready but for the connect script.
+pub struct Opening {
+    /// What scripts are told.
+    pub subject: Subject,
+    /// The device.
+    pub tun: Tun,
+}
+
+/// An open tunnel.
+pub struct Tunnel {
+    /// What scripts are told.
+    pub subject: Subject,
+    /// Names the session in a ClientHello; `None` without UDP.
+    pub datagram_id: Option<[u8; 32]>,
+    /// Last time that a UDP socket was handed over.
+    pub last_hand_over: Option<Instant>,
+    /// Where datagrams of the client come from, as far as known.
+    pub datagram_ip: IpAddr,
+    /// When it was opened.
+    pub opened: Instant,
+}
+
+/// The main process.
+pub struct Server {
+    /// Present configuration.
+    pub config: Rc<Config>,
+    /// The file it comes from.
+    pub config_path: PathBuf,
+    /// Names and ports that a reload does not change.
+    pub fixed: Fixed,
+    /// Channel to the broker.
+    pub broker: Sender,
+    /// Channel to the zygote.
+    pub zygote: Sender,
+    /// Where tasks report to.
+    pub events: mpsc::Sender<Event>,
+    /// All connections.
+    pub connections: HashMap<ConnectionId, Connection>,
+    /// The connection that a session is on.
+    pub sessions: HashMap<SafeId, ConnectionId>,
+    /// Connections that wait for the end of another one.
+    pub successors: HashMap<ConnectionId, ConnectionId>,
+    /// Scripts that run for connections that are gone.
+    pub orphans: HashMap<ConnectionId, Subject>,
+    /// Sessions by what a ClientHello names them.
+    pub datagram_ids: HashMap<[u8; 32], ConnectionId>,
+    /// Sessions by the address that their datagrams come from.
+    pub datagram_ips: HashMap<IpAddr, HashSet<ConnectionId>>,
+    /// Tunnel addresses.
+    pub leases: LeaseTable,
+    /// Points and bans.
+    pub bans: BanTable,
+    /// Number of the next connection.
+    pub next_id: u64,
+    /// Whether to go on.
+    pub stage: Stage,
+    /// Exit code of the process.
+    pub exit_code: u8,
+    /// Tasks that accept connections and datagrams.
+    pub accepting: Vec<tokio::task::JoinHandle<()>>,
+    /// `max-clients` was reached: accepting pauses.
+    pub crowded: Rc<std::cell::Cell<bool>>,
+    /// What happens to connections while a reload is under way: they wait here.
+    pub reloading: Option<super::reload::Reloading>,
+    /// Listeners of `occtl show events`.
+    pub listeners: Vec<mpsc::UnboundedSender<control::Reply>>,
+    /// Questions of `occtl` that the broker has not answered yet.
+    pub questions: super::control::Questions,
+    /// Counters of `occtl show status`.
+    pub statistics: super::statistics::Statistics,
+    /// Scripts that run and that nobody waits for.
+    pub running_scripts: usize,
+    /// Removed at the end.
+    pub pid_file: Option<PidFile>,
+    /// When the zygote was started last.
+    pub zygote_started: Instant,
+}
+
+/// What is fixed from the start on (options of class S).
+#[derive(Debug, Clone)]
+pub struct Fixed {
+    /// Prefix of TUN devices.
+    pub device: String,
+    /// Announced UDP port.
+    pub udp_port: Option<u16>,
+    /// User and group of the workers.
+    pub worker_ids: (u32, u32),
+    /// Process id of the broker.
+    pub broker_pid: u32,
+    /// Options that broker and zygote are started with.
+    pub child_arguments: Vec<std::ffi::OsString>,
+    /// Not in the foreground: children have no standard error.
+    pub daemon: bool,
+}
+
+impl Server {
+    /// Writes a log line about a connection: `main[USER]:IP:PORT message`.
+    pub fn log(&self, id: ConnectionId, level: Level, message: &str) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let peer = connection.peer;
+        let (ip, port) = (peer.ip(), peer.port());
+        log::write(level, &format!("main{}:{ip}:{port} {message}", connection.label()));
+    }
+
+    /// Sends a message to the worker of a connection. A worker that cannot be reached is about to
+    /// be reported as gone.
+    pub fn tell_worker(&self, id: ConnectionId, message: &MainToWorker, descriptors: Vec<OwnedFd>) {
+        if let Some(connection) = self.connections.get(&id)
+            && let Err(error) = connection.worker.send(message, descriptors)
+        {
+            self.log(id, Level::Debug, &format!("cannot reach the worker: {error}"));
+        }
+    }
+
+    /// Kills the worker of a connection. Its end is reported as [`Event::WorkerGone`].
+    pub fn kill(&self, id: ConnectionId) {
+        if let Some(pid) = self.connections.get(&id).and_then(|connection| connection.pid) {
+            // It is our child and not reaped before its connection is forgotten, so the number
+            // cannot mean another process.
+            let _already_dead = culvert_sys::process::kill(pid, culvert_sys::signal::SIGKILL);
+        }
+    }
+}
+
+impl Connection {
+    /// `[USER]`, `[vhost:NAME: USER]` or nothing.
+    pub fn label(&self) -> String {
+        let Some(user) = &self.shown.username else { return String::new() };
+        match self.shown.vhost.as_str() {
+            "" | "default" => format!("[{user}]"),
+            host => format!("[vhost:{host}: {user}]"),
+        }
+    }
+}
+
+/// The ban policy of a configuration.
+pub fn ban_policy(config: &Config) -> BanPolicy {
+    let ban = &config.global.ban;
+    BanPolicy { max_score: ban.max_score.unwrap_or(0), ban_time: ban.time, reset_time: ban.reset_time }
+}
+
+/// Seconds since 1970, as the control socket wants them.
+pub fn unix_time(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

@@ -1,0 +1,223 @@
+//! Opening a tunnel: addresses, device, connect script, grant (`specs/server-auth.md` §4.3).
+
+use std::os::fd::OwnedFd;
+use std::time::{Instant, SystemTime};
+
+use culvert_control::messages as control;
+use culvert_server_config::route_text;
+use culvert_sys::random;
+
+use super::device;
+use super::grant;
+use super::scripts::{self, Reason, Subject};
+use super::state::{Event, Opening, Phase, Server, Stage, Tunnel, unix_time};
+use crate::ipc::messages::{ConnectionId, DatagramGrant, MainToBroker, MainToWorker, Refusal, TunnelWish};
+use crate::ipc::session::{Addresses, CloseReason, VerifiedSession};
+use crate::log::{self, Level};
+
+impl Server {
+    /// The broker has verified a cookie: open the tunnel of its session.
+    pub fn open_tunnel(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
+        let old = self.sessions.get(&session.id).copied().filter(|old| self.connections.contains_key(old));
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return self.tell_broker(&MainToBroker::TunnelRefused(id));
+        };
+        connection.shown.username = Some(session.user.to_string());
+        connection.shown.groupname = session.group.as_ref().map(ToString::to_string);
+        connection.shown.vhost = session.host.clone();
+        if !matches!(connection.phase, Phase::Login) || self.stage >= Stage::Stopping {
+            return self.refuse(id, Refusal::Server);
+        }
+        let Some(old) = old else { return self.prepare(id, session, wish) };
+        // The session moves here. Its old connection ends first, so that device and addresses are
+        // free and the scripts run in order.
+        connection.phase = Phase::Waiting(Box::new((session, wish)));
+        self.log(id, Level::Info, "reconnecting; the old connection of the session ends");
+        if let Some(overtaken) = self.successors.insert(old, id) {
+            self.refuse(overtaken, Refusal::NotAcceptable);
+        }
+        self.end(old, CloseReason::ServerDisconnect);
+    }
+
+    /// The connection that held the session is gone.
+    pub fn resume_open(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match std::mem::replace(&mut connection.phase, Phase::Login) {
+            Phase::Waiting(waiting) => {
+                let (session, wish) = *waiting;
+                self.prepare(id, session, wish);
+            }
+            other => connection.phase = other,
+        }
+    }
+
+    fn prepare(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
+        let mut fill = |bytes: &mut [u8]| {
+            // Addresses are no secrets: without randomness they are merely predictable.
+            let _best_effort = random::fill(bytes);
+        };
+        let addresses = match self.leases.assign(&session, &wish, &mut fill) {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                self.log(id, Level::Warning, &error.to_string());
+                return self.refuse(id, Refusal::NotAcceptable);
+            }
+        };
+        if addresses.ipv4.is_none() && addresses.ipv6.is_none() {
+            self.log(id, Level::Error, "no IP address is configured for this user and the families its client asks for");
+            return self.refuse(id, Refusal::Configuration);
+        }
+        let settings = &session.settings;
+        let made = device::create(&self.fixed.device, &addresses, &settings.iroutes, self.fixed.worker_ids);
+        let tun = match made {
+            Ok(tun) => tun,
+            Err(error) => {
+                self.log(id, Level::Error, &format!("cannot give a tunnel: {error}"));
+                self.leases.release(&session.id);
+                return self.refuse(id, Refusal::Server);
+            }
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let subject = Subject {
+            id: connection.shown.id,
+            device: tun.name().to_owned(),
+            addresses,
+            peer: connection.peer,
+            local: connection.local,
+            session,
+            wish,
+        };
+        show(&mut connection.shown, &subject);
+        self.sessions.insert(subject.session.id.clone(), id);
+        self.log(id, Level::Debug, &format!("assigning tun device {}", subject.device));
+        let script = self.config.global.connect_script.clone();
+        let command = scripts::command(&subject, Reason::Connect, script.as_deref());
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.phase = Phase::Opening(Box::new(Opening { subject, tun }));
+        }
+        let Some(command) = command else { return self.grant(id) };
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let result = scripts::run(command).await;
+            let _main_is_over = events.send(Event::ConnectScript(id, result)).await;
+        });
+    }
+
+    /// The connect script has decided.
+    pub fn handle_connect_script(&mut self, id: ConnectionId, result: Result<(), String>) {
+        if let Some(subject) = self.orphans.remove(&id) {
+            // The client left meanwhile: what the script set up is taken down again.
+            if result.is_ok() {
+                self.run_disconnect_script(&subject, Default::default(), Default::default());
+            }
+            return;
+        }
+        match result {
+            Ok(()) => self.grant(id),
+            Err(why) => {
+                self.log(id, Level::Error, &format!("connect script refuses the user: {why}"));
+                let Some(connection) = self.connections.get_mut(&id) else { return };
+                if let Phase::Opening(opening) = std::mem::replace(&mut connection.phase, Phase::Ending) {
+                    drop(opening.tun);
+                    self.release(id, &opening.subject);
+                }
+                self.refuse(id, Refusal::NotAcceptable);
+            }
+        }
+    }
+
+    fn grant(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let opening = match std::mem::replace(&mut connection.phase, Phase::Ending) {
+            Phase::Opening(opening) => *opening,
+            other => return connection.phase = other,
+        };
+        let Opening { subject, tun } = opening;
+        if connection.ended_by_us.is_some() {
+            // Ended while the script ran; the worker is about to go.
+            self.release(id, &subject);
+            return self.run_disconnect_script(&subject, Default::default(), Default::default());
+        }
+        let datagram = self.datagram_grant(&subject);
+        let message = grant::grant(&subject, datagram.clone());
+        self.tell_worker(id, &MainToWorker::Grant(Box::new(message)), vec![OwnedFd::from(tun.into_fd())]);
+        self.tell_broker(&MainToBroker::TunnelOpened { id, addresses: subject.addresses });
+        self.announce_hostname(&subject);
+
+        let datagram_id = datagram.map(|datagram| datagram.id);
+        let datagram_ip = subject.peer.ip();
+        if let Some(name) = datagram_id {
+            self.datagram_ids.insert(name, id);
+            self.datagram_ips.entry(datagram_ip).or_default().insert(id);
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.shown.state = control::AuthState::Authenticated;
+        connection.shown.session_started_at = unix_time(subject.session.authenticated_at);
+        let shown = connection.shown.clone();
+        connection.phase = Phase::Open(Box::new(Tunnel {
+            subject,
+            datagram_id,
+            last_hand_over: None,
+            datagram_ip,
+            opened: Instant::now(),
+        }));
+        self.log(id, Level::Info, "new user session");
+        self.announce(control::EventKind::Connect, shown);
+    }
+
+    fn datagram_grant(&self, subject: &Subject) -> Option<DatagramGrant> {
+        let port = self.fixed.udp_port.filter(|_| self.config.global.dtls_psk)?;
+        if subject.session.settings.no_udp || !subject.wish.udp {
+            return None;
+        }
+        let mut id = [0; 32];
+        match random::fill(&mut id) {
+            Ok(()) => Some(DatagramGrant { id, port }),
+            Err(error) => {
+                log::write(Level::Error, &format!("main: no random numbers, so no UDP: {error}"));
+                None
+            }
+        }
+    }
+
+    fn announce_hostname(&mut self, subject: &Subject) {
+        let config = self.config.clone();
+        let script = config.global.host_update_script.as_deref();
+        if subject.wish.hostname.is_some()
+            && let Some(command) = scripts::command(subject, Reason::HostUpdate, script)
+        {
+            self.run_detached(command);
+        }
+    }
+}
+
+/// Fills in what `occtl` shows of a session.
+fn show(shown: &mut control::Connection, subject: &Subject) {
+    let Subject { session, wish, addresses, .. } = subject;
+    let settings = &session.settings;
+    let Addresses { ipv4, ipv4_local, ipv6, ipv6_local } = *addresses;
+    shown.device = Some(subject.device.clone());
+    shown.ipv4 = ipv4
+        .zip(ipv4_local)
+        .map(|(client, server)| control::TunnelAddresses { client: client.address, server });
+    shown.ipv6 = ipv6
+        .zip(ipv6_local)
+        .map(|(client, server)| control::TunnelAddresses { client: client.address, server });
+    shown.user_agent = Some(wish.client.user_agent.as_str().to_owned()).filter(|text| !text.is_empty());
+    shown.hostname = wish.hostname.as_ref().map(ToString::to_string);
+    shown.tls_ciphersuite = Some(wish.tls.as_str().to_owned()).filter(|text| !text.is_empty());
+    shown.session = Some(session.id.clone());
+    shown.session_started_at = unix_time(SystemTime::now());
+    shown.dpd = settings.dpd.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    shown.keepalive = settings.keepalive.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    shown.rx_limit = Some(settings.rx_per_second).filter(|limit| *limit > 0);
+    shown.tx_limit = Some(settings.tx_per_second).filter(|limit| *limit > 0);
+    shown.dns = settings.dns.iter().map(ToString::to_string).collect();
+    shown.nbns = settings.nbns.iter().map(ToString::to_string).collect();
+    shown.split_dns = settings.split_dns.clone();
+    shown.default_route = settings.routes.is_empty();
+    shown.routes = settings.routes.iter().map(route_text).collect();
+    shown.no_routes = settings.no_routes.iter().map(route_text).collect();
+    shown.iroutes = settings.iroutes.iter().map(route_text).collect();
+    shown.restricted_to_routes = settings.restrict_to_routes;
+}

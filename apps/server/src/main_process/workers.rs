@@ -1,0 +1,300 @@
+//! What workers say, and how they end.
+
+use std::net::IpAddr;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use culvert_control::messages as control;
+use culvert_sys::process;
+
+use super::scripts::{self, Reason, Subject};
+use super::state::{Connection, Event, Phase, Server, Stage};
+use super::device;
+use crate::bans::Verdict;
+use crate::ipc::messages::{
+    BrokerToMain, ConnectionId, LogLevel, MainToBroker, MainToWorker, Refusal, WorkerReason, WorkerToMain,
+};
+use crate::ipc::session::{CloseReason, Counters};
+use crate::log::{self, Level};
+
+/// Time for a worker to say goodbye to its client.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+impl Server {
+    /// What a worker says. Everything that needs a tunnel is refused without one: such a worker
+    /// is not ours any more.
+    pub fn handle_worker(&mut self, id: ConnectionId, message: WorkerToMain) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let open = matches!(connection.phase, Phase::Open(_));
+        match message {
+            WorkerToMain::Log { level, text } => self.worker_log(id, level, text.as_str()),
+            WorkerToMain::Closing { reason, counters } => {
+                connection.reported = Some(reason);
+                grow(&mut connection.counters, counters);
+            }
+            // It may still say this while it is being told to end.
+            _ if matches!(connection.phase, Phase::Ending) => {}
+            _ if !open => self.handle_broken_worker(id, "a message about a tunnel without one"),
+            WorkerToMain::SetMtu(mtu) => {
+                connection.shown.mtu = Some(mtu.get());
+                if let Some(device) = connection.shown.device.clone() {
+                    self.statistics.mtu(mtu.get());
+                    if let Err(error) = device::set_mtu(&device, mtu.get()) {
+                        self.log(id, Level::Warning, &format!("cannot set the MTU of {device} to {}: {error}", mtu.get()));
+                    }
+                }
+            }
+            WorkerToMain::DatagramChannel(description) => {
+                connection.shown.dtls_cipher = description.map(|text| log::printable(text.as_str()));
+            }
+            WorkerToMain::Counters(counters) => {
+                grow(&mut connection.counters, counters);
+                connection.shown.traffic = Some(traffic(connection.counters));
+            }
+        }
+    }
+
+    fn worker_log(&mut self, id: ConnectionId, level: LogLevel, text: &str) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(left) = connection.log_budget.checked_sub(1) else { return };
+        connection.log_budget = left;
+        let text = if left == 0 { "too many log lines; the rest is dropped" } else { text };
+        let line = format!("worker{}: {} {text}", connection.label(), connection.peer.ip());
+        log::write_for(connection.shown.id, level, &line);
+    }
+
+    /// A worker broke the protocol: it may be in a stranger's hands.
+    pub fn handle_broken_worker(&mut self, id: ConnectionId, why: &str) {
+        self.log(id, Level::Error, &format!("killing a worker that broke the protocol: {why}"));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ended_by_us.get_or_insert(CloseReason::Error);
+        }
+        self.kill(id);
+    }
+
+    /// Has a connection end: its worker tells the client and exits.
+    pub fn end(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.ended_by_us.get_or_insert(reason);
+        self.tell_worker(id, &MainToWorker::Terminate, Vec::new());
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(GOODBYE).await;
+            let _main_is_over = events.send(Event::ReplacedTooLong(id)).await;
+        });
+    }
+
+    /// The process of a connection has ended: clean up after this client, and only this one.
+    pub fn handle_worker_gone(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let status = connection.pid.and_then(|pid| process::try_wait(pid).ok().flatten());
+        let reason = close_reason(connection, status);
+        if let Some(status) = status.filter(|status| !status.success())
+            && connection.ended_by_us.is_none()
+        {
+            self.log(id, Level::Error, &format!("worker {} died: {status}", connection.shown.id));
+        }
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let closed = MainToBroker::ConnectionClosed { id, reason, counters: connection.counters };
+        self.tell_broker(&closed);
+        let now = self.connections.len();
+        if self.config.global.max_clients.is_none_or(|max| now * 10 < max as usize * 9) {
+            self.crowded.set(false);
+        }
+        match connection.phase {
+            Phase::Open(tunnel) => {
+                let lasted = tunnel.opened.elapsed();
+                self.forget_datagrams(id, tunnel.datagram_id, tunnel.datagram_ip);
+                self.release(id, &tunnel.subject);
+                let Counters { rx, tx } = connection.counters;
+                let text = format!("user disconnected (reason: {}, rx: {rx}, tx: {tx})", reason.text());
+                let (ip, port) = (connection.peer.ip(), connection.peer.port());
+                let user = &tunnel.subject.session.user;
+                log::write(Level::Info, &format!("main[{user}]:{ip}:{port} {text}"));
+                self.statistics.closed(reason, connection.counters, lasted);
+                self.announce(control::EventKind::Disconnect {
+                    reason: shown_reason(reason),
+                    duration: lasted.as_secs(),
+                }, connection.shown);
+                self.run_disconnect_script(&tunnel.subject, connection.counters, lasted);
+            }
+            // The device is gone, the script may still run: see `handle_connect_script`.
+            Phase::Opening(opening) => {
+                self.release(id, &opening.subject);
+                self.orphans.insert(id, opening.subject);
+            }
+            Phase::Login | Phase::Waiting(_) | Phase::Ending => {}
+        }
+        self.successors.retain(|_, successor| *successor != id);
+        if let Some(successor) = self.successors.remove(&id) {
+            self.resume_open(successor);
+        }
+    }
+
+    /// Gives back what a session holds, unless it lives on with another connection.
+    pub fn release(&mut self, id: ConnectionId, subject: &Subject) {
+        let session = &subject.session.id;
+        if self.sessions.get(session) != Some(&id) {
+            return;
+        }
+        self.sessions.remove(session);
+        let moves_on = self.successors.contains_key(&id);
+        if !moves_on {
+            self.leases.release(session);
+        }
+    }
+
+    /// Runs the disconnect script without waiting for it.
+    pub fn run_disconnect_script(&mut self, subject: &Subject, counters: Counters, lasted: Duration) {
+        let config = self.config.clone();
+        let script = config.global.disconnect_script.as_deref();
+        if let Some(command) = scripts::command(subject, Reason::Disconnect(counters, lasted), script) {
+            self.run_detached(command);
+        }
+    }
+
+    /// Runs a script without waiting for it; a stop of the server does.
+    pub fn run_detached(&mut self, command: std::process::Command) {
+        self.running_scripts += 1;
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let result = scripts::run(command).await;
+            let _main_is_over = events.send(Event::ScriptEnded(result)).await;
+        });
+    }
+
+    /// What the broker says.
+    pub fn handle_broker(&mut self, message: BrokerToMain) {
+        match message {
+            BrokerToMain::Ready => {}
+            BrokerToMain::Failed(why) => log::write(Level::Error, &format!("main: sec-mod: {why}")),
+            BrokerToMain::Reloaded(refused) => self.finish_reload(refused.map(|text| text.as_str().to_owned())),
+            BrokerToMain::OpenTunnel { id, session, wish } => self.open_tunnel(id, *session, wish),
+            BrokerToMain::LoggedIn { id, user, group, host, took_ms } => {
+                self.statistics.login(took_ms);
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.shown.username = Some(user.to_string());
+                    connection.shown.groupname = group.map(|group| group.to_string());
+                    connection.shown.vhost = host.as_str().to_owned();
+                    connection.shown.state = control::AuthState::Authenticating;
+                }
+                self.log(id, Level::Info, "user logged in");
+            }
+            BrokerToMain::LoginFailed { id, points } => self.login_failed(id, points),
+            BrokerToMain::Kill { id, why } => self.handle_broken_worker(id, why.as_str()),
+            BrokerToMain::Disconnect(list) => {
+                for id in list {
+                    self.end(id, CloseReason::AdminDisconnect);
+                }
+            }
+            BrokerToMain::ControlReply { number, reply } => self.handle_answer(number, reply),
+        }
+    }
+
+    fn login_failed(&mut self, id: ConnectionId, points: bool) {
+        self.statistics.login_failed();
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.shown.state = control::AuthState::Failed;
+        if !points {
+            return;
+        }
+        let (ip, points) = (connection.peer.ip(), self.config.global.ban.points_wrong_password);
+        let verdict = self.bans.misbehaviour(ip, points, Instant::now());
+        self.report_points(ip, points, verdict);
+        if verdict.banned {
+            self.tell_broker(&MainToBroker::Banned(ip));
+        }
+    }
+
+    /// Logs what points did to an address.
+    pub fn report_points(&self, ip: IpAddr, points: u32, verdict: Verdict) {
+        if verdict.newly_banned {
+            let until = chrono::Local::now() + self.config.global.ban.time;
+            let until = until.format("%a %b %e %H:%M:%S %Y");
+            let score = verdict.score;
+            let text = format!("added IP '{ip}' (with score {score}) to ban list, will be reset at: {until}");
+            log::write(Level::Info, &format!("main: {text}"));
+        } else if points > 0 && verdict.score > 0 {
+            let total = verdict.score;
+            log::write(Level::Debug, &format!("main: added {points} points (total {total}) for IP '{ip}' to ban list"));
+        }
+    }
+
+    /// Sends the broker a message. A broker that cannot be reached is the end of the server.
+    pub fn tell_broker(&mut self, message: &MainToBroker) {
+        if let Err(error) = self.broker.send(message, Vec::new())
+            && self.stage < Stage::Stopping
+        {
+            self.handle_broker_gone(&error.to_string());
+        }
+    }
+
+    /// Refuses a tunnel that the broker has verified.
+    pub fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
+        self.tell_broker(&MainToBroker::TunnelRefused(id));
+        self.statistics.login_failed();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.phase = Phase::Ending;
+        }
+        self.tell_worker(id, &MainToWorker::Refuse(refusal), Vec::new());
+    }
+
+    /// Ends what has taken too long: logins beyond `auth-timeout`.
+    pub fn expire_logins(&mut self) {
+        let Some(limit) = self.config.global.auth_timeout else { return };
+        // The worker ends itself on time; this is for one that does not.
+        let limit = limit + Duration::from_secs(10);
+        let late: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| !matches!(connection.phase, Phase::Open(_)) && connection.accepted.elapsed() > limit)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in late {
+            self.log(id, Level::Info, "killing a worker that has not logged in by auth-timeout");
+            self.kill(id);
+        }
+    }
+}
+
+fn close_reason(connection: &Connection, status: Option<ExitStatus>) -> CloseReason {
+    if let Some(reason) = connection.ended_by_us {
+        return reason;
+    }
+    match connection.reported {
+        Some(WorkerReason::UserLogout) => CloseReason::UserLogout,
+        Some(WorkerReason::ClientDisconnect) => CloseReason::ClientDisconnect,
+        Some(WorkerReason::IdleTimeout) => CloseReason::IdleTimeout,
+        Some(WorkerReason::DpdTimeout) => CloseReason::DpdTimeout,
+        Some(WorkerReason::SessionTimeout) => CloseReason::SessionTimeout,
+        Some(WorkerReason::Error) => CloseReason::Error,
+        Some(WorkerReason::Told) => CloseReason::ServerDisconnect,
+        Some(WorkerReason::Unspecified) => CloseReason::Unspecified,
+        None if status.is_some_and(|status| status.success()) => CloseReason::Unspecified,
+        None => CloseReason::Error,
+    }
+}
+
+/// Counters only grow, whatever a worker says.
+fn grow(counters: &mut Counters, reported: Counters) {
+    counters.rx = counters.rx.max(reported.rx);
+    counters.tx = counters.tx.max(reported.tx);
+}
+
+pub(super) fn traffic(counters: Counters) -> control::Traffic {
+    control::Traffic { rx: counters.rx, tx: counters.tx }
+}
+
+fn shown_reason(reason: CloseReason) -> control::DisconnectReason {
+    use control::DisconnectReason as Shown;
+    match reason {
+        CloseReason::Unspecified => Shown::Unspecified,
+        CloseReason::UserLogout => Shown::User,
+        CloseReason::ClientDisconnect => Shown::AnyConnectClient,
+        CloseReason::ServerDisconnect | CloseReason::AdminDisconnect => Shown::Server,
+        CloseReason::IdleTimeout => Shown::IdleTimeout,
+        CloseReason::DpdTimeout => Shown::DpdTimeout,
+        CloseReason::SessionTimeout => Shown::SessionTimeout,
+        CloseReason::Error => Shown::Error,
+    }
+}

@@ -1,0 +1,193 @@
+//! CONNECT: from a cookie to an open tunnel.
+
+use std::time::Duration;
+
+use culvert_anyconnect::mtu::{GrantedMtu, Overhead, ServerMtu, server_grant};
+use culvert_anyconnect::psk::{PSK_EXPORTER_LABEL, PSK_LEN};
+use culvert_anyconnect::server::{
+    ConnectRefusal, ConnectRequest, DtlsGrant, TunnelGrant as Announcement, advertised_rekey, connect_refusal,
+    connect_response,
+};
+use culvert_dtls::CipherSuite;
+use culvert_sys::tcp;
+use culvert_tls::{Cipher, HandOver as TlsHandOver, Handshake, Version};
+use culvert_vocab::{MTU_MAX, RekeyMethod, SecretBytes, TunnelConfig};
+
+use super::broker::Broker;
+use super::hand_over::{DatagramHandOver, HandOver, Opened};
+use super::login::{describe, flush, respond, respond_and_close};
+use super::stream::{End, Stream};
+use crate::ipc::fields::Text;
+use crate::ipc::messages::{
+    BrokerToWorker, LogLevel, MainToWorker, Refusal, SpawnRequest, TunnelGrant, TunnelReply, TunnelRequest,
+    WorkerToBroker, WorkerToMain,
+};
+use crate::ipc::session::NetPriority;
+use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+
+/// Largest DTLS send buffer that `output-buffer` may ask for is no concern here: only the TCP
+/// socket has one.
+const SEND_BUFFER_MAX: usize = 16 << 20;
+
+/// Asks for the tunnel and answers the client.
+pub(super) fn open(
+    snapshot: &Snapshot,
+    host: &HostSnapshot,
+    spawn: &SpawnRequest,
+    broker: &Broker,
+    connect: Box<ConnectRequest>,
+    mut handshake: Handshake,
+    mut stream: Stream,
+) -> Result<Opened, End> {
+    let negotiated = handshake.negotiated().ok_or(End::Protocol("CONNECT without TLS"))?;
+    let request = WorkerToBroker::OpenTunnel(TunnelRequest {
+        cookie: connect.session.clone(),
+        client: describe(&connect.client),
+        hostname: connect.hostname.as_deref().map(Text::truncated),
+        ipv4: connect.ipv4,
+        ipv6: connect.ipv6,
+        udp: connect.psk.is_some() && snapshot.dtls_psk,
+        tls: Text::truncated(&negotiated.to_string()),
+    });
+    let answer = match broker.patient(&request)? {
+        BrokerToWorker::Tunnel(TunnelReply::Accepted) => stream.grant()?,
+        BrokerToWorker::Tunnel(TunnelReply::Refused(refusal)) => (MainToWorker::Refuse(refusal), Vec::new()),
+        _ => return Err(End::Protocol("the broker's answer does not fit")),
+    };
+    let (grant, tun) = match answer {
+        (MainToWorker::Grant(grant), descriptors) => {
+            let tun = descriptors.into_iter().next().ok_or(End::Protocol("a grant without a device"))?;
+            (*grant, tun)
+        }
+        (MainToWorker::Refuse(refusal), _) => {
+            respond_and_close(&mut handshake, &mut stream, &connect_refusal(shown(refusal)));
+            return Err(End::Refused);
+        }
+        _ => return Err(End::Protocol("main's answer does not fit")),
+    };
+
+    let tls13 = negotiated.version == Version::Tls13;
+    let datagram = match (&grant.datagram, connect.psk) {
+        (Some(_), Some(_)) => {
+            let mut psk = vec![0; PSK_LEN];
+            let label = PSK_EXPORTER_LABEL;
+            handshake.exporter(label, &mut psk)?;
+            let only = host.match_tls_dtls_ciphers.then_some(negotiated.cipher);
+            Some(DatagramHandOver { psk: SecretBytes::new(psk), suites: suites(only) })
+        }
+        _ => None,
+    };
+    let mtu = server_grant(&ServerMtu {
+        configured: grant.config.mtu.get(),
+        client_base: connect.base_mtu,
+        client_mtu: connect.mtu,
+        outer_ipv6: spawn.peer.is_ipv6(),
+        inner_ipv6: grant.config.ipv6.is_some(),
+        overhead: match (&datagram, negotiated.cipher) {
+            (None, _) => Overhead::NoDatagram,
+            (Some(_), Cipher::Aes128Gcm | Cipher::Aes256Gcm) => Overhead::AesGcm,
+            (Some(_), Cipher::ChaCha20Poly1305) => Overhead::ChaCha20Poly1305,
+        },
+    });
+    let config = announced_config(&grant, &mtu, tls13);
+    let announcement = announcement(host, &grant, config.clone(), &mtu, datagram.is_some());
+    stream.reporter().tell(&WorkerToMain::SetMtu(mtu.data));
+    mark_stream(&stream, &grant, mtu.data.get());
+    respond(&mut handshake, &mut stream, &connect_response(&connect, &announcement))?;
+    flush(&mut handshake, &mut stream)?;
+    let line = format!("opened a tunnel on {} with MTU {}", grant.device, mtu.data.get());
+    stream.reporter().log(LogLevel::Debug, &line);
+
+    let records = handshake.into_records()?;
+    let renews = tls13 && config.stream.rekey_method == RekeyMethod::Ssl;
+    let state = HandOver {
+        peer: spawn.peer,
+        tls: TlsHandOver::new(records.sealer, records.opener),
+        unread: records.unread,
+        datagram,
+        mtu_limit: mtu.link.min(MTU_MAX),
+        own_rekey: if renews { grant.config.stream.rekey } else { None },
+        config,
+        switch_to_stream: grant.switch_to_tcp,
+        net_priority: grant.net_priority,
+        discover_mtu: snapshot.try_mtu_discovery,
+    };
+    Ok(Opened { state, tcp: stream.into_socket(), tun })
+}
+
+/// The grant as it fits this client: its MTU, its TLS version.
+fn announced_config(grant: &TunnelGrant, mtu: &GrantedMtu, tls13: bool) -> TunnelConfig {
+    let mut config = grant.config.clone();
+    config.mtu = mtu.data;
+    if !mtu.ipv6 {
+        config.ipv6 = None;
+        config.dns.retain(|server| server.is_ipv4());
+        config.includes.retain(|net| matches!(net, ipnet::IpNet::V4(_)));
+        config.excludes.retain(|net| matches!(net, ipnet::IpNet::V4(_)));
+    }
+    let (method, time) = advertised_rekey(tls13, config.stream.rekey_method, config.stream.rekey);
+    config.stream.rekey_method = method;
+    config.stream.rekey = time;
+    config
+}
+
+fn announcement(
+    host: &HostSnapshot,
+    grant: &TunnelGrant,
+    config: TunnelConfig,
+    mtu: &GrantedMtu,
+    datagram: bool,
+) -> Announcement {
+    Announcement {
+        config,
+        link_mtu: mtu.link,
+        hostname: grant.hostname.clone(),
+        session_timeout: grant.session_timeout,
+        dtls: grant
+            .datagram
+            .as_ref()
+            .filter(|_| datagram)
+            .map(|datagram| DtlsGrant { port: datagram.port, app_id: datagram.id }),
+        stream_encoding: None,
+        datagram_encoding: None,
+        included_headers: host.included_headers.clone(),
+        custom_headers: grant.custom_headers.clone(),
+    }
+}
+
+/// All suites, or those with the cipher of the TLS channel (`match-tls-dtls-ciphers`).
+fn suites(only: Option<Cipher>) -> Vec<u16> {
+    let wanted = |suite: &CipherSuite| match only {
+        None => true,
+        Some(Cipher::Aes128Gcm) => *suite == CipherSuite::PskAes128GcmSha256,
+        Some(Cipher::Aes256Gcm) => *suite == CipherSuite::PskAes256GcmSha384,
+        Some(Cipher::ChaCha20Poly1305) => *suite == CipherSuite::PskChacha20Poly1305Sha256,
+    };
+    CipherSuite::ALL.into_iter().filter(wanted).map(CipherSuite::id).collect()
+}
+
+/// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.
+fn mark_stream(stream: &Stream, grant: &TunnelGrant, mtu: u16) {
+    let socket = stream.socket();
+    let marked = match grant.net_priority {
+        Some(NetPriority::Priority(priority)) => tcp::set_priority(socket, priority),
+        Some(NetPriority::Tos(tos)) => tcp::set_type_of_service(socket, tos),
+        None => Ok(()),
+    };
+    let packets = usize::try_from(grant.output_buffer).unwrap_or(usize::MAX);
+    let size = packets.saturating_mul(mtu.into()).min(SEND_BUFFER_MAX);
+    let sized = if size > 0 { tcp::set_send_buffer(socket, size) } else { Ok(()) };
+    // Keeps middleboxes from forgetting an idle connection.
+    let kept = tcp::set_keepalive(socket, Duration::from_secs(600));
+    if let Err(error) = marked.and(sized).and(kept) {
+        stream.reporter().log(LogLevel::Debug, &format!("cannot set TCP options: {error}"));
+    }
+}
+
+fn shown(refusal: Refusal) -> ConnectRefusal {
+    match refusal {
+        Refusal::NotAcceptable => ConnectRefusal::CookieNotAcceptable,
+        Refusal::Configuration => ConnectRefusal::Configuration,
+        Refusal::Server => ConnectRefusal::Internal,
+    }
+}

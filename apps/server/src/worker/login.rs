@@ -1,0 +1,241 @@
+//! TLS handshake and HTTP, up to CONNECT.
+
+use std::sync::Arc;
+
+use culvert_anyconnect::server::{
+    Action, AuthAnswer, AuthRequest, ClientInfo, FrontEnd, FrontEndConfig, GroupOption, Profile, Rejection,
+};
+use culvert_tls::{Acceptor, Handshake};
+use culvert_wire::http::{RequestReader, Response};
+use sha1::{Digest, Sha1};
+
+use super::broker::Broker;
+use super::connect;
+use super::hand_over::Opened;
+use super::stream::{End, Stream};
+use super::tls;
+use crate::ipc::fields::{SecretText, Text};
+use crate::ipc::messages::{
+    BrokerToWorker, LogLevel, LoginFailure, LoginReply, LoginStart, SpawnRequest, WorkerToBroker,
+};
+use crate::ipc::session::ClientDescription;
+use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+
+/// Most octets of plaintext in one TLS record.
+const RECORD: usize = 16384;
+
+/// Serves a client until its tunnel is open.
+pub(super) fn run(
+    snapshot: &Snapshot,
+    request: &SpawnRequest,
+    broker: &Arc<Broker>,
+    mut stream: Stream,
+) -> Result<Opened, End> {
+    let (handshake, host) = handshake(snapshot, broker, &mut stream)?;
+    let mut session = Session {
+        front_end: FrontEnd::new(Arc::new(front_end_config(host))),
+        handshake,
+        broker,
+        stream,
+    };
+    if let Some(description) = session.handshake.description() {
+        session.stream.reporter().log(LogLevel::Debug, &format!("TLS handshake completed {description}"));
+    }
+    let connect = session.serve()?;
+    let Session { handshake, stream, .. } = session;
+    connect::open(snapshot, host, request, broker, connect, handshake, stream)
+}
+
+fn handshake<'s>(
+    snapshot: &'s Snapshot,
+    broker: &Arc<Broker>,
+    stream: &mut Stream,
+) -> Result<(Handshake, &'s HostSnapshot), End> {
+    let mut buffer = [0; 16384];
+    let mut acceptor = Acceptor::new();
+    let hello = loop {
+        let count = stream.read(&mut buffer)?;
+        match acceptor.handle_input(buffer.get(..count).unwrap_or_default()) {
+            Ok(Some(hello)) => break hello,
+            Ok(None) => {}
+            Err(error) => {
+                let _client_may_be_gone = stream.write(&acceptor.poll_transmit().unwrap_or_default());
+                return Err(error.into());
+            }
+        }
+    };
+    let index = broker.host(hello.server_name())?;
+    let host = snapshot.hosts.get(usize::from(index.0)).ok_or(End::Protocol("an unknown virtual host"))?;
+    let config = tls::config(host, broker)?;
+    let mut handshake = match hello.into_handshake(&config) {
+        Ok(handshake) => handshake,
+        Err((error, alert)) => {
+            let _client_may_be_gone = stream.write(&alert);
+            return Err(error.into());
+        }
+    };
+    flush(&mut handshake, stream)?;
+    while handshake.is_handshaking() {
+        let count = stream.read(&mut buffer)?;
+        feed(&mut handshake, stream, buffer.get(..count).unwrap_or_default())?;
+    }
+    Ok((handshake, host))
+}
+
+fn feed(handshake: &mut Handshake, stream: &mut Stream, mut bytes: &[u8]) -> Result<(), End> {
+    while !bytes.is_empty() {
+        let taken = handshake.handle_input(bytes);
+        let flushed = flush(handshake, stream);
+        match taken? {
+            // Two records of data wait already: more than any client sends before an answer.
+            0 => return Err(End::Http("data beyond a request".to_owned())),
+            taken => bytes = bytes.get(taken..).unwrap_or_default(),
+        }
+        flushed?;
+    }
+    Ok(())
+}
+
+/// Sends what TLS wants to be sent.
+pub(super) fn flush(handshake: &mut Handshake, stream: &mut Stream) -> Result<(), End> {
+    while let Some(bytes) = handshake.poll_transmit() {
+        stream.write(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Sends a response, in as few records and segments as possible.
+pub(super) fn respond(handshake: &mut Handshake, stream: &mut Stream, response: &Response) -> Result<(), End> {
+    for piece in response.to_bytes().chunks(RECORD) {
+        handshake.write_plaintext(piece)?;
+    }
+    flush(handshake, stream)
+}
+
+/// Sends a last response and closes TLS in an orderly way.
+pub(super) fn respond_and_close(handshake: &mut Handshake, stream: &mut Stream, response: &Response) {
+    if respond(handshake, stream, response).is_ok() {
+        handshake.close_notify();
+        let _client_may_be_gone = flush(handshake, stream);
+    }
+}
+
+struct Session<'b> {
+    front_end: FrontEnd,
+    handshake: Handshake,
+    broker: &'b Broker,
+    stream: Stream,
+}
+
+impl Session<'_> {
+    /// Answers requests until one asks for the tunnel.
+    fn serve(&mut self) -> Result<Box<culvert_anyconnect::server::ConnectRequest>, End> {
+        let mut reader = RequestReader::new();
+        let mut buffer = [0; 16384];
+        loop {
+            while let Some(plaintext) = self.handshake.poll_plaintext()? {
+                let request = reader.handle_input(&plaintext).map_err(|error| End::Http(error.to_string()))?;
+                let Some(request) = request else { continue };
+                let line = format!("HTTP {} {}", request.method, request.target);
+                self.stream.reporter().log(LogLevel::Http, &line);
+                let mut action = self.front_end.handle_request(request);
+                loop {
+                    match action {
+                        Action::Respond { response, close: false } => {
+                            respond(&mut self.handshake, &mut self.stream, &response)?;
+                            break;
+                        }
+                        Action::Respond { response, close: true } => {
+                            respond_and_close(&mut self.handshake, &mut self.stream, &response);
+                            return Err(End::Answered);
+                        }
+                        Action::AskBroker(question) => {
+                            let answer = self.ask(question)?;
+                            action = self.front_end.handle_answer(answer);
+                        }
+                        Action::OpenTunnel(connect) => return Ok(connect),
+                        Action::CloseSilently => return Err(End::Http("a request that gets no answer".to_owned())),
+                    }
+                }
+            }
+            if self.handshake.peer_closed() {
+                return Err(End::PeerClosed);
+            }
+            let count = self.stream.read(&mut buffer)?;
+            feed(&mut self.handshake, &mut self.stream, buffer.get(..count).unwrap_or_default())?;
+        }
+    }
+
+    fn ask(&self, question: AuthRequest) -> Result<AuthAnswer, End> {
+        let Some(request) = to_broker(question, self.front_end.client()) else {
+            // Longer than any name or password may be.
+            return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
+        };
+        Ok(match self.broker.patient(&request)? {
+            BrokerToWorker::Login(LoginReply::Prompt { context, message, number }) => {
+                AuthAnswer::AskPassword { context, message: message.as_str().to_owned(), number }
+            }
+            BrokerToWorker::Login(LoginReply::Success { cookie, .. }) => AuthAnswer::Accepted { session: cookie },
+            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Credentials)) => {
+                self.stream.reporter().log(LogLevel::Info, "failed authentication attempt");
+                AuthAnswer::Rejected(Rejection::AuthenticationFailed)
+            }
+            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Internal)) => {
+                AuthAnswer::Rejected(Rejection::Internal)
+            }
+            BrokerToWorker::Login(LoginReply::NotPending) => AuthAnswer::NotPending,
+            BrokerToWorker::Cookie(good) => AuthAnswer::Cookie(good),
+            _ => return Err(End::Protocol("the broker's answer does not fit")),
+        })
+    }
+}
+
+/// The broker's form of a question; `None` when it exceeds what the broker takes.
+fn to_broker(question: AuthRequest, client: &ClientInfo) -> Option<WorkerToBroker> {
+    Some(match question {
+        AuthRequest::Start { user, password, group } => WorkerToBroker::Login(LoginStart {
+            user: Text::new(user).ok()?,
+            password: password.map(SecretText::new).transpose().ok()?,
+            group: group.map(Text::new).transpose().ok()?,
+            client: describe(client),
+        }),
+        AuthRequest::Continue { context: None, password } => {
+            WorkerToBroker::LoginAnswer(SecretText::new(password).ok()?)
+        }
+        AuthRequest::Continue { context: Some(context), password } => {
+            WorkerToBroker::LoginResume { context, answer: SecretText::new(password).ok()? }
+        }
+        AuthRequest::VerifyCookie { session } => WorkerToBroker::CheckCookie(session),
+    })
+}
+
+/// What the client says about itself, in the form of the messages.
+pub(super) fn describe(client: &ClientInfo) -> ClientDescription {
+    ClientDescription {
+        user_agent: Text::truncated(&client.user_agent),
+        device_type: Text::truncated(&client.device_type),
+        device_platform: Text::truncated(&client.platform),
+    }
+}
+
+fn front_end_config(host: &HostSnapshot) -> FrontEndConfig {
+    FrontEndConfig {
+        banner: host.banner.clone(),
+        pre_login_banner: host.pre_login_banner.clone(),
+        groups: host
+            .groups
+            .iter()
+            .map(|(name, label)| GroupOption { name: name.to_string(), label: label.clone() })
+            .collect(),
+        default_group: host.default_group.clone(),
+        select_group_by_url: host.select_group_by_url,
+        cookie_timeout: host.cookie_timeout,
+        included_headers: host.included_headers.clone(),
+        profile: host.profile.as_ref().map(|(file, content)| Profile {
+            file: file.clone(),
+            sha1: Sha1::digest(content).into(),
+            content: content.clone(),
+        }),
+        certificate_sha1: host.certificate_sha1,
+    }
+}

@@ -1,0 +1,142 @@
+//! The client's connection before the tunnel: reads and writes that main and the deadline can
+//! interrupt.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use culvert_sys::epoll::{Events, Interest, Poller};
+use culvert_sys::tcp;
+
+use super::log::Reporter;
+use crate::ipc::link::LinkError;
+use crate::ipc::messages::MainToWorker;
+
+const TCP: u64 = 0;
+const MAIN: u64 = 1;
+
+/// Why a worker ends before it has a tunnel.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// The client has closed the connection.
+    #[error("the client has closed the connection")]
+    PeerClosed,
+    /// The last answer was one that ends the connection.
+    #[error("the connection ends with this answer")]
+    Answered,
+    /// The tunnel was refused.
+    #[error("the tunnel was refused")]
+    Refused,
+    /// Main said so.
+    #[error("ended by the server")]
+    Told,
+    /// `auth-timeout` has passed.
+    #[error("the client has not logged in by auth-timeout")]
+    Late,
+    /// The connection broke.
+    #[error("connection: {0}")]
+    Io(io::Error),
+    /// The client's TLS is not acceptable.
+    #[error("TLS: {0}")]
+    Tls(#[from] culvert_tls::TlsError),
+    /// The client's HTTP is not acceptable.
+    #[error("HTTP: {0}")]
+    Http(String),
+    /// A channel to main or broker failed.
+    #[error(transparent)]
+    Channel(LinkError),
+    /// Main or broker said something that does not fit.
+    #[error("{0}")]
+    Protocol(&'static str),
+}
+
+/// The client's connection.
+pub(super) struct Stream {
+    tcp: OwnedFd,
+    reporter: Arc<Reporter>,
+    poller: Poller,
+    events: Events,
+    deadline: Option<Instant>,
+}
+
+impl Stream {
+    pub(super) fn new(tcp: OwnedFd, reporter: Arc<Reporter>, deadline: Option<Instant>) -> io::Result<Self> {
+        socket2::SockRef::from(&tcp).set_nonblocking(true)?;
+        let poller = Poller::new()?;
+        poller.add(&tcp, TCP, Interest::READ)?;
+        poller.add(&*reporter, MAIN, Interest::READ)?;
+        Ok(Self { tcp, reporter, poller, events: Events::with_capacity(4), deadline })
+    }
+
+    /// Who hears from this worker.
+    pub(super) fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// The socket.
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.tcp
+    }
+
+    /// Gives the socket back, for the tunnel.
+    pub(super) fn into_socket(self) -> OwnedFd {
+        // The poller's registration ends with the poller.
+        self.tcp
+    }
+
+    /// Reads at least one octet.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, End> {
+        loop {
+            match tcp::receive(&self.tcp, buffer) {
+                Ok(0) => return Err(End::PeerClosed),
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::READ)?,
+                Err(error) => return Err(End::Io(error)),
+            }
+        }
+    }
+
+    /// Writes everything.
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<(), End> {
+        while !bytes.is_empty() {
+            match tcp::send(&self.tcp, bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Interest::WRITE)?,
+                Err(error) => return Err(End::Io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Main's answer to a CONNECT, with its descriptors.
+    pub(super) fn grant(&mut self) -> Result<(MainToWorker, Vec<OwnedFd>), End> {
+        match self.reporter.order(self.deadline) {
+            Ok(Some((MainToWorker::Terminate, _))) | Ok(None) => Err(End::Told),
+            Ok(Some(answer)) => Ok(answer),
+            Err(LinkError::Timeout) => Err(End::Late),
+            Err(error) => Err(End::Channel(error)),
+        }
+    }
+
+    fn wait(&mut self, interest: Interest) -> Result<(), End> {
+        self.poller.modify(&self.tcp, TCP, interest).map_err(End::Io)?;
+        loop {
+            self.poller.wait(&mut self.events, self.deadline).map_err(End::Io)?;
+            if self.events.is_empty() && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(End::Late);
+            }
+            let mut ready = false;
+            for event in self.events.iter() {
+                match event.token {
+                    // Before the tunnel main has one thing to say: stop. Also when it is gone.
+                    MAIN => return Err(End::Told),
+                    _ => ready = true,
+                }
+            }
+            if ready {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The TLS configuration of a virtual host, with keys that are in the broker.
+
+use std::sync::Arc;
+
+use culvert_certs::spki_of;
+use culvert_server_config::TlsPriorities;
+use culvert_tls::{Algorithms, Cipher, Group, KeyIndex, RemoteKey, RemoteSign, ServerSettings, Version, server_config};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+
+use super::broker::Broker;
+use super::stream::End;
+use crate::ipc::snapshot::HostSnapshot;
+
+/// Makes the configuration for one connection to `host`.
+pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Arc<ServerConfig>, End> {
+    let signer = Arc::clone(broker);
+    let sign: RemoteSign = Arc::new(move |key, scheme, message| signer.sign(key, scheme, message));
+    let mut keys = Vec::new();
+    for (index, chain) in host.chains.iter().enumerate() {
+        let leaf = chain.first().ok_or(End::Protocol("a certificate chain without certificates"))?;
+        let index = u16::try_from(index).map_err(|_| End::Protocol("too many keys"))?;
+        let spki = spki_of(leaf).map_err(|_| End::Protocol("a server certificate that cannot be read"))?;
+        let key = RemoteKey::new(KeyIndex(index), &spki, Arc::clone(&sign))
+            .map_err(|_| End::Protocol("a server key of a kind that cannot be used"))?;
+        let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+        keys.push(Arc::new(CertifiedKey::new(chain, Arc::new(key))));
+    }
+    Ok(server_config(ServerSettings {
+        keys,
+        sessions: Some(Arc::clone(broker) as _),
+        client_verifier: None,
+        algorithms: algorithms(&host.tls_priorities),
+        server_precedence: host.tls_priorities.server_precedence(),
+    })?)
+}
+
+/// What of a priority string exists here, in its order. The hybrid post-quantum group goes first
+/// wherever X25519 is allowed.
+fn algorithms(priorities: &TlsPriorities) -> Algorithms {
+    let versions = [("TLS1.3", Version::Tls13), ("TLS1.2", Version::Tls12)];
+    let ciphers = priorities.ciphers().filter_map(|name| match name {
+        "AES-256-GCM" => Some(Cipher::Aes256Gcm),
+        "AES-128-GCM" => Some(Cipher::Aes128Gcm),
+        "CHACHA20-POLY1305" => Some(Cipher::ChaCha20Poly1305),
+        _ => None,
+    });
+    let mut groups: Vec<Group> = priorities
+        .groups()
+        .filter_map(|name| match name {
+            "X25519" => Some(Group::X25519),
+            "SECP256R1" => Some(Group::Secp256r1),
+            "SECP384R1" => Some(Group::Secp384r1),
+            _ => None,
+        })
+        .collect();
+    if groups.contains(&Group::X25519) {
+        groups.insert(0, Group::X25519MlKem768);
+    }
+    Algorithms {
+        versions: versions
+            .into_iter()
+            .filter(|(name, _)| priorities.allows_protocol(name))
+            .map(|(_, version)| version)
+            .collect(),
+        ciphers: ciphers.collect(),
+        groups,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_priorities_allow_everything() {
+        let usual = algorithms(&TlsPriorities::parse("NORMAL:%SERVER_PRECEDENCE:%COMPAT").unwrap());
+        assert_eq!(usual.versions, [Version::Tls13, Version::Tls12]);
+        assert_eq!(usual.groups.first(), Some(&Group::X25519MlKem768));
+        assert!(usual.ciphers.contains(&Cipher::Aes256Gcm) && usual.ciphers.contains(&Cipher::Aes128Gcm));
+    }
+
+    #[test]
+    fn priorities_restrict() {
+        let tls12 = algorithms(&TlsPriorities::parse("NORMAL:-VERS-TLS1.3:-AES-256-GCM").unwrap());
+        assert_eq!(tls12.versions, [Version::Tls12]);
+        assert!(!tls12.ciphers.contains(&Cipher::Aes256Gcm));
+    }
+}

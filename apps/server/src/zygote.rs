@@ -1,0 +1,114 @@
+//! The zygote: clones workers. It holds no secret, no thread and no listener, and has given up all
+//! privileges before the first client arrives.
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use culvert_sys::channel::Channel;
+use culvert_sys::process::{self, Fork, Resource};
+use culvert_sys::signal::SIGTERM;
+
+use crate::ipc::fields::Text;
+use crate::ipc::link::{Blocking, LinkError};
+use crate::ipc::messages::{LogLevel, MainToZygote, SpawnRequest, ZygoteToMain};
+use crate::ipc::snapshot::Snapshot;
+use crate::worker;
+
+/// Descriptors that a worker may have.
+const DESCRIPTORS: u64 = 64;
+/// Longest snapshot, in octets.
+const SNAPSHOT_MAX: usize = 64 << 20;
+
+/// Runs the zygote until main closes its channel.
+pub fn run(channel: OwnedFd) -> ExitCode {
+    let main = Blocking::new(Channel::from_fd(channel));
+    match serve(&main) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = Text::truncated(&format!("zygote: {error}"));
+            let _main_gone = main.send(&ZygoteToMain::Log { level: LogLevel::Error, text }, &[]);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(main: &Blocking) -> Result<(), LinkError> {
+    let mut snapshot: Option<Snapshot> = None;
+    let mut pieces = Vec::new();
+    loop {
+        let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else { return Ok(()) };
+        match message {
+            MainToZygote::Confine { uid, gid } => {
+                confine(main, uid, gid)?;
+                main.send(&ZygoteToMain::Ready, &[])?;
+            }
+            MainToZygote::Snapshot { piece, last } => {
+                pieces.extend_from_slice(piece.as_slice());
+                if pieces.len() > SNAPSHOT_MAX {
+                    return Err(crate::ipc::Malformed::Oversize(pieces.len()).into());
+                }
+                if last {
+                    snapshot = Some(postcard::from_bytes(&pieces).map_err(crate::ipc::Malformed::Encoding)?);
+                    pieces = Vec::new();
+                }
+            }
+            MainToZygote::Spawn(request) => {
+                let Some(snapshot) = &snapshot else {
+                    fail(main, &request, "no configuration yet")?;
+                    continue;
+                };
+                match process::clone_into_parent() {
+                    Ok(Fork::Parent(pid)) => {
+                        let pid = pid.unsigned_abs();
+                        main.send(&ZygoteToMain::Spawned { id: request.id, pid }, &[])?;
+                    }
+                    Ok(Fork::Child) => worker_life(snapshot, &request, descriptors),
+                    Err(error) => fail(main, &request, &error.to_string())?,
+                }
+            }
+        }
+    }
+}
+
+fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkError> {
+    main.send(&ZygoteToMain::SpawnFailed { id: request.id, why: Text::truncated(why) }, &[])
+}
+
+/// The rest of a worker's life. Never returns: what follows in the caller is the zygote's.
+fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<OwnedFd>) -> ! {
+    // Main's end means ours. Checked again below: it may have ended before this call.
+    let _best_effort = process::set_parent_death_signal(SIGTERM);
+    let _best_effort = process::set_limit(Resource::Processes, 0);
+    let mut descriptors = descriptors.into_iter();
+    let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
+        std::process::exit(1);
+    };
+    let links = worker::Links {
+        tcp,
+        main: Blocking::new(Channel::from_fd(main)),
+        broker: Blocking::new(Channel::from_fd(broker)),
+    };
+    let code = worker::run(snapshot, request, links);
+    std::process::exit(code)
+}
+
+/// Gives up what a worker must never have. Steps that this system refuses are logged and left
+/// out, except changing the user: a root server never runs root workers by accident.
+fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
+    let step = |name: &str, result: std::io::Result<()>| match result {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let text = Text::truncated(&format!("zygote: no {name} here: {error}"));
+            main.send(&ZygoteToMain::Log { level: LogLevel::Notice, text }, &[])
+        }
+    };
+    step("network namespace of its own", process::unshare_network())?;
+    step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
+    step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
+    step("limit of descriptors", process::set_limit(Resource::Descriptors, DESCRIPTORS))?;
+    step("limit of the bounding set", process::drop_bounding_capabilities())?;
+    process::drop_user(uid, gid, &[gid])?;
+    step("dropping of capabilities", process::drop_capabilities())?;
+    step("ban on new privileges", process::forbid_new_privileges())?;
+    Ok(())
+}
