@@ -3,5 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod frame;
 pub mod messages;
+pub mod occtl;
