@@ -28,11 +28,12 @@ pub(super) fn table(connections: &[Connection], now: u64) -> String {
     let row = |cells: [&str; 9]| {
         let [id, user, vhost, ip, vpn_ip, device, since, cipher, status] = cells;
         format!(
-            "{id:>8} {user:>8} {vhost:>8} {ip:>14} {vpn_ip:>14} {device:>6} {since:>7} {cipher:>14} {status:>9}\n"
+            "{id:>8} {user:>8} {vhost:>8} {ip:>14} {vpn_ip:>14} {device:>6} {since} {cipher:>14} {status:>9}\n"
         )
     };
     let mut out = String::new();
     if !connections.is_empty() {
+        // intervals have their own width
         out += &row([
             "id",
             "user",
@@ -40,7 +41,7 @@ pub(super) fn table(connections: &[Connection], now: u64) -> String {
             "ip",
             "vpn-ip",
             "device",
-            "since",
+            "  since",
             "dtls-cipher",
             "status",
         ]);
