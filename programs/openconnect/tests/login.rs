@@ -179,12 +179,15 @@ fn groups_are_chosen_by_label() {
         );
         assert!(output.status.success(), "{group}: {}", show(&output));
     }
+    // Asked until the answer names one group, and only for the first of the two forms.
     let output = lab.run(
         lab.client(),
-        &["--passwd-on-stdin", "--non-inter", "--cookieonly", "--authgroup", "The"],
-        &format!("{PASSWORD}\n"),
+        &["--cookieonly"],
+        &format!("The\nthe adm\n{PASSWORD}\n"),
     );
+    assert!(output.status.success(), "{}", show(&output));
     assert!(stderr(&output).contains("Auth choice \"The\" matches multiple options"), "{}", show(&output));
+    assert!(lab.server.log().contains("of group: 'admins'"), "{}", lab.server.log());
 }
 
 #[test]
@@ -268,7 +271,8 @@ fn a_rejected_cookie_is_not_retried() {
 
 #[test]
 fn login_and_logout() {
-    let lab = Lab::new(&[]);
+    // With two security modules ocserv 1.1.6 loses the goodbye.
+    let lab = Lab::new(&[("sec-mod-scale", "1")]);
     let cookie = lab.cookie();
     let connect = |host: &Host| {
         let mut command = host.command(program());
@@ -289,5 +293,5 @@ fn login_and_logout() {
     assert_eq!(client.exit_code(), 0, "{}", client.output());
     assert!(client.stdout().contains("Send BYE packet: Aborted by caller\nUser cancelled (SIGINT/SIGTERM); exiting."));
     let output = lab.run(lab.client(), &["--cookie", &cookie], "");
-    assert_ne!(output.status.code(), Some(0), "{}\n{}", show(&output), lab.server.log());
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{}\n{}", show(&output), lab.server.log());
 }

@@ -130,7 +130,12 @@ impl Driver<'_> {
         });
         if let Some(group) = self.answers.choose_group(&mut form, &mut asker)? {
             match self.login.select_group(&group) {
-                Ok(Step::Form(same)) => form = same,
+                Ok(Step::Form(same)) => {
+                    form = same;
+                    if let Some(field) = form.group_field.and_then(|index| form.fields.get_mut(index)) {
+                        field.value = Some(group.into());
+                    }
+                }
                 other => return Ok(other),
             }
         }

@@ -54,12 +54,13 @@ impl Answers {
         }
     }
 
-    /// Answers the group selection, if the form has one, and returns the chosen value.
+    /// Answers the group selection, if the form has one, and returns the chosen value. The
+    /// server shows the form again for the chosen group; then the answer is the same.
     ///
     /// # Errors
     /// Nobody could be asked.
     pub(crate) fn choose_group(
-        &self,
+        &mut self,
         form: &mut Form,
         asker: &mut dyn Asker,
     ) -> Result<Option<String>, AskError> {
@@ -79,6 +80,7 @@ impl Answers {
         };
         let value = choose(&field.label, choices, given.as_deref(), asker)?;
         field.value = Some(value.as_str().into());
+        self.group = Some(value.clone());
         Ok(Some(value))
     }
 

@@ -266,3 +266,16 @@ fn texts_of_the_server_are_made_harmless() {
     assert_eq!(user.transcript, ["?[2Jhi"]);
     assert_eq!(errors, ["bad?"]);
 }
+
+#[test]
+fn the_same_group_is_not_asked_twice() {
+    let list = || group_form(vec![choice("s", "Staff"), choice("g", "Guests")]);
+    let mut user = Scripted {
+        answers: vec!["guests"],
+        ..Scripted::default()
+    };
+    let mut answers = Answers::new(&options());
+    for _ in 0..2 {
+        assert_eq!(answers.choose_group(&mut list(), &mut user), Ok(Some("g".into())));
+    }
+}
