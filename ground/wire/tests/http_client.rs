@@ -1,4 +1,5 @@
 //! The tolerant response reader: what real gateways send, and the limits.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use culvert_wire::http::{Response, ResponseError, ResponseReader, Version};
 use proptest::prelude::*;

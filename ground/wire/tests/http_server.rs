@@ -1,4 +1,5 @@
 //! The strict request reader: framing, limits and what must never be accepted.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use culvert_wire::http::{BODY_MAX, HEADERS_MAX, Request, RequestError, RequestReader, Version};
 use proptest::prelude::*;

@@ -1,7 +1,11 @@
 //! CONNECT responses of ocserv 1.5 for five kinds of client: ours must be the same, and the
 //! client must read them right. CONNECT requests of openconnect are compared, too.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

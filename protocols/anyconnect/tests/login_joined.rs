@@ -1,7 +1,11 @@
 //! Client and server state machines joined in memory, every message through the HTTP writers
 //! and readers, with a small user database in place of the broker.
 
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,11 @@
 //! Captured logins of openconnect, replayed: our requests must be theirs, header by header, but
 //! for version and keys.
 
-// The helpers read constant captures.
-#![allow(clippy::expect_used, clippy::unwrap_used)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

@@ -1,172 +1,25 @@
 use std::collections::VecDeque;
 
 use culvert_vocab::{FieldKind, Form, SecretString};
-use culvert_wire::http::{Request, Response, ResponseError};
-use culvert_wire::url::{Redirect, ServerUrl, UrlError};
+use culvert_wire::http::{Response, ResponseError};
+use culvert_wire::url::{Redirect, ServerUrl};
 use culvert_wire::xml::Element;
 
 use super::cookie::Cookie;
 use super::document::{Auth, BadDocument, Document};
 use super::jar::Jar;
-use super::login_form::{FormProblem, LoginForm, group_value, nothing_entered};
-use super::platform::Platform;
+use super::login_form::{LoginForm, group_value, nothing_entered};
+use super::login_steps::{
+    EMPTY_FORMS_MAX, Exchange, LoggedIn, LoginConfig, LoginError, Message, MessageLevel, REDIRECTS_MAX, Step,
+};
 use super::request::{Context, init_document, reply_document, reply_form};
-use super::strap::{StrapError, StrapKeys};
 
-/// Redirects followed for one request.
-const REDIRECTS_MAX: u32 = 10;
 /// Init requests before the login goes on without XML.
 const PROBES_MAX: u32 = 3;
 /// Forms requested anew because of another group.
 const GROUP_ROUNDS_MAX: u32 = 5;
-/// Forms in a row with nothing to ask, after which the login ends.
-const EMPTY_FORMS_MAX: u32 = 3;
 /// Messages kept for the driver.
 const MESSAGES_MAX: usize = 64;
-
-/// What a login needs to know.
-#[derive(Debug, Clone)]
-pub struct LoginConfig {
-    /// Where to begin; `--usergroup` is its path already.
-    pub server: ServerUrl,
-    /// `User-Agent`.
-    pub user_agent: String,
-    /// Client version in documents and headers (`--version-string`).
-    pub version: String,
-    /// `--os`.
-    pub platform: Platform,
-    /// `--authgroup`: asked for in the first request, and chosen if a form has it as a value.
-    pub group: Option<String>,
-    /// False for `--no-xmlpost`.
-    pub xml_post: bool,
-    /// Announce browser sign-in; false for `--no-external-auth`.
-    pub external_auth: bool,
-    /// Keys to announce, if possession can be proved on CONNECT; `None` for
-    /// `--no-external-auth`.
-    pub strap: Option<StrapKeys>,
-    /// False for `--no-passwd`: a form ends the login.
-    pub passwords: bool,
-}
-
-/// Why a login failed. The texts are for users.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LoginError {
-    /// 401 or 403.
-    #[error("Unexpected {0} result from server: permission denied")]
-    Permission(u16),
-    /// 405.
-    #[error("Unexpected 405 result from server: method not supported")]
-    NotSupported,
-    /// Another status.
-    #[error("Unexpected {0} result from server")]
-    Status(u16),
-    /// Status 200 without a body.
-    #[error("Unexpected empty response body from server")]
-    EmptyBody,
-    /// The body is no login document.
-    #[error("Failed to parse server response: {0}")]
-    Document(String),
-    /// The response could not be read at all.
-    #[error(transparent)]
-    Response(#[from] ResponseError),
-    /// A redirect or form action that cannot be followed.
-    #[error(transparent)]
-    Url(#[from] UrlError),
-    /// More redirects than any server needs.
-    #[error("Too many redirects (more than {REDIRECTS_MAX})")]
-    Redirects,
-    /// A cookie that is none, or too many of them.
-    #[error("Invalid cookie offered by server")]
-    SetCookie,
-    /// A form that cannot be used.
-    #[error(transparent)]
-    Form(#[from] FormProblem),
-    /// The server's form asks for nothing; its message says why.
-    #[error("{0}")]
-    NoFields(String),
-    /// A form came although `--no-passwd` forbids it.
-    #[error("Asked for password but '--no-passwd' set")]
-    PasswordsDisabled,
-    /// The guard against a server that never gets on.
-    #[error("{EMPTY_FORMS_MAX} consecutive empty forms, aborting loop")]
-    EmptyForms,
-    /// The group changes with every form.
-    #[error("the server asks for another group again and again")]
-    GroupLoop,
-    /// A host scan is required.
-    #[error("Server asked us to run CSD hostscan. You need to provide a suitable --csd-wrapper argument.")]
-    HostScan,
-    /// A browser sign-in is required.
-    #[error("No SSO handler")]
-    Browser,
-    /// A second certificate is required.
-    #[error(
-        "Server asked for a second client certificate (multiple-certificate authentication); none was configured."
-    )]
-    SecondCertificate,
-    /// The login succeeded, yet there is no cookie.
-    #[error("the server reports success but gave no webvpn cookie")]
-    NoCookie,
-    /// The key that goes with the cookie cannot be written.
-    #[error(transparent)]
-    Strap(#[from] StrapError),
-    /// The driver called at a moment when nothing of the kind was asked; a bug of the caller.
-    #[error("the login is not waiting for this")]
-    OutOfTurn,
-}
-
-/// What the driver has to do next.
-#[derive(Debug)]
-pub enum Step {
-    /// Exchange a request for a response, then [`Login::handle_response`] (or
-    /// [`Login::handle_bad_response`] when it cannot be parsed).
-    Exchange(Exchange),
-    /// Show this form and have it filled, then [`Login::handle_form`]; a driver that asks for
-    /// the group first calls [`Login::select_group`] in between.
-    Form(Form),
-    /// Logged in.
-    Done(LoggedIn),
-}
-
-/// One HTTP exchange.
-#[derive(Debug)]
-pub struct Exchange {
-    /// Host and port to talk to.
-    pub server: ServerUrl,
-    /// The request.
-    pub request: Request,
-    /// Close an open connection first, even to the same host.
-    pub fresh: bool,
-}
-
-/// End of a login.
-#[derive(Debug)]
-pub struct LoggedIn {
-    /// The session cookie.
-    pub cookie: Cookie,
-    /// The host for CONNECT; redirects may have changed it.
-    pub server: ServerUrl,
-}
-
-/// A line for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Importance.
-    pub level: MessageLevel,
-    /// Text, possibly of the server: sanitise it before it reaches a terminal.
-    pub text: String,
-}
-
-/// Importance of a [`Message`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageLevel {
-    /// Always shown.
-    Error,
-    /// Shown by default.
-    Info,
-    /// Shown with `-v`.
-    Debug,
-}
 
 #[derive(Debug)]
 enum State {
@@ -179,7 +32,7 @@ enum State {
     /// An answer is out.
     Reply,
     /// A form is with the user.
-    Asking(LoginForm),
+    Asking(Box<LoginForm>),
 }
 
 /// A request as it may have to be repeated.
@@ -491,7 +344,7 @@ impl Login {
         }
         form.set_group(self.group.as_deref());
         let asked = form.form.clone();
-        self.state = State::Asking(form);
+        self.state = State::Asking(Box::new(form));
         Ok(Step::Form(asked))
     }
 

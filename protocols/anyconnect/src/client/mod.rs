@@ -7,6 +7,7 @@ mod document;
 mod jar;
 mod login;
 mod login_form;
+mod login_steps;
 mod platform;
 mod request;
 mod routes;
@@ -15,7 +16,9 @@ mod tunnel;
 
 pub use connect::{ConnectOptions, DtlsRequest, MASTER_SECRET_LEN};
 pub use cookie::{Cookie, CookieError};
-pub use login::{Exchange, LoggedIn, Login, LoginConfig, LoginError, Message, MessageLevel, Step};
+pub use login::Login;
+pub use login_form::FormProblem;
+pub use login_steps::{Exchange, LoggedIn, LoginConfig, LoginError, Message, MessageLevel, Step};
 pub use platform::Platform;
 pub use strap::{StrapError, StrapKey, StrapKeys, StrapProof};
 pub use tunnel::{ConnectError, Connected, DtlsOffer, parse_connect_response};

@@ -7,8 +7,8 @@ use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
 use culvert_wire::xml::Element;
 
-use super::login::LoginConfig;
 use super::login_form::{group_value, reply_name};
+use super::login_steps::LoginConfig;
 
 const XML: &str = "application/xml; charset=utf-8";
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -86,7 +86,7 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
     }
     body.push_str("</form></auth>\n");
     if !v3 {
-        body.push_str("</config-auth>\n");
+        body.push_str("</config-auth>");
     }
     body
 }

@@ -1,15 +1,16 @@
 //! Shared by the tests: the captured exchanges as messages.
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use culvert_wire::http::{Headers, Request, RequestReader, Response, ResponseReader};
 
 /// One exchange of a capture: the request and the response to it.
-pub struct Captured {
-    pub request: Request,
-    pub response: Response,
+pub(crate) struct Captured {
+    pub(crate) request: Request,
+    pub(crate) response: Response,
 }
 
 /// Exchanges of a capture with `> ` and `< ` prefixed lines.
-pub fn prefixed(capture: &str) -> Vec<Captured> {
+pub(crate) fn prefixed(capture: &str) -> Vec<Captured> {
     let mut exchanges = Vec::new();
     let (mut request, mut response) = (String::new(), String::new());
     let mut flush = |request: &mut String, response: &mut String| {
@@ -38,7 +39,7 @@ pub fn prefixed(capture: &str) -> Vec<Captured> {
 
 /// Exchanges of one section of `http-client-flows.txt`; the bool says whether the request came on
 /// a new connection.
-pub fn flow(capture: &str, section: &str) -> Vec<(bool, Captured)> {
+pub(crate) fn flow(capture: &str, section: &str) -> Vec<(bool, Captured)> {
     let title = format!("=================== {section}:");
     let start = capture
         .find(&title)
