@@ -175,6 +175,16 @@ impl Conversation {
         let (message, number) = match progress {
             Progress::Prompt { message, number } => (message, number),
             Progress::Wrong => {
+                let user = pending
+                    .login
+                    .user
+                    .as_ref()
+                    .map_or("(no valid name)", UserName::as_str);
+                let text = format!(
+                    "sec-mod: failed authentication attempt for user '{user}' from {}",
+                    self.peer
+                );
+                log::write(log::Level::Info, &text);
                 self.failed(true);
                 self.tries = self.tries.saturating_add(1);
                 if self.tries >= TRIES {

@@ -188,6 +188,7 @@ impl Broker {
         if let Some(handle) = state.connections.remove(&id) {
             handle.task.abort();
         }
+        state.pending.detach(id);
         let closed = state.sessions.close(id, reason, counters, now.monotonic);
         if let Some(closed) = &closed {
             state.note(closed.key, now);

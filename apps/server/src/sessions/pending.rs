@@ -40,10 +40,18 @@ pub struct TooManyLogins;
 /// All logins in progress, each known by the connection that began it and by its id.
 #[derive(Debug)]
 pub struct PendingTable<L> {
-    entries: HashMap<SessionKey, (ConnectionId, Pending<L>)>,
+    entries: HashMap<SessionKey, Entry<L>>,
     connections: HashMap<ConnectionId, SessionKey>,
     total: usize,
     lifetime: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Entry<L> {
+    connection: ConnectionId,
+    /// The connection is gone; another one may go on.
+    detached: bool,
+    pending: Pending<L>,
 }
 
 impl<L> PendingTable<L> {
@@ -69,7 +77,8 @@ impl<L> PendingTable<L> {
     }
 
     /// Puts a login (back) into the table for `connection`, in place of an earlier one. When the
-    /// source or the table is full, the oldest login without an answer makes room.
+    /// source or the table is full, the oldest login without an answer makes room, or else the
+    /// oldest one whose connection is gone.
     ///
     /// # Errors
     /// There is no such login to make room.
@@ -79,7 +88,7 @@ impl<L> PendingTable<L> {
         let of_source = self
             .entries
             .values()
-            .filter(|(_, other)| self::source(other.peer) == source)
+            .filter(|entry| self::source(entry.pending.peer) == source)
             .count();
         if of_source >= PER_SOURCE {
             self.evict(|other| self::source(other.peer) == source)?;
@@ -88,7 +97,14 @@ impl<L> PendingTable<L> {
         }
         let key = SessionKey::of(&pending.id);
         self.connections.insert(connection, key);
-        self.entries.insert(key, (connection, pending));
+        self.entries.insert(
+            key,
+            Entry {
+                connection,
+                detached: false,
+                pending,
+            },
+        );
         Ok(())
     }
 
@@ -103,11 +119,22 @@ impl<L> PendingTable<L> {
     /// virtual host are the same and its time is not over. Otherwise it stays as it is.
     pub fn resume(&mut self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> Option<Pending<L>> {
         let key = SessionKey::of(id);
-        let (_, pending) = self.entries.get(&key)?;
+        let pending = &self.entries.get(&key)?.pending;
         if pending.peer != peer || pending.host != host || self.is_over(pending, now) {
             return None;
         }
         self.remove(key)
+    }
+
+    /// The connection is gone. Its login may go on over another one.
+    pub fn detach(&mut self, connection: ConnectionId) {
+        if let Some(entry) = self
+            .connections
+            .get(&connection)
+            .and_then(|key| self.entries.get_mut(key))
+        {
+            entry.detached = true;
+        }
     }
 
     /// Ends all logins of a source that was banned (IPv6: of its /64).
@@ -134,7 +161,7 @@ impl<L> PendingTable<L> {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Pending<L>> {
-        self.entries.values().map(|(_, pending)| pending)
+        self.entries.values().map(|entry| &entry.pending)
     }
 
     /// Time that a login has left; `None` without `auth-timeout`.
@@ -148,13 +175,13 @@ impl<L> PendingTable<L> {
     }
 
     fn remove(&mut self, key: SessionKey) -> Option<Pending<L>> {
-        let (connection, pending) = self.entries.remove(&key)?;
-        self.connections.remove(&connection);
-        Some(pending)
+        let entry = self.entries.remove(&key)?;
+        self.connections.remove(&entry.connection);
+        Some(entry.pending)
     }
 
     fn retain(&mut self, keep: impl Fn(&Pending<L>) -> bool) {
-        self.entries.retain(|_, (_, pending)| keep(pending));
+        self.entries.retain(|_, entry| keep(&entry.pending));
         let entries = &self.entries;
         self.connections.retain(|_, key| entries.contains_key(key));
     }
@@ -163,8 +190,8 @@ impl<L> PendingTable<L> {
         let oldest = self
             .entries
             .iter()
-            .filter(|(_, (_, pending))| !pending.answered && candidate(pending))
-            .min_by_key(|(_, (_, pending))| pending.started)
+            .filter(|(_, entry)| (!entry.pending.answered || entry.detached) && candidate(&entry.pending))
+            .min_by_key(|(_, entry)| (entry.pending.answered, entry.pending.started))
             .map(|(key, _)| *key)
             .ok_or(TooManyLogins)?;
         self.remove(oldest);
@@ -303,6 +330,14 @@ mod tests {
         assert_eq!(
             table.insert(ConnectionId(99), pending(99, "198.51.100.1", now)),
             Err(TooManyLogins)
+        );
+        table.detach(ConnectionId(3));
+        table
+            .insert(ConnectionId(99), pending(99, "198.51.100.1", now))
+            .unwrap();
+        assert!(
+            table.take(ConnectionId(3), now).is_none(),
+            "unless their connection is gone"
         );
         assert!(table.take(ConnectionId(0), now).is_some());
     }
