@@ -1,5 +1,7 @@
 //! Configuration files as a whole.
 
 mod common;
+mod every_option;
 mod files;
+mod user_files;
 mod wrong_files;
