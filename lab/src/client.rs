@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::fixture::{Fixture, PASSWORD, SERVER_NAME, USER};
 use crate::net::{SERVER_V4, World};
-use crate::process::Process;
+use crate::process::{Finished, Process};
 use crate::{Make, wait};
 
 /// Name of the client's TUN device.
@@ -92,6 +92,27 @@ impl Client {
         command.arg("--resolve").arg(format!("{SERVER_NAME}:{SERVER_V4}"));
         command
             .args(options.arguments)
+            .arg(format!("https://{SERVER_NAME}/"));
+        command
+    }
+
+    /// Runs a client to its end: a login without a tunnel, or one that fails.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn run(make: Make, world: &World, fixture: &Fixture, options: &ClientOptions) -> Finished {
+        Self::launch(make, world, fixture, options).process.finish()
+    }
+
+    /// A client's command line that says nothing but which address the server's name has and
+    /// which device to make.
+    pub fn bare(make: Make, world: &World, arguments: &[&str]) -> Command {
+        let mut command = world.client.command(make.program("openconnect"));
+        command
+            .arg("--resolve")
+            .arg(format!("{SERVER_NAME}:{SERVER_V4}"))
+            .args(["--interface", DEVICE])
+            .args(arguments)
             .arg(format!("https://{SERVER_NAME}/"));
         command
     }

@@ -14,13 +14,15 @@ pub mod fixture;
 pub mod net;
 pub mod probe;
 pub mod process;
+pub mod raw;
 pub mod server;
 pub mod wait;
 
 pub use client::{Client, ClientOptions};
 pub use fixture::{Fixture, PASSWORD, USER};
 pub use net::{Host, World};
-pub use process::Process;
+pub use process::{Finished, Process};
+pub use raw::Raw;
 pub use server::{Server, ServerOptions};
 
 use std::path::PathBuf;

@@ -9,6 +9,17 @@ use std::time::Duration;
 
 use crate::wait;
 
+/// What a program left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code; 128 + N after a death by signal N.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
 /// A running program. Dropping it ends it (SIGTERM, then SIGKILL) and waits for it.
 #[derive(Debug)]
 pub struct Process {
@@ -123,9 +134,20 @@ impl Process {
     /// # Panics
     /// It takes too long.
     pub fn wait(&mut self) -> ExitStatus {
-        let name = self.name.clone();
-        let child = &mut self.child;
-        wait::until(&format!("the end of {name}"), || child.try_wait().unwrap())
+        let ended = wait::poll_within(wait::PATIENCE, || self.child.try_wait().unwrap());
+        ended.unwrap_or_else(|| panic!("{} does not end:\n{}", self.name, self.output()))
+    }
+
+    /// Waits for its end and gives everything that it left behind.
+    ///
+    /// # Panics
+    /// It takes too long.
+    pub fn finish(mut self) -> Finished {
+        Finished {
+            code: self.exit_code(),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
     }
 
     /// [`Self::exit_code`] without the delay of polling, for measurements.

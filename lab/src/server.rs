@@ -24,6 +24,8 @@ pub struct Server {
     pub process: Process,
     make: Make,
     occtl_socket: PathBuf,
+    /// Children that serve no connection: they are there before the first one.
+    helpers: Vec<u32>,
 }
 
 impl Server {
@@ -45,6 +47,7 @@ impl Server {
         wait::until("the control socket", || {
             server.occtl_socket.exists().then_some(())
         });
+        server.helpers = process::children(server.process.pid());
         server
     }
 
@@ -60,6 +63,7 @@ impl Server {
             process: Process::start(command, fixture.dir(), "ocserv", None),
             make,
             occtl_socket: fixture.path("occtl.sock"),
+            helpers: Vec::new(),
         }
     }
 
@@ -88,7 +92,7 @@ impl Server {
 
     /// Pids of the processes that serve connections.
     pub fn workers(&self) -> Vec<u32> {
-        let is_worker = |pid: &u32| process::title(*pid).contains("worker");
+        let is_worker = |pid: &u32| !self.helpers.contains(pid) && process::title(*pid).contains("worker");
         process::children(self.process.pid())
             .into_iter()
             .filter(is_worker)
