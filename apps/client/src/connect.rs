@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use culvert_anyconnect::client::{
-    ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey,
-    StrapProof, parse_connect_response,
+    ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey, StrapProof,
+    parse_connect_response,
 };
 use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
 use culvert_anyconnect::psk;
@@ -25,7 +25,7 @@ const BASE_MTU_UNKNOWN: u16 = 1406;
 
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failed {
+pub(crate) enum ConnectFailure {
     /// A signal came.
     #[error("cancelled by a signal")]
     Interrupted(Signal),
@@ -34,14 +34,14 @@ pub(crate) enum Failed {
     Rejected,
     /// Anything else; the user has been told.
     #[error("the connection failed")]
-    Failed,
+    Other,
 }
 
-impl From<ExchangeError> for Failed {
+impl From<ExchangeError> for ConnectFailure {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Interrupted(signal) => Self::Interrupted(signal),
-            ExchangeError::Failed | ExchangeError::Response(_) => Self::Failed,
+            ExchangeError::Failed | ExchangeError::Response(_) => Self::Other,
         }
     }
 }
@@ -210,8 +210,8 @@ impl Connector {
     /// worked before is the fallback.
     ///
     /// # Errors
-    /// See [`Failed`].
-    pub(crate) fn connect(&mut self) -> Result<Tunnel, Failed> {
+    /// See [`ConnectFailure`].
+    pub(crate) fn connect(&mut self) -> Result<Tunnel, ConnectFailure> {
         let dynamic = self
             .request
             .previous
@@ -222,7 +222,7 @@ impl Connector {
         };
         self.http.set_address(&self.request.server, None);
         match self.connect_once() {
-            Err(Failed::Failed) => {
+            Err(ConnectFailure::Other) => {
                 self.http.set_address(&self.request.server, Some(address));
                 self.connect_once()
             }
@@ -230,7 +230,7 @@ impl Connector {
         }
     }
 
-    fn connect_once(&mut self) -> Result<Tunnel, Failed> {
+    fn connect_once(&mut self) -> Result<Tunnel, ConnectFailure> {
         let mut requested = None;
         let request = &self.request;
         let response = self.http.exchange_built(&request.server, &mut |connection| {
@@ -243,7 +243,7 @@ impl Connector {
             Ok(response) => response,
             Err(ExchangeError::Response(error)) => {
                 output.error(&format!("Error fetching CONNECT response: {error}"));
-                return Err(Failed::Failed);
+                return Err(ConnectFailure::Other);
             }
             Err(error) => return Err(error.into()),
         };
@@ -253,9 +253,9 @@ impl Connector {
             Err(error) => {
                 output.error(&error.to_string());
                 return Err(if error.is_permission() {
-                    Failed::Rejected
+                    ConnectFailure::Rejected
                 } else {
-                    Failed::Failed
+                    ConnectFailure::Other
                 });
             }
         };
@@ -265,7 +265,7 @@ impl Connector {
         if let Some(strap) = &mut self.request.strap {
             strap.advance();
         }
-        let connection = self.http.take_connection().ok_or(Failed::Failed)?;
+        let connection = self.http.take_connection().ok_or(ConnectFailure::Other)?;
         self.finish(connection, connected, requested)
     }
 
@@ -275,10 +275,10 @@ impl Connector {
         connection: Https,
         connected: Connected,
         requested: Option<RequestedMtu>,
-    ) -> Result<Tunnel, Failed> {
+    ) -> Result<Tunnel, ConnectFailure> {
         let failed = |text: String| {
             self.request.context.output.error(&text);
-            Failed::Failed
+            ConnectFailure::Other
         };
         let address = connection.address();
         let cipher = connection.tls().description().unwrap_or_default();

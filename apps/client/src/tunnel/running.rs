@@ -142,7 +142,7 @@ impl Running {
         );
         let attached = opened.and_then(|(socket, channel)| {
             self.session
-                .attach_datagram(now, socket, channel, &mut [], &mut self.buffers)
+                .attach_datagram(now, socket, channel, &[], &mut self.buffers)
         });
         match attached {
             Ok(()) => self.datagram.connecting(),
