@@ -58,7 +58,9 @@ fn wait(conversation: &mut Conversation, json: bool, keys: bool) -> io::Result<O
         }
         poller.wait(&mut events, None)?;
         let ready = |token| events.iter().any(|event| event.token == token);
-        if ready(SIGNALS) || (ready(KEYS) && quit_pressed()?) {
+        // read, so that unblocking does not deliver it again
+        let interrupted = ready(SIGNALS) && signals.read()?.is_some();
+        if interrupted || (ready(KEYS) && quit_pressed()?) {
             break Outcome::default();
         }
         if ready(SERVER)

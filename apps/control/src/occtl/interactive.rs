@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
-use rustyline::{Config, Context, Editor, Helper, Highlighter, Hinter, Validator};
+use rustyline::{CompletionType, Config, Context, Editor, Helper, Highlighter, Hinter, Validator};
 
 use super::commands::COMMANDS;
 use super::execute::{self, Settings};
@@ -61,7 +61,8 @@ impl Completer for Words {
 /// Reads and runs commands until the end of the input; gives the exit code.
 pub(super) fn run(settings: &Settings) -> u8 {
     eprint!("{}", banner());
-    let mut editor = match Editor::with_history(Config::default(), MemHistory::new()) {
+    let config = Config::builder().completion_type(CompletionType::List).build();
+    let mut editor = match Editor::with_history(config, MemHistory::new()) {
         Ok(editor) => editor,
         Err(error) => {
             eprintln!("cannot read from the terminal: {error}");
