@@ -139,7 +139,6 @@ pub(super) fn open(
     offer: &DtlsOffer,
     server: SocketAddr,
     local_port: u16,
-    send_buffer: usize,
     now: Instant,
 ) -> io::Result<(UdpSocket, DtlsChannel)> {
     let peer = SocketAddr::new(server.ip(), offer.port);
@@ -148,7 +147,6 @@ pub(super) fn open(
         SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], local_port)),
     });
     let socket = UdpSocket::connected(local, peer)?;
-    socket.set_buffers(Some(send_buffer), None)?;
     let config = culvert_dtls::ClientConfig::new(offer.psk.clone(), offer.app_id.clone());
     Ok((
         socket,

@@ -132,14 +132,7 @@ impl Running {
             return;
         };
         let options = &self.context.options;
-        let send_buffer = usize::from(self.tunnel.config.mtu.get()) * options.tunnel.queue_len;
-        let opened = datagram::open(
-            offer,
-            self.tunnel.gateway,
-            options.network.udp_port,
-            send_buffer,
-            now,
-        );
+        let opened = datagram::open(offer, self.tunnel.gateway, options.network.udp_port, now);
         let attached = opened.and_then(|(socket, channel)| {
             self.session
                 .attach_datagram(now, socket, channel, &[], &mut self.buffers)

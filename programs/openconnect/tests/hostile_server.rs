@@ -1,0 +1,153 @@
+//! What a broken or hostile server gets: one clear line, exit code 1, and no harm. The client talks
+//! over loopback to a TLS server that answers with whatever a case says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use culvert_lab::Fixture;
+use culvert_lab::fixture::SERVER_NAME;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Answers every request on every connection with the next of `answers`, the last one again and
+/// again, and closes the connection after each.
+fn serve(fixture: &Fixture, answers: Vec<Vec<u8>>) -> SocketAddr {
+    let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut next = 0;
+        for socket in listener.incoming() {
+            let answer = &answers[next.min(answers.len() - 1)];
+            next += 1;
+            answer_one(&config, socket.unwrap(), answer);
+        }
+    });
+    address
+}
+
+/// Whatever the client does meanwhile is its own business: errors end the connection.
+fn answer_one(config: &Arc<ServerConfig>, socket: TcpStream, answer: &[u8]) {
+    let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), socket);
+    let mut request = [0; 16384];
+    if stream.read(&mut request).is_ok_and(|count| count > 0) {
+        let _ = stream.write_all(answer).and_then(|()| stream.flush());
+        stream.conn.send_close_notify();
+        let _ = stream.conn.complete_io(&mut stream.sock);
+    }
+}
+
+fn client(fixture: &Fixture, server: SocketAddr, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openconnect"));
+    command
+        .args(["--resolve", &format!("{SERVER_NAME}:127.0.0.1"), "--non-inter", "--no-proxy"])
+        .arg("--cafile")
+        .arg(fixture.path("ca.pem"))
+        .args(arguments)
+        .arg(format!("{SERVER_NAME}:{}", server.port()));
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len()).into_bytes()
+}
+
+fn check(case: &str, answers: Vec<Vec<u8>>, arguments: &[&str], error: &str) {
+    let fixture = Fixture::new();
+    let server = serve(&fixture, answers);
+    let output = client(&fixture, server, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{case}: {errors}");
+    assert!(errors.contains(error), "{case}: '{error}' is not in\n{errors}");
+    assert!(
+        !errors.chars().any(|c| c.is_control() && c != '\n' && c != '\t'),
+        "{case}: {errors:?}"
+    );
+}
+
+#[test]
+fn responses_that_are_none() {
+    let login_failed = "Failed to complete authentication";
+    for (case, answer) in [
+        ("nothing", b"".to_vec()),
+        ("garbage", b"\x00\xff\x1b[2Jgarbage\r\n\r\n".to_vec()),
+        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
+        ("half a head", b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()),
+        ("half a body", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc".to_vec()),
+        ("negative length", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_vec()),
+        ("huge length", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec()),
+        ("huge chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n".to_vec()),
+        ("endless header", [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 300_000]].concat()),
+        ("endless body", [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'a'; 17 << 20]].concat()),
+        ("no XML", http("200 OK", "", "Hello")),
+        ("truncated XML", http("200 OK", "", "<config-auth><auth id=\"main\"><form>")),
+        ("deep XML", http("200 OK", "", &"<a>".repeat(100_000))),
+        ("cookie without value", http("200 OK", "Set-Cookie: nothing\r\n", "<auth/>")),
+        ("teapot", http("418 I'm a \x1b[31mteapot", "", "<auth/>")),
+        ("forbidden", http("403 Forbidden", "", "no")),
+        ("redirect to http", http("302 Found", "Location: http://other.test/\r\n", "")),
+        ("redirect to itself", http("302 Found", "Location: /again\r\n", "")),
+    ] {
+        check(case, vec![answer], &["--cookieonly"], login_failed);
+    }
+}
+
+#[test]
+fn refusals_are_named() {
+    let moved = http("302 Found", "Location: http://other.test/\r\n", "");
+    check("redirect", vec![moved], &["--cookieonly"], "Cannot follow redirection to non-https URL 'http://other.test/'");
+    let form = |inside: &str| http("200 OK", "", &format!("<config-auth><auth id=\"main\">{inside}</auth></config-auth>"));
+    let password = form("<message>a\x1b[2Jb</message><form><input type=\"password\" name=\"password\" label=\"P\x07W:\"/></form>");
+    check("no input", vec![password.clone()], &["--cookieonly"], "User input required in non-interactive mode");
+    check("no password", vec![password], &["--no-passwd", "--cookieonly"], "Asked for password but '--no-passwd' set");
+}
+
+#[test]
+fn cookies_with_quotes_are_not_printed_for_a_shell() {
+    let success = http(
+        "200 OK",
+        "",
+        "<config-auth><session-token>x'; touch /tmp/pwned; '</session-token><auth id=\"success\"/></config-auth>",
+    );
+    check("quote", vec![success], &["--authenticate"], "with quotes or control characters; not printing it");
+}
+
+#[test]
+fn connect_responses_that_are_none() {
+    let ok = |headers: &str| format!("HTTP/1.1 200 CONNECTED\r\n{headers}\r\n").into_bytes();
+    let arguments = ["--cookie", "abc", "--script", "false"];
+    for (case, answer, error) in [
+        ("nothing", b"".to_vec(), "Creating SSL connection failed"),
+        ("garbage", b"garbage\r\n\r\n".to_vec(), "Error fetching CONNECT response"),
+        ("unavailable", http("503 Service Unavailable", "X-Reason: no\x1b room\r\n", ""), "VPN service unavailable; reason: no"),
+        ("no MTU", ok("X-CSTP-Address: 10.0.0.1\r\n"), "No MTU received. Aborting"),
+        ("no address", ok("X-CSTP-MTU: 1400\r\n"), "No IP address received. Aborting"),
+        (
+            "bad App-ID",
+            ok("X-CSTP-MTU: 1400\r\nX-CSTP-Address: 10.0.0.1\r\nX-DTLS-Port: 443\r\nX-DTLS-CipherSuite: PSK-NEGOTIATE\r\nX-DTLS-App-ID: zz\r\n"),
+            "X-DTLS-App-ID from the server is invalid",
+        ),
+    ] {
+        check(case, vec![answer], &arguments, error);
+    }
+    let fixture = Fixture::new();
+    let server = serve(&fixture, vec![http("401 Cookie is not acceptable", "", "")]);
+    let output = client(&fixture, server, &arguments);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).ends_with("Cookie was rejected by server; exiting.\n"));
+}
