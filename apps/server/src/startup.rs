@@ -134,7 +134,7 @@ fn daemonize(arguments: Vec<OsString>) -> Result<u8, Failure> {
 fn test(options: &Options) -> Result<(), Failure> {
     let (config, path) = load(options)?;
     let _ids = worker_ids(&config.global)?;
-    snapshot(&config)?;
+    snapshot(&config, config.global.log_level)?;
     broker::check(&path).map_err(Failure)
 }
 
@@ -145,7 +145,8 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         return Err(Failure("This server requires root access to operate.".to_owned()));
     }
     let worker_ids = worker_ids(&config.global)?;
-    let public = snapshot(&config)?;
+    let log_level = options.debug.unwrap_or(config.global.log_level);
+    let public = snapshot(&config, log_level)?;
     let facility = log::facility_number(config.global.syslog_facility);
     log::init(options.log_settings(config.global.log_level, facility));
     let pid_path = match (&options.pid_file, &config.global.pid_file) {
@@ -190,6 +191,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         device: config.global.device.clone(),
         udp_port: config.global.udp_port.filter(|_| !listeners.udp.is_empty()),
         worker_ids,
+        log_level,
         broker_pid: broker.child.id(),
         child_arguments: arguments,
         daemon,

@@ -19,11 +19,24 @@ const DESCRIPTORS: u64 = 64;
 /// Longest snapshot, in octets.
 const SNAPSHOT_MAX: usize = 64 << 20;
 
+/// How a process that began as the zygote goes on.
+enum Next {
+    /// Main has closed the channel.
+    Over,
+    /// This is a clone: the worker of a connection.
+    Worker(Snapshot, SpawnRequest, Vec<OwnedFd>),
+}
+
 /// Runs the zygote until main closes its channel.
 pub fn run(channel: OwnedFd) -> ExitCode {
     let main = Blocking::new(Channel::from_fd(channel));
     match serve(&main) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Next::Over) => ExitCode::SUCCESS,
+        Ok(Next::Worker(snapshot, request, descriptors)) => {
+            // The channel on which main takes the zygote's word is not for workers.
+            drop(main);
+            worker_life(&snapshot, &request, descriptors)
+        }
         Err(error) => {
             let text = Text::truncated(&format!("zygote: {error}"));
             let _main_gone = main.send(&ZygoteToMain::Log { level: LogLevel::Error, text }, &[]);
@@ -32,11 +45,11 @@ pub fn run(channel: OwnedFd) -> ExitCode {
     }
 }
 
-fn serve(main: &Blocking) -> Result<(), LinkError> {
+fn serve(main: &Blocking) -> Result<Next, LinkError> {
     let mut snapshot: Option<Snapshot> = None;
     let mut pieces = Vec::new();
     loop {
-        let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else { return Ok(()) };
+        let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else { return Ok(Next::Over) };
         match message {
             MainToZygote::Confine { uid, gid } => {
                 confine(main, uid, gid)?;
@@ -53,16 +66,20 @@ fn serve(main: &Blocking) -> Result<(), LinkError> {
                 }
             }
             MainToZygote::Spawn(request) => {
-                let Some(snapshot) = &snapshot else {
+                if snapshot.is_none() {
                     fail(main, &request, "no configuration yet")?;
                     continue;
-                };
+                }
                 match process::clone_into_parent() {
                     Ok(Fork::Parent(pid)) => {
                         let pid = pid.unsigned_abs();
                         main.send(&ZygoteToMain::Spawned { id: request.id, pid }, &[])?;
                     }
-                    Ok(Fork::Child) => worker_life(snapshot, &request, descriptors),
+                    Ok(Fork::Child) => {
+                        return Ok(snapshot.take().map_or(Next::Over, |snapshot| {
+                            Next::Worker(snapshot, request, descriptors)
+                        }));
+                    }
                     Err(error) => fail(main, &request, &error.to_string())?,
                 }
             }
@@ -74,22 +91,22 @@ fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkEr
     main.send(&ZygoteToMain::SpawnFailed { id: request.id, why: Text::truncated(why) }, &[])
 }
 
-/// The rest of a worker's life. Never returns: what follows in the caller is the zygote's.
-fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<OwnedFd>) -> ! {
+/// The rest of a worker's life.
+fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<OwnedFd>) -> ExitCode {
     // Main's end means ours. Checked again below: it may have ended before this call.
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     let mut descriptors = descriptors.into_iter();
     let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
-        std::process::exit(1);
+        return ExitCode::FAILURE;
     };
     let links = worker::Links {
         tcp,
         main: Blocking::new(Channel::from_fd(main)),
         broker: Blocking::new(Channel::from_fd(broker)),
     };
-    let code = worker::run(snapshot, request, links);
-    std::process::exit(code)
+    worker::run(snapshot, request, links);
+    ExitCode::SUCCESS
 }
 
 /// Gives up what a worker must never have. Steps that this system refuses are logged and left
@@ -102,6 +119,7 @@ fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
             main.send(&ZygoteToMain::Log { level: LogLevel::Notice, text }, &[])
         }
     };
+    step("silence", process::detach_standard_streams())?;
     step("network namespace of its own", process::unshare_network())?;
     step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
     step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;

@@ -250,7 +250,7 @@ impl Server {
             self.fixed.daemon,
             self.fixed.worker_ids,
         )?;
-        let snapshot = snapshot(&self.config)?;
+        let snapshot = snapshot(&self.config, self.fixed.log_level)?;
         send_snapshot(&snapshot, |message| started.channel.send(message, &[]))?;
         let (sender, receiver) = link::split(started.channel.into_channel())?;
         tokio::task::spawn_local(watch_zygote(receiver, self.events.clone()));

@@ -77,7 +77,7 @@ impl Server {
             Ok((config, _notes_were_printed_at_the_start)) => config,
             Err(error) => return keep_old(&error.to_string()),
         };
-        let snapshot = match snapshot(&loaded) {
+        let snapshot = match snapshot(&loaded, self.fixed.log_level) {
             Ok(snapshot) => snapshot,
             Err(error) => return keep_old(&error.to_string()),
         };
@@ -135,15 +135,15 @@ fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, LinkError> {
     postcard::to_stdvec(snapshot).map_err(|error| crate::ipc::Malformed::Encoding(error).into())
 }
 
-/// The public part of a configuration. Reads certificates, profiles and group names.
+/// The public part of a configuration, with the log level in force. Reads certificates, profiles and group names.
 ///
 /// # Errors
 /// See [`SnapshotError`].
-pub fn snapshot(config: &Config) -> Result<Snapshot, SnapshotError> {
+pub fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, SnapshotError> {
     Ok(Snapshot {
         hosts: config.hosts().map(host_snapshot).collect::<Result<_, _>>()?,
         auth_timeout: config.global.auth_timeout,
-        log_level: config.global.log_level,
+        log_level,
         dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
         try_mtu_discovery: config.global.try_mtu_discovery,
     })

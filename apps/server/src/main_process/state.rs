@@ -213,6 +213,8 @@ pub struct Fixed {
     pub udp_port: Option<u16>,
     /// User and group of the workers.
     pub worker_ids: (u32, u32),
+    /// Log level in force.
+    pub log_level: u8,
     /// Process id of the broker.
     pub broker_pid: u32,
     /// Options that broker and zygote are started with.

@@ -36,9 +36,11 @@ pub struct Links {
     pub broker: Blocking,
 }
 
-/// The whole life of a worker; returns its exit code.
-pub fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) -> i32 {
+/// The whole life of a worker.
+pub fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
     let reporter = Arc::new(Reporter::new(links.main, snapshot.log_level));
+    let witness = Arc::clone(&reporter);
+    std::panic::set_hook(Box::new(move |panic| witness.log(LogLevel::Error, &panic.to_string())));
     let deadline = snapshot.auth_timeout.map(|limit| Instant::now() + limit);
     let broker = Arc::new(Broker::new(links.broker, deadline));
     let ended = Stream::new(links.tcp, Arc::clone(&reporter), deadline)
@@ -53,7 +55,6 @@ pub fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) -> i32 {
         Err(end) => (farewell(&end, &reporter), Counters::default()),
     };
     reporter.tell(&WorkerToMain::Closing { reason, counters });
-    0
 }
 
 fn farewell(end: &End, reporter: &Reporter) -> WorkerReason {
