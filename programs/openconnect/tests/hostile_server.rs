@@ -55,7 +55,12 @@ fn answer_one(config: &Arc<ServerConfig>, socket: TcpStream, answer: &[u8]) {
 fn client(fixture: &Fixture, server: SocketAddr, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_openconnect"));
     command
-        .args(["--resolve", &format!("{SERVER_NAME}:127.0.0.1"), "--non-inter", "--no-proxy"])
+        .args([
+            "--resolve",
+            &format!("{SERVER_NAME}:127.0.0.1"),
+            "--non-inter",
+            "--no-proxy",
+        ])
         .arg("--cafile")
         .arg(fixture.path("ca.pem"))
         .args(arguments)
@@ -64,7 +69,11 @@ fn client(fixture: &Fixture, server: SocketAddr, arguments: &[&str]) -> Output {
 }
 
 fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 fn check(case: &str, answers: Vec<Vec<u8>>, arguments: &[&str], error: &str) {
@@ -88,20 +97,50 @@ fn responses_that_are_none() {
         ("garbage", b"\x00\xff\x1b[2Jgarbage\r\n\r\n".to_vec()),
         ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()),
         ("half a head", b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()),
-        ("half a body", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc".to_vec()),
-        ("negative length", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_vec()),
-        ("huge length", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec()),
-        ("huge chunk", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n".to_vec()),
-        ("endless header", [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 300_000]].concat()),
-        ("endless body", [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'a'; 17 << 20]].concat()),
+        (
+            "half a body",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc".to_vec(),
+        ),
+        (
+            "negative length",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n".to_vec(),
+        ),
+        (
+            "huge length",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec(),
+        ),
+        (
+            "huge chunk",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n".to_vec(),
+        ),
+        (
+            "endless header",
+            [b"HTTP/1.1 200 OK\r\nA: ".to_vec(), vec![b'a'; 300_000]].concat(),
+        ),
+        (
+            "endless body",
+            [b"HTTP/1.0 200 OK\r\n\r\n".to_vec(), vec![b'a'; 17 << 20]].concat(),
+        ),
         ("no XML", http("200 OK", "", "Hello")),
-        ("truncated XML", http("200 OK", "", "<config-auth><auth id=\"main\"><form>")),
+        (
+            "truncated XML",
+            http("200 OK", "", "<config-auth><auth id=\"main\"><form>"),
+        ),
         ("deep XML", http("200 OK", "", &"<a>".repeat(100_000))),
-        ("cookie without value", http("200 OK", "Set-Cookie: nothing\r\n", "<auth/>")),
+        (
+            "cookie without value",
+            http("200 OK", "Set-Cookie: nothing\r\n", "<auth/>"),
+        ),
         ("teapot", http("418 I'm a \x1b[31mteapot", "", "<auth/>")),
         ("forbidden", http("403 Forbidden", "", "no")),
-        ("redirect to http", http("302 Found", "Location: http://other.test/\r\n", "")),
-        ("redirect to itself", http("302 Found", "Location: /again\r\n", "")),
+        (
+            "redirect to http",
+            http("302 Found", "Location: http://other.test/\r\n", ""),
+        ),
+        (
+            "redirect to itself",
+            http("302 Found", "Location: /again\r\n", ""),
+        ),
     ] {
         check(case, vec![answer], &["--cookieonly"], login_failed);
     }
@@ -110,11 +149,34 @@ fn responses_that_are_none() {
 #[test]
 fn refusals_are_named() {
     let moved = http("302 Found", "Location: http://other.test/\r\n", "");
-    check("redirect", vec![moved], &["--cookieonly"], "Cannot follow redirection to non-https URL 'http://other.test/'");
-    let form = |inside: &str| http("200 OK", "", &format!("<config-auth><auth id=\"main\">{inside}</auth></config-auth>"));
-    let password = form("<message>a\x1b[2Jb</message><form><input type=\"password\" name=\"password\" label=\"P\x07W:\"/></form>");
-    check("no input", vec![password.clone()], &["--cookieonly"], "User input required in non-interactive mode");
-    check("no password", vec![password], &["--no-passwd", "--cookieonly"], "Asked for password but '--no-passwd' set");
+    check(
+        "redirect",
+        vec![moved],
+        &["--cookieonly"],
+        "Cannot follow redirection to non-https URL 'http://other.test/'",
+    );
+    let form = |inside: &str| {
+        http(
+            "200 OK",
+            "",
+            &format!("<config-auth><auth id=\"main\">{inside}</auth></config-auth>"),
+        )
+    };
+    let password = form(
+        "<message>a\x1b[2Jb</message><form><input type=\"password\" name=\"password\" label=\"P\x07W:\"/></form>",
+    );
+    check(
+        "no input",
+        vec![password.clone()],
+        &["--cookieonly"],
+        "User input required in non-interactive mode",
+    );
+    check(
+        "no password",
+        vec![password],
+        &["--no-passwd", "--cookieonly"],
+        "Asked for password but '--no-passwd' set",
+    );
 }
 
 #[test]
@@ -124,7 +186,12 @@ fn cookies_with_quotes_are_not_printed_for_a_shell() {
         "",
         "<config-auth><session-token>x'; touch /tmp/pwned; '</session-token><auth id=\"success\"/></config-auth>",
     );
-    check("quote", vec![success], &["--authenticate"], "with quotes or control characters; not printing it");
+    check(
+        "quote",
+        vec![success],
+        &["--authenticate"],
+        "with quotes or control characters; not printing it",
+    );
 }
 
 #[test]
@@ -133,13 +200,31 @@ fn connect_responses_that_are_none() {
     let arguments = ["--cookie", "abc", "--script", "false"];
     for (case, answer, error) in [
         ("nothing", b"".to_vec(), "Creating SSL connection failed"),
-        ("garbage", b"garbage\r\n\r\n".to_vec(), "Error fetching CONNECT response"),
-        ("unavailable", http("503 Service Unavailable", "X-Reason: no\x1b room\r\n", ""), "VPN service unavailable; reason: no"),
-        ("no MTU", ok("X-CSTP-Address: 10.0.0.1\r\n"), "No MTU received. Aborting"),
-        ("no address", ok("X-CSTP-MTU: 1400\r\n"), "No IP address received. Aborting"),
+        (
+            "garbage",
+            b"garbage\r\n\r\n".to_vec(),
+            "Error fetching CONNECT response",
+        ),
+        (
+            "unavailable",
+            http("503 Service Unavailable", "X-Reason: no\x1b room\r\n", ""),
+            "VPN service unavailable; reason: no",
+        ),
+        (
+            "no MTU",
+            ok("X-CSTP-Address: 10.0.0.1\r\n"),
+            "No MTU received. Aborting",
+        ),
+        (
+            "no address",
+            ok("X-CSTP-MTU: 1400\r\n"),
+            "No IP address received. Aborting",
+        ),
         (
             "bad App-ID",
-            ok("X-CSTP-MTU: 1400\r\nX-CSTP-Address: 10.0.0.1\r\nX-DTLS-Port: 443\r\nX-DTLS-CipherSuite: PSK-NEGOTIATE\r\nX-DTLS-App-ID: zz\r\n"),
+            ok(
+                "X-CSTP-MTU: 1400\r\nX-CSTP-Address: 10.0.0.1\r\nX-DTLS-Port: 443\r\nX-DTLS-CipherSuite: PSK-NEGOTIATE\r\nX-DTLS-App-ID: zz\r\n",
+            ),
             "X-DTLS-App-ID from the server is invalid",
         ),
     ] {

@@ -69,9 +69,6 @@ impl Https {
     ) -> Result<Self, Failure> {
         let host = server.host_name();
         let result = Self::dial(context, server, address);
-        if matches!(result, Err(Failure::Failed)) {
-            context.output.error(&format!("Failed to connect to host {host}"));
-        }
         let result = result.and_then(|(socket, address)| Self::negotiate(context, server, socket, address));
         if let Err(Failure::Failed) = result {
             context
@@ -90,7 +87,12 @@ impl Https {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,
         };
-        dial::connect(context, &addresses)
+        dial::connect(context, &addresses).inspect_err(|failure| {
+            if *failure == Failure::Failed {
+                let text = format!("Failed to connect to host {}", server.host_name());
+                context.output.error(&text);
+            }
+        })
     }
 
     fn negotiate(

@@ -80,7 +80,7 @@ fn argument(spec: &Spec, kept: &str, value: &str) -> Vec<String> {
         names
             .iter()
             .filter(|name| name.starts_with(value))
-            .map(|name| (*name).to_owned())
+            .map(|name| format!("{kept}{name}"))
             .collect()
     };
     match spec.opt {
@@ -101,8 +101,8 @@ fn argument(spec: &Spec, kept: &str, value: &str) -> Vec<String> {
             }
             lines
         }
-        Opt::Server | Opt::LocalHostname => vec!["HOSTNAME".into()],
-        Opt::SetUid | Opt::CsdUser => vec!["USERNAME".into()],
+        Opt::Server | Opt::LocalHostname => vec!["HOSTNAME".into(), "''".into()],
+        Opt::SetUid | Opt::CsdUser => vec!["USERNAME".into(), "''".into()],
         Opt::Os => choices(&["mac-intel", "android", "linux-64", "linux", "apple-ios", "win"]),
         Opt::Compression => choices(&["none", "off", "all", "stateless"]),
         Opt::Protocol => choices(&["anyconnect"]),
@@ -156,8 +156,9 @@ mod tests {
             run(&["--os", "li"], 2),
             Some(vec!["linux-64".into(), "linux".into()])
         );
+        assert_eq!(run(&["--os=wi"], 1), Some(vec!["--os=win".into()]));
         assert_eq!(run(&["--os", "=", "wi"], 3), Some(vec!["win".into()]));
-        assert_eq!(run(&["-U", ""], 2), Some(vec!["USERNAME".into()]));
+        assert_eq!(run(&["-U", ""], 2), Some(vec!["USERNAME".into(), "''".into()]));
         assert_eq!(run(&["--mtu", ""], 2), Some(vec![]));
     }
 
