@@ -34,7 +34,9 @@ fn bad_cookies(client: Make, server: Make) {
         tunnel.signal("INT");
         assert_eq!(tunnel.exit_code(), 0, "{}", tunnel.output());
         wait::until("the end of the session", || {
-            (scene.server.workers().len() == 1).then_some(())
+            let (_, sessions) = scene.server.occtl(&["show", "sessions", "all"]);
+            let gone = server == Make::Culvert || !sessions.contains("bob");
+            (gone && scene.server.workers().len() == 1).then_some(())
         });
     }
     let forged = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

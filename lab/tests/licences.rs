@@ -1,0 +1,137 @@
+//! Every dependency is one that `deny.toml` allows: its licence, where it comes from, and that it
+//! is none of the crates that are kept out. (`cargo deny check` says the same, when installed.)
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// All packages that a Linux build of the workspace uses.
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version", "1", "--filter-platform"])
+        .arg("x86_64-unknown-linux-gnu")
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let used: BTreeSet<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|node| node["id"].as_str())
+        .collect();
+    let is_used = |package: &&Value| package["id"].as_str().is_some_and(|id| used.contains(id));
+    let packages: Vec<Value> = metadata["packages"].as_array().unwrap().iter().filter(is_used).cloned().collect();
+    assert!(packages.len() > 50, "{} packages", packages.len());
+    packages
+}
+
+/// The strings of one list in `deny.toml`, from `start` to the closing bracket.
+fn deny_list(start: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start} in deny.toml"));
+    let (list, _) = rest.split_once("\n]").unwrap();
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// True when the expression can be satisfied with the allowed licences. `/` is an old spelling of OR.
+fn is_allowed(expression: &str, allowed: &[String]) -> bool {
+    let expression = expression.replace('/', " OR ");
+    let parts = split_outside_parentheses(&expression, " OR ");
+    if parts.len() > 1 {
+        return parts.iter().any(|part| is_allowed(part, allowed));
+    }
+    let parts = split_outside_parentheses(&expression, " AND ");
+    if parts.len() > 1 {
+        return parts.iter().all(|part| is_allowed(part, allowed));
+    }
+    let inner = expression.trim();
+    match inner.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => is_allowed(inner, allowed),
+        None => allowed.iter().any(|licence| licence == inner),
+    }
+}
+
+fn split_outside_parentheses<'a>(text: &'a str, separator: &str) -> Vec<&'a str> {
+    let (mut parts, mut start, mut depth) = (Vec::new(), 0, 0);
+    for (at, octet) in text.bytes().enumerate() {
+        match octet {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ if depth == 0 && text[at..].starts_with(separator) => {
+                parts.push(&text[start..at]);
+                start = at + separator.len();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+#[test]
+fn licence_expressions() {
+    let allowed = ["MIT".to_owned(), "ISC".to_owned()];
+    for good in ["MIT", "MIT OR GPL-3.0", "GPL-2.0/MIT", "MIT AND ISC", "(GPL-3.0 OR MIT) AND ISC"] {
+        assert!(is_allowed(good, &allowed), "{good}");
+    }
+    for bad in ["GPL-3.0", "MIT AND GPL-3.0", "(MIT OR ISC) AND GPL-3.0", ""] {
+        assert!(!is_allowed(bad, &allowed), "{bad}");
+    }
+}
+
+#[test]
+fn every_dependency_has_an_allowed_licence() {
+    let allowed = deny_list("allow = [");
+    for package in packages() {
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_allowed(licence, &allowed), "{}: '{licence}'", package["name"]);
+    }
+}
+
+#[test]
+fn every_dependency_comes_from_the_registry_and_is_wanted() {
+    let text = fs::read_to_string(root().join("deny.toml")).unwrap();
+    let banned: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{ name = \"")?.split('"').next())
+        .collect();
+    assert!(banned.contains(&"openssl-sys") && banned.contains(&"ring"), "{banned:?}");
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        assert!(!banned.contains(&name), "{name} is banned in deny.toml");
+        match package["source"].as_str() {
+            None => assert!(name.starts_with("culvert-") || ["openconnect", "ocserv", "occtl", "ocpasswd"].contains(&name)),
+            Some(source) => assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{name}"),
+        }
+    }
+}
+
+/// `docs/dependencies.md` says why each direct dependency is there.
+#[test]
+fn every_direct_dependency_is_documented() {
+    let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let documented: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+        .map(|cell| cell.split(" (").next().unwrap_or(cell))
+        .flat_map(|cell| cell.split(", "))
+        .collect();
+    for package in packages().iter().filter(|package| package["source"].is_null()) {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let name = dependency["name"].as_str().unwrap();
+            let ours = dependency["source"].is_null();
+            assert!(ours || documented.contains(name), "{name} of {} is not in docs/dependencies.md", package["name"]);
+        }
+    }
+}

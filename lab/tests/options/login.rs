@@ -1,0 +1,99 @@
+//! Logins without a tunnel, and tunnels without a login.
+
+use culvert_lab::client::DEVICE;
+use culvert_lab::{Client, ClientOptions, Make, Process};
+
+use crate::Scene;
+
+/// What `--authenticate` prints is evaluated by a shell and fed into the second phase, as
+/// NetworkManager and many scripts do.
+fn two_phases(client: Make, server: Make) {
+    let scene = Scene::new(server);
+    let options = ClientOptions {
+        arguments: &["--authenticate"],
+        name: "phase1",
+        ..ClientOptions::default()
+    };
+    let login = Client::run(client, &scene.world, &scene.fixture, &options);
+    assert_eq!(login.code, 0, "{}", login.stderr);
+    let names: Vec<&str> = login.stdout.lines().filter_map(|line| line.split('=').next()).collect();
+    assert_eq!(
+        names,
+        ["COOKIE", "HOST", "CONNECT_URL", "FINGERPRINT", "RESOLVE"],
+        "{}",
+        login.stdout
+    );
+    assert!(login.stdout.contains("\nHOST='192.0.2.1'\nCONNECT_URL='https://vpn.test/'\nFINGERPRINT='pin-sha256:"));
+    assert!(login.stdout.ends_with("\nRESOLVE='vpn.test:192.0.2.1'\n"));
+
+    let script = format!(
+        "eval \"$(cat {})\"\nexec {} --cookie-on-stdin --servercert \"$FINGERPRINT\" --resolve \"$RESOLVE\" \
+         --interface {DEVICE} --script /usr/share/vpnc-scripts/vpnc-script \"$CONNECT_URL\" <<END\n$COOKIE\nEND",
+        scene.fixture.path("phase1.out").display(),
+        client.program("openconnect").display(),
+    );
+    let script = scene.fixture.write_script("phase2", &script);
+    let command = scene.world.client.command(script);
+    let mut tunnel = Process::start(command, scene.fixture.dir(), "phase2", None);
+    tunnel.wait_for("Configured as");
+    scene.ping();
+    tunnel.signal("INT");
+    assert_eq!(tunnel.exit_code(), 0, "{}", tunnel.output());
+}
+
+#[test]
+fn two_phases_real_client_and_real_server() {
+    two_phases(Make::Real, Make::Real);
+}
+
+#[test]
+fn two_phases_our_client_and_real_server() {
+    two_phases(Make::Culvert, Make::Real);
+}
+
+#[test]
+fn two_phases_real_client_and_our_server() {
+    two_phases(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn two_phases_our_client_and_our_server() {
+    two_phases(Make::Culvert, Make::Culvert);
+}
+
+/// `--cookieonly` prints nothing but the cookie, `--printcookie` goes on with the tunnel.
+fn cookie_on_stdout(client: Make, server: Make) {
+    let scene = Scene::new(server);
+    let options = ClientOptions {
+        arguments: &["--cookieonly"],
+        ..ClientOptions::default()
+    };
+    let login = Client::run(client, &scene.world, &scene.fixture, &options);
+    assert_eq!(login.code, 0, "{}", login.stderr);
+    let is_one_cookie = |text: &str| {
+        text.lines().count() == 1 && text.ends_with('\n') && text.contains("openconnect_strapkey=") && text.contains("; webvpn=")
+    };
+    assert!(is_one_cookie(&login.stdout), "{}", login.stdout);
+    assert!(login.stderr.contains("Connected to 192.0.2.1:443"), "{}", login.stderr);
+
+    let options = ClientOptions {
+        arguments: &["--printcookie"],
+        ..ClientOptions::default()
+    };
+    let mut tunnel = Client::connect_with(client, &scene.world, &scene.fixture, &options);
+    scene.ping();
+    assert!(is_one_cookie(&tunnel.process.stdout()) || tunnel.process.stdout().starts_with("openconnect_strapkey="));
+    assert!(tunnel.process.stderr().contains("Configured as"), "{}", tunnel.process.output());
+    tunnel.process.signal("INT");
+    assert_eq!(tunnel.process.exit_code(), 0, "{}", tunnel.process.output());
+}
+
+#[test]
+fn cookie_on_stdout_of_the_real_client() {
+    cookie_on_stdout(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn cookie_on_stdout_of_our_client() {
+    cookie_on_stdout(Make::Culvert, Make::Real);
+}
