@@ -112,6 +112,9 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
 /// Gives up what a worker must never have. Steps that this system refuses are logged and left
 /// out, except changing the user: a root server never runs root workers by accident.
 fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
+    // A socket that is never used: preload wrappers (socket_wrapper) set themselves up at the first
+    // one, and abort when they first meet one by receiving it.
+    drop(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None));
     let step = |name: &str, result: std::io::Result<()>| match result {
         Ok(()) => Ok(()),
         Err(error) => {

@@ -74,7 +74,9 @@ impl Server {
         }
         let points = self.config.global.ban.points_connection;
         let verdict = self.bans.connection(peer.ip(), points, Instant::now());
-        self.report_points(peer.ip(), points, verdict);
+        if verdict.newly_banned {
+            self.report_points(peer.ip(), points, verdict);
+        }
         if verdict.banned {
             return log::write(Level::Info, &format!("main: rejected connection from banned IP: {}", peer.ip()));
         }

@@ -65,7 +65,8 @@ pub fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, Chi
     let started = start(BROKER_TITLE, arguments, daemon, SIGTERM)?;
     match receive::<BrokerToMain>(BROKER_TITLE, &started)? {
         BrokerToMain::Ready => Ok(started),
-        BrokerToMain::Failed(why) => Err(ChildError::Failed(why.as_str().to_owned())),
+        BrokerToMain::Failed(why) if why.as_str().starts_with("error: ") => Err(ChildError::Failed(why.to_string())),
+        BrokerToMain::Failed(why) => Err(ChildError::Failed(format!("error: {why}"))),
         _ => Err(ChildError::Ended { title: BROKER_TITLE }),
     }
 }
