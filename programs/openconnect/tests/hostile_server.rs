@@ -16,8 +16,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Answers every request on every connection with the next of `answers`, the last one again and
-/// again, and closes the connection after each.
-fn serve(fixture: &Fixture, answers: Vec<Vec<u8>>) -> SocketAddr {
+/// again, and closes the connection after each. Connections whose ClientHello has more than
+/// `largest_hello` octets are closed at once.
+fn serve(fixture: &Fixture, answers: Vec<Vec<u8>>, largest_hello: u16) -> SocketAddr {
     let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
     let chain: Vec<_> = chain.map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
@@ -33,12 +34,30 @@ fn serve(fixture: &Fixture, answers: Vec<Vec<u8>>) -> SocketAddr {
     thread::spawn(move || {
         let mut next = 0;
         for socket in listener.incoming() {
+            if socket
+                .as_ref()
+                .is_ok_and(|socket| hello_len(socket) > largest_hello)
+            {
+                continue;
+            }
             let answer = &answers[next.min(answers.len() - 1)];
             next += 1;
             answer_one(&config, socket.unwrap(), answer);
         }
     });
     address
+}
+
+/// Length of the record with the ClientHello.
+fn hello_len(socket: &TcpStream) -> u16 {
+    let mut header = [0; 5];
+    while socket
+        .peek(&mut header)
+        .is_ok_and(|count| (1..5).contains(&count))
+    {
+        thread::yield_now();
+    }
+    u16::from_be_bytes([header[3], header[4]])
 }
 
 /// Whatever the client does meanwhile is its own business: errors end the connection.
@@ -78,7 +97,7 @@ fn http(status: &str, headers: &str, body: &str) -> Vec<u8> {
 
 fn check(case: &str, answers: Vec<Vec<u8>>, arguments: &[&str], error: &str) {
     let fixture = Fixture::new();
-    let server = serve(&fixture, answers);
+    let server = serve(&fixture, answers, u16::MAX);
     let output = client(&fixture, server, arguments);
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{case}: {errors}");
@@ -231,8 +250,29 @@ fn connect_responses_that_are_none() {
         check(case, vec![answer], &arguments, error);
     }
     let fixture = Fixture::new();
-    let server = serve(&fixture, vec![http("401 Cookie is not acceptable", "", "")]);
+    let server = serve(
+        &fixture,
+        vec![http("401 Cookie is not acceptable", "", "")],
+        u16::MAX,
+    );
     let output = client(&fixture, server, &arguments);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).ends_with("Cookie was rejected by server; exiting.\n"));
+}
+
+#[test]
+fn servers_that_cannot_take_a_large_client_hello() {
+    let fixture = Fixture::new();
+    let server = serve(&fixture, vec![http("403 Forbidden", "", "no")], 1000);
+    let output = client(&fixture, server, &["--cookieonly"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("Retrying without post-quantum key exchange\n"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("Connected to HTTPS on vpn.test with ciphersuite (TLS1.3)-"),
+        "{errors}"
+    );
 }

@@ -123,7 +123,7 @@ fn the_result_of_the_first_phase_connects_in_the_second() {
         &["--passwd-on-stdin", "--authenticate"],
         &format!("{PASSWORD}\n"),
     );
-    assert!(output.status.success(), "{}", show(&output));
+    assert!(output.status.success(), "{}\n{}", show(&output), lab.server.log());
     let names: Vec<String> = stdout(&output)
         .lines()
         .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
@@ -320,6 +320,7 @@ fn signals_cancel_the_login() {
         command
             .arg(format!("https://{SERVER_NAME}/"))
             .stdin(reader)
+            .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut text = String::new();

@@ -102,7 +102,7 @@ impl HttpClient {
         }
         let reused = self.connection.is_some();
         let mut result = self.exchange_once(server, build)?;
-        if reused && let (Err(IoFailure::Lost(_)), method) = &result {
+        if reused && let (Err(IoFailure::Lost(_) | IoFailure::Tls(_)), method) = &result {
             let text = format!("Retrying failed {method} request on new connection");
             self.context.output.info(&text);
             self.connection = None;
@@ -113,7 +113,7 @@ impl HttpClient {
             match failure {
                 IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
                 IoFailure::Response(error) => ExchangeError::Response(error),
-                IoFailure::Lost(text) => {
+                IoFailure::Lost(text) | IoFailure::Tls(text) => {
                     self.context
                         .output
                         .error(&format!("Failed to read from SSL socket: {text}"));

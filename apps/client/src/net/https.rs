@@ -16,8 +16,11 @@ use crate::context::Context;
 use crate::prompt::reason;
 use crate::signals::{Signal, WaitError};
 
-/// Longest TLS handshake.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(40);
+/// Longest silence of the server in a TLS handshake.
+const HANDSHAKE_SILENCE_MAX: Duration = Duration::from_secs(40);
+/// Longest silence after a ClientHello with a post-quantum key share, which some servers and
+/// middleboxes cannot digest because of its size.
+const LARGE_HELLO_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Longest silence of the server while an answer is expected.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most octets of one record's content.
@@ -30,8 +33,12 @@ const READ_SIZE: usize = 16384;
 pub(super) enum IoFailure {
     #[error("cancelled by a signal")]
     Interrupted(Signal),
+    /// The connection ended, or nothing comes.
     #[error("{0}")]
     Lost(String),
+    /// TLS does not accept what the server sent.
+    #[error("{0}")]
+    Tls(String),
     #[error(transparent)]
     Response(#[from] ResponseError),
 }
@@ -42,6 +49,23 @@ impl From<WaitError> for IoFailure {
             WaitError::Interrupted(signal) => Self::Interrupted(signal),
             WaitError::TimedOut => Self::Lost("the server does not answer".into()),
             WaitError::Io(error) => Self::Lost(reason(&error)),
+        }
+    }
+}
+
+/// Why there is no TLS connection.
+enum OpenFailure {
+    Interrupted(Signal),
+    /// The connection ended or stayed silent during the handshake.
+    NoAnswer,
+    Failed,
+}
+
+impl From<Failure> for OpenFailure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Interrupted(signal) => Self::Interrupted(signal),
+            Failure::Failed => Self::Failed,
         }
     }
 }
@@ -67,15 +91,31 @@ impl Https {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
-        let host = server.host_name();
-        let result = Self::dial(context, server, address);
-        let result = result.and_then(|(socket, address)| Self::negotiate(context, server, socket, address));
-        if let Err(Failure::Failed) = result {
-            context
-                .output
-                .error(&format!("Failed to open HTTPS connection to {host}"));
+        let mut result = Self::open_once(context, server, address);
+        if let Err(OpenFailure::NoAnswer) = result
+            && context.trust.avoid_post_quantum(server)
+        {
+            let text = "Retrying without post-quantum key exchange";
+            context.output.info(text);
+            result = Self::open_once(context, server, address);
         }
-        result
+        result.map_err(|failure| match failure {
+            OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
+            OpenFailure::NoAnswer | OpenFailure::Failed => {
+                let text = format!("Failed to open HTTPS connection to {}", server.host_name());
+                context.output.error(&text);
+                Failure::Failed
+            }
+        })
+    }
+
+    fn open_once(
+        context: &Context,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, OpenFailure> {
+        let (socket, address) = Self::dial(context, server, address)?;
+        Self::negotiate(context, server, socket, address)
     }
 
     fn dial(
@@ -100,14 +140,14 @@ impl Https {
         server: &ServerUrl,
         socket: TcpStream,
         address: SocketAddr,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, OpenFailure> {
         let output = &context.output;
         let host = server.host_name();
         let failed = |text: String| {
             output.error(&text);
-            Failure::Failed
+            OpenFailure::Failed
         };
-        let settings = context.trust.settings(host, server.port).map_err(failed)?;
+        let settings = context.trust.settings(server).map_err(failed)?;
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
@@ -125,9 +165,15 @@ impl Https {
             Ok(()) => {}
             Err(IoFailure::Interrupted(signal)) => {
                 output.error("SSL connection cancelled");
-                return Err(Failure::Interrupted(signal));
+                return Err(OpenFailure::Interrupted(signal));
             }
-            Err(error) => return Err(failed(format!("SSL connection failure: {error}"))),
+            Err(error) => {
+                output.error(&format!("SSL connection failure: {error}"));
+                return Err(match error {
+                    IoFailure::Lost(_) => OpenFailure::NoAnswer,
+                    _ => OpenFailure::Failed,
+                });
+            }
         }
         let description = connection.tls.description().unwrap_or_default();
         output.info(&format!(
@@ -137,12 +183,17 @@ impl Https {
     }
 
     fn shake_hands(&mut self, context: &Context) -> Result<(), IoFailure> {
-        let deadline = Instant::now() + HANDSHAKE_MAX;
-        self.flush(context, deadline)?;
+        let mut silence = match context.trust.offers_post_quantum(&self.server) {
+            true => LARGE_HELLO_SILENCE_MAX,
+            false => HANDSHAKE_SILENCE_MAX,
+        };
+        // The limits hold for each wait: the user may be asked about the certificate in between.
+        self.flush(context, Instant::now() + silence)?;
         while self.tls.is_handshaking() {
-            let result = self.receive(context, deadline);
+            let result = self.receive(context, Instant::now() + silence);
+            silence = HANDSHAKE_SILENCE_MAX;
             // The alert for the server, if there is one; the error matters more than its fate.
-            let flushed = self.flush(context, deadline);
+            let flushed = self.flush(context, Instant::now() + silence);
             if !result? {
                 return Err(IoFailure::Lost("the server closed the connection".into()));
             }
@@ -232,7 +283,7 @@ impl Https {
                     let taken = self
                         .tls
                         .handle_input(received)
-                        .map_err(|error| IoFailure::Lost(tls_text(&error)))?;
+                        .map_err(|error| IoFailure::Tls(tls_text(&error)))?;
                     return match taken == count {
                         true => Ok(true),
                         false => Err(IoFailure::Lost("too much data".into())),

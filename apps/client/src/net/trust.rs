@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use culvert_certs::{Anchors, Host, Pins, Policy, PolicySettings, Presented, certificate_text, spki_pin};
 use culvert_tls::{Algorithms, ClientSettings};
+use culvert_wire::url::ServerUrl;
 
 use crate::options::TrustOptions;
 use crate::output::{Output, printable};
@@ -20,6 +21,8 @@ pub(crate) struct Trust {
     anchors: OnceLock<Arc<Anchors>>,
     /// Host, port and leaf certificate that the user has accepted.
     accepted: Mutex<HashSet<(String, u16, Vec<u8>)>>,
+    /// Servers that get no post-quantum key share.
+    classical: Mutex<HashSet<(String, u16)>>,
 }
 
 impl Trust {
@@ -31,6 +34,7 @@ impl Trust {
             output,
             anchors: OnceLock::new(),
             accepted: Mutex::default(),
+            classical: Mutex::default(),
         })
     }
 
@@ -39,25 +43,42 @@ impl Trust {
         self.options.sni.as_deref().unwrap_or(host)
     }
 
-    /// TLS settings for a connection to `host` and `port`.
+    /// TLS settings for a connection to `server`.
     ///
     /// # Errors
     /// The text to show.
-    pub(super) fn settings(self: &Arc<Self>, host: &str, port: u16) -> Result<ClientSettings, String> {
+    pub(super) fn settings(self: &Arc<Self>, server: &ServerUrl) -> Result<ClientSettings, String> {
         let trust = Arc::clone(self);
-        let asked_host = host.to_owned();
+        let (host, port) = (server.host_name().to_owned(), server.port);
         let policy = Policy::new(PolicySettings {
-            host: Host::new(self.checked_name(host)),
+            host: Host::new(self.checked_name(&host)),
             host_is_sni: self.options.sni.is_some(),
             anchors: self.anchors()?,
             allow_insecure_crypto: false,
-            decide: Arc::new(move |presented| trust.accepts(&asked_host, port, presented)),
+            decide: Arc::new(move |presented| trust.accepts(&host, port, presented)),
         });
+        let algorithms = Algorithms::default();
         Ok(ClientSettings {
             verifier: Arc::new(policy),
             identity: None,
-            algorithms: Algorithms::default(),
+            algorithms: match self.offers_post_quantum(server) {
+                true => algorithms,
+                false => algorithms.without_post_quantum(),
+            },
         })
+    }
+
+    /// True until [`Self::avoid_post_quantum`].
+    pub(super) fn offers_post_quantum(&self, server: &ServerUrl) -> bool {
+        let avoided = self.classical.lock().unwrap_or_else(PoisonError::into_inner);
+        !avoided.contains(&(server.host.clone(), server.port))
+    }
+
+    /// Remembers that `server` did not answer a ClientHello with a post-quantum key share. False
+    /// when that was known already.
+    pub(super) fn avoid_post_quantum(&self, server: &ServerUrl) -> bool {
+        let mut avoided = self.classical.lock().unwrap_or_else(PoisonError::into_inner);
+        avoided.insert((server.host.clone(), server.port))
     }
 
     fn anchors(&self) -> Result<Arc<Anchors>, String> {
