@@ -59,7 +59,8 @@ impl Options {
         log::Settings {
             level: self.debug.unwrap_or(file_level),
             stderr,
-            syslog: (self.syslog || neither).then_some(self.facility.map_or(file_facility, log::facility_number)),
+            syslog: (self.syslog || neither)
+                .then_some(self.facility.map_or(file_facility, log::facility_number)),
         }
     }
 
@@ -67,7 +68,8 @@ impl Options {
     pub fn for_children(&self, config: &Path, global: &Global) -> Vec<OsString> {
         let level = self.debug.unwrap_or(global.log_level).to_string();
         let facility = log::facility_name(self.facility.unwrap_or(global.syslog_facility));
-        let mut arguments: Vec<OsString> = vec!["--config".into(), config.into(), "--debug".into(), level.into()];
+        let mut arguments: Vec<OsString> =
+            vec!["--config".into(), config.into(), "--debug".into(), level.into()];
         arguments.extend(["--syslog-facility".into(), facility.into()]);
         if self.stderr {
             arguments.push("--log-stderr".into());
@@ -152,7 +154,10 @@ Usage: ocserv [options]
 
 /// Version text, for standard error. Scripts look for words in its second line.
 pub fn version() -> String {
-    format!("ocserv {}\n\nCompiled with: AnyConnect\nTLS library: rustls (aws-lc-rs)\n", env!("CARGO_PKG_VERSION"))
+    format!(
+        "ocserv {}\n\nCompiled with: AnyConnect\nTLS library: rustls (aws-lc-rs)\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// Parses the arguments after the program's name.
@@ -163,7 +168,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, C
     let mut options = Options::default();
     let mut test = false;
     for item in Parser::new(TABLE, arguments) {
-        let Item::Option { id, value } = item? else { return Err(CliError::Positional) };
+        let Item::Option { id, value } = item? else {
+            return Err(CliError::Positional);
+        };
         let value = value.unwrap_or_default();
         match id {
             Id::Foreground => options.foreground = true,
@@ -175,7 +182,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, C
             Id::Syslog => options.syslog = true,
             Id::Facility => {
                 let name = value.to_string_lossy();
-                options.facility = Some(SyslogFacility::from_name(&name).ok_or_else(|| CliError::Facility(name.into_owned()))?);
+                options.facility = Some(
+                    SyslogFacility::from_name(&name).ok_or_else(|| CliError::Facility(name.into_owned()))?,
+                );
             }
             Id::NoChdir => options.no_chdir = true,
             Id::Traceable => options.traceable = true,
@@ -183,12 +192,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, C
             Id::Help => return Ok(Command::Help),
         }
     }
-    Ok(if test { Command::Test(options) } else { Command::Serve(options) })
+    Ok(if test {
+        Command::Test(options)
+    } else {
+        Command::Serve(options)
+    })
 }
 
 fn level(value: &std::ffi::OsStr) -> Result<u8, CliError> {
     let text = value.to_string_lossy();
-    let number: u32 = text.parse().map_err(|_| CliError::Level(text.clone().into_owned()))?;
+    let number: u32 = text
+        .parse()
+        .map_err(|_| CliError::Level(text.clone().into_owned()))?;
     Ok(u8::try_from(number).unwrap_or(u8::MAX).min(9))
 }
 
@@ -224,7 +239,10 @@ mod tests {
             assert_ne!(serve(short), Options::default());
         }
         assert!(serve("--no-chdir").no_chdir);
-        assert_eq!(serve("--syslog-facility LOCAL1").facility, Some(SyslogFacility::Local(1)));
+        assert_eq!(
+            serve("--syslog-facility LOCAL1").facility,
+            Some(SyslogFacility::Local(1))
+        );
         assert!(matches!(parsed("-t -c x"), Ok(Command::Test(_))));
         assert_eq!(parsed("-v"), Ok(Command::Version));
         assert_eq!(parsed("--help"), Ok(Command::Help));
@@ -239,7 +257,10 @@ mod tests {
     #[test]
     fn errors() {
         assert_eq!(parsed("extra"), Err(CliError::Positional));
-        assert_eq!(parsed("--syslog-facility mail"), Err(CliError::Facility("mail".into())));
+        assert_eq!(
+            parsed("--syslog-facility mail"),
+            Err(CliError::Facility("mail".into()))
+        );
         assert!(matches!(parsed("--nonsense"), Err(CliError::Option(_))));
         assert!(matches!(parsed("-c"), Err(CliError::Option(_))));
     }
@@ -249,9 +270,14 @@ mod tests {
         let (config, _) = culvert_server_config::Config::parse(MINIMAL.as_bytes(), Path::new("x")).unwrap();
         for line in ["", "-d 3", "-e", "-e -s", "-s -d 5", "--syslog-facility user"] {
             let options = serve(line);
-            let ours = options.log_settings(config.global.log_level, log::facility_number(SyslogFacility::Daemon));
+            let ours = options.log_settings(
+                config.global.log_level,
+                log::facility_number(SyslogFacility::Daemon),
+            );
             let child = options.for_children(Path::new("/x"), &config.global);
-            let Ok(Command::Serve(child)) = parse(child) else { panic!("{line}") };
+            let Ok(Command::Serve(child)) = parse(child) else {
+                panic!("{line}")
+            };
             assert_eq!(child.log_settings(0, -1), ours, "{line}");
         }
     }
@@ -260,9 +286,30 @@ mod tests {
     fn destinations_of_the_log() {
         let daemon = culvert_sys::syslog::LOG_DAEMON;
         let of = |line: &str| serve(line).log_settings(2, daemon);
-        assert_eq!(of(""), log::Settings { level: 2, stderr: None, syslog: Some(daemon) });
-        assert_eq!(of("-d 3"), log::Settings { level: 3, stderr: Some(log::StderrStyle::WithPid), syslog: Some(daemon) });
-        assert_eq!(of("-e"), log::Settings { level: 2, stderr: Some(log::StderrStyle::Plain), syslog: None });
+        assert_eq!(
+            of(""),
+            log::Settings {
+                level: 2,
+                stderr: None,
+                syslog: Some(daemon)
+            }
+        );
+        assert_eq!(
+            of("-d 3"),
+            log::Settings {
+                level: 3,
+                stderr: Some(log::StderrStyle::WithPid),
+                syslog: Some(daemon)
+            }
+        );
+        assert_eq!(
+            of("-e"),
+            log::Settings {
+                level: 2,
+                stderr: Some(log::StderrStyle::Plain),
+                syslog: None
+            }
+        );
         assert_eq!(of("-e -s").syslog, Some(daemon));
     }
 }

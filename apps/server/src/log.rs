@@ -46,7 +46,9 @@ pub fn init(settings: Settings) {
 
 /// True when a line of this level would be written anywhere.
 pub fn enabled(level: Level) -> bool {
-    SETTINGS.get().is_some_and(|settings| passes(settings.level, level))
+    SETTINGS
+        .get()
+        .is_some_and(|settings| passes(settings.level, level))
 }
 
 /// Writes a line of this process. `message` begins with the part of the server that speaks
@@ -57,7 +59,9 @@ pub fn write(level: Level, message: &str) {
 
 /// Writes a line in the name of process `pid` (a worker's).
 pub fn write_for(pid: u32, level: Level, message: &str) {
-    let Some(settings) = SETTINGS.get().filter(|settings| passes(settings.level, level)) else { return };
+    let Some(settings) = SETTINGS.get().filter(|settings| passes(settings.level, level)) else {
+        return;
+    };
     let message = printable(message);
     if settings.syslog.is_some() {
         system::log(priority(level), &message);
@@ -149,7 +153,10 @@ mod tests {
 
     #[test]
     fn client_text_cannot_forge_lines() {
-        assert_eq!(printable("a\nmain: b\u{1b}[2J\u{202e}"), "a\\nmain: b\\u{1b}[2J\\u{202e}");
+        assert_eq!(
+            printable("a\nmain: b\u{1b}[2J\u{202e}"),
+            "a\\nmain: b\\u{1b}[2J\\u{202e}"
+        );
     }
 
     #[test]
@@ -171,7 +178,10 @@ mod tests {
     #[test]
     fn names_of_facilities_are_read_back() {
         for name in ["daemon", "user", "auth", "authpriv", "local0", "local7"] {
-            assert_eq!(SyslogFacility::from_name(name).map(facility_name).as_deref(), Some(name));
+            assert_eq!(
+                SyslogFacility::from_name(name).map(facility_name).as_deref(),
+                Some(name)
+            );
         }
     }
 }

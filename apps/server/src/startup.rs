@@ -15,12 +15,12 @@ use culvert_server_config::{Config, Global, SyslogFacility};
 use culvert_sys::process::{self, CommandExt as _, Resource};
 use culvert_sys::{mem, user};
 
+use crate::broker::{self, BrokerOptions};
 use crate::cli::{self, Options};
 use crate::log::{self, Level};
 use crate::main_process::{
     self, Fixed, Listeners, PidFile, Prepared, send_snapshot, snapshot, start_broker, start_zygote,
 };
-use crate::broker::{self, BrokerOptions};
 use crate::zygote;
 
 /// Name of the main process.
@@ -56,7 +56,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<OsString> = arguments.collect();
-    let role = Path::new(&name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let role = Path::new(&name)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     match role {
         BROKER_TITLE | ZYGOTE_TITLE => run_child(role, arguments),
         MAIN_TITLE => run_main(arguments, process::inherited(CHANNEL_NUMBER)),
@@ -69,14 +72,22 @@ fn run_child(role: &str, arguments: Vec<OsString>) -> ExitCode {
         eprintln!("{role}: this process is started by ocserv only");
         return ExitCode::FAILURE;
     };
-    let Ok(cli::Command::Serve(options)) = cli::parse(arguments) else { return ExitCode::FAILURE };
+    let Ok(cli::Command::Serve(options)) = cli::parse(arguments) else {
+        return ExitCode::FAILURE;
+    };
     let _cosmetic = process::set_title(role);
     harden(&options);
-    if role == ZYGOTE_TITLE { zygote::run(channel) } else { run_broker(&options, channel) }
+    if role == ZYGOTE_TITLE {
+        zygote::run(channel)
+    } else {
+        run_broker(&options, channel)
+    }
 }
 
 fn run_broker(options: &Options, channel: OwnedFd) -> ExitCode {
-    let Some(config) = options.config.clone() else { return ExitCode::FAILURE };
+    let Some(config) = options.config.clone() else {
+        return ExitCode::FAILURE;
+    };
     // Main has resolved level and facility.
     let log = options.log_settings(0, log::facility_number(SyslogFacility::Daemon));
     broker::run(BrokerOptions { config, log }, channel)
@@ -94,9 +105,7 @@ fn run_main(arguments: Vec<OsString>, status: Option<OwnedFd>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(cli::Command::Test(options)) => test(&options).map(|()| 0),
-        Ok(cli::Command::Serve(options)) if options.foreground || status.is_some() => {
-            serve(&options, status)
-        }
+        Ok(cli::Command::Serve(options)) if options.foreground || status.is_some() => serve(&options, status),
         Ok(cli::Command::Serve(_)) => daemonize(arguments),
         Err(error) => Err(Failure(error.to_string())),
     };
@@ -176,8 +185,10 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let zygote = start_zygote(&arguments, daemon, worker_ids)?;
     send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
     let clients = config.global.max_clients.map_or(USUAL_CLIENTS, u64::from);
-    let _kernel_knows_better =
-        process::set_limit(Resource::Descriptors, clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS);
+    let _kernel_knows_better = process::set_limit(
+        Resource::Descriptors,
+        clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS,
+    );
     let listeners = Listeners::open(&config.global)?;
     for note in &listeners.notes {
         if daemon {
@@ -196,8 +207,20 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         child_arguments: arguments,
         daemon,
     };
-    let control = config.global.use_occtl.then(|| config.global.occtl_socket_file.clone());
-    let prepared = Prepared { config, config_path, fixed, broker, zygote, listeners, control, pid_file };
+    let control = config
+        .global
+        .use_occtl
+        .then(|| config.global.occtl_socket_file.clone());
+    let prepared = Prepared {
+        config,
+        config_path,
+        fixed,
+        broker,
+        zygote,
+        listeners,
+        control,
+        pid_file,
+    };
     let code = main_process::run(prepared, || {
         if let Some(status) = status {
             announce(status);
@@ -209,7 +232,10 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
 /// Tells the starter of a daemon that it may leave.
 fn announce(status: OwnedFd) {
     if let Err(error) = process::detach_standard_streams() {
-        log::write(Level::Warning, &format!("main: cannot leave the terminal: {error}"));
+        log::write(
+            Level::Warning,
+            &format!("main: cannot leave the terminal: {error}"),
+        );
     }
     // Nobody waits any more when the starter was killed.
     let _starter_gone = File::from(status).write_all(b"1");
@@ -219,7 +245,9 @@ fn announce(status: OwnedFd) {
 fn load(options: &Options) -> Result<(Config, PathBuf), Failure> {
     let path = match &options.config {
         Some(path) => path.clone(),
-        None if File::open(cli::DEFAULT_CONFIG).is_err() && File::open(OTHER_CONFIG).is_ok() => OTHER_CONFIG.into(),
+        None if File::open(cli::DEFAULT_CONFIG).is_err() && File::open(OTHER_CONFIG).is_ok() => {
+            OTHER_CONFIG.into()
+        }
         None => cli::DEFAULT_CONFIG.into(),
     };
     if let Err(error) = File::open(&path) {

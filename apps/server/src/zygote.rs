@@ -28,7 +28,7 @@ enum Next {
 }
 
 /// Runs the zygote until main closes its channel.
-pub fn run(channel: OwnedFd) -> ExitCode {
+pub(crate) fn run(channel: OwnedFd) -> ExitCode {
     let main = Blocking::new(Channel::from_fd(channel));
     match serve(&main) {
         Ok(Next::Over) => ExitCode::SUCCESS,
@@ -39,7 +39,13 @@ pub fn run(channel: OwnedFd) -> ExitCode {
         }
         Err(error) => {
             let text = Text::truncated(&format!("zygote: {error}"));
-            let _main_gone = main.send(&ZygoteToMain::Log { level: LogLevel::Error, text }, &[]);
+            let _main_gone = main.send(
+                &ZygoteToMain::Log {
+                    level: LogLevel::Error,
+                    text,
+                },
+                &[],
+            );
             ExitCode::FAILURE
         }
     }
@@ -49,7 +55,9 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
     let mut snapshot: Option<Snapshot> = None;
     let mut pieces = Vec::new();
     loop {
-        let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else { return Ok(Next::Over) };
+        let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else {
+            return Ok(Next::Over);
+        };
         match message {
             MainToZygote::Confine { uid, gid } => {
                 confine(main, uid, gid)?;
@@ -88,7 +96,13 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
 }
 
 fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkError> {
-    main.send(&ZygoteToMain::SpawnFailed { id: request.id, why: Text::truncated(why) }, &[])
+    main.send(
+        &ZygoteToMain::SpawnFailed {
+            id: request.id,
+            why: Text::truncated(why),
+        },
+        &[],
+    )
 }
 
 /// The rest of a worker's life.
@@ -97,7 +111,8 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     let mut descriptors = descriptors.into_iter();
-    let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
+    let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next())
+    else {
         return ExitCode::FAILURE;
     };
     let links = worker::Links {
@@ -114,19 +129,32 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
 fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
     // A socket that is never used: preload wrappers (socket_wrapper) set themselves up at the first
     // one, and abort when they first meet one by receiving it.
-    drop(socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None));
+    drop(socket2::Socket::new(
+        socket2::Domain::IPV4,
+        socket2::Type::STREAM,
+        None,
+    ));
     let step = |name: &str, result: std::io::Result<()>| match result {
         Ok(()) => Ok(()),
         Err(error) => {
             let text = Text::truncated(&format!("zygote: no {name} here: {error}"));
-            main.send(&ZygoteToMain::Log { level: LogLevel::Notice, text }, &[])
+            main.send(
+                &ZygoteToMain::Log {
+                    level: LogLevel::Notice,
+                    text,
+                },
+                &[],
+            )
         }
     };
     step("silence", process::detach_standard_streams())?;
     step("network namespace of its own", process::unshare_network())?;
     step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
     step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
-    step("limit of descriptors", process::set_limit(Resource::Descriptors, DESCRIPTORS))?;
+    step(
+        "limit of descriptors",
+        process::set_limit(Resource::Descriptors, DESCRIPTORS),
+    )?;
     step("limit of the bounding set", process::drop_bounding_capabilities())?;
     process::drop_user(uid, gid, &[gid])?;
     step("dropping of capabilities", process::drop_capabilities())?;

@@ -1,3 +1,5 @@
+//! Encoding of messages.
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -33,7 +35,9 @@ pub enum Malformed {
 /// # Errors
 /// The message is longer than [`MAX_MESSAGE`] or a field breaks its own bounds.
 pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, Malformed> {
-    let bytes = postcard::to_stdvec(message).map(Zeroizing::new).map_err(Malformed::Encoding)?;
+    let bytes = postcard::to_stdvec(message)
+        .map(Zeroizing::new)
+        .map_err(Malformed::Encoding)?;
     if bytes.len() > MAX_MESSAGE {
         return Err(Malformed::Oversize(bytes.len()));
     }

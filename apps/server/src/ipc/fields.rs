@@ -16,7 +16,11 @@ pub struct FieldTooLong {
 }
 
 fn bounded(len: usize, max: usize) -> Result<(), FieldTooLong> {
-    if len > max { Err(FieldTooLong { len, max }) } else { Ok(()) }
+    if len > max {
+        Err(FieldTooLong { len, max })
+    } else {
+        Ok(())
+    }
 }
 
 /// UTF-8 text of at most `MAX` octets. It may hold control characters: it comes from a client

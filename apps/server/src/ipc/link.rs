@@ -47,9 +47,12 @@ pub enum LinkError {
     Timeout,
 }
 
+/// A message that the peer has not taken yet.
+type Waiting = (Zeroizing<Vec<u8>>, Vec<OwnedFd>);
+
 struct Shared {
     channel: AsyncFd<Channel>,
-    queue: RefCell<VecDeque<(Zeroizing<Vec<u8>>, Vec<OwnedFd>)>>,
+    queue: RefCell<VecDeque<Waiting>>,
     more: Notify,
 }
 
@@ -136,7 +139,9 @@ impl Receiver {
             let mut ready = self.0.channel.readable().await?;
             match receive_now(self.0.channel.get_ref()) {
                 Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(None);
+                }
                 result => return result,
             }
         }
@@ -178,10 +183,14 @@ impl Blocking {
     ///
     /// # Errors
     /// See [`LinkError`].
-    pub fn receive<M: Message>(&self, deadline: Option<Instant>) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
+    pub fn receive<M: Message>(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         // Zero would mean "for ever" to the system.
-        self.0.set_timeout(timeout.map(|time| time.max(Duration::from_millis(1))))?;
+        self.0
+            .set_timeout(timeout.map(|time| time.max(Duration::from_millis(1))))?;
         match receive_now(&self.0) {
             Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(LinkError::Timeout),
             Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
@@ -207,7 +216,11 @@ fn borrow(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
 
 fn check<M: Message>(message: &M, found: usize) -> Result<(), Malformed> {
     let expected = message.descriptors();
-    if expected == found { Ok(()) } else { Err(Malformed::Descriptors { expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(Malformed::Descriptors { expected, found })
+    }
 }
 
 fn receive_now<M: Message>(channel: &Channel) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
@@ -241,7 +254,10 @@ mod tests {
     use crate::ipc::session::{CloseReason, Counters};
 
     fn local(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, test);
     }
 
@@ -262,7 +278,10 @@ mod tests {
             while sender.send(&closed(sent), Vec::new()).is_ok() {
                 sent += 1;
             }
-            assert!(matches!(sender.send(&closed(0), Vec::new()), Err(LinkError::Full)));
+            assert!(matches!(
+                sender.send(&closed(0), Vec::new()),
+                Err(LinkError::Full)
+            ));
             let (_, mut reader) = split(far).unwrap();
             for expected in 0..sent {
                 let (message, _) = reader.receive::<MainToBroker>().await.unwrap().unwrap();
@@ -281,14 +300,26 @@ mod tests {
             let (sender, _receiver) = split(near).unwrap();
             let extra: OwnedFd = Channel::pair().unwrap().0.into_fd();
             let refused = sender.send(&closed(1), vec![extra.try_clone().unwrap()]);
-            assert!(matches!(refused, Err(LinkError::Malformed(Malformed::Descriptors { expected: 0, found: 1 }))));
+            assert!(matches!(
+                refused,
+                Err(LinkError::Malformed(Malformed::Descriptors {
+                    expected: 0,
+                    found: 1
+                }))
+            ));
 
             let forged = encode(&closed(1)).unwrap();
             let (near, other) = Channel::pair().unwrap();
             near.send(&forged, &[extra.as_fd()]).unwrap();
             let (_, mut reader) = split(other).unwrap();
             let refused = reader.receive::<MainToBroker>().await;
-            assert!(matches!(refused, Err(LinkError::Malformed(Malformed::Descriptors { expected: 0, found: 1 }))));
+            assert!(matches!(
+                refused,
+                Err(LinkError::Malformed(Malformed::Descriptors {
+                    expected: 0,
+                    found: 1
+                }))
+            ));
             drop(far);
         });
     }
@@ -298,9 +329,15 @@ mod tests {
         let (near, far) = Channel::pair().unwrap();
         let (near, far) = (Blocking::new(near), Blocking::new(far));
         let soon = Some(Instant::now() + Duration::from_millis(5));
-        assert!(matches!(near.receive::<MainToWorker>(soon), Err(LinkError::Timeout)));
+        assert!(matches!(
+            near.receive::<MainToWorker>(soon),
+            Err(LinkError::Timeout)
+        ));
         far.send(&MainToWorker::Terminate, &[]).unwrap();
-        assert_eq!(near.receive::<MainToWorker>(None).unwrap().unwrap().0, MainToWorker::Terminate);
+        assert_eq!(
+            near.receive::<MainToWorker>(None).unwrap().unwrap().0,
+            MainToWorker::Terminate
+        );
         drop(far);
         assert!(near.receive::<WorkerToMain>(None).unwrap().is_none());
     }

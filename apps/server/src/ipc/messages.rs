@@ -15,8 +15,8 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, Mtu, SafeId, SessionId, TunnelConfig, UserName};
 use serde::{Deserialize, Serialize};
 
-use super::link::Message;
 use super::fields::{Bytes, SecretField, SecretText, Text};
+use super::link::Message;
 use super::session::{Addresses, ClientDescription, CloseReason, Counters, NetPriority, VerifiedSession};
 
 /// Names a connection between main, broker and zygote. Workers never see or send one.

@@ -16,21 +16,26 @@ use tokio::sync::{mpsc, oneshot};
 use super::listen::unmapped;
 use super::state::{Connection, Event, Phase, Server, Stage, unix_time};
 use crate::ipc::link::{self, LinkError, Receiver};
-use crate::ipc::pollable;
 use crate::ipc::messages::{
     ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain, ZygoteToMain,
 };
+use crate::ipc::pollable;
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
 
 /// Log lines that a worker may write per maintenance interval.
-pub const LOG_BUDGET: u32 = 1000;
+pub(crate) const LOG_BUDGET: u32 = 1000;
 
 /// Accepts on one socket for ever.
-pub async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
+pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return log::write(Level::Error, &format!("main: cannot poll a listening socket: {error}")),
+        Err(error) => {
+            return log::write(
+                Level::Error,
+                &format!("main: cannot poll a listening socket: {error}"),
+            );
+        }
     };
     loop {
         match listener.accept().await {
@@ -58,7 +63,7 @@ pub async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded:
 
 impl Server {
     /// Admits a connection or closes it without a word.
-    pub fn handle_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn handle_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.stage != Stage::Serving {
             return;
         }
@@ -70,7 +75,10 @@ impl Server {
             && self.connections.len() >= max as usize
         {
             self.crowded.set(true);
-            return log::write(Level::Info, &format!("main: reached maximum client limit (active: {max})"));
+            return log::write(
+                Level::Info,
+                &format!("main: reached maximum client limit (active: {max})"),
+            );
         }
         let points = self.config.global.ban.points_connection;
         let verdict = self.bans.connection(peer.ip(), points, Instant::now());
@@ -78,7 +86,10 @@ impl Server {
             self.report_points(peer.ip(), points, verdict);
         }
         if verdict.banned {
-            return log::write(Level::Info, &format!("main: rejected connection from banned IP: {}", peer.ip()));
+            return log::write(
+                Level::Info,
+                &format!("main: rejected connection from banned IP: {}", peer.ip()),
+            );
         }
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
@@ -87,7 +98,12 @@ impl Server {
         }
     }
 
-    fn start_worker(&mut self, id: ConnectionId, stream: TcpStream, peer: SocketAddr) -> Result<(), LinkError> {
+    fn start_worker(
+        &mut self,
+        id: ConnectionId,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(), LinkError> {
         let local = unmapped(stream.local_addr()?);
         // Over a socket that is not really TCP (preload wrappers) this may be refused.
         let _best_effort = stream.set_nodelay(true);
@@ -95,8 +111,15 @@ impl Server {
         let (broker_end, worker_broker_end) = Channel::pair()?;
         let (sender, receiver) = link::split(main_end)?;
         let spawn = MainToZygote::Spawn(SpawnRequest { id, peer, local });
-        let descriptors = vec![stream.into(), worker_main_end.into_fd(), worker_broker_end.into_fd()];
-        self.broker.send(&MainToBroker::Connection { id, peer, local }, vec![broker_end.into_fd()])?;
+        let descriptors = vec![
+            stream.into(),
+            worker_main_end.into_fd(),
+            worker_broker_end.into_fd(),
+        ];
+        self.broker.send(
+            &MainToBroker::Connection { id, peer, local },
+            vec![broker_end.into_fd()],
+        )?;
         let (process, pidfd) = oneshot::channel();
         let shown = control::Connection {
             vhost: "default".to_owned(),
@@ -132,14 +155,16 @@ impl Server {
     }
 
     /// What the zygote says.
-    pub fn handle_zygote(&mut self, message: ZygoteToMain) {
+    pub(crate) fn handle_zygote(&mut self, message: ZygoteToMain) {
         match message {
             ZygoteToMain::Ready => {}
             ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
             ZygoteToMain::Spawned { id, pid } => {
                 let Ok(pid) = i32::try_from(pid) else { return };
                 let pidfd = process::pidfd(pid);
-                let Some(connection) = self.connections.get_mut(&id) else { return };
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
                 connection.pid = Some(pid);
                 connection.shown.id = pid.unsigned_abs();
                 match (connection.process.take(), pidfd) {

@@ -19,16 +19,16 @@ use crate::startup::{BROKER_TITLE, CHANNEL_NUMBER, ZYGOTE_TITLE};
 const START_TIME: Duration = Duration::from_secs(60);
 
 /// A child that is ready.
-pub struct Started {
+pub(crate) struct Started {
     /// Its process.
-    pub child: Child,
+    pub(crate) child: Child,
     /// The channel to it.
-    pub channel: Blocking,
+    pub(crate) channel: Blocking,
 }
 
 /// A child that does not get ready.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
+pub(crate) enum ChildError {
     /// It could not be executed.
     #[error("error: cannot start {title}: {cause}")]
     Start {
@@ -60,12 +60,14 @@ pub enum ChildError {
 ///
 /// # Errors
 /// See [`ChildError`].
-pub fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, ChildError> {
+pub(crate) fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, ChildError> {
     // The broker writes its journal when its channel closes, so it gets SIGTERM only.
     let started = start(BROKER_TITLE, arguments, daemon, SIGTERM)?;
     match receive::<BrokerToMain>(BROKER_TITLE, &started)? {
         BrokerToMain::Ready => Ok(started),
-        BrokerToMain::Failed(why) if why.as_str().starts_with("error: ") => Err(ChildError::Failed(why.to_string())),
+        BrokerToMain::Failed(why) if why.as_str().starts_with("error: ") => {
+            Err(ChildError::Failed(why.to_string()))
+        }
         BrokerToMain::Failed(why) => Err(ChildError::Failed(format!("error: {why}"))),
         _ => Err(ChildError::Ended { title: BROKER_TITLE }),
     }
@@ -75,7 +77,7 @@ pub fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, Chi
 ///
 /// # Errors
 /// See [`ChildError`].
-pub fn start_zygote(
+pub(crate) fn start_zygote(
     arguments: &[OsString],
     daemon: bool,
     (uid, gid): (u32, u32),
@@ -84,7 +86,10 @@ pub fn start_zygote(
     started
         .channel
         .send(&MainToZygote::Confine { uid, gid }, &[])
-        .map_err(|cause| ChildError::Channel { title: ZYGOTE_TITLE, cause })?;
+        .map_err(|cause| ChildError::Channel {
+            title: ZYGOTE_TITLE,
+            cause,
+        })?;
     loop {
         match receive::<ZygoteToMain>(ZYGOTE_TITLE, &started)? {
             ZygoteToMain::Ready => return Ok(started),
@@ -115,7 +120,10 @@ fn start(
         command.stderr(Stdio::null());
     }
     let child = command.spawn().map_err(failed)?;
-    Ok(Started { child, channel: Blocking::new(near) })
+    Ok(Started {
+        child,
+        channel: Blocking::new(near),
+    })
 }
 
 fn receive<M: crate::ipc::Message>(title: &'static str, started: &Started) -> Result<M, ChildError> {
@@ -127,7 +135,7 @@ fn receive<M: crate::ipc::Message>(title: &'static str, started: &Started) -> Re
 }
 
 /// Logs how a child ended, and reaps it if it has.
-pub fn log_end(name: &str, child: &mut Child) {
+pub(crate) fn log_end(name: &str, child: &mut Child) {
     match child.try_wait() {
         Ok(Some(status)) => log::write(Level::Error, &format!("main: {name} ended: {status}")),
         Ok(None) => {}

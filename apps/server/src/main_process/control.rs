@@ -21,7 +21,7 @@ const QUESTIONS_MAX: usize = 256;
 
 /// Questions of `occtl` that the broker has to answer.
 #[derive(Default)]
-pub struct Questions {
+pub(crate) struct Questions {
     next: u32,
     waiting: HashMap<u32, Question>,
 }
@@ -33,14 +33,19 @@ struct Question {
 
 enum Kind {
     Status(Box<control::Status>),
-    Sessions { valid_only: bool, offset: u32 },
+    Sessions {
+        valid_only: bool,
+        offset: u32,
+    },
     /// How many connections main itself has ended already.
-    Terminate { ended: usize },
+    Terminate {
+        ended: usize,
+    },
 }
 
 impl Server {
     /// Answers a request, or asks the broker first. A listener that is gone misses nothing.
-    pub fn handle_control(&mut self, request: ControlRequest) {
+    pub(crate) fn handle_control(&mut self, request: ControlRequest) {
         let ControlRequest { request, reply } = request;
         let done = |worked: bool| {
             let _listener_gone = reply.send(Reply::Done(worked));
@@ -58,7 +63,14 @@ impl Server {
                 self.listeners.push(reply);
             }
             Request::Sessions { valid_only } => {
-                self.ask(BrokerQuery::Sessions { offset: 0 }, reply, Kind::Sessions { valid_only, offset: 0 });
+                self.ask(
+                    BrokerQuery::Sessions { offset: 0 },
+                    reply,
+                    Kind::Sessions {
+                        valid_only,
+                        offset: 0,
+                    },
+                );
             }
             Request::Bans => self.bans(&reply),
             Request::Unban(ip) => done(self.unban(ip)),
@@ -75,7 +87,10 @@ impl Server {
                 Err(_) => done(false),
             },
             Request::TerminateId(id) => {
-                let found = self.connections.iter().find(|(_, connection)| connection.shown.id == id && id != 0);
+                let found = self
+                    .connections
+                    .iter()
+                    .find(|(_, connection)| connection.shown.id == id && id != 0);
                 match found.map(|(name, _)| *name) {
                     Some(connection) => {
                         let ended = self.disconnect(|shown| shown.id == id);
@@ -86,7 +101,11 @@ impl Server {
                 }
             }
             Request::TerminateSession(session) => {
-                self.ask(BrokerQuery::TerminateSession(session), reply, Kind::Terminate { ended: 0 });
+                self.ask(
+                    BrokerQuery::TerminateSession(session),
+                    reply,
+                    Kind::Terminate { ended: 0 },
+                );
             }
             Request::Reload => {
                 done(true);
@@ -100,8 +119,10 @@ impl Server {
     }
 
     /// The broker's answer to a question.
-    pub fn handle_answer(&mut self, number: u32, answer: BrokerAnswer) {
-        let Some(Question { reply, kind }) = self.questions.waiting.remove(&number) else { return };
+    pub(crate) fn handle_answer(&mut self, number: u32, answer: BrokerAnswer) {
+        let Some(Question { reply, kind }) = self.questions.waiting.remove(&number) else {
+            return;
+        };
         match (kind, answer) {
             (Kind::Status(mut status), BrokerAnswer::Status(numbers)) => {
                 status.secmod_client_entries = numbers.entries.into();
@@ -111,12 +132,22 @@ impl Server {
             (Kind::Sessions { valid_only, offset }, BrokerAnswer::Sessions { total, list }) => {
                 let next = offset.saturating_add(u32::try_from(list.len()).unwrap_or(u32::MAX));
                 let more = !list.is_empty() && next < total;
-                for session in list.into_iter().filter(|session| session.authenticated || !valid_only) {
+                for session in list
+                    .into_iter()
+                    .filter(|session| session.authenticated || !valid_only)
+                {
                     let _listener_gone = reply.send(Reply::Session(Box::new(shown_session(session))));
                 }
                 if more {
                     let query = BrokerQuery::Sessions { offset: next };
-                    self.ask(query, reply, Kind::Sessions { valid_only, offset: next });
+                    self.ask(
+                        query,
+                        reply,
+                        Kind::Sessions {
+                            valid_only,
+                            offset: next,
+                        },
+                    );
                 } else {
                     let _listener_gone = reply.send(Reply::End);
                 }
@@ -124,14 +155,18 @@ impl Server {
             (Kind::Terminate { ended }, BrokerAnswer::Terminated(removed)) => {
                 let _listener_gone = reply.send(Reply::Done(ended > 0 || removed > 0));
             }
-            _ => log::write(Level::Error, "main: the answer of sec-mod does not fit the question"),
+            _ => log::write(
+                Level::Error,
+                "main: the answer of sec-mod does not fit the question",
+            ),
         }
     }
 
     /// Tells the listeners of `occtl show events`.
-    pub fn announce(&mut self, kind: control::EventKind, connection: control::Connection) {
+    pub(crate) fn announce(&mut self, kind: control::EventKind, connection: control::Connection) {
         let event = Box::new(control::Event { kind, connection });
-        self.listeners.retain(|listener| listener.send(Reply::Event(event.clone())).is_ok());
+        self.listeners
+            .retain(|listener| listener.send(Reply::Event(event.clone())).is_ok());
     }
 
     fn ask(&mut self, query: BrokerQuery, reply: UnboundedSender<Reply>, kind: Kind) {
@@ -160,8 +195,11 @@ impl Server {
     }
 
     fn list(&self, reply: &UnboundedSender<Reply>, wanted: impl Fn(&control::Connection) -> bool) {
-        let mut found: Vec<&super::state::Connection> =
-            self.connections.values().filter(|connection| wanted(&connection.shown)).collect();
+        let mut found: Vec<&super::state::Connection> = self
+            .connections
+            .values()
+            .filter(|connection| wanted(&connection.shown))
+            .collect();
         found.sort_by_key(|connection| connection.shown.id);
         for connection in found {
             let mut shown = connection.shown.clone();
@@ -190,9 +228,16 @@ impl Server {
     fn bans(&self, reply: &UnboundedSender<Reply>) {
         let (now, wall) = (Instant::now(), SystemTime::now());
         for entry in self.bans.list(now) {
-            let left = entry.expires.checked_duration_since(now).unwrap_or(Duration::ZERO);
+            let left = entry
+                .expires
+                .checked_duration_since(now)
+                .unwrap_or(Duration::ZERO);
             let banned_until = entry.banned.then(|| unix_time(wall + left));
-            let ban = control::Ban { ip: entry.address, score: entry.score, banned_until };
+            let ban = control::Ban {
+                ip: entry.address,
+                score: entry.score,
+                banned_until,
+            };
             let _listener_gone = reply.send(Reply::Ban(ban));
         }
         let _listener_gone = reply.send(Reply::End);

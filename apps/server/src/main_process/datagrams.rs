@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
+use crate::ipc::pollable;
 use culvert_dtls::{HelloError, hello_identifier};
 use culvert_sys::udp::UdpSocket;
-use crate::ipc::pollable;
 use tokio::sync::mpsc;
 
 use super::listen::unmapped;
@@ -24,14 +24,16 @@ const HAND_OVER_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Receives on one listening socket for ever. When main is busy datagrams are dropped, as a
 /// network does; clients repeat them.
-pub async fn receive(socket: UdpSocket, bound: SocketAddr, events: mpsc::Sender<Event>) {
+pub(crate) async fn receive(socket: UdpSocket, bound: SocketAddr, events: mpsc::Sender<Event>) {
     let socket = match pollable(socket) {
         Ok(socket) => socket,
         Err(error) => return log::write(Level::Error, &format!("main: cannot poll a UDP socket: {error}")),
     };
     let mut buffer = [0; LONGEST];
     loop {
-        let Ok(mut ready) = socket.readable().await else { return };
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
         let received = match socket.get_ref().receive_from(&mut buffer) {
             Ok(received) => received,
             Err(error) => {
@@ -42,9 +44,18 @@ pub async fn receive(socket: UdpSocket, bound: SocketAddr, events: mpsc::Sender<
                 continue;
             }
         };
-        let Some(packet) = buffer.get(..received.len).filter(|packet| packet.len() >= SHORTEST) else { continue };
+        let Some(packet) = buffer
+            .get(..received.len)
+            .filter(|packet| packet.len() >= SHORTEST)
+        else {
+            continue;
+        };
         let local = local_address(bound, received.local, received.peer);
-        let event = Event::Datagram { local, peer: received.peer, packet: packet.to_vec() };
+        let event = Event::Datagram {
+            local,
+            peer: received.peer,
+            packet: packet.to_vec(),
+        };
         if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(event) {
             return;
         }
@@ -64,17 +75,24 @@ fn local_address(bound: SocketAddr, destination: Option<IpAddr>, peer: SocketAdd
 
 impl Server {
     /// Finds the session of a first datagram and gives its worker a socket for this peer.
-    pub fn handle_datagram(&mut self, local: SocketAddr, peer: SocketAddr, packet: Vec<u8>) {
+    pub(crate) fn handle_datagram(&mut self, local: SocketAddr, peer: SocketAddr, packet: Vec<u8>) {
         let (id, hello) = match hello_identifier(&packet, true) {
             Ok(identifier) => (self.by_identifier(identifier), true),
             Err(HelloError::NotHandshake) => (self.by_source(unmapped(peer).ip()), false),
             Err(_) => (None, false),
         };
         let Some(id) = id else { return };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Phase::Open(tunnel) = &mut connection.phase else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Phase::Open(tunnel) = &mut connection.phase else {
+            return;
+        };
         let now = Instant::now();
-        if tunnel.last_hand_over.is_some_and(|last| now.duration_since(last) <= HAND_OVER_INTERVAL) {
+        if tunnel
+            .last_hand_over
+            .is_some_and(|last| now.duration_since(last) <= HAND_OVER_INTERVAL)
+        {
             return;
         }
         tunnel.last_hand_over = Some(now);
@@ -115,7 +133,7 @@ impl Server {
     }
 
     /// The tunnel of this connection is over.
-    pub fn forget_datagrams(&mut self, id: ConnectionId, identifier: Option<[u8; 32]>, ip: IpAddr) {
+    pub(crate) fn forget_datagrams(&mut self, id: ConnectionId, identifier: Option<[u8; 32]>, ip: IpAddr) {
         if let Some(identifier) = identifier {
             self.datagram_ids.remove(&identifier);
             self.remove_datagram_ip(id, ip);
@@ -141,11 +159,17 @@ mod tests {
         let wildcard: SocketAddr = "0.0.0.0:443".parse().unwrap();
         let peer: SocketAddr = "198.51.100.2:9".parse().unwrap();
         let destination = Some("192.0.2.1".parse().unwrap());
-        assert_eq!(local_address(wildcard, destination, peer), "192.0.2.1:443".parse().unwrap());
+        assert_eq!(
+            local_address(wildcard, destination, peer),
+            "192.0.2.1:443".parse().unwrap()
+        );
         assert_eq!(local_address(wildcard, None, peer), wildcard);
         let bound: SocketAddr = "[::]:443".parse().unwrap();
         let peer = SocketAddrV6::new("fe80::2".parse().unwrap(), 9, 0, 7).into();
         let local = local_address(bound, Some("fe80::1".parse().unwrap()), peer);
-        assert_eq!(local, SocketAddrV6::new("fe80::1".parse().unwrap(), 443, 0, 7).into());
+        assert_eq!(
+            local,
+            SocketAddrV6::new("fe80::1".parse().unwrap(), 443, 0, 7).into()
+        );
     }
 }

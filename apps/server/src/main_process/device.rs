@@ -14,7 +14,7 @@ const INITIAL_MTU: u32 = 1500;
 
 /// A device cannot be made or set up.
 #[derive(Debug, thiserror::Error)]
-pub enum DeviceError {
+pub(crate) enum DeviceError {
     /// Opening it failed.
     #[error(transparent)]
     Open(#[from] TunError),
@@ -35,7 +35,7 @@ pub enum DeviceError {
 ///
 /// # Errors
 /// See [`DeviceError`].
-pub fn create(
+pub(crate) fn create(
     prefix: &str,
     addresses: &Addresses,
     iroutes: &[IpNet],
@@ -55,20 +55,40 @@ pub fn create(
     };
     let index = interface_index(tun.name()).map_err(failed("interface"))?;
     let mut rtnl = Rtnl::open().map_err(failed("netlink"))?;
-    rtnl.set_link(index, LinkChange { up: None, mtu: Some(INITIAL_MTU), group: None }).map_err(failed("MTU"))?;
+    rtnl.set_link(
+        index,
+        LinkChange {
+            up: None,
+            mtu: Some(INITIAL_MTU),
+            group: None,
+        },
+    )
+    .map_err(failed("MTU"))?;
     if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
-        rtnl.add_address(index, local.into(), 32, Some(remote.address.into())).map_err(failed("IPv4 address"))?;
+        rtnl.add_address(index, local.into(), 32, Some(remote.address.into()))
+            .map_err(failed("IPv4 address"))?;
     }
     if let Some(local) = addresses.ipv6_local {
-        rtnl.add_address(index, local.into(), 128, None).map_err(failed("IPv6 address"))?;
+        rtnl.add_address(index, local.into(), 128, None)
+            .map_err(failed("IPv6 address"))?;
     }
-    rtnl.set_link(index, LinkChange { up: Some(true), mtu: None, group: None }).map_err(failed("state"))?;
+    rtnl.set_link(
+        index,
+        LinkChange {
+            up: Some(true),
+            mtu: None,
+            group: None,
+        },
+    )
+    .map_err(failed("state"))?;
     if let Some(remote) = addresses.ipv6 {
         let (address, length) = (IpAddr::from(remote.address), remote.prefix_len);
-        rtnl.add_route(index, address, length, Some(1)).map_err(failed("IPv6 route"))?;
+        rtnl.add_route(index, address, length, Some(1))
+            .map_err(failed("IPv6 route"))?;
     }
     for iroute in iroutes {
-        rtnl.add_route(index, iroute.network(), iroute.prefix_len(), None).map_err(failed("iroute"))?;
+        rtnl.add_route(index, iroute.network(), iroute.prefix_len(), None)
+            .map_err(failed("iroute"))?;
     }
     Ok(tun)
 }
@@ -77,7 +97,14 @@ pub fn create(
 ///
 /// # Errors
 /// It is gone, or the system refuses.
-pub fn set_mtu(device: &str, mtu: u16) -> io::Result<()> {
+pub(crate) fn set_mtu(device: &str, mtu: u16) -> io::Result<()> {
     let index = interface_index(device)?;
-    Rtnl::open()?.set_link(index, LinkChange { up: None, mtu: Some(mtu.into()), group: None })
+    Rtnl::open()?.set_link(
+        index,
+        LinkChange {
+            up: None,
+            mtu: Some(mtu.into()),
+            group: None,
+        },
+    )
 }

@@ -14,10 +14,11 @@ const DEFAULT_LINK_MTU: u16 = 1500;
 const DATAGRAM_REKEY_DELAY: Duration = Duration::from_secs(10);
 
 /// What the worker of a session gets.
-pub fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> TunnelGrant {
+pub(crate) fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> TunnelGrant {
     let settings = &subject.session.settings;
-    let mut config =
-        TunnelConfig::new(Mtu::clamped(settings.mtu.unwrap_or(DEFAULT_LINK_MTU).min(MTU_MAX).into()));
+    let mut config = TunnelConfig::new(Mtu::clamped(
+        settings.mtu.unwrap_or(DEFAULT_LINK_MTU).min(MTU_MAX).into(),
+    ));
     config.ipv4 = subject.addresses.ipv4;
     config.ipv6 = subject.addresses.ipv6;
     config.dns = settings.dns.clone();
@@ -48,7 +49,11 @@ pub fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> TunnelGrant 
         dpd: settings.dpd,
         keepalive: settings.keepalive,
         rekey: rekey.map(|time| time + DATAGRAM_REKEY_DELAY),
-        rekey_method: if rekey.is_some() && settings.rekey_ssl { RekeyMethod::Ssl } else { RekeyMethod::None },
+        rekey_method: if rekey.is_some() && settings.rekey_ssl {
+            RekeyMethod::Ssl
+        } else {
+            RekeyMethod::None
+        },
     };
     TunnelGrant {
         user: subject.session.user.clone(),
@@ -56,10 +61,13 @@ pub fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> TunnelGrant 
         config,
         session_timeout: settings.session_timeout,
         datagram,
-        hostname: settings
-            .hostname
-            .clone()
-            .or_else(|| subject.wish.hostname.as_ref().map(|name| name.as_str().to_owned())),
+        hostname: settings.hostname.clone().or_else(|| {
+            subject
+                .wish
+                .hostname
+                .as_ref()
+                .map(|name| name.as_str().to_owned())
+        }),
         custom_headers: settings.custom_headers.clone(),
         switch_to_tcp: settings.switch_to_tcp,
         net_priority: settings.net_priority,

@@ -12,18 +12,18 @@ const BACKLOG: i32 = 1024;
 
 /// Sockets that clients reach.
 #[derive(Debug)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     /// For TLS.
-    pub tcp: Vec<TcpListener>,
+    pub(crate) tcp: Vec<TcpListener>,
     /// For first datagrams, each with the address it is bound to.
-    pub udp: Vec<(UdpSocket, SocketAddr)>,
+    pub(crate) udp: Vec<(UdpSocket, SocketAddr)>,
     /// What happened, one line each: notes about sockets and warnings about refused addresses.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// `listen-host` does not resolve.
     #[error("error: cannot resolve the listen host '{host}': {cause}")]
     Resolve {
@@ -45,8 +45,12 @@ impl Listeners {
     ///
     /// # Errors
     /// See [`ListenError`]. That single addresses are refused is only noted.
-    pub fn open(global: &Global) -> Result<Self, ListenError> {
-        let mut listeners = Self { tcp: Vec::new(), udp: Vec::new(), notes: Vec::new() };
+    pub(crate) fn open(global: &Global) -> Result<Self, ListenError> {
+        let mut listeners = Self {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            notes: Vec::new(),
+        };
         let mut refused = String::new();
         for address in addresses(global.listen_host.as_deref(), global.tcp_port)? {
             match listen_tcp(address) {
@@ -61,7 +65,10 @@ impl Listeners {
             return Err(ListenError::NoTcp { reasons: refused });
         }
         if let Some(port) = global.udp_port {
-            let host = global.udp_listen_host.as_deref().or(global.listen_host.as_deref());
+            let host = global
+                .udp_listen_host
+                .as_deref()
+                .or(global.listen_host.as_deref());
             for address in addresses(host, port)? {
                 match listen_udp(address, global.try_mtu_discovery) {
                     Ok(socket) => {
@@ -80,11 +87,17 @@ impl Listeners {
 /// All addresses of `host`, or the wildcards of both families.
 fn addresses(host: Option<&str>, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
     let Some(host) = host else {
-        return Ok(vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]);
+        return Ok(vec![
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+        ]);
     };
     let found = (host, port)
         .to_socket_addrs()
-        .map_err(|cause| ListenError::Resolve { host: host.to_owned(), cause })?;
+        .map_err(|cause| ListenError::Resolve {
+            host: host.to_owned(),
+            cause,
+        })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address) {
@@ -109,7 +122,11 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.receive_local_address(true)?;
-    let mode = if discover_mtu { PathMtuDiscovery::On } else { PathMtuDiscovery::Off };
+    let mode = if discover_mtu {
+        PathMtuDiscovery::On
+    } else {
+        PathMtuDiscovery::Off
+    };
     // Where the system refuses (preload wrappers), fragmentation is simply the kernel's business.
     let _best_effort = socket.set_path_mtu_discovery(mode);
     Ok(socket)
@@ -117,7 +134,7 @@ fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> 
 
 /// `address` without IPv4-mapped form, so that bans, logs, scripts and the roaming check see one
 /// spelling of a client.
-pub fn unmapped(address: SocketAddr) -> SocketAddr {
+pub(crate) fn unmapped(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
         v4 @ IpAddr::V4(_) => v4,
@@ -154,7 +171,13 @@ mod tests {
 
     #[test]
     fn mapped_addresses_are_unmapped() {
-        assert_eq!(unmapped("[::ffff:1.2.3.4]:5".parse().unwrap()), "1.2.3.4:5".parse().unwrap());
-        assert_eq!(unmapped("[2001:db8::1]:5".parse().unwrap()), "[2001:db8::1]:5".parse().unwrap());
+        assert_eq!(
+            unmapped("[::ffff:1.2.3.4]:5".parse().unwrap()),
+            "1.2.3.4:5".parse().unwrap()
+        );
+        assert_eq!(
+            unmapped("[2001:db8::1]:5".parse().unwrap()),
+            "[2001:db8::1]:5".parse().unwrap()
+        );
     }
 }

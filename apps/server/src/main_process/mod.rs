@@ -39,11 +39,11 @@ use crate::ipc::messages::{BrokerToMain, ConnectionId, ZygoteToMain};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
-pub use self::children::{Started, start_broker, start_zygote};
-pub use self::listen::Listeners;
-pub use self::pid_file::PidFile;
-pub use self::reload::{send_snapshot, snapshot};
-pub use self::state::Fixed;
+pub(crate) use self::children::{Started, start_broker, start_zygote};
+pub(crate) use self::listen::Listeners;
+pub(crate) use self::pid_file::PidFile;
+pub(crate) use self::reload::{send_snapshot, snapshot};
+pub(crate) use self::state::Fixed;
 use self::state::{Event, Server, Stage, ban_policy};
 
 /// Events that may wait. Whoever produces more has to wait itself.
@@ -54,28 +54,28 @@ const MAINTENANCE: Duration = Duration::from_secs(30);
 const ZYGOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// All that the start has prepared.
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The configuration.
-    pub config: Config,
+    pub(crate) config: Config,
     /// Its file.
-    pub config_path: PathBuf,
+    pub(crate) config_path: PathBuf,
     /// What a reload does not change.
-    pub fixed: Fixed,
+    pub(crate) fixed: Fixed,
     /// The broker, ready.
-    pub broker: Started,
+    pub(crate) broker: Started,
     /// The zygote, ready and with a snapshot.
-    pub zygote: Started,
+    pub(crate) zygote: Started,
     /// Sockets.
-    pub listeners: Listeners,
+    pub(crate) listeners: Listeners,
     /// Control socket, unless `use-occtl` is off: its path.
-    pub control: Option<PathBuf>,
+    pub(crate) control: Option<PathBuf>,
     /// Pid file.
-    pub pid_file: Option<PidFile>,
+    pub(crate) pid_file: Option<PidFile>,
 }
 
 /// A failure of the event loop's own set-up.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// The runtime, a channel or a signal handler.
     #[error("error: cannot set up the event loop: {0}")]
     System(#[from] std::io::Error),
@@ -94,13 +94,24 @@ pub enum RunError {
 ///
 /// # Errors
 /// See [`RunError`]; nothing has been served then.
-pub fn run(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub(crate) fn run(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     LocalSet::new().block_on(&runtime, serve(prepared, ready))
 }
 
 async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
-    let Prepared { config, config_path, fixed, broker, zygote, listeners, control, pid_file } = prepared;
+    let Prepared {
+        config,
+        config_path,
+        fixed,
+        broker,
+        zygote,
+        listeners,
+        control,
+        pid_file,
+    } = prepared;
     let (events, mut inbox) = mpsc::channel(EVENTS);
     let control = match control {
         Some(path) => {
@@ -119,10 +130,18 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     let crowded = Rc::new(Cell::new(false));
     let mut accepting = Vec::new();
     for socket in listeners.tcp {
-        accepting.push(tokio::task::spawn_local(accept::accept(socket, events.clone(), Rc::clone(&crowded))));
+        accepting.push(tokio::task::spawn_local(accept::accept(
+            socket,
+            events.clone(),
+            Rc::clone(&crowded),
+        )));
     }
     for (socket, address) in listeners.udp {
-        accepting.push(tokio::task::spawn_local(datagrams::receive(socket, address, events.clone())));
+        accepting.push(tokio::task::spawn_local(datagrams::receive(
+            socket,
+            address,
+            events.clone(),
+        )));
     }
     if let Some(socket) = control {
         let (requests, received) = mpsc::channel(16);
@@ -157,9 +176,15 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         pid_file,
         zygote_started: Instant::now(),
     };
-    log::write(Level::Info, &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")));
+    log::write(
+        Level::Info,
+        &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")),
+    );
     ready();
-    let mut children = Children { broker: broker.child, zygote: zygote.child };
+    let mut children = Children {
+        broker: broker.child,
+        zygote: zygote.child,
+    };
     while !server.is_over() {
         let Some(event) = inbox.recv().await else { break };
         server.handle(event, &mut children);
@@ -221,10 +246,17 @@ impl Server {
         if self.stage >= Stage::Stopping {
             return;
         }
-        log::write(Level::Error, &format!("main: the process that makes workers is gone: {why}"));
+        log::write(
+            Level::Error,
+            &format!("main: the process that makes workers is gone: {why}"),
+        );
         children::log_end("zygote", child);
-        let unborn: Vec<ConnectionId> =
-            self.connections.iter().filter(|(_, connection)| connection.pid.is_none()).map(|(id, _)| *id).collect();
+        let unborn: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.pid.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         for id in unborn {
             let why = crate::ipc::Text::truncated(why);
             self.handle_zygote(ZygoteToMain::SpawnFailed { id, why });
@@ -237,7 +269,10 @@ impl Server {
         match restarted {
             Ok(started) => *child = started,
             Err(why) => {
-                log::write(Level::Error, &format!("main: cannot make workers any more: {why}"));
+                log::write(
+                    Level::Error,
+                    &format!("main: cannot make workers any more: {why}"),
+                );
                 self.exit_code = 1;
                 self.stop();
             }
@@ -261,7 +296,10 @@ impl Server {
 
     /// Leaves nothing behind: no process, no file. (Devices went with their workers.)
     async fn finish(&mut self, mut children: Children, broker_end: tokio::sync::oneshot::Receiver<()>) {
-        let told = self.broker.send(&crate::ipc::messages::MainToBroker::Stop, Vec::new()).is_ok();
+        let told = self
+            .broker
+            .send(&crate::ipc::messages::MainToBroker::Stop, Vec::new())
+            .is_ok();
         if told {
             let _may_be_late = tokio::time::timeout(Duration::from_secs(1), broker_end).await;
         }
@@ -352,8 +390,14 @@ fn watch_signals(events: &mpsc::Sender<Event>) -> std::io::Result<()> {
 /// Subnets of the host's interfaces: their addresses are never banned.
 fn local_networks() -> Vec<ipnet::IpNet> {
     let subnets = culvert_sys::interfaces::subnets().unwrap_or_else(|error| {
-        log::write(Level::Warning, &format!("main: cannot list the interfaces, no address is local: {error}"));
+        log::write(
+            Level::Warning,
+            &format!("main: cannot list the interfaces, no address is local: {error}"),
+        );
         Vec::new()
     });
-    subnets.into_iter().filter_map(|(address, length)| ipnet::IpNet::new(address, length).ok()).collect()
+    subnets
+        .into_iter()
+        .filter_map(|(address, length)| ipnet::IpNet::new(address, length).ok())
+        .collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The file with this process' id; removed when dropped.
 #[derive(Debug)]
-pub struct PidFile {
+pub(crate) struct PidFile {
     path: PathBuf,
     owner: u32,
 }
@@ -14,7 +14,7 @@ pub struct PidFile {
 /// The pid file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("error: cannot open pid file '{}'", path.display())]
-pub struct PidFileError {
+pub(crate) struct PidFileError {
     path: PathBuf,
     #[source]
     cause: io::Error,
@@ -25,13 +25,16 @@ impl PidFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path) -> Result<Self, PidFileError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, PidFileError> {
         let owner = std::process::id();
         // A relative path must still be right after `chdir /`.
         let absolute = std::path::absolute(path);
         absolute
             .and_then(|path| fs::write(&path, owner.to_string()).map(|()| Self { path, owner }))
-            .map_err(|cause| PidFileError { path: path.to_owned(), cause })
+            .map_err(|cause| PidFileError {
+                path: path.to_owned(),
+                cause,
+            })
     }
 }
 
@@ -71,6 +74,9 @@ mod tests {
     #[test]
     fn says_which_file() {
         let error = PidFile::create(Path::new("/nonexistent/dir/pid")).unwrap_err();
-        assert_eq!(error.to_string(), "error: cannot open pid file '/nonexistent/dir/pid'");
+        assert_eq!(
+            error.to_string(),
+            "error: cannot open pid file '/nonexistent/dir/pid'"
+        );
     }
 }

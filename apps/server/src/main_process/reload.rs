@@ -25,7 +25,7 @@ const HELD_MAX: usize = 1024;
 
 /// A reload that the broker has not confirmed yet. Connections wait meanwhile: broker and workers
 /// must agree about the configuration that a connection belongs to.
-pub struct Reloading {
+pub(crate) struct Reloading {
     config: Rc<Config>,
     snapshot: Snapshot,
     held: Vec<(TcpStream, SocketAddr)>,
@@ -34,7 +34,7 @@ pub struct Reloading {
 
 impl Reloading {
     /// Keeps a connection until the reload is over. Too many are closed.
-    pub fn hold(&mut self, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn hold(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.held.len() < HELD_MAX {
             self.held.push((stream, peer));
         }
@@ -43,7 +43,7 @@ impl Reloading {
 
 /// What the public part of a configuration cannot be made of.
 #[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
+pub(crate) enum SnapshotError {
     /// A file cannot be read.
     #[error("error: cannot open file '{file}': {cause}")]
     Read {
@@ -67,7 +67,7 @@ pub enum SnapshotError {
 
 impl Server {
     /// Reads the file again. With an error in it the present configuration stays.
-    pub fn reload(&mut self) {
+    pub(crate) fn reload(&mut self) {
         if let Some(reloading) = &mut self.reloading {
             reloading.again = true;
             return;
@@ -81,16 +81,25 @@ impl Server {
             Ok(snapshot) => snapshot,
             Err(error) => return keep_old(&error.to_string()),
         };
-        self.reloading = Some(Reloading { config: Rc::new(loaded), snapshot, held: Vec::new(), again: false });
+        self.reloading = Some(Reloading {
+            config: Rc::new(loaded),
+            snapshot,
+            held: Vec::new(),
+            again: false,
+        });
         self.tell_broker(&MainToBroker::Reload);
     }
 
     /// The broker has read the configuration, or refused it.
-    pub fn finish_reload(&mut self, refused: Option<String>) {
-        let Some(reloading) = self.reloading.take() else { return };
+    pub(crate) fn finish_reload(&mut self, refused: Option<String>) {
+        let Some(reloading) = self.reloading.take() else {
+            return;
+        };
         match refused {
             Some(why) => keep_old(&why),
-            None => match send_snapshot(&reloading.snapshot, |message| self.zygote.send(message, Vec::new())) {
+            None => match send_snapshot(&reloading.snapshot, |message| {
+                self.zygote.send(message, Vec::new())
+            }) {
                 Ok(()) => {
                     self.config = reloading.config;
                     self.bans.set_policy(ban_policy(&self.config));
@@ -118,7 +127,7 @@ fn keep_old(why: &str) {
 ///
 /// # Errors
 /// It cannot be encoded or sent.
-pub fn send_snapshot(
+pub(crate) fn send_snapshot(
     snapshot: &Snapshot,
     mut send: impl FnMut(&MainToZygote) -> Result<(), LinkError>,
 ) -> Result<(), SnapshotError> {
@@ -126,7 +135,10 @@ pub fn send_snapshot(
     let count = bytes.len().div_ceil(PIECE);
     for (index, piece) in bytes.chunks(PIECE).enumerate() {
         let piece = Bytes::new(piece.to_vec()).unwrap_or_default();
-        send(&MainToZygote::Snapshot { piece, last: index + 1 == count })?;
+        send(&MainToZygote::Snapshot {
+            piece,
+            last: index + 1 == count,
+        })?;
     }
     Ok(())
 }
@@ -139,7 +151,7 @@ fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, LinkError> {
 ///
 /// # Errors
 /// See [`SnapshotError`].
-pub fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, SnapshotError> {
+pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, SnapshotError> {
     Ok(Snapshot {
         hosts: config.hosts().map(host_snapshot).collect::<Result<_, _>>()?,
         auth_timeout: config.global.auth_timeout,
@@ -155,10 +167,20 @@ fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
     // key fits it.
     let mut certificate_sha1 = None;
     for path in &host.server_cert {
-        let chain = CertificateChain::from_pem(&read(path)?, |_| true)
-            .map_err(|cause| SnapshotError::Certificate { file: path.display().to_string(), cause })?;
+        let chain = CertificateChain::from_pem(&read(path)?, |_| true).map_err(|cause| {
+            SnapshotError::Certificate {
+                file: path.display().to_string(),
+                cause,
+            }
+        })?;
         certificate_sha1.get_or_insert_with(|| chain.leaf_sha1());
-        chains.push(chain.certificates().iter().map(|der| der.as_ref().to_vec()).collect());
+        chains.push(
+            chain
+                .certificates()
+                .iter()
+                .map(|der| der.as_ref().to_vec())
+                .collect(),
+        );
     }
     let profile = match &host.session.user_profile {
         Some(path) => {
@@ -189,20 +211,38 @@ fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
 /// method's own list.
 fn offered_groups(host: &Host) -> Vec<(GroupName, String)> {
     if !host.auto_select_group {
-        return host.select_group.iter().map(|group| (group.name.clone(), group.label.clone())).collect();
+        return host
+            .select_group
+            .iter()
+            .map(|group| (group.name.clone(), group.label.clone()))
+            .collect();
     }
-    let Some(AuthMethod::Plain { passwd: Some(path), .. }) = host.auth.required.first() else { return Vec::new() };
+    let Some(AuthMethod::Plain {
+        passwd: Some(path), ..
+    }) = host.auth.required.first()
+    else {
+        return Vec::new();
+    };
     let file = match fs::read(path) {
         Ok(text) => PasswordFile::parse(&text),
         Err(error) => {
-            log::write(Level::Warning, &format!("main: auto-select-group: {}: {error}", path.display()));
+            log::write(
+                Level::Warning,
+                &format!("main: auto-select-group: {}: {error}", path.display()),
+            );
             return Vec::new();
         }
     };
-    let names = file.groups().into_iter().filter_map(|name| GroupName::new(name).ok());
+    let names = file
+        .groups()
+        .into_iter()
+        .filter_map(|name| GroupName::new(name).ok());
     names.map(|name| (name.clone(), name.to_string())).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SnapshotError> {
-    fs::read(path).map_err(|cause| SnapshotError::Read { file: path.display().to_string(), cause })
+    fs::read(path).map_err(|cause| SnapshotError::Read {
+        file: path.display().to_string(),
+        cause,
+    })
 }

@@ -20,11 +20,11 @@ use crate::ipc::session::{Addresses, Counters, VerifiedSession};
 const FIREWALL_PROGRAM: &str = "/usr/libexec/ocserv-fw";
 
 /// Longest time that a script may take before it counts as failed and is killed.
-pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
+pub(crate) const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Why a script runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// A tunnel is about to open; failure refuses it.
     Connect,
     /// A tunnel has ended: what it carried, and for how long.
@@ -36,26 +36,26 @@ pub enum Reason {
 /// What a script is told about a tunnel. Text of the client is data here: values of the
 /// environment, never parts of a command.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// Process id of the worker, the `ID` of `occtl`.
-    pub id: u32,
+    pub(crate) id: u32,
     /// The session.
-    pub session: VerifiedSession,
+    pub(crate) session: VerifiedSession,
     /// What the client asked for and said.
-    pub wish: TunnelWish,
+    pub(crate) wish: TunnelWish,
     /// Name of the TUN device.
-    pub device: String,
+    pub(crate) device: String,
     /// Addresses of the tunnel.
-    pub addresses: Addresses,
+    pub(crate) addresses: Addresses,
     /// The client's public address.
-    pub peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// The server's address that it connected to.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
 }
 
 /// What is to be run, if anything: the configured script, or the firewall program with the script
 /// as its next step.
-pub fn command(subject: &Subject, reason: Reason, script: Option<&Path>) -> Option<Command> {
+pub(crate) fn command(subject: &Subject, reason: Reason, script: Option<&Path>) -> Option<Command> {
     let settings = &subject.session.settings;
     let restricted = settings.restrict_to_routes || settings.restrict_ports.is_some();
     let program = if restricted && reason != Reason::HostUpdate {
@@ -76,10 +76,12 @@ pub fn command(subject: &Subject, reason: Reason, script: Option<&Path>) -> Opti
 ///
 /// # Errors
 /// One line that says what went wrong: not started, failed, too slow.
-pub async fn run(command: Command) -> Result<(), String> {
+pub(crate) async fn run(command: Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut command = prepared(command).map_err(|error| format!("cannot run script {name}: {error}"))?;
-    let mut child = command.spawn().map_err(|error| format!("cannot run script {name}: {error}"))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("cannot run script {name}: {error}"))?;
     let leader = child.id().and_then(|pid| i32::try_from(pid).ok());
     match tokio::time::timeout(SCRIPT_TIMEOUT, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
@@ -91,7 +93,10 @@ pub async fn run(command: Command) -> Result<(), String> {
                 let _already_gone = culvert_sys::process::kill_group(leader, culvert_sys::signal::SIGKILL);
             }
             let _reaped = child.wait().await;
-            Err(format!("script {name} took longer than {} s and was killed", SCRIPT_TIMEOUT.as_secs()))
+            Err(format!(
+                "script {name} took longer than {} s and was killed",
+                SCRIPT_TIMEOUT.as_secs()
+            ))
         }
     }
 }
@@ -99,14 +104,22 @@ pub async fn run(command: Command) -> Result<(), String> {
 fn prepared(mut command: Command) -> io::Result<tokio::process::Command> {
     use std::os::unix::process::CommandExt as _;
     let stderr = io::stderr().as_fd().try_clone_to_owned()?;
-    command.stdin(Stdio::null()).stdout(Stdio::from(stderr)).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(stderr))
+        .process_group(0);
     command.default_signals();
     Ok(tokio::process::Command::from(command))
 }
 
 /// The documented variables; the inherited environment is added by the system.
 fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString)> {
-    let Subject { session, wish, addresses, .. } = subject;
+    let Subject {
+        session,
+        wish,
+        addresses,
+        ..
+    } = subject;
     let settings = &session.settings;
     let mut environment: Vec<(&'static str, OsString)> = Vec::new();
     let mut set = |name, value: String| environment.push((name, value.into()));
@@ -120,14 +133,28 @@ fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString
     set("ID", subject.id.to_string());
     set("VHOST", session.host.clone());
     set("USERNAME", session.user.to_string());
-    set("GROUPNAME", session.group.as_ref().map(ToString::to_string).unwrap_or_default());
-    let hostname = wish.hostname.as_ref().map(ToString::to_string).unwrap_or_default();
+    set(
+        "GROUPNAME",
+        session
+            .group
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    );
+    let hostname = wish
+        .hostname
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     set("HOSTNAME", hostname.clone());
     set("REMOTE_HOSTNAME", hostname);
     set("DEVICE", subject.device.clone());
     set("USER_AGENT", without_nul(wish.client.user_agent.as_str()));
     set("DEVICE_TYPE", without_nul(wish.client.device_type.as_str()));
-    set("DEVICE_PLATFORM", without_nul(wish.client.device_platform.as_str()));
+    set(
+        "DEVICE_PLATFORM",
+        without_nul(wish.client.device_platform.as_str()),
+    );
     set("IP_REAL", subject.peer.ip().to_string());
     set("IP_REAL_LOCAL", subject.local.ip().to_string());
     if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
@@ -139,10 +166,22 @@ fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString
         set("IPV6_REMOTE", remote.address.to_string());
         set("IPV6_PREFIX", remote.prefix_len.to_string());
     }
-    networks(&mut set, ["OCSERV_ROUTES", "OCSERV_ROUTES4", "OCSERV_ROUTES6"], &settings.routes);
-    networks(&mut set, ["OCSERV_NO_ROUTES", "OCSERV_NO_ROUTES4", "OCSERV_NO_ROUTES6"], &settings.no_routes);
+    networks(
+        &mut set,
+        ["OCSERV_ROUTES", "OCSERV_ROUTES4", "OCSERV_ROUTES6"],
+        &settings.routes,
+    );
+    networks(
+        &mut set,
+        ["OCSERV_NO_ROUTES", "OCSERV_NO_ROUTES4", "OCSERV_NO_ROUTES6"],
+        &settings.no_routes,
+    );
     let dns = |ipv4: bool, ipv6: bool| {
-        settings.dns.iter().filter(move |ip| if ip.is_ipv4() { ipv4 } else { ipv6 }).map(IpAddr::to_string)
+        settings
+            .dns
+            .iter()
+            .filter(move |ip| if ip.is_ipv4() { ipv4 } else { ipv6 })
+            .map(IpAddr::to_string)
     };
     list(&mut set, "OCSERV_DNS", dns(true, true));
     list(&mut set, "OCSERV_DNS4", dns(true, false));
@@ -151,7 +190,14 @@ fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString
         set("OCSERV_RESTRICT_TO_ROUTES", "1".to_owned());
     }
     if let Some((denied, ports)) = &settings.restrict_ports {
-        set(if *denied { "OCSERV_DENY_PORTS" } else { "OCSERV_ALLOW_PORTS" }, ports.clone());
+        set(
+            if *denied {
+                "OCSERV_DENY_PORTS"
+            } else {
+                "OCSERV_ALLOW_PORTS"
+            },
+            ports.clone(),
+        );
     }
     if let Reason::Disconnect(counters, duration) = reason {
         set("STATS_BYTES_IN", counters.rx.to_string());
@@ -164,8 +210,22 @@ fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString
 fn networks(set: &mut impl FnMut(&'static str, String), names: [&'static str; 3], networks: &[IpNet]) {
     let [all, ipv4, ipv6] = names;
     list(set, all, networks.iter().map(route_text));
-    list(set, ipv4, networks.iter().filter(|net| matches!(net, IpNet::V4(_))).map(route_text));
-    list(set, ipv6, networks.iter().filter(|net| matches!(net, IpNet::V6(_))).map(route_text));
+    list(
+        set,
+        ipv4,
+        networks
+            .iter()
+            .filter(|net| matches!(net, IpNet::V4(_)))
+            .map(route_text),
+    );
+    list(
+        set,
+        ipv6,
+        networks
+            .iter()
+            .filter(|net| matches!(net, IpNet::V6(_)))
+            .map(route_text),
+    );
 }
 
 /// Each item is followed by one blank; no variable at all when there are none.
@@ -206,9 +266,15 @@ mod tests {
             wish: TunnelWish::default(),
             device: "vpns0".to_owned(),
             addresses: Addresses {
-                ipv4: Some(AddressV4 { address: "10.99.1.190".parse().unwrap(), netmask: None }),
+                ipv4: Some(AddressV4 {
+                    address: "10.99.1.190".parse().unwrap(),
+                    netmask: None,
+                }),
                 ipv4_local: Some("10.99.1.1".parse().unwrap()),
-                ipv6: Some(AddressV6 { address: "fd99::2".parse().unwrap(), prefix_len: 128 }),
+                ipv6: Some(AddressV6 {
+                    address: "fd99::2".parse().unwrap(),
+                    prefix_len: 128,
+                }),
                 ipv6_local: Some("fd99::1".parse().unwrap()),
             },
             peer: "198.51.100.2:1234".parse().unwrap(),
@@ -217,7 +283,10 @@ mod tests {
     }
 
     fn value(environment: &[(&'static str, OsString)], name: &str) -> Option<String> {
-        environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string_lossy().into_owned())
+        environment
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_string_lossy().into_owned())
     }
 
     #[test]
@@ -249,7 +318,12 @@ mod tests {
         ] {
             assert_eq!(value(&environment, name).as_deref(), Some(expected), "{name}");
         }
-        for absent in ["OCSERV_NO_ROUTES", "OCSERV_DNS6", "OCSERV_RESTRICT_TO_ROUTES", "STATS_BYTES_IN"] {
+        for absent in [
+            "OCSERV_NO_ROUTES",
+            "OCSERV_DNS6",
+            "OCSERV_RESTRICT_TO_ROUTES",
+            "STATS_BYTES_IN",
+        ] {
             assert_eq!(value(&environment, absent), None, "{absent}");
         }
     }
@@ -265,24 +339,49 @@ mod tests {
 
     #[test]
     fn restrictions_run_the_firewall_program_first() {
-        let settings = SessionSettings { restrict_to_routes: true, ..SessionSettings::default() };
+        let settings = SessionSettings {
+            restrict_to_routes: true,
+            ..SessionSettings::default()
+        };
         let script = Path::new("/etc/script");
         let restricted = command(&subject(settings.clone()), Reason::Connect, Some(script)).unwrap();
         assert_ne!(restricted.get_program(), script);
-        assert!(restricted.get_envs().any(|(name, value)| name == "OCSERV_NEXT_SCRIPT" && value == Some(script.as_os_str())));
+        assert!(
+            restricted
+                .get_envs()
+                .any(|(name, value)| name == "OCSERV_NEXT_SCRIPT" && value == Some(script.as_os_str()))
+        );
         assert!(command(&subject(settings), Reason::Connect, None).is_some());
-        let free = command(&subject(SessionSettings::default()), Reason::Connect, Some(script)).unwrap();
+        let free = command(
+            &subject(SessionSettings::default()),
+            Reason::Connect,
+            Some(script),
+        )
+        .unwrap();
         assert_eq!(free.get_program(), script);
         assert!(command(&subject(SessionSettings::default()), Reason::Connect, None).is_none());
     }
 
     #[test]
     fn results_of_scripts() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             assert_eq!(run(Command::new("/bin/true")).await, Ok(()));
-            assert!(run(Command::new("/bin/false")).await.unwrap_err().contains("failed: exit status: 1"));
-            assert!(run(Command::new("/nonexistent")).await.unwrap_err().contains("cannot run script /nonexistent"));
+            assert!(
+                run(Command::new("/bin/false"))
+                    .await
+                    .unwrap_err()
+                    .contains("failed: exit status: 1")
+            );
+            assert!(
+                run(Command::new("/nonexistent"))
+                    .await
+                    .unwrap_err()
+                    .contains("cannot run script /nonexistent")
+            );
         });
     }
 }

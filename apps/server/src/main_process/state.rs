@@ -27,7 +27,7 @@ use crate::log::{self, Level};
 
 /// Everything that can happen to main. All of it is handled one after the other by
 /// `Server::handle`, which never waits.
-pub enum Event {
+pub(crate) enum Event {
     /// A client connected.
     Accepted(TcpStream, SocketAddr),
     /// A datagram came to a listening UDP socket.
@@ -73,7 +73,7 @@ pub enum Event {
 
 /// Where the server's life stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Serving.
     Serving,
     /// No new connections; sessions go on (`server-drain-ms`).
@@ -85,35 +85,35 @@ pub enum Stage {
 }
 
 /// One TCP connection and its worker.
-pub struct Connection {
+pub(crate) struct Connection {
     /// Client, unmapped.
-    pub peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// Our address.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Channel to the worker.
-    pub worker: Sender,
+    pub(crate) worker: Sender,
     /// Its process, once the zygote has cloned it.
-    pub pid: Option<i32>,
+    pub(crate) pid: Option<i32>,
     /// Tells the connection's task about the process; taken when it is known.
-    pub process: Option<oneshot::Sender<OwnedFd>>,
+    pub(crate) process: Option<oneshot::Sender<OwnedFd>>,
     /// When it was accepted.
-    pub accepted: Instant,
+    pub(crate) accepted: Instant,
     /// What `occtl` shows.
-    pub shown: control::Connection,
+    pub(crate) shown: control::Connection,
     /// How far it is.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
     /// Main's own reason to end it; stronger than what the worker reports.
-    pub ended_by_us: Option<CloseReason>,
+    pub(crate) ended_by_us: Option<CloseReason>,
     /// What the worker reported at its end.
-    pub reported: Option<WorkerReason>,
+    pub(crate) reported: Option<WorkerReason>,
     /// Octets carried, as reported.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// Log lines that the worker may still write in this interval.
-    pub log_budget: u32,
+    pub(crate) log_budget: u32,
 }
 
 /// How far a connection is.
-pub enum Phase {
+pub(crate) enum Phase {
     /// Not yet at CONNECT.
     Login,
     /// Its session is on another connection, which has to end first.
@@ -127,114 +127,119 @@ pub enum Phase {
 }
 
 /// A tunnel that is ready but for the connect script.
-pub struct Opening {
+pub(crate) struct Opening {
     /// What scripts are told.
-    pub subject: Subject,
+    pub(crate) subject: Subject,
     /// The device.
-    pub tun: Tun,
+    pub(crate) tun: Tun,
 }
 
 /// An open tunnel.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// What scripts are told.
-    pub subject: Subject,
+    pub(crate) subject: Subject,
     /// Names the session in a ClientHello; `None` without UDP.
-    pub datagram_id: Option<[u8; 32]>,
+    pub(crate) datagram_id: Option<[u8; 32]>,
     /// Last time that a UDP socket was handed over.
-    pub last_hand_over: Option<Instant>,
+    pub(crate) last_hand_over: Option<Instant>,
     /// Where datagrams of the client come from, as far as known.
-    pub datagram_ip: IpAddr,
+    pub(crate) datagram_ip: IpAddr,
     /// When it was opened.
-    pub opened: Instant,
+    pub(crate) opened: Instant,
 }
 
 /// The main process.
-pub struct Server {
+pub(crate) struct Server {
     /// Present configuration.
-    pub config: Rc<Config>,
+    pub(crate) config: Rc<Config>,
     /// The file it comes from.
-    pub config_path: PathBuf,
+    pub(crate) config_path: PathBuf,
     /// Names and ports that a reload does not change.
-    pub fixed: Fixed,
+    pub(crate) fixed: Fixed,
     /// Channel to the broker.
-    pub broker: Sender,
+    pub(crate) broker: Sender,
     /// Channel to the zygote.
-    pub zygote: Sender,
+    pub(crate) zygote: Sender,
     /// Where tasks report to.
-    pub events: mpsc::Sender<Event>,
+    pub(crate) events: mpsc::Sender<Event>,
     /// All connections.
-    pub connections: HashMap<ConnectionId, Connection>,
+    pub(crate) connections: HashMap<ConnectionId, Connection>,
     /// The connection that a session is on.
-    pub sessions: HashMap<SafeId, ConnectionId>,
+    pub(crate) sessions: HashMap<SafeId, ConnectionId>,
     /// Connections that wait for the end of another one.
-    pub successors: HashMap<ConnectionId, ConnectionId>,
+    pub(crate) successors: HashMap<ConnectionId, ConnectionId>,
     /// Scripts that run for connections that are gone.
-    pub orphans: HashMap<ConnectionId, Subject>,
+    pub(crate) orphans: HashMap<ConnectionId, Subject>,
     /// Sessions by what a ClientHello names them.
-    pub datagram_ids: HashMap<[u8; 32], ConnectionId>,
+    pub(crate) datagram_ids: HashMap<[u8; 32], ConnectionId>,
     /// Sessions by the address that their datagrams come from.
-    pub datagram_ips: HashMap<IpAddr, HashSet<ConnectionId>>,
+    pub(crate) datagram_ips: HashMap<IpAddr, HashSet<ConnectionId>>,
     /// Tunnel addresses.
-    pub leases: LeaseTable,
+    pub(crate) leases: LeaseTable,
     /// Points and bans.
-    pub bans: BanTable,
+    pub(crate) bans: BanTable,
     /// Number of the next connection.
-    pub next_id: u64,
+    pub(crate) next_id: u64,
     /// Whether to go on.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
     /// Exit code of the process.
-    pub exit_code: u8,
+    pub(crate) exit_code: u8,
     /// Tasks that accept connections and datagrams.
-    pub accepting: Vec<tokio::task::JoinHandle<()>>,
+    pub(crate) accepting: Vec<tokio::task::JoinHandle<()>>,
     /// `max-clients` was reached: accepting pauses.
-    pub crowded: Rc<std::cell::Cell<bool>>,
+    pub(crate) crowded: Rc<std::cell::Cell<bool>>,
     /// What happens to connections while a reload is under way: they wait here.
-    pub reloading: Option<super::reload::Reloading>,
+    pub(crate) reloading: Option<super::reload::Reloading>,
     /// Listeners of `occtl show events`.
-    pub listeners: Vec<mpsc::UnboundedSender<control::Reply>>,
+    pub(crate) listeners: Vec<mpsc::UnboundedSender<control::Reply>>,
     /// Questions of `occtl` that the broker has not answered yet.
-    pub questions: super::control::Questions,
+    pub(crate) questions: super::control::Questions,
     /// Counters of `occtl show status`.
-    pub statistics: super::statistics::Statistics,
+    pub(crate) statistics: super::statistics::Statistics,
     /// Scripts that run and that nobody waits for.
-    pub running_scripts: usize,
+    pub(crate) running_scripts: usize,
     /// Removed at the end.
-    pub pid_file: Option<PidFile>,
+    pub(crate) pid_file: Option<PidFile>,
     /// When the zygote was started last.
-    pub zygote_started: Instant,
+    pub(crate) zygote_started: Instant,
 }
 
 /// What is fixed from the start on (options of class S).
 #[derive(Debug, Clone)]
-pub struct Fixed {
+pub(crate) struct Fixed {
     /// Prefix of TUN devices.
-    pub device: String,
+    pub(crate) device: String,
     /// Announced UDP port.
-    pub udp_port: Option<u16>,
+    pub(crate) udp_port: Option<u16>,
     /// User and group of the workers.
-    pub worker_ids: (u32, u32),
+    pub(crate) worker_ids: (u32, u32),
     /// Log level in force.
-    pub log_level: u8,
+    pub(crate) log_level: u8,
     /// Process id of the broker.
-    pub broker_pid: u32,
+    pub(crate) broker_pid: u32,
     /// Options that broker and zygote are started with.
-    pub child_arguments: Vec<std::ffi::OsString>,
+    pub(crate) child_arguments: Vec<std::ffi::OsString>,
     /// Not in the foreground: children have no standard error.
-    pub daemon: bool,
+    pub(crate) daemon: bool,
 }
 
 impl Server {
     /// Writes a log line about a connection: `main[USER]:IP:PORT message`.
-    pub fn log(&self, id: ConnectionId, level: Level, message: &str) {
-        let Some(connection) = self.connections.get(&id) else { return };
+    pub(crate) fn log(&self, id: ConnectionId, level: Level, message: &str) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
         let peer = connection.peer;
         let (ip, port) = (peer.ip(), peer.port());
-        log::write(level, &format!("main{}:{ip}:{port} {message}", connection.label()));
+        log::write(
+            level,
+            &format!("main{}:{ip}:{port} {message}", connection.label()),
+        );
     }
 
     /// Sends a message to the worker of a connection. A worker that cannot be reached is about to
     /// be reported as gone.
-    pub fn tell_worker(&self, id: ConnectionId, message: &MainToWorker, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn tell_worker(&self, id: ConnectionId, message: &MainToWorker, descriptors: Vec<OwnedFd>) {
         if let Some(connection) = self.connections.get(&id)
             && let Err(error) = connection.worker.send(message, descriptors)
         {
@@ -243,7 +248,7 @@ impl Server {
     }
 
     /// Kills the worker of a connection. Its end is reported as [`Event::WorkerGone`].
-    pub fn kill(&self, id: ConnectionId) {
+    pub(crate) fn kill(&self, id: ConnectionId) {
         if let Some(pid) = self.connections.get(&id).and_then(|connection| connection.pid) {
             // It is our child and not reaped before its connection is forgotten, so the number
             // cannot mean another process.
@@ -254,8 +259,10 @@ impl Server {
 
 impl Connection {
     /// `[USER]`, `[vhost:NAME: USER]` or nothing.
-    pub fn label(&self) -> String {
-        let Some(user) = &self.shown.username else { return String::new() };
+    pub(crate) fn label(&self) -> String {
+        let Some(user) = &self.shown.username else {
+            return String::new();
+        };
         match self.shown.vhost.as_str() {
             "" | "default" => format!("[{user}]"),
             host => format!("[vhost:{host}: {user}]"),
@@ -264,12 +271,18 @@ impl Connection {
 }
 
 /// The ban policy of a configuration.
-pub fn ban_policy(config: &Config) -> BanPolicy {
+pub(crate) fn ban_policy(config: &Config) -> BanPolicy {
     let ban = &config.global.ban;
-    BanPolicy { max_score: ban.max_score.unwrap_or(0), ban_time: ban.time, reset_time: ban.reset_time }
+    BanPolicy {
+        max_score: ban.max_score.unwrap_or(0),
+        ban_time: ban.time,
+        reset_time: ban.reset_time,
+    }
 }
 
 /// Seconds since 1970, as the control socket wants them.
-pub fn unix_time(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+pub(crate) fn unix_time(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
 }

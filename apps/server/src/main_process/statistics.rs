@@ -9,15 +9,15 @@ use crate::ipc::session::{CloseReason, Counters};
 
 /// Counters since the start and since the beginning of the present period.
 #[derive(Debug)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     /// Start of the server.
-    pub up_since: u64,
+    pub(crate) up_since: u64,
     /// Sessions that ended since the start.
-    pub total_sessions: u64,
+    pub(crate) total_sessions: u64,
     /// Failed logins since the start.
-    pub total_failures: u64,
+    pub(crate) total_failures: u64,
     /// The present period.
-    pub period: PeriodStats,
+    pub(crate) period: PeriodStats,
     period_began: Instant,
     logins: u64,
     login_time: Duration,
@@ -26,7 +26,7 @@ pub struct Statistics {
 
 impl Statistics {
     /// All zero, from now on.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             up_since: unix_time(SystemTime::now()),
             total_sessions: 0,
@@ -40,7 +40,7 @@ impl Statistics {
     }
 
     /// Begins a new period when the present one is older than `length`.
-    pub fn renew(&mut self, length: Duration) {
+    pub(crate) fn renew(&mut self, length: Duration) {
         if self.period_began.elapsed() < length {
             return;
         }
@@ -48,13 +48,16 @@ impl Statistics {
             up_since: self.up_since,
             total_sessions: self.total_sessions,
             total_failures: self.total_failures,
-            period: PeriodStats { last_reset: Some(unix_time(SystemTime::now())), ..PeriodStats::default() },
+            period: PeriodStats {
+                last_reset: Some(unix_time(SystemTime::now())),
+                ..PeriodStats::default()
+            },
             ..Self::new()
         };
     }
 
     /// A login succeeded after this many milliseconds.
-    pub fn login(&mut self, took_ms: u32) {
+    pub(crate) fn login(&mut self, took_ms: u32) {
         let took = Duration::from_millis(took_ms.into());
         self.logins += 1;
         self.login_time += took;
@@ -63,20 +66,24 @@ impl Statistics {
     }
 
     /// A login step failed, or a tunnel was refused.
-    pub fn login_failed(&mut self) {
+    pub(crate) fn login_failed(&mut self) {
         self.total_failures += 1;
         self.period.auth_failures += 1;
     }
 
     /// A tunnel has got this MTU.
-    pub fn mtu(&mut self, mtu: u16) {
+    pub(crate) fn mtu(&mut self, mtu: u16) {
         let period = &mut self.period;
         period.max_mtu = period.max_mtu.max(mtu);
-        period.min_mtu = if period.min_mtu == 0 { mtu } else { period.min_mtu.min(mtu) };
+        period.min_mtu = if period.min_mtu == 0 {
+            mtu
+        } else {
+            period.min_mtu.min(mtu)
+        };
     }
 
     /// A session has ended.
-    pub fn closed(&mut self, reason: CloseReason, counters: Counters, lasted: Duration) {
+    pub(crate) fn closed(&mut self, reason: CloseReason, counters: Counters, lasted: Duration) {
         self.total_sessions += 1;
         self.session_time += lasted;
         let period = &mut self.period;
@@ -105,13 +112,24 @@ mod tests {
         statistics.login(3000);
         statistics.mtu(1400);
         statistics.mtu(1300);
-        statistics.closed(CloseReason::IdleTimeout, Counters { rx: 5, tx: 6 }, Duration::from_secs(10));
-        statistics.closed(CloseReason::Error, Counters { rx: 5, tx: 6 }, Duration::from_secs(20));
+        statistics.closed(
+            CloseReason::IdleTimeout,
+            Counters { rx: 5, tx: 6 },
+            Duration::from_secs(10),
+        );
+        statistics.closed(
+            CloseReason::Error,
+            Counters { rx: 5, tx: 6 },
+            Duration::from_secs(20),
+        );
         let period = statistics.period;
         assert_eq!((period.average_auth_time, period.max_auth_time), (2, 3));
         assert_eq!((period.min_mtu, period.max_mtu), (1300, 1400));
         assert_eq!((period.average_session_time, period.max_session_time), (15, 20));
-        assert_eq!((period.timed_out_idle, period.closed_by_error, period.rx_bytes), (1, 1, 10));
+        assert_eq!(
+            (period.timed_out_idle, period.closed_by_error, period.rx_bytes),
+            (1, 1, 10)
+        );
     }
 
     #[test]
@@ -121,7 +139,10 @@ mod tests {
         statistics.renew(Duration::from_secs(3600));
         assert_eq!(statistics.period.auth_failures, 1);
         statistics.renew(Duration::ZERO);
-        assert_eq!((statistics.period.auth_failures, statistics.total_failures), (0, 1));
+        assert_eq!(
+            (statistics.period.auth_failures, statistics.total_failures),
+            (0, 1)
+        );
         assert!(statistics.period.last_reset.is_some());
     }
 }

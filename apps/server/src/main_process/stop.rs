@@ -12,10 +12,13 @@ const STOP_TIME: Duration = Duration::from_secs(4);
 
 impl Server {
     /// SIGTERM, SIGINT or `occtl stop now`.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         match (self.stage, self.config.global.server_drain) {
             (Stage::Serving, Some(time)) => {
-                log::write(Level::Notice, &format!("main: draining for {} ms, then stopping", time.as_millis()));
+                log::write(
+                    Level::Notice,
+                    &format!("main: draining for {} ms, then stopping", time.as_millis()),
+                );
                 self.stage = Stage::Draining;
                 self.stop_accepting();
                 self.remind(Stage::Stopping, time);
@@ -26,7 +29,7 @@ impl Server {
     }
 
     /// A time that [`Server::remind`] set is over.
-    pub fn time_is_up(&mut self, stage: Stage) {
+    pub(crate) fn time_is_up(&mut self, stage: Stage) {
         match stage {
             Stage::Stopping => self.stop_now(),
             Stage::Over => {
@@ -42,17 +45,20 @@ impl Server {
     }
 
     /// The broker is gone: nobody can log in or reconnect any more, so the server ends.
-    pub fn handle_broker_gone(&mut self, why: &str) {
+    pub(crate) fn handle_broker_gone(&mut self, why: &str) {
         if self.stage >= Stage::Stopping {
             return;
         }
-        log::write(Level::Error, &format!("main: command socket for sec-mod closed: {why}"));
+        log::write(
+            Level::Error,
+            &format!("main: command socket for sec-mod closed: {why}"),
+        );
         self.exit_code = 1;
         self.stop_now();
     }
 
     /// True when nothing is left to wait for.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let quiet = self.connections.is_empty() && self.running_scripts == 0 && self.orphans.is_empty();
         self.stage == Stage::Over || (self.stage == Stage::Stopping && quiet)
     }
@@ -61,7 +67,10 @@ impl Server {
         if self.stage >= Stage::Stopping {
             return;
         }
-        log::write(Level::Info, "main: termination request received; waiting for children to die");
+        log::write(
+            Level::Info,
+            "main: termination request received; waiting for children to die",
+        );
         self.stage = Stage::Stopping;
         self.stop_accepting();
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
@@ -85,5 +94,4 @@ impl Server {
             let _main_is_over = events.send(Event::TimeIsUp(stage)).await;
         });
     }
-
 }

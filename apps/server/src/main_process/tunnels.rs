@@ -1,6 +1,5 @@
 //! Opening a tunnel: addresses, device, connect script, grant (`specs/server-auth.md` §4.3).
 
-use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime};
 
 use culvert_control::messages as control;
@@ -17,8 +16,12 @@ use crate::log::{self, Level};
 
 impl Server {
     /// The broker has verified a cookie: open the tunnel of its session.
-    pub fn open_tunnel(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
-        let old = self.sessions.get(&session.id).copied().filter(|old| self.connections.contains_key(old));
+    pub(crate) fn open_tunnel(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
+        let old = self
+            .sessions
+            .get(&session.id)
+            .copied()
+            .filter(|old| self.connections.contains_key(old));
         let Some(connection) = self.connections.get_mut(&id) else {
             return self.tell_broker(&MainToBroker::TunnelRefused(id));
         };
@@ -28,11 +31,17 @@ impl Server {
         if !matches!(connection.phase, Phase::Login) || self.stage >= Stage::Stopping {
             return self.refuse(id, Refusal::Server);
         }
-        let Some(old) = old else { return self.prepare(id, session, wish) };
+        let Some(old) = old else {
+            return self.prepare(id, session, wish);
+        };
         // The session moves here. Its old connection ends first, so that device and addresses are
         // free and the scripts run in order.
         connection.phase = Phase::Waiting(Box::new((session, wish)));
-        self.log(id, Level::Info, "reconnecting; the old connection of the session ends");
+        self.log(
+            id,
+            Level::Info,
+            "reconnecting; the old connection of the session ends",
+        );
         if let Some(overtaken) = self.successors.insert(old, id) {
             self.refuse(overtaken, Refusal::NotAcceptable);
         }
@@ -40,8 +49,10 @@ impl Server {
     }
 
     /// The connection that held the session is gone.
-    pub fn resume_open(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    pub(crate) fn resume_open(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match std::mem::replace(&mut connection.phase, Phase::Login) {
             Phase::Waiting(waiting) => {
                 let (session, wish) = *waiting;
@@ -64,11 +75,20 @@ impl Server {
             }
         };
         if addresses.ipv4.is_none() && addresses.ipv6.is_none() {
-            self.log(id, Level::Error, "no IP address is configured for this user and the families its client asks for");
+            self.log(
+                id,
+                Level::Error,
+                "no IP address is configured for this user and the families its client asks for",
+            );
             return self.refuse(id, Refusal::Configuration);
         }
         let settings = &session.settings;
-        let made = device::create(&self.fixed.device, &addresses, &settings.iroutes, self.fixed.worker_ids);
+        let made = device::create(
+            &self.fixed.device,
+            &addresses,
+            &settings.iroutes,
+            self.fixed.worker_ids,
+        );
         let tun = match made {
             Ok(tun) => tun,
             Err(error) => {
@@ -77,7 +97,9 @@ impl Server {
                 return self.refuse(id, Refusal::Server);
             }
         };
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let subject = Subject {
             id: connection.shown.id,
             device: tun.name().to_owned(),
@@ -89,13 +111,19 @@ impl Server {
         };
         show(&mut connection.shown, &subject);
         self.sessions.insert(subject.session.id.clone(), id);
-        self.log(id, Level::Debug, &format!("assigning tun device {}", subject.device));
+        self.log(
+            id,
+            Level::Debug,
+            &format!("assigning tun device {}", subject.device),
+        );
         let script = self.config.global.connect_script.clone();
         let command = scripts::command(&subject, Reason::Connect, script.as_deref());
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.phase = Phase::Opening(Box::new(Opening { subject, tun }));
         }
-        let Some(command) = command else { return self.grant(id) };
+        let Some(command) = command else {
+            return self.grant(id);
+        };
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
             let result = scripts::run(command).await;
@@ -104,7 +132,7 @@ impl Server {
     }
 
     /// The connect script has decided.
-    pub fn handle_connect_script(&mut self, id: ConnectionId, result: Result<(), String>) {
+    pub(crate) fn handle_connect_script(&mut self, id: ConnectionId, result: Result<(), String>) {
         if let Some(subject) = self.orphans.remove(&id) {
             // The client left meanwhile: what the script set up is taken down again.
             if result.is_ok() {
@@ -115,8 +143,14 @@ impl Server {
         match result {
             Ok(()) => self.grant(id),
             Err(why) => {
-                self.log(id, Level::Error, &format!("connect script refuses the user: {why}"));
-                let Some(connection) = self.connections.get_mut(&id) else { return };
+                self.log(
+                    id,
+                    Level::Error,
+                    &format!("connect script refuses the user: {why}"),
+                );
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
                 if let Phase::Opening(opening) = std::mem::replace(&mut connection.phase, Phase::Ending) {
                     drop(opening.tun);
                     self.release(id, &opening.subject);
@@ -127,7 +161,9 @@ impl Server {
     }
 
     fn grant(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let opening = match std::mem::replace(&mut connection.phase, Phase::Ending) {
             Phase::Opening(opening) => *opening,
             other => return connection.phase = other,
@@ -140,8 +176,11 @@ impl Server {
         }
         let datagram = self.datagram_grant(&subject);
         let message = grant::grant(&subject, datagram.clone());
-        self.tell_worker(id, &MainToWorker::Grant(Box::new(message)), vec![OwnedFd::from(tun.into_fd())]);
-        self.tell_broker(&MainToBroker::TunnelOpened { id, addresses: subject.addresses });
+        self.tell_worker(id, &MainToWorker::Grant(Box::new(message)), vec![tun.into_fd()]);
+        self.tell_broker(&MainToBroker::TunnelOpened {
+            id,
+            addresses: subject.addresses,
+        });
         self.announce_hostname(&subject);
 
         let datagram_id = datagram.map(|datagram| datagram.id);
@@ -150,7 +189,9 @@ impl Server {
             self.datagram_ids.insert(name, id);
             self.datagram_ips.entry(datagram_ip).or_default().insert(id);
         }
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.shown.state = control::AuthState::Authenticated;
         connection.shown.session_started_at = unix_time(subject.session.authenticated_at);
         let shown = connection.shown.clone();
@@ -174,7 +215,10 @@ impl Server {
         match random::fill(&mut id) {
             Ok(()) => Some(DatagramGrant { id, port }),
             Err(error) => {
-                log::write(Level::Error, &format!("main: no random numbers, so no UDP: {error}"));
+                log::write(
+                    Level::Error,
+                    &format!("main: no random numbers, so no UDP: {error}"),
+                );
                 None
             }
         }
@@ -193,23 +237,43 @@ impl Server {
 
 /// Fills in what `occtl` shows of a session.
 fn show(shown: &mut control::Connection, subject: &Subject) {
-    let Subject { session, wish, addresses, .. } = subject;
+    let Subject {
+        session,
+        wish,
+        addresses,
+        ..
+    } = subject;
     let settings = &session.settings;
-    let Addresses { ipv4, ipv4_local, ipv6, ipv6_local } = *addresses;
+    let Addresses {
+        ipv4,
+        ipv4_local,
+        ipv6,
+        ipv6_local,
+    } = *addresses;
     shown.device = Some(subject.device.clone());
     shown.ipv4 = ipv4
         .zip(ipv4_local)
-        .map(|(client, server)| control::TunnelAddresses { client: client.address, server });
+        .map(|(client, server)| control::TunnelAddresses {
+            client: client.address,
+            server,
+        });
     shown.ipv6 = ipv6
         .zip(ipv6_local)
-        .map(|(client, server)| control::TunnelAddresses { client: client.address, server });
+        .map(|(client, server)| control::TunnelAddresses {
+            client: client.address,
+            server,
+        });
     shown.user_agent = Some(wish.client.user_agent.as_str().to_owned()).filter(|text| !text.is_empty());
     shown.hostname = wish.hostname.as_ref().map(ToString::to_string);
     shown.tls_ciphersuite = Some(wish.tls.as_str().to_owned()).filter(|text| !text.is_empty());
     shown.session = Some(session.id.clone());
     shown.session_started_at = unix_time(SystemTime::now());
-    shown.dpd = settings.dpd.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
-    shown.keepalive = settings.keepalive.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    shown.dpd = settings
+        .dpd
+        .map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
+    shown.keepalive = settings
+        .keepalive
+        .map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     shown.rx_limit = Some(settings.rx_per_second).filter(|limit| *limit > 0);
     shown.tx_limit = Some(settings.tx_per_second).filter(|limit| *limit > 0);
     shown.dns = settings.dns.iter().map(ToString::to_string).collect();

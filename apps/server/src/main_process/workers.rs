@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use culvert_control::messages as control;
 use culvert_sys::process;
 
+use super::device;
 use super::scripts::{self, Reason, Subject};
 use super::state::{Connection, Event, Phase, Server, Stage};
-use super::device;
 use crate::bans::Verdict;
 use crate::ipc::messages::{
     BrokerToMain, ConnectionId, LogLevel, MainToBroker, MainToWorker, Refusal, WorkerReason, WorkerToMain,
@@ -23,8 +23,10 @@ const GOODBYE: Duration = Duration::from_secs(2);
 impl Server {
     /// What a worker says. Everything that needs a tunnel is refused without one: such a worker
     /// is not ours any more.
-    pub fn handle_worker(&mut self, id: ConnectionId, message: WorkerToMain) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    pub(crate) fn handle_worker(&mut self, id: ConnectionId, message: WorkerToMain) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         let open = matches!(connection.phase, Phase::Open(_));
         match message {
             WorkerToMain::Log { level, text } => self.worker_log(id, level, text.as_str()),
@@ -40,7 +42,11 @@ impl Server {
                 if let Some(device) = connection.shown.device.clone() {
                     self.statistics.mtu(mtu.get());
                     if let Err(error) = device::set_mtu(&device, mtu.get()) {
-                        self.log(id, Level::Warning, &format!("cannot set the MTU of {device} to {}: {error}", mtu.get()));
+                        self.log(
+                            id,
+                            Level::Warning,
+                            &format!("cannot set the MTU of {device} to {}: {error}", mtu.get()),
+                        );
                     }
                 }
             }
@@ -55,17 +61,29 @@ impl Server {
     }
 
     fn worker_log(&mut self, id: ConnectionId, level: LogLevel, text: &str) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(left) = connection.log_budget.checked_sub(1) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Some(left) = connection.log_budget.checked_sub(1) else {
+            return;
+        };
         connection.log_budget = left;
-        let text = if left == 0 { "too many log lines; the rest is dropped" } else { text };
+        let text = if left == 0 {
+            "too many log lines; the rest is dropped"
+        } else {
+            text
+        };
         let line = format!("worker{}: {} {text}", connection.label(), connection.peer.ip());
         log::write_for(connection.shown.id, level, &line);
     }
 
     /// A worker broke the protocol: it may be in a stranger's hands.
-    pub fn handle_broken_worker(&mut self, id: ConnectionId, why: &str) {
-        self.log(id, Level::Error, &format!("killing a worker that broke the protocol: {why}"));
+    pub(crate) fn handle_broken_worker(&mut self, id: ConnectionId, why: &str) {
+        self.log(
+            id,
+            Level::Error,
+            &format!("killing a worker that broke the protocol: {why}"),
+        );
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ended_by_us.get_or_insert(CloseReason::Error);
         }
@@ -73,8 +91,10 @@ impl Server {
     }
 
     /// Has a connection end: its worker tells the client and exits.
-    pub fn end(&mut self, id: ConnectionId, reason: CloseReason) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    pub(crate) fn end(&mut self, id: ConnectionId, reason: CloseReason) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.ended_by_us.get_or_insert(reason);
         self.tell_worker(id, &MainToWorker::Terminate, Vec::new());
         let events = self.events.clone();
@@ -85,20 +105,39 @@ impl Server {
     }
 
     /// The process of a connection has ended: clean up after this client, and only this one.
-    pub fn handle_worker_gone(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        let status = connection.pid.and_then(|pid| process::try_wait(pid).ok().flatten());
+    pub(crate) fn handle_worker_gone(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let status = connection
+            .pid
+            .and_then(|pid| process::try_wait(pid).ok().flatten());
         let reason = close_reason(connection, status);
         if let Some(status) = status.filter(|status| !status.success())
             && connection.ended_by_us.is_none()
         {
-            self.log(id, Level::Error, &format!("worker {} died: {status}", connection.shown.id));
+            self.log(
+                id,
+                Level::Error,
+                &format!("worker {} died: {status}", connection.shown.id),
+            );
         }
-        let Some(connection) = self.connections.remove(&id) else { return };
-        let closed = MainToBroker::ConnectionClosed { id, reason, counters: connection.counters };
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        let closed = MainToBroker::ConnectionClosed {
+            id,
+            reason,
+            counters: connection.counters,
+        };
         self.tell_broker(&closed);
         let now = self.connections.len();
-        if self.config.global.max_clients.is_none_or(|max| now * 10 < max as usize * 9) {
+        if self
+            .config
+            .global
+            .max_clients
+            .is_none_or(|max| now * 10 < max as usize * 9)
+        {
             self.crowded.set(false);
         }
         match connection.phase {
@@ -107,15 +146,21 @@ impl Server {
                 self.forget_datagrams(id, tunnel.datagram_id, tunnel.datagram_ip);
                 self.release(id, &tunnel.subject);
                 let Counters { rx, tx } = connection.counters;
-                let text = format!("user disconnected (reason: {}, rx: {rx}, tx: {tx})", reason.text());
+                let text = format!(
+                    "user disconnected (reason: {}, rx: {rx}, tx: {tx})",
+                    reason.text()
+                );
                 let (ip, port) = (connection.peer.ip(), connection.peer.port());
                 let user = &tunnel.subject.session.user;
                 log::write(Level::Info, &format!("main[{user}]:{ip}:{port} {text}"));
                 self.statistics.closed(reason, connection.counters, lasted);
-                self.announce(control::EventKind::Disconnect {
-                    reason: shown_reason(reason),
-                    duration: lasted.as_secs(),
-                }, connection.shown);
+                self.announce(
+                    control::EventKind::Disconnect {
+                        reason: shown_reason(reason),
+                        duration: lasted.as_secs(),
+                    },
+                    connection.shown,
+                );
                 self.run_disconnect_script(&tunnel.subject, connection.counters, lasted);
             }
             // The device is gone, the script may still run: see `handle_connect_script`.
@@ -132,7 +177,7 @@ impl Server {
     }
 
     /// Gives back what a session holds, unless it lives on with another connection.
-    pub fn release(&mut self, id: ConnectionId, subject: &Subject) {
+    pub(crate) fn release(&mut self, id: ConnectionId, subject: &Subject) {
         let session = &subject.session.id;
         if self.sessions.get(session) != Some(&id) {
             return;
@@ -145,7 +190,7 @@ impl Server {
     }
 
     /// Runs the disconnect script without waiting for it.
-    pub fn run_disconnect_script(&mut self, subject: &Subject, counters: Counters, lasted: Duration) {
+    pub(crate) fn run_disconnect_script(&mut self, subject: &Subject, counters: Counters, lasted: Duration) {
         let config = self.config.clone();
         let script = config.global.disconnect_script.as_deref();
         if let Some(command) = scripts::command(subject, Reason::Disconnect(counters, lasted), script) {
@@ -154,7 +199,7 @@ impl Server {
     }
 
     /// Runs a script without waiting for it; a stop of the server does.
-    pub fn run_detached(&mut self, command: std::process::Command) {
+    pub(crate) fn run_detached(&mut self, command: std::process::Command) {
         self.running_scripts += 1;
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
@@ -164,13 +209,21 @@ impl Server {
     }
 
     /// What the broker says.
-    pub fn handle_broker(&mut self, message: BrokerToMain) {
+    pub(crate) fn handle_broker(&mut self, message: BrokerToMain) {
         match message {
             BrokerToMain::Ready => {}
             BrokerToMain::Failed(why) => log::write(Level::Error, &format!("main: sec-mod: {why}")),
-            BrokerToMain::Reloaded(refused) => self.finish_reload(refused.map(|text| text.as_str().to_owned())),
+            BrokerToMain::Reloaded(refused) => {
+                self.finish_reload(refused.map(|text| text.as_str().to_owned()))
+            }
             BrokerToMain::OpenTunnel { id, session, wish } => self.open_tunnel(id, *session, wish),
-            BrokerToMain::LoggedIn { id, user, group, host, took_ms } => {
+            BrokerToMain::LoggedIn {
+                id,
+                user,
+                group,
+                host,
+                took_ms,
+            } => {
                 self.statistics.login(took_ms);
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.shown.username = Some(user.to_string());
@@ -193,7 +246,9 @@ impl Server {
 
     fn login_failed(&mut self, id: ConnectionId, points: bool) {
         self.statistics.login_failed();
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.shown.state = control::AuthState::Failed;
         if !points {
             return;
@@ -207,7 +262,7 @@ impl Server {
     }
 
     /// Logs what points did to an address.
-    pub fn report_points(&self, ip: IpAddr, points: u32, verdict: Verdict) {
+    pub(crate) fn report_points(&self, ip: IpAddr, points: u32, verdict: Verdict) {
         if verdict.newly_banned {
             let until = chrono::Local::now() + self.config.global.ban.time;
             let until = until.format("%a %b %e %H:%M:%S %Y");
@@ -216,12 +271,15 @@ impl Server {
             log::write(Level::Info, &format!("main: {text}"));
         } else if points > 0 && verdict.score > 0 {
             let total = verdict.score;
-            log::write(Level::Debug, &format!("main: added {points} points (total {total}) for IP '{ip}' to ban list"));
+            log::write(
+                Level::Debug,
+                &format!("main: added {points} points (total {total}) for IP '{ip}' to ban list"),
+            );
         }
     }
 
     /// Sends the broker a message. A broker that cannot be reached is the end of the server.
-    pub fn tell_broker(&mut self, message: &MainToBroker) {
+    pub(crate) fn tell_broker(&mut self, message: &MainToBroker) {
         if let Err(error) = self.broker.send(message, Vec::new())
             && self.stage < Stage::Stopping
         {
@@ -230,7 +288,7 @@ impl Server {
     }
 
     /// Refuses a tunnel that the broker has verified.
-    pub fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
         self.tell_broker(&MainToBroker::TunnelRefused(id));
         self.statistics.login_failed();
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -240,18 +298,26 @@ impl Server {
     }
 
     /// Ends what has taken too long: logins beyond `auth-timeout`.
-    pub fn expire_logins(&mut self) {
-        let Some(limit) = self.config.global.auth_timeout else { return };
+    pub(crate) fn expire_logins(&mut self) {
+        let Some(limit) = self.config.global.auth_timeout else {
+            return;
+        };
         // The worker ends itself on time; this is for one that does not.
         let limit = limit + Duration::from_secs(10);
         let late: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| !matches!(connection.phase, Phase::Open(_)) && connection.accepted.elapsed() > limit)
+            .filter(|(_, connection)| {
+                !matches!(connection.phase, Phase::Open(_)) && connection.accepted.elapsed() > limit
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in late {
-            self.log(id, Level::Info, "killing a worker that has not logged in by auth-timeout");
+            self.log(
+                id,
+                Level::Info,
+                "killing a worker that has not logged in by auth-timeout",
+            );
             self.kill(id);
         }
     }
@@ -282,7 +348,10 @@ fn grow(counters: &mut Counters, reported: Counters) {
 }
 
 pub(super) fn traffic(counters: Counters) -> control::Traffic {
-    control::Traffic { rx: counters.rx, tx: counters.tx }
+    control::Traffic {
+        rx: counters.rx,
+        tx: counters.tx,
+    }
 }
 
 fn shown_reason(reason: CloseReason) -> control::DisconnectReason {

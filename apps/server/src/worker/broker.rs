@@ -30,7 +30,11 @@ pub(super) struct Broker {
 
 impl Broker {
     pub(super) fn new(link: Blocking, deadline: Option<Instant>) -> Self {
-        Self { link, deadline, failed: AtomicBool::new(false) }
+        Self {
+            link,
+            deadline,
+            failed: AtomicBool::new(false),
+        }
     }
 
     /// Asks something that is answered at once.
@@ -40,14 +44,20 @@ impl Broker {
 
     /// Asks something that may wait for a login back end.
     pub(super) fn patient(&self, request: &WorkerToBroker) -> Result<BrokerToWorker, End> {
-        self.call(request, self.deadline.unwrap_or_else(|| Instant::now() + LOGIN_STEP))
+        self.call(
+            request,
+            self.deadline.unwrap_or_else(|| Instant::now() + LOGIN_STEP),
+        )
     }
 
     fn call(&self, request: &WorkerToBroker, deadline: Instant) -> Result<BrokerToWorker, End> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(End::Protocol("the channel to the broker has failed before"));
         }
-        let answer = self.link.send(request, &[]).and_then(|()| self.link.receive(Some(deadline)));
+        let answer = self
+            .link
+            .send(request, &[])
+            .and_then(|()| self.link.receive(Some(deadline)));
         match answer {
             Ok(Some((answer, _))) => Ok(answer),
             Ok(None) => {
@@ -79,7 +89,11 @@ impl Broker {
     ) -> Result<Vec<u8>, RemoteSignError> {
         let key = u8::try_from(key.0).map_err(|_| RemoteSignError("no such key".to_owned()))?;
         let message = Bytes::new(message.to_vec()).map_err(|error| RemoteSignError(error.to_string()))?;
-        let request = WorkerToBroker::Sign { key, scheme: scheme.into(), message };
+        let request = WorkerToBroker::Sign {
+            key,
+            scheme: scheme.into(),
+            message,
+        };
         match self.quick(&request) {
             Ok(BrokerToWorker::Signature(Some(signature))) => Ok(signature.into_vec()),
             Ok(_) => Err(RemoteSignError("the broker refuses to sign".to_owned())),
@@ -98,8 +112,13 @@ impl Broker {
 
 impl StoresServerSessions for Broker {
     fn put(&self, id: Vec<u8>, data: Vec<u8>) -> bool {
-        let (Ok(id), Ok(data)) = (Bytes::new(id), SecretField::new(SecretBytes::new(data))) else { return false };
-        matches!(self.quick(&WorkerToBroker::StoreTlsSession { id, data }), Ok(BrokerToWorker::Stored(true)))
+        let (Ok(id), Ok(data)) = (Bytes::new(id), SecretField::new(SecretBytes::new(data))) else {
+            return false;
+        };
+        matches!(
+            self.quick(&WorkerToBroker::StoreTlsSession { id, data }),
+            Ok(BrokerToWorker::Stored(true))
+        )
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {

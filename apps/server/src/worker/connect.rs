@@ -5,8 +5,8 @@ use std::time::Duration;
 use culvert_anyconnect::mtu::{GrantedMtu, Overhead, ServerMtu, server_grant};
 use culvert_anyconnect::psk::{PSK_EXPORTER_LABEL, PSK_LEN};
 use culvert_anyconnect::server::{
-    ConnectRefusal, ConnectRequest, DtlsGrant, TunnelGrant as Announcement, advertised_rekey, connect_refusal,
-    connect_response,
+    ConnectRefusal, ConnectRequest, DtlsGrant, TunnelGrant as Announcement, advertised_rekey,
+    connect_refusal, connect_response,
 };
 use culvert_dtls::CipherSuite;
 use culvert_sys::tcp;
@@ -39,7 +39,9 @@ pub(super) fn open(
     mut handshake: Handshake,
     mut stream: Stream,
 ) -> Result<Opened, End> {
-    let negotiated = handshake.negotiated().ok_or(End::Protocol("CONNECT without TLS"))?;
+    let negotiated = handshake
+        .negotiated()
+        .ok_or(End::Protocol("CONNECT without TLS"))?;
     let request = WorkerToBroker::OpenTunnel(TunnelRequest {
         cookie: connect.session.clone(),
         client: describe(&connect.client),
@@ -56,7 +58,10 @@ pub(super) fn open(
     };
     let (grant, tun) = match answer {
         (MainToWorker::Grant(grant), descriptors) => {
-            let tun = descriptors.into_iter().next().ok_or(End::Protocol("a grant without a device"))?;
+            let tun = descriptors
+                .into_iter()
+                .next()
+                .ok_or(End::Protocol("a grant without a device"))?;
             (*grant, tun)
         }
         (MainToWorker::Refuse(refusal), _) => {
@@ -73,7 +78,10 @@ pub(super) fn open(
             let label = PSK_EXPORTER_LABEL;
             handshake.exporter(label, &mut psk)?;
             let only = host.match_tls_dtls_ciphers.then_some(negotiated.cipher);
-            Some(DatagramHandOver { psk: SecretBytes::new(psk), suites: suites(only) })
+            Some(DatagramHandOver {
+                psk: SecretBytes::new(psk),
+                suites: suites(only),
+            })
         }
         _ => None,
     };
@@ -93,7 +101,11 @@ pub(super) fn open(
     let announcement = announcement(host, &grant, config.clone(), &mtu, datagram.is_some());
     stream.reporter().tell(&WorkerToMain::SetMtu(mtu.data));
     mark_stream(&stream, &grant, mtu.data.get());
-    respond(&mut handshake, &mut stream, &connect_response(&connect, &announcement))?;
+    respond(
+        &mut handshake,
+        &mut stream,
+        &connect_response(&connect, &announcement),
+    )?;
     flush(&mut handshake, &mut stream)?;
     let line = format!("opened a tunnel on {} with MTU {}", grant.device, mtu.data.get());
     stream.reporter().log(LogLevel::Debug, &line);
@@ -112,7 +124,11 @@ pub(super) fn open(
         net_priority: grant.net_priority,
         discover_mtu: snapshot.try_mtu_discovery,
     };
-    Ok(Opened { state, tcp: stream.into_socket(), tun })
+    Ok(Opened {
+        state,
+        tcp: stream.into_socket(),
+        tun,
+    })
 }
 
 /// The grant as it fits this client: its MTU, its TLS version.
@@ -147,7 +163,10 @@ fn announcement(
             .datagram
             .as_ref()
             .filter(|_| datagram)
-            .map(|datagram| DtlsGrant { port: datagram.port, app_id: datagram.id }),
+            .map(|datagram| DtlsGrant {
+                port: datagram.port,
+                app_id: datagram.id,
+            }),
         stream_encoding: None,
         datagram_encoding: None,
         included_headers: host.included_headers.clone(),
@@ -163,7 +182,11 @@ fn suites(only: Option<Cipher>) -> Vec<u16> {
         Some(Cipher::Aes256Gcm) => *suite == CipherSuite::PskAes256GcmSha384,
         Some(Cipher::ChaCha20Poly1305) => *suite == CipherSuite::PskChacha20Poly1305Sha256,
     };
-    CipherSuite::ALL.into_iter().filter(wanted).map(CipherSuite::id).collect()
+    CipherSuite::ALL
+        .into_iter()
+        .filter(wanted)
+        .map(CipherSuite::id)
+        .collect()
 }
 
 /// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.
@@ -176,11 +199,17 @@ fn mark_stream(stream: &Stream, grant: &TunnelGrant, mtu: u16) {
     };
     let packets = usize::try_from(grant.output_buffer).unwrap_or(usize::MAX);
     let size = packets.saturating_mul(mtu.into()).min(SEND_BUFFER_MAX);
-    let sized = if size > 0 { tcp::set_send_buffer(socket, size) } else { Ok(()) };
+    let sized = if size > 0 {
+        tcp::set_send_buffer(socket, size)
+    } else {
+        Ok(())
+    };
     // Keeps middleboxes from forgetting an idle connection.
     let kept = tcp::set_keepalive(socket, Duration::from_secs(600));
     if let Err(error) = marked.and(sized).and(kept) {
-        stream.reporter().log(LogLevel::Debug, &format!("cannot set TCP options: {error}"));
+        stream
+            .reporter()
+            .log(LogLevel::Debug, &format!("cannot set TCP options: {error}"));
     }
 }
 

@@ -20,7 +20,10 @@ impl Reporter {
     /// Writes a log line.
     pub(super) fn log(&self, level: LogLevel, text: &str) {
         if crate::log::passes(self.level, level) {
-            self.tell(&WorkerToMain::Log { level, text: Text::truncated(text) });
+            self.tell(&WorkerToMain::Log {
+                level,
+                text: Text::truncated(text),
+            });
         }
     }
 
@@ -30,7 +33,10 @@ impl Reporter {
     }
 
     /// The next order of main; see [`Blocking::receive`].
-    pub(super) fn order(&self, deadline: Option<Instant>) -> Result<Option<(MainToWorker, Vec<OwnedFd>)>, LinkError> {
+    pub(super) fn order(
+        &self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<(MainToWorker, Vec<OwnedFd>)>, LinkError> {
         self.main.receive(deadline)
     }
 }

@@ -39,10 +39,15 @@ pub(super) fn run(
         stream,
     };
     if let Some(description) = session.handshake.description() {
-        session.stream.reporter().log(LogLevel::Debug, &format!("TLS handshake completed {description}"));
+        session
+            .stream
+            .reporter()
+            .log(LogLevel::Debug, &format!("TLS handshake completed {description}"));
     }
     let connect = session.serve()?;
-    let Session { handshake, stream, .. } = session;
+    let Session {
+        handshake, stream, ..
+    } = session;
     connect::open(snapshot, host, request, broker, connect, handshake, stream)
 }
 
@@ -65,7 +70,10 @@ fn handshake<'s>(
         }
     };
     let index = broker.host(hello.server_name())?;
-    let host = snapshot.hosts.get(usize::from(index.0)).ok_or(End::Protocol("an unknown virtual host"))?;
+    let host = snapshot
+        .hosts
+        .get(usize::from(index.0))
+        .ok_or(End::Protocol("an unknown virtual host"))?;
     let config = tls::config(host, broker)?;
     let mut handshake = match hello.into_handshake(&config) {
         Ok(handshake) => handshake,
@@ -105,7 +113,11 @@ pub(super) fn flush(handshake: &mut Handshake, stream: &mut Stream) -> Result<()
 }
 
 /// Sends a response, in as few records and segments as possible.
-pub(super) fn respond(handshake: &mut Handshake, stream: &mut Stream, response: &Response) -> Result<(), End> {
+pub(super) fn respond(
+    handshake: &mut Handshake,
+    stream: &mut Stream,
+    response: &Response,
+) -> Result<(), End> {
     for piece in response.to_bytes().chunks(RECORD) {
         handshake.write_plaintext(piece)?;
     }
@@ -134,18 +146,26 @@ impl Session<'_> {
         let mut buffer = [0; 16384];
         loop {
             while let Some(plaintext) = self.handshake.poll_plaintext()? {
-                let request = reader.handle_input(&plaintext).map_err(|error| End::Http(error.to_string()))?;
+                let request = reader
+                    .handle_input(&plaintext)
+                    .map_err(|error| End::Http(error.to_string()))?;
                 let Some(request) = request else { continue };
                 let line = format!("HTTP {} {}", request.method, request.target);
                 self.stream.reporter().log(LogLevel::Http, &line);
                 let mut action = self.front_end.handle_request(request);
                 loop {
                     match action {
-                        Action::Respond { response, close: false } => {
+                        Action::Respond {
+                            response,
+                            close: false,
+                        } => {
                             respond(&mut self.handshake, &mut self.stream, &response)?;
                             break;
                         }
-                        Action::Respond { response, close: true } => {
+                        Action::Respond {
+                            response,
+                            close: true,
+                        } => {
                             respond_and_close(&mut self.handshake, &mut self.stream, &response);
                             return Err(End::Answered);
                         }
@@ -154,7 +174,9 @@ impl Session<'_> {
                             action = self.front_end.handle_answer(answer);
                         }
                         Action::OpenTunnel(connect) => return Ok(connect),
-                        Action::CloseSilently => return Err(End::Http("a request that gets no answer".to_owned())),
+                        Action::CloseSilently => {
+                            return Err(End::Http("a request that gets no answer".to_owned()));
+                        }
                     }
                 }
             }
@@ -162,7 +184,11 @@ impl Session<'_> {
                 return Err(End::PeerClosed);
             }
             let count = self.stream.read(&mut buffer)?;
-            feed(&mut self.handshake, &mut self.stream, buffer.get(..count).unwrap_or_default())?;
+            feed(
+                &mut self.handshake,
+                &mut self.stream,
+                buffer.get(..count).unwrap_or_default(),
+            )?;
         }
     }
 
@@ -172,12 +198,22 @@ impl Session<'_> {
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
         Ok(match self.broker.patient(&request)? {
-            BrokerToWorker::Login(LoginReply::Prompt { context, message, number }) => {
-                AuthAnswer::AskPassword { context, message: message.as_str().to_owned(), number }
+            BrokerToWorker::Login(LoginReply::Prompt {
+                context,
+                message,
+                number,
+            }) => AuthAnswer::AskPassword {
+                context,
+                message: message.as_str().to_owned(),
+                number,
+            },
+            BrokerToWorker::Login(LoginReply::Success { cookie, .. }) => {
+                AuthAnswer::Accepted { session: cookie }
             }
-            BrokerToWorker::Login(LoginReply::Success { cookie, .. }) => AuthAnswer::Accepted { session: cookie },
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Credentials)) => {
-                self.stream.reporter().log(LogLevel::Info, "failed authentication attempt");
+                self.stream
+                    .reporter()
+                    .log(LogLevel::Info, "failed authentication attempt");
                 AuthAnswer::Rejected(Rejection::AuthenticationFailed)
             }
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Internal)) => {
@@ -193,18 +229,27 @@ impl Session<'_> {
 /// The broker's form of a question; `None` when it exceeds what the broker takes.
 fn to_broker(question: AuthRequest, client: &ClientInfo) -> Option<WorkerToBroker> {
     Some(match question {
-        AuthRequest::Start { user, password, group } => WorkerToBroker::Login(LoginStart {
+        AuthRequest::Start {
+            user,
+            password,
+            group,
+        } => WorkerToBroker::Login(LoginStart {
             user: Text::new(user).ok()?,
             password: password.map(SecretText::new).transpose().ok()?,
             group: group.map(Text::new).transpose().ok()?,
             client: describe(client),
         }),
-        AuthRequest::Continue { context: None, password } => {
-            WorkerToBroker::LoginAnswer(SecretText::new(password).ok()?)
-        }
-        AuthRequest::Continue { context: Some(context), password } => {
-            WorkerToBroker::LoginResume { context, answer: SecretText::new(password).ok()? }
-        }
+        AuthRequest::Continue {
+            context: None,
+            password,
+        } => WorkerToBroker::LoginAnswer(SecretText::new(password).ok()?),
+        AuthRequest::Continue {
+            context: Some(context),
+            password,
+        } => WorkerToBroker::LoginResume {
+            context,
+            answer: SecretText::new(password).ok()?,
+        },
         AuthRequest::VerifyCookie { session } => WorkerToBroker::CheckCookie(session),
     })
 }
@@ -225,7 +270,10 @@ fn front_end_config(host: &HostSnapshot) -> FrontEndConfig {
         groups: host
             .groups
             .iter()
-            .map(|(name, label)| GroupOption { name: name.to_string(), label: label.clone() })
+            .map(|(name, label)| GroupOption {
+                name: name.to_string(),
+                label: label.clone(),
+            })
             .collect(),
         default_group: host.default_group.clone(),
         select_group_by_url: host.select_group_by_url,

@@ -27,20 +27,22 @@ use self::log::Reporter;
 use self::stream::{End, Stream};
 
 /// What a worker is given.
-pub struct Links {
+pub(crate) struct Links {
     /// The client's connection.
-    pub tcp: OwnedFd,
+    pub(crate) tcp: OwnedFd,
     /// Channel to main.
-    pub main: Blocking,
+    pub(crate) main: Blocking,
     /// Channel to the broker.
-    pub broker: Blocking,
+    pub(crate) broker: Blocking,
 }
 
 /// The whole life of a worker.
-pub fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
+pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
     let reporter = Arc::new(Reporter::new(links.main, snapshot.log_level));
     let witness = Arc::clone(&reporter);
-    std::panic::set_hook(Box::new(move |panic| witness.log(LogLevel::Error, &panic.to_string())));
+    std::panic::set_hook(Box::new(move |panic| {
+        witness.log(LogLevel::Error, &panic.to_string())
+    }));
     let deadline = snapshot.auth_timeout.map(|limit| Instant::now() + limit);
     let broker = Arc::new(Broker::new(links.broker, deadline));
     let ended = Stream::new(links.tcp, Arc::clone(&reporter), deadline)

@@ -66,7 +66,13 @@ impl Stream {
         let poller = Poller::new()?;
         poller.add(&tcp, TCP, Interest::READ)?;
         poller.add(&*reporter, MAIN, Interest::READ)?;
-        Ok(Self { tcp, reporter, poller, events: Events::with_capacity(4), deadline })
+        Ok(Self {
+            tcp,
+            reporter,
+            poller,
+            events: Events::with_capacity(4),
+            deadline,
+        })
     }
 
     /// Who hears from this worker.
@@ -122,7 +128,9 @@ impl Stream {
     fn wait(&mut self, interest: Interest) -> Result<(), End> {
         self.poller.modify(&self.tcp, TCP, interest).map_err(End::Io)?;
         loop {
-            self.poller.wait(&mut self.events, self.deadline).map_err(End::Io)?;
+            self.poller
+                .wait(&mut self.events, self.deadline)
+                .map_err(End::Io)?;
             if self.events.is_empty() && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(End::Late);
             }

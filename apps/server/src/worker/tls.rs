@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use culvert_certs::spki_of;
 use culvert_server_config::TlsPriorities;
-use culvert_tls::{Algorithms, Cipher, Group, KeyIndex, RemoteKey, RemoteSign, ServerSettings, Version, server_config};
+use culvert_tls::{
+    Algorithms, Cipher, Group, KeyIndex, RemoteKey, RemoteSign, ServerSettings, Version, server_config,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
@@ -19,7 +21,9 @@ pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Arc<Se
     let sign: RemoteSign = Arc::new(move |key, scheme, message| signer.sign(key, scheme, message));
     let mut keys = Vec::new();
     for (index, chain) in host.chains.iter().enumerate() {
-        let leaf = chain.first().ok_or(End::Protocol("a certificate chain without certificates"))?;
+        let leaf = chain
+            .first()
+            .ok_or(End::Protocol("a certificate chain without certificates"))?;
         let index = u16::try_from(index).map_err(|_| End::Protocol("too many keys"))?;
         let spki = spki_of(leaf).map_err(|_| End::Protocol("a server certificate that cannot be read"))?;
         let key = RemoteKey::new(KeyIndex(index), &spki, Arc::clone(&sign))

@@ -84,14 +84,25 @@ impl<'r> Worker<'r> {
         config.switch_to_stream = state.switch_to_stream;
         let mut session = ClientSession::new(config, Arc::clone(&poller), 0, now);
         session.attach_device(Device::Kernel(Tun::from_fd(tun).map_err(io::Error::other)?))?;
-        session.attach_stream(now, tcp, CstpSealer::new(sealer), CstpOpener::new(opener), &state.unread, &mut buffers)?;
+        session.attach_stream(
+            now,
+            tcp,
+            CstpSealer::new(sealer),
+            CstpOpener::new(opener),
+            &state.unread,
+            &mut buffers,
+        )?;
         poller.add(reporter, MAIN, Interest::READ)?;
         let signals = SignalFd::new(&[SIGTERM])?;
         poller.add(&signals, SIGNALS, Interest::READ)?;
         let rekey_time = state.config.datagram.rekey;
         let datagram = state.datagram.map(|datagram| {
             let mut config = ServerConfig::new(datagram.psk);
-            config.suites = datagram.suites.into_iter().filter_map(CipherSuite::from_id).collect();
+            config.suites = datagram
+                .suites
+                .into_iter()
+                .filter_map(CipherSuite::from_id)
+                .collect();
             config.min_rehandshake_interval = rekey_time.map(|time| time / 2);
             config
         });
@@ -150,7 +161,10 @@ impl<'r> Worker<'r> {
     }
 
     fn deadline(&self) -> Instant {
-        [self.session.poll_timeout(), self.next_rekey].into_iter().flatten().fold(self.next_report, Instant::min)
+        [self.session.poll_timeout(), self.next_rekey]
+            .into_iter()
+            .flatten()
+            .fold(self.next_report, Instant::min)
     }
 
     /// What is due regularly: counters, and new keys of the TLS channel.
@@ -177,7 +191,7 @@ impl<'r> Worker<'r> {
         match self.reporter.order(Some(now)) {
             Ok(Some((MainToWorker::Datagram { hello, packet, .. }, descriptors))) => {
                 if let Some(socket) = descriptors.into_iter().next()
-                    && let Err(error) = self.take_datagram(now, socket, hello, packet.into_vec())
+                    && let Err(error) = self.take_datagram(now, socket, hello, packet.as_slice())
                 {
                     self.log(LogLevel::Info, &format!("cannot use a UDP socket: {error}"));
                 }
@@ -198,22 +212,38 @@ impl<'r> Worker<'r> {
 
     /// A new path of datagrams: a handshake goes into the second slot; a record counts only if it
     /// authenticates.
-    fn take_datagram(&mut self, now: Instant, socket: OwnedFd, hello: bool, mut packet: Vec<u8>) -> io::Result<()> {
-        let Some(config) = &self.datagram else { return Ok(()) };
+    fn take_datagram(&mut self, now: Instant, socket: OwnedFd, hello: bool, packet: &[u8]) -> io::Result<()> {
+        let Some(config) = &self.datagram else {
+            return Ok(());
+        };
         let socket = UdpSocket::from_fd(socket)?;
         self.prepare(&socket);
         if hello {
             let channel = DtlsChannel::new(Connection::server(config.clone(), now));
-            self.session.attach_datagram(now, socket, channel, &mut packet, &mut self.buffers)
+            self.session
+                .attach_datagram(now, socket, channel, packet, &mut self.buffers)
         } else {
-            let moved = self.session.move_datagram(now, socket, &mut packet, &mut self.buffers)?;
-            self.log(LogLevel::Debug, if moved { "the client's UDP address has changed" } else { "stray datagram" });
+            let moved = self
+                .session
+                .move_datagram(now, socket, packet, &mut self.buffers)?;
+            self.log(
+                LogLevel::Debug,
+                if moved {
+                    "the client's UDP address has changed"
+                } else {
+                    "stray datagram"
+                },
+            );
             Ok(())
         }
     }
 
     fn prepare(&self, socket: &UdpSocket) {
-        let mode = if self.discover_mtu { PathMtuDiscovery::On } else { PathMtuDiscovery::Off };
+        let mode = if self.discover_mtu {
+            PathMtuDiscovery::On
+        } else {
+            PathMtuDiscovery::Off
+        };
         let marked = match self.net_priority {
             Some(NetPriority::Priority(priority)) => tcp::set_priority(socket, priority),
             Some(NetPriority::Tos(tos)) => tcp::set_type_of_service(socket, tos),
@@ -238,8 +268,14 @@ impl<'r> Worker<'r> {
             }
             Event::RekeyDue(_) => None,
             Event::DatagramUp { description } => {
-                self.log(LogLevel::Debug, &format!("DTLS handshake completed {description}"));
-                self.reporter.tell(&WorkerToMain::DatagramChannel(Some(Text::truncated(&description))));
+                self.log(
+                    LogLevel::Debug,
+                    &format!("DTLS handshake completed {description}"),
+                );
+                self.reporter
+                    .tell(&WorkerToMain::DatagramChannel(Some(Text::truncated(
+                        &description,
+                    ))));
                 None
             }
             Event::DatagramFailed => {
@@ -283,7 +319,10 @@ impl<'r> Worker<'r> {
             }
             Goodbye::Temporary => WorkerReason::ClientDisconnect,
             Goodbye::Unknown { code, .. } => {
-                self.log(LogLevel::Info, &format!("received BYE packet with unknown code {code:#04x}"));
+                self.log(
+                    LogLevel::Info,
+                    &format!("received BYE packet with unknown code {code:#04x}"),
+                );
                 self.part(WorkerReason::Error)
             }
         }
@@ -295,7 +334,10 @@ impl<'r> Worker<'r> {
             self.log(LogLevel::Info, "received compressed data without agreement");
             return Some(self.part(WorkerReason::Error));
         }
-        self.log(LogLevel::Debug, &format!("ignored a frame of unknown type ({kind:?})"));
+        self.log(
+            LogLevel::Debug,
+            &format!("ignored a frame of unknown type ({kind:?})"),
+        );
         None
     }
 
@@ -303,7 +345,13 @@ impl<'r> Worker<'r> {
     fn part(&mut self, reason: WorkerReason) -> WorkerReason {
         let now = Instant::now();
         let deadline = now + FAREWELL;
-        let sent = self.session.send(now, Channel::Stream, FrameKind::Disconnect, &[], &mut self.buffers);
+        let sent = self.session.send(
+            now,
+            Channel::Stream,
+            FrameKind::Disconnect,
+            &[],
+            &mut self.buffers,
+        );
         if let Err(error) = sent {
             self.log(LogLevel::Debug, &format!("cannot say goodbye: {error}"));
             return reason;
@@ -313,8 +361,13 @@ impl<'r> Worker<'r> {
             if self.poller.wait(&mut events, Some(deadline)).is_err() {
                 break;
             }
-            for event in events.iter().filter(|event| self.session.owns(event.token)).collect::<Vec<_>>() {
-                self.session.handle_ready(Instant::now(), event, &mut self.buffers);
+            for event in events
+                .iter()
+                .filter(|event| self.session.owns(event.token))
+                .collect::<Vec<_>>()
+            {
+                self.session
+                    .handle_ready(Instant::now(), event, &mut self.buffers);
             }
         }
         reason
@@ -325,18 +378,34 @@ impl<'r> Worker<'r> {
         if mtu.get() > MTU_MAX || mtu.get() == self.session.mtu() {
             return;
         }
-        self.log(LogLevel::Debug, &format!("MTU of the tunnel is {} now", mtu.get()));
+        self.log(
+            LogLevel::Debug,
+            &format!("MTU of the tunnel is {} now", mtu.get()),
+        );
         self.session.set_mtu(mtu.get());
         self.reporter.tell(&WorkerToMain::SetMtu(mtu));
     }
 
     /// A datagram of `size` octets did not fit: the tunnel's MTU follows the path's.
     fn shrink(&mut self, size: usize) {
-        let Some(path) = self.session.datagram_socket().and_then(|socket| socket.path_mtu().ok()) else { return };
+        let Some(path) = self
+            .session
+            .datagram_socket()
+            .and_then(|socket| socket.path_mtu().ok())
+        else {
+            return;
+        };
         let path = usize::try_from(path).unwrap_or(usize::MAX);
         let present = usize::from(self.session.mtu());
-        let headers = self.session.datagram_socket().and_then(|socket| socket.peer_addr().ok());
-        let headers = if headers.is_some_and(|peer| peer.is_ipv6()) { 48 } else { 28 };
+        let headers = self
+            .session
+            .datagram_socket()
+            .and_then(|socket| socket.peer_addr().ok());
+        let headers = if headers.is_some_and(|peer| peer.is_ipv6()) {
+            48
+        } else {
+            28
+        };
         let overhead = size.saturating_sub(present);
         let fits = path.saturating_sub(headers + overhead);
         if fits < present {
@@ -346,7 +415,10 @@ impl<'r> Worker<'r> {
 
     fn counters(&self) -> Counters {
         let statistics = self.session.statistics();
-        Counters { rx: statistics.received_octets, tx: statistics.sent_octets }
+        Counters {
+            rx: statistics.received_octets,
+            tx: statistics.sent_octets,
+        }
     }
 
     fn log(&self, level: LogLevel, text: &str) {
