@@ -23,6 +23,8 @@ pub struct Server {
     /// The main process.
     pub process: Process,
     make: Make,
+    /// Name of the host's namespace.
+    host: String,
     occtl_socket: PathBuf,
     /// Children that serve no connection: they are there before the first one.
     helpers: Vec<u32>,
@@ -62,6 +64,7 @@ impl Server {
         Self {
             process: Process::start(command, fixture.dir(), "ocserv", None),
             make,
+            host: world.server.name().to_owned(),
             occtl_socket: fixture.path("occtl.sock"),
             helpers: Vec::new(),
         }
@@ -72,13 +75,15 @@ impl Server {
         self.process.output()
     }
 
-    /// Runs `occtl` and gives its exit code and standard output.
+    /// Runs `occtl` on the server's host and gives its exit code and standard output.
     ///
     /// # Panics
     /// occtl cannot be started.
     pub fn occtl(&self, arguments: &[&str]) -> (i32, String) {
-        let mut command = Command::new(self.make.program("occtl"));
+        let mut command = Command::new("ip");
         let output = command
+            .args(["netns", "exec", &self.host])
+            .arg(self.make.program("occtl"))
             .arg("-s")
             .arg(&self.occtl_socket)
             .args(arguments)

@@ -114,13 +114,30 @@ fn session(make: Make) {
         }
     }
     let (code, text) = server.occtl(&["show", "users"]);
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     assert_eq!((code, lines.len()), (0, 2), "{text}");
     assert_eq!(
         lines[0],
-        ["id", "user", "vhost", "ip", "vpn-ip", "device", "since", "dtls-cipher", "status"]
+        [
+            "id",
+            "user",
+            "vhost",
+            "ip",
+            "vpn-ip",
+            "device",
+            "since",
+            "dtls-cipher",
+            "status"
+        ]
     );
-    assert_eq!(lines[1][..5], [&id, "alice", "default", "192.0.2.2", &address], "{text}");
+    assert_eq!(
+        lines[1][..5],
+        [&id, "alice", "default", "192.0.2.2", &address],
+        "{text}"
+    );
 
     let status = json(&server, &["show", "status"]);
     has_keys(&status, &STATUS_KEYS);
@@ -128,7 +145,10 @@ fn session(make: Make) {
     assert_eq!(status["Server PID"], server.process.pid());
     assert_eq!(status["Active sessions"], 1, "{status}");
     let (code, text) = server.occtl(&["show", "status"]);
-    assert!(code == 0 && text.contains("General info:") && text.contains("Status: online"), "{text}");
+    assert!(
+        code == 0 && text.contains("General info:") && text.contains("Status: online"),
+        "{text}"
+    );
 
     refusals(&server);
     let (code, text) = server.occtl(&["reload"]);
@@ -149,8 +169,16 @@ fn session(make: Make) {
 fn refusals(server: &Server) {
     for (words, code, text) in [
         (vec!["show", "user", "nobody"], 2, "user or ID not found\n"),
-        (vec!["disconnect", "user", "nobody"], 1, "could not disconnect user 'nobody'\n"),
-        (vec!["disconnect", "id", "999999"], 1, "could not disconnect ID '999999'\n"),
+        (
+            vec!["disconnect", "user", "nobody"],
+            1,
+            "could not disconnect user 'nobody'\n",
+        ),
+        (
+            vec!["disconnect", "id", "999999"],
+            1,
+            "could not disconnect ID '999999'\n",
+        ),
         (vec!["frobnicate"], 1, ""),
     ] {
         let got = server.occtl(&words);

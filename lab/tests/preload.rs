@@ -23,7 +23,14 @@ const SERVER_ADDRESS: &str = "127.0.0.2";
 fn files() -> Fixture {
     let fixture = Fixture::new();
     fs::create_dir(fixture.path("sockets")).unwrap();
-    for name in ["", "sockets", "ca.pem", "server-cert.pem", "server-key.pem", "ocpasswd"] {
+    for name in [
+        "",
+        "sockets",
+        "ca.pem",
+        "server-cert.pem",
+        "server-key.pem",
+        "ocpasswd",
+    ] {
         chown(fixture.path(name), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     fs::set_permissions(fixture.path("sockets"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -35,7 +42,10 @@ fn wrapped(program: &Path, fixture: &Fixture, interface: &str, libraries: &str) 
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "env"])
-        .arg(format!("SOCKET_WRAPPER_DIR={}", fixture.path("sockets").display()))
+        .arg(format!(
+            "SOCKET_WRAPPER_DIR={}",
+            fixture.path("sockets").display()
+        ))
         .arg(format!("SOCKET_WRAPPER_DEFAULT_IFACE={interface}"))
         .args(["UID_WRAPPER=1", "UID_WRAPPER_ROOT=1"])
         .arg(format!("LD_PRELOAD={libraries}"))
@@ -70,7 +80,13 @@ fn login(make: Make, fixture: &Fixture, mode: &str, password: &str) -> Finished 
         .args(["--user", USER, "--passwd-on-stdin", mode, "--resolve"])
         .arg(format!("{SERVER_NAME}:{SERVER_ADDRESS}"))
         .arg(format!("https://{SERVER_NAME}/"));
-    Process::start(command, fixture.dir(), "openconnect", Some(&format!("{password}\n"))).finish()
+    Process::start(
+        command,
+        fixture.dir(),
+        "openconnect",
+        Some(&format!("{password}\n")),
+    )
+    .finish()
 }
 
 /// Cookies for good passwords, none for bad ones; the server ends as it should.
@@ -82,15 +98,28 @@ fn logins(client: Make, server: Make) {
     assert!(cookie.stdout.contains("webvpn="), "{}", cookie.stdout);
 
     let login_variables = login(client, &fixture, "--authenticate", PASSWORD);
-    assert_eq!(login_variables.code, 0, "{}{}", login_variables.stderr, server.output());
+    assert_eq!(
+        login_variables.code,
+        0,
+        "{}{}",
+        login_variables.stderr,
+        server.output()
+    );
     assert!(
-        login_variables.stdout.contains(&format!("HOST='{SERVER_ADDRESS}'\n")),
+        login_variables
+            .stdout
+            .contains(&format!("HOST='{SERVER_ADDRESS}'\n")),
         "{}",
         login_variables.stdout
     );
 
     let refused = login(client, &fixture, "--cookieonly", "wrong");
-    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{}", refused.stderr);
+    assert_eq!(
+        (refused.code, refused.stdout.as_str()),
+        (1, ""),
+        "{}",
+        refused.stderr
+    );
     assert!(refused.stderr.contains("Login failed."), "{}", refused.stderr);
 
     server.signal("TERM");

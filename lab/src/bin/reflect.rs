@@ -27,7 +27,11 @@ fn main() -> io::Result<()> {
 
 /// Makes the answer to a ping; false when the packet is none.
 fn turn_around(packet: &mut [u8]) -> bool {
-    let Some(header) = packet.first().filter(|first| **first >> 4 == 4).map(|first| usize::from(first & 15) * 4) else {
+    let Some(header) = packet
+        .first()
+        .filter(|first| **first >> 4 == 4)
+        .map(|first| usize::from(first & 15) * 4)
+    else {
         return false;
     };
     if packet.len() < header + 8 || header < 20 || packet[9] != ICMP || packet[header] != ECHO_REQUEST {

@@ -47,7 +47,9 @@ fn the_network_is_as_before_after_sigkill() {
     let mut client = connect(&scene);
     kill(client.process.pid(), "9");
     client.process.wait();
-    wait::until("the old routes and names", || (network(&scene.world) == before).then_some(()));
+    wait::until("the old routes and names", || {
+        (network(&scene.world) == before).then_some(())
+    });
     assert_eq!(scene.world.client.interfaces(), ["lo", "eth0"]);
     // And a new client finds nothing in its way.
     let mut again = connect(&scene);

@@ -17,7 +17,8 @@ impl Stranger {
     fn is_running(&self) -> bool {
         // The laboratory may be the reaper of its machine, so a zombie counts as gone.
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 }
 
@@ -70,9 +71,20 @@ fn script_tun(client: Make, server: Make) {
         environment.display(),
         env!("CARGO_BIN_EXE_reflect")
     );
-    let script = scene.fixture.write_script("tunnel", &script).display().to_string();
+    let script = scene
+        .fixture
+        .write_script("tunnel", &script)
+        .display()
+        .to_string();
     let arguments = [
-        "--cafile", &ca, "--user", USER, "--passwd-on-stdin", "--script-tun", "--script", &script,
+        "--cafile",
+        &ca,
+        "--user",
+        USER,
+        "--passwd-on-stdin",
+        "--script-tun",
+        "--script",
+        &script,
     ];
     let command = Client::bare(client, &scene.world, &arguments);
     let input = format!("{PASSWORD}\n");
@@ -83,12 +95,18 @@ fn script_tun(client: Make, server: Make) {
         text.contains("VPNFD=").then_some(text)
     });
     let value = |name: &str| {
-        let line = variables.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.unwrap_or_else(|| panic!("no {name} in\n{variables}")).to_owned()
+        let line = variables
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {name} in\n{variables}"))
+            .to_owned()
     };
     let address = value("INTERNAL_IP4_ADDRESS");
     assert_eq!(value("CISCO_DEF_DOMAIN"), "corp.test");
-    assert!(!variables.contains("\nTUNDEV=") && !variables.contains("\nreason="), "{variables}");
+    assert!(
+        !variables.contains("\nTUNDEV=") && !variables.contains("\nreason="),
+        "{variables}"
+    );
     probe::ping(&scene.world.server, address.parse().unwrap());
     assert_eq!(scene.world.client.interfaces(), ["lo", "eth0"]);
     process.signal("INT");
@@ -123,8 +141,9 @@ fn our_client_as_another_user() {
     let path = format!("/proc/{}/status", client.process.pid());
     wait::until("the loss of privileges", || {
         let status = fs::read_to_string(&path).unwrap();
-        (status.contains("Uid:\t65534\t65534\t65534\t65534\n") && status.contains("CapEff:\t0000000000000000\n"))
-            .then_some(())
+        (status.contains("Uid:\t65534\t65534\t65534\t65534\n")
+            && status.contains("CapEff:\t0000000000000000\n"))
+        .then_some(())
     });
     scene.ping();
     client.process.signal("INT");
@@ -167,7 +186,12 @@ fn signals(client: Make, server: Make) {
 
     first.signal("USR2");
     wait::until("a new connection", || {
-        (first.stdout().matches("Got CONNECT response: HTTP/1.1 200").count() == 2).then_some(())
+        (first
+            .stdout()
+            .matches("Got CONNECT response: HTTP/1.1 200")
+            .count()
+            == 2)
+            .then_some(())
     });
     scene.ping();
     assert_eq!(Client::inner_v4(&scene.world), address, "{}", first.output());
@@ -175,7 +199,9 @@ fn signals(client: Make, server: Make) {
     first.signal("HUP");
     assert_eq!(first.exit_code(), 0, "{}", first.output());
     assert!(
-        first.stdout().contains("User detached from session (SIGHUP); exiting."),
+        first
+            .stdout()
+            .contains("User detached from session (SIGHUP); exiting."),
         "{}",
         first.output()
     );
