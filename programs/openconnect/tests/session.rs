@@ -355,3 +355,101 @@ fn reconnecting_gives_up_in_time() {
         client.output()
     );
 }
+
+#[test]
+fn options_of_the_transports() {
+    // With two security modules ocserv 1.1.6 cannot continue a login on another connection.
+    let lab = Lab::new(&[("sec-mod-scale", "1")]);
+    let mut client = lab.start(&[
+        "--dtls-local-port",
+        "4567",
+        "--passtos",
+        "--queue-len",
+        "100",
+        "--tcp-keepalive=30",
+        "--no-http-keepalive",
+        "--no-xmlpost",
+        "--no-external-auth",
+        "--base-mtu",
+        "1400",
+        "--local-hostname",
+        "laptop",
+        "--os",
+        "android",
+        "--useragent",
+        "Open AnyConnect VPN Agent v9.01",
+        "--timestamp",
+        "--interface",
+        "tunlab",
+    ]);
+    client.wait_for("with SSL connected and DTLS connected");
+    wait::until("the device", || {
+        lab.world.client.routes().contains("tunlab").then_some(())
+    });
+    lab.ping();
+    let log = lab.server.log();
+    for told in [
+        "passed UDP socket from 192.0.2.2:4567",
+        "User-agent: 'Open AnyConnect VPN Agent v9.01'",
+        "peer's link MTU is 1400",
+    ] {
+        assert!(log.contains(told), "'{told}' is not in\n{log}");
+    }
+    // A connection for each of the three requests of the login, and one for CONNECT.
+    let connections = client.stdout().matches("] Connected to 192.0.2.1:443").count();
+    assert_eq!(connections, 4, "{}", client.output());
+    assert!(
+        client.stdout().lines().all(|line| !line.contains("XML POST")),
+        "{}",
+        client.output()
+    );
+    let mtu = lab.world.client.ip("link show dev tunlab");
+    assert!(mtu.contains("mtu 1334 "), "{mtu}");
+}
+
+#[test]
+fn without_privileges_there_is_no_device() {
+    let lab = Lab::new(&[]);
+    let mut command = lab.world.client.command("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_openconnect"));
+    command.arg("--resolve").arg(format!("{SERVER_NAME}:{SERVER_V4}"));
+    command.arg("--cafile").arg(lab.fixture.path("ca.pem"));
+    command.args(["--user", USER, "--passwd-on-stdin"]);
+    command.arg(format!("https://{SERVER_NAME}/"));
+    let mut client = Process::start(
+        command,
+        lab.fixture.dir(),
+        "client",
+        Some(&format!("{PASSWORD}\n")),
+    );
+    assert_eq!(client.exit_code(), 1, "{}", client.output());
+    assert!(
+        client
+            .stderr()
+            .contains("Failed to bind local tun device (TUNSETIFF): Operation not permitted"),
+        "{}",
+        client.output()
+    );
+    assert!(
+        client
+            .stdout()
+            .contains("Send BYE packet: Set up tun device failed"),
+        "{}",
+        client.output()
+    );
+}
+
+#[test]
+fn long_device_names_are_refused() {
+    let lab = Lab::new(&[]);
+    let mut client = lab.start(&["--interface", "sixteencharacter"]);
+    assert_eq!(client.exit_code(), 1, "{}", client.output());
+    assert!(
+        client
+            .stderr()
+            .contains("Requested tun device name 'sixteencharacter' is too long"),
+        "{}",
+        client.output()
+    );
+}

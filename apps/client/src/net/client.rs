@@ -77,7 +77,7 @@ impl HttpClient {
         fresh: bool,
     ) -> Result<Response, ExchangeError> {
         self.context.output.info(&format!("{} {server}", request.method));
-        if fresh || !self.context.options.network.http_keepalive {
+        if fresh {
             self.connection = None;
         }
         self.exchange_built(server, &mut |_| request.clone())
@@ -93,10 +93,12 @@ impl HttpClient {
         server: &ServerUrl,
         build: &mut dyn FnMut(&Https) -> Request,
     ) -> Result<Response, ExchangeError> {
-        if !self
-            .connection
-            .as_mut()
-            .is_some_and(|connection| connection.serves(server))
+        let keep = self.context.options.network.http_keepalive;
+        if !keep
+            || !self
+                .connection
+                .as_mut()
+                .is_some_and(|connection| connection.serves(server))
         {
             self.connection = None;
         }

@@ -113,6 +113,7 @@ impl Running {
             config: tunnel.config,
             gateway: tunnel.address,
         };
+        self.set_device_mtu();
         self.session.detach_datagram();
         self.datagram = Datagram::new(tunnel.dtls, self.context.options.tunnel.no_dtls);
         self.start_datagram(now);
@@ -390,18 +391,22 @@ impl Running {
         }
     }
 
-    /// Uses `mtu` from now on. After `--setuid` the device keeps the one it has.
+    /// Uses `mtu` from now on.
     fn apply_mtu(&mut self, mtu: Mtu) {
-        if mtu == self.tunnel.config.mtu {
-            return;
+        if mtu != self.tunnel.config.mtu {
+            self.tunnel.config.mtu = mtu;
+            self.session.set_mtu(mtu.get());
+            self.set_device_mtu();
         }
-        self.tunnel.config.mtu = mtu;
-        self.session.set_mtu(mtu.get());
+    }
+
+    /// Gives the device the tunnel's MTU, if it exists. After `--setuid` it keeps the one it has.
+    fn set_device_mtu(&self) {
         let Some(device) = self.setup.device().filter(|_| self.device_up) else {
             return;
         };
         let change = LinkChange {
-            mtu: Some(mtu.get().into()),
+            mtu: Some(self.tunnel.config.mtu.get().into()),
             ..LinkChange::default()
         };
         let changed = rtnl::interface_index(device).and_then(|index| Rtnl::open()?.set_link(index, change));
