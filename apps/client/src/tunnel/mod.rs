@@ -1,5 +1,6 @@
 //! The data phase: a tunnel from CONNECT to its end (`specs/client.md` §12, §14).
 
+mod bring_up;
 mod datagram;
 mod ending;
 mod reconnect;

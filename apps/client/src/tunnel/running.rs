@@ -13,7 +13,7 @@ use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
 use culvert_tls::Version;
 use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, Session, SessionConfig};
-use culvert_vocab::{MTU_MIN_IPV6, Mtu, RekeyMethod, Timers};
+use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
 use super::datagram::{self, Datagram};
 use super::ending::Ending;
@@ -21,15 +21,13 @@ use super::setup::{Facts, NetworkSetup};
 use super::status;
 use crate::connect::{Connector, Tunnel};
 use crate::context::Context;
-use crate::process::{self, Background, PidFile};
+use crate::process::PidFile;
 use crate::signals::Signal;
 
 /// Tokens of the session begin here.
 const SESSION_TOKENS: u64 = 16;
-const SIGNAL_TOKEN: u64 = 0;
-const PROGRAM_TOKEN: u64 = 1;
-/// How long the device waits for UDP, so that its MTU is final.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
+pub(super) const SIGNAL_TOKEN: u64 = 0;
+pub(super) const PROGRAM_TOKEN: u64 = 1;
 /// How long the goodbye may wait for a blocked socket.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
@@ -41,16 +39,16 @@ pub(super) struct Running {
     pub(super) connector: Connector,
     pub(super) setup: NetworkSetup,
     pub(super) tunnel: Facts,
-    session: ClientSession,
-    datagram: Datagram,
-    poller: Arc<Poller>,
+    pub(super) session: ClientSession,
+    pub(super) datagram: Datagram,
+    pub(super) poller: Arc<Poller>,
     events: Events,
     buffers: Buffers,
     cipher: String,
     version: Version,
     expires: Option<SystemTime>,
     /// The device exists.
-    device_up: bool,
+    pub(super) device_up: bool,
 }
 
 impl Running {
@@ -173,70 +171,11 @@ impl Running {
         ending
     }
 
-    /// Waits for UDP, tells the user, goes to the background, makes and configures the device,
-    /// and becomes another user (`specs/client.md` §12.1).
-    fn bring_up(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {
-        let settled_by = Instant::now() + SETTLE_MAX;
-        while !self.datagram.is_settled() && Instant::now() < settled_by {
-            self.step(Some(settled_by))?;
-        }
-        if self.tunnel.config.ipv4.is_none() && self.tunnel.config.ipv6.is_none() {
-            return Err(Ending::Setup("No IP address received. Aborting".into()));
-        }
-        if self.tunnel.config.ipv6.is_some() && self.tunnel.config.mtu.get() < MTU_MIN_IPV6 {
-            let text = format!("MTU {} is too small for IPv6", self.tunnel.config.mtu.get());
-            self.context.output.error(&text);
-        }
-        for line in self.summary() {
-            self.context.output.info(&line);
-        }
-        if self.context.options.process.background {
-            self.go_to_background(pid_file)?;
-        }
-        if self.context.options.output.syslog {
-            self.context.output.switch_to_syslog();
-        }
-        let (device, signal) = self.setup.bring_up(&self.tunnel).map_err(Ending::Setup)?;
-        self.device_up = true;
-        self.session
-            .attach_device(device)
-            .map_err(|error| Ending::Setup(format!("Failed to use the tun device: {error}")))?;
-        if let Some(end) = self.setup.program_end() {
-            self.poller
-                .add(end, PROGRAM_TOKEN, Interest::READ)
-                .map_err(|error| Ending::Setup(error.to_string()))?;
-        }
-        if let Some(user) = self.context.options.process.user {
-            process::become_user(user)
-                .map_err(|error| Ending::Setup(format!("Failed to become user {}: {error}", user.uid)))?;
-        }
-        signal.and_then(Ending::of_signal).map_or(Ok(()), Err)
-    }
-
-    fn go_to_background(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {
-        let failed = |error: io::Error| Ending::Setup(format!("Failed to continue in background: {error}"));
-        match process::go_to_background(pid_file.as_mut()).map_err(failed)? {
-            Background::Parent(pid) => {
-                self.context
-                    .output
-                    .info(&format!("Continuing in background; pid {pid}"));
-                Err(Ending::InBackground)
-            }
-            Background::Child => {
-                // Readiness of a signalfd is that of the process which registered it.
-                self.poller.delete(&*self.context.signals).map_err(failed)?;
-                self.poller
-                    .add(&*self.context.signals, SIGNAL_TOKEN, Interest::READ)
-                    .map_err(failed)
-            }
-        }
-    }
-
     /// One round: waits until something happens (or `until`) and deals with it.
     ///
     /// # Errors
     /// The session is over.
-    fn step(&mut self, until: Option<Instant>) -> Result<(), Ending> {
+    pub(super) fn step(&mut self, until: Option<Instant>) -> Result<(), Ending> {
         let timeouts = [until, self.session.poll_timeout(), self.datagram.poll_timeout()];
         let deadline = timeouts.into_iter().flatten().min();
         self.poller
@@ -434,7 +373,7 @@ impl Running {
     }
 
     /// The "Configured as" lines.
-    fn summary(&self) -> Vec<String> {
+    pub(super) fn summary(&self) -> Vec<String> {
         let configured = status::configured_as(&self.tunnel.config, true, self.datagram.status());
         std::iter::once(configured)
             .chain(status::expiry(self.expires))
