@@ -16,6 +16,8 @@ use crate::worker;
 
 /// Descriptors that a worker may have.
 const DESCRIPTORS: u64 = 64;
+/// What a process counts as having when the system does not say.
+const UNKNOWN_DATA: u64 = 256 << 20;
 /// Longest snapshot, in octets.
 const SNAPSHOT_MAX: usize = 64 << 20;
 
@@ -110,6 +112,9 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
     // Main's end means ours. Checked again below: it may have ended before this call.
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
+    if let Some(limit) = snapshot.memory_limit {
+        let _best_effort = process::set_limit(Resource::Data, data_size() + limit);
+    }
     let mut descriptors = descriptors.into_iter();
     let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next())
     else {
@@ -122,6 +127,14 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
     };
     worker::run(snapshot, request, links);
     ExitCode::SUCCESS
+}
+
+/// Octets of data that this process has already.
+fn data_size() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.map_or(UNKNOWN_DATA, |kilobytes| kilobytes * 1024)
 }
 
 /// Gives up what a worker must never have. Steps that this system refuses are logged and left
@@ -149,6 +162,10 @@ fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
     };
     step("silence", process::detach_standard_streams())?;
     step("network namespace of its own", process::unshare_network())?;
+    step(
+        "preference as victim when memory is short",
+        std::fs::write("/proc/self/oom_score_adj", "1000"),
+    )?;
     step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
     step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
     step(

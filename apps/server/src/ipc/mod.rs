@@ -15,3 +15,6 @@ pub use codec::{MAX_MESSAGE, Malformed, decode, encode};
 pub use fields::{Bytes, SecretField, SecretText, Text};
 pub use link::Message;
 pub use pollable::pollable;
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub auth_timeout: Option<Duration>,
     /// Lines above this level are not worth sending to main.
     pub log_level: u8,
+    /// Octets of data that a worker may use for its client (`limit-worker-memory`).
+    pub memory_limit: Option<u64>,
     /// UDP is served, with PSK-NEGOTIATE.
     pub dtls_psk: bool,
     /// Don't-fragment on UDP sockets.

@@ -89,13 +89,17 @@ impl Server {
             return;
         };
         let now = Instant::now();
-        if tunnel
-            .last_hand_over
-            .is_some_and(|last| now.duration_since(last) <= HAND_OVER_INTERVAL)
-        {
+        // Limited apart: anybody can send records in the name of the client's address, and must not
+        // keep its handshakes away.
+        let last = if hello {
+            &mut tunnel.last_hello
+        } else {
+            &mut tunnel.last_record
+        };
+        if last.is_some_and(|last| now.duration_since(last) <= HAND_OVER_INTERVAL) {
             return;
         }
-        tunnel.last_hand_over = Some(now);
+        *last = Some(now);
         let previous = tunnel.datagram_ip;
         let socket = match UdpSocket::connected(Some(local), peer) {
             Ok(socket) => socket,

@@ -20,6 +20,8 @@ use crate::log::{self, Level};
 
 /// Octets of a snapshot per message.
 const PIECE: usize = 65536;
+/// What a worker may use for its client, in octets (`limit-worker-memory`).
+const WORKER_MEMORY: u64 = 64 << 20;
 /// Connections that may wait for the end of a reload.
 const HELD_MAX: usize = 1024;
 
@@ -156,6 +158,7 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
         hosts: config.hosts().map(host_snapshot).collect::<Result<_, _>>()?,
         auth_timeout: config.global.auth_timeout,
         log_level,
+        memory_limit: config.global.limit_worker_memory.then_some(WORKER_MEMORY),
         dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
         try_mtu_discovery: config.global.try_mtu_discovery,
     })

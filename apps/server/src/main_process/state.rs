@@ -140,8 +140,10 @@ pub(crate) struct Tunnel {
     pub(crate) subject: Subject,
     /// Names the session in a ClientHello; `None` without UDP.
     pub(crate) datagram_id: Option<[u8; 32]>,
-    /// Last time that a UDP socket was handed over.
-    pub(crate) last_hand_over: Option<Instant>,
+    /// Last time that a UDP socket was handed over because of a ClientHello.
+    pub(crate) last_hello: Option<Instant>,
+    /// The same because of another record.
+    pub(crate) last_record: Option<Instant>,
     /// Where datagrams of the client come from, as far as known.
     pub(crate) datagram_ip: IpAddr,
     /// When it was opened.

@@ -198,7 +198,8 @@ impl Server {
         connection.phase = Phase::Open(Box::new(Tunnel {
             subject,
             datagram_id,
-            last_hand_over: None,
+            last_hello: None,
+            last_record: None,
             datagram_ip,
             opened: Instant::now(),
         }));

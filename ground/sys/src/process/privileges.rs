@@ -17,6 +17,8 @@ pub enum Resource {
     FileSize,
     /// Octets of address space.
     AddressSpace,
+    /// Octets of data: heap and private writable mappings.
+    Data,
 }
 
 /// Limits a resource for good (soft and hard limit alike); a limit above the present hard one
@@ -31,6 +33,7 @@ pub fn set_limit(resource: Resource, limit: u64) -> io::Result<()> {
         Resource::CoreDump => libc::RLIMIT_CORE,
         Resource::FileSize => libc::RLIMIT_FSIZE,
         Resource::AddressSpace => libc::RLIMIT_AS,
+        Resource::Data => libc::RLIMIT_DATA,
     };
     let mut present = libc::rlimit {
         rlim_cur: 0,
