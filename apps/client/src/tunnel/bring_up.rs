@@ -21,9 +21,6 @@ impl Running {
         while !self.datagram.is_settled() && Instant::now() < settled_by {
             self.step(Some(settled_by))?;
         }
-        if self.tunnel.config.ipv4.is_none() && self.tunnel.config.ipv6.is_none() {
-            return Err(Ending::Setup("No IP address received. Aborting".into()));
-        }
         if self.tunnel.config.ipv6.is_some() && self.tunnel.config.mtu.get() < MTU_MIN_IPV6 {
             let text = format!("MTU {} is too small for IPv6", self.tunnel.config.mtu.get());
             self.context.output.error(&text);

@@ -404,6 +404,8 @@ impl Running {
     pub(super) fn detach(&mut self) {
         self.session.detach_stream();
         self.session.detach_datagram();
+        // What the old channels still had to say must not be taken for news of the next ones.
+        while self.session.poll_event().is_some() {}
     }
 
     /// Tells the server that the session is over, if it is to know, and waits a little until that
