@@ -16,7 +16,7 @@ const INITIAL_MTU: u32 = 1500;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DeviceError {
     /// Opening it failed.
-    #[error(transparent)]
+    #[error("/dev/net/tun: {0}")]
     Open(#[from] TunError),
     /// It exists, but cannot be used.
     #[error("cannot set {what} of tun device {device}: {cause}")]

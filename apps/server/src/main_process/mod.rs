@@ -172,6 +172,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         listeners: Vec::new(),
         questions: control::Questions::default(),
         statistics: statistics::Statistics::new(),
+        scripts: scripts::Scripts::default(),
         running_scripts: 0,
         pid_file,
         zygote_started: Instant::now(),
@@ -308,6 +309,7 @@ impl Server {
             let _already_dead = child.kill();
             let _reaped = child.wait();
         }
+        self.scripts.kill_all();
         let late: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in late {
             self.kill(id);

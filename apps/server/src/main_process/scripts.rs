@@ -1,15 +1,19 @@
 //! Connect, disconnect and host-update scripts (`specs/server-config.md` §14.1).
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use culvert_server_config::route_text;
-use culvert_sys::process::CommandExt as _;
+use culvert_sys::process::{CommandExt as _, kill_group};
+use culvert_sys::signal::SIGKILL;
 use ipnet::IpNet;
 
 use crate::ipc::messages::TunnelWish;
@@ -71,32 +75,47 @@ pub(crate) fn command(subject: &Subject, reason: Reason, script: Option<&Path>) 
     Some(command)
 }
 
-/// Runs a script to its end, without standing in anybody's way. Its standard output goes to
-/// our standard error.
-///
-/// # Errors
-/// One line that says what went wrong: not started, failed, too slow.
-pub(crate) async fn run(command: Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut command = prepared(command).map_err(|error| format!("cannot run script {name}: {error}"))?;
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot run script {name}: {error}"))?;
-    let leader = child.id().and_then(|pid| i32::try_from(pid).ok());
-    match tokio::time::timeout(SCRIPT_TIMEOUT, child.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("script {name} failed: {status}")),
-        Ok(Err(error)) => Err(format!("cannot wait for script {name}: {error}")),
-        Err(_) => {
-            // The whole group: a shell that is killed alone would leave what it waits for.
-            if let Some(leader) = leader {
-                let _already_gone = culvert_sys::process::kill_group(leader, culvert_sys::signal::SIGKILL);
+/// Scripts that run at the moment: the leaders of their process groups.
+#[derive(Clone, Default)]
+pub(crate) struct Scripts(Rc<RefCell<BTreeSet<i32>>>);
+
+impl Scripts {
+    /// Runs a script to its end, without standing in anybody's way. Its standard output goes to
+    /// our standard error.
+    ///
+    /// # Errors
+    /// One line that says what went wrong: not started, failed, too slow.
+    pub(crate) async fn run(&self, command: Command) -> Result<(), String> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = prepared(command)
+            .and_then(|mut command| command.spawn())
+            .map_err(|error| format!("cannot run script {name}: {error}"))?;
+        let leader = child.id().and_then(|pid| i32::try_from(pid).ok());
+        self.0.borrow_mut().extend(leader);
+        let result = match tokio::time::timeout(SCRIPT_TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("script {name} failed: {status}")),
+            Ok(Err(error)) => Err(format!("cannot wait for script {name}: {error}")),
+            Err(_) => {
+                // The whole group: a shell that is killed alone would leave what it waits for.
+                if let Some(leader) = leader {
+                    let _already_gone = kill_group(leader, SIGKILL);
+                }
+                let _reaped = child.wait().await;
+                let limit = SCRIPT_TIMEOUT.as_secs();
+                Err(format!("script {name} took longer than {limit} s and was killed"))
             }
-            let _reaped = child.wait().await;
-            Err(format!(
-                "script {name} took longer than {} s and was killed",
-                SCRIPT_TIMEOUT.as_secs()
-            ))
+        };
+        if let Some(leader) = leader {
+            self.0.borrow_mut().remove(&leader);
+        }
+        result
+    }
+
+    /// Kills what still runs, with all that it has started in its group.
+    pub(crate) fn kill_all(&self) {
+        for leader in self.0.borrow().iter() {
+            let _already_gone = kill_group(*leader, SIGKILL);
         }
     }
 }
@@ -369,15 +388,18 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            assert_eq!(run(Command::new("/bin/true")).await, Ok(()));
+            let scripts = Scripts::default();
+            assert_eq!(scripts.run(Command::new("/bin/true")).await, Ok(()));
             assert!(
-                run(Command::new("/bin/false"))
+                scripts
+                    .run(Command::new("/bin/false"))
                     .await
                     .unwrap_err()
                     .contains("failed: exit status: 1")
             );
             assert!(
-                run(Command::new("/nonexistent"))
+                scripts
+                    .run(Command::new("/nonexistent"))
                     .await
                     .unwrap_err()
                     .contains("cannot run script /nonexistent")

@@ -14,7 +14,7 @@ use culvert_vocab::SafeId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::pid_file::PidFile;
-use super::scripts::Subject;
+use super::scripts::{Scripts, Subject};
 use crate::bans::{BanPolicy, BanTable};
 use crate::control::ControlRequest;
 use crate::ipc::link::Sender;
@@ -198,7 +198,9 @@ pub(crate) struct Server {
     pub(crate) questions: super::control::Questions,
     /// Counters of `occtl show status`.
     pub(crate) statistics: super::statistics::Statistics,
-    /// Scripts that run and that nobody waits for.
+    /// Scripts that run.
+    pub(crate) scripts: Scripts,
+    /// How many of them nobody waits for.
     pub(crate) running_scripts: usize,
     /// Removed at the end.
     pub(crate) pid_file: Option<PidFile>,

@@ -124,9 +124,9 @@ impl Server {
         let Some(command) = command else {
             return self.grant(id);
         };
-        let events = self.events.clone();
+        let (events, scripts) = (self.events.clone(), self.scripts.clone());
         tokio::task::spawn_local(async move {
-            let result = scripts::run(command).await;
+            let result = scripts.run(command).await;
             let _main_is_over = events.send(Event::ConnectScript(id, result)).await;
         });
     }

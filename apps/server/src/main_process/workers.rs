@@ -201,9 +201,9 @@ impl Server {
     /// Runs a script without waiting for it; a stop of the server does.
     pub(crate) fn run_detached(&mut self, command: std::process::Command) {
         self.running_scripts += 1;
-        let events = self.events.clone();
+        let (events, scripts) = (self.events.clone(), self.scripts.clone());
         tokio::task::spawn_local(async move {
-            let result = scripts::run(command).await;
+            let result = scripts.run(command).await;
             let _main_is_over = events.send(Event::ScriptEnded(result)).await;
         });
     }
