@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use culvert_server_config::{Config, Global, SyslogFacility};
 use culvert_sys::process::{self, CommandExt as _, Resource};
-use culvert_sys::{mem, user};
+use culvert_sys::{mem, signal, user};
 
 use crate::broker::{self, BrokerOptions};
 use crate::cli::{self, Options};
@@ -53,6 +53,11 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// Runs the program: the whole of `ocserv`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Whoever started this may have left signals blocked, and a server that SIGTERM cannot stop
+    // is of no use.
+    if let Err(error) = signal::unblock_all() {
+        eprintln!("cannot unblock signals: {error}");
+    }
     let mut arguments = arguments.into_iter();
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<OsString> = arguments.collect();
