@@ -106,8 +106,8 @@ fn ambiguous_requests() -> Vec<(&'static str, String, Gets)> {
             Silence,
         ),
         (
-            "a document that ends in the middle",
-            form("<?xml version=\"1.0\"?><config-auth type=\"auth-reply\"><auth><username>bo"),
+            "a document that is none",
+            form("<?xml version=\"1.0\"?><"),
             Answer(refused),
         ),
         (
@@ -123,11 +123,6 @@ fn ambiguous_requests() -> Vec<(&'static str, String, Gets)> {
         (
             "a user name of a kilobyte",
             form(&format!("username={}&password=x", "u".repeat(1025))),
-            Answer(refused),
-        ),
-        (
-            "a user name with a line feed",
-            form("username=bob%0aroot&password=x"),
             Answer(refused),
         ),
     ]
