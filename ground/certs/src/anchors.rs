@@ -1,10 +1,20 @@
 use std::collections::HashMap;
+use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::CertError;
+
+/// Where distributions keep all trusted certificates in one file.
+const BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+/// Variables by which the user names another store.
+const OVERRIDES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Certificates that are trusted as they are: roots, but also intermediates and self-signed
 /// leaves (`specs/client.md` §7.1).
@@ -13,6 +23,8 @@ pub struct Anchors {
     certificates: Vec<CertificateDer<'static>>,
     /// Raw subject name to positions in `certificates`.
     by_subject: HashMap<Vec<u8>, Vec<usize>>,
+    /// The system's store counts, too.
+    system: bool,
 }
 
 impl Anchors {
@@ -21,23 +33,21 @@ impl Anchors {
         Self::default()
     }
 
-    /// Adds the trust store of the system; returns how many certificates it had. Certificates
-    /// that cannot be parsed are left out.
-    ///
-    /// # Errors
-    /// Nothing could be loaded.
-    pub fn add_system(&mut self) -> Result<usize, CertError> {
-        let loaded = rustls_native_certs::load_native_certs();
-        if loaded.certs.is_empty()
-            && let Some(error) = loaded.errors.first()
-        {
-            return Err(CertError::SystemTrust(error.to_string()));
+    /// Trusts the system's store, too. It is read only when the other anchors do not suffice, and
+    /// not kept: it is far larger than everything else that a client has in memory. One that
+    /// cannot be read counts as empty.
+    pub fn allow_system(&mut self) {
+        self.system = true;
+    }
+
+    /// These anchors and those of the system; `None` unless the system's are allowed.
+    pub(crate) fn with_system(&self) -> Option<Self> {
+        let mut all = self.system.then(|| self.clone())?;
+        for certificate in system_certificates() {
+            // One that nobody can parse cannot be anybody's issuer.
+            let _unusable = all.add(certificate);
         }
-        Ok(loaded
-            .certs
-            .into_iter()
-            .filter_map(|certificate| self.add(certificate).ok())
-            .count())
+        Some(all)
     }
 
     /// Adds every certificate of a PEM bundle; returns how many there were.
@@ -72,12 +82,12 @@ impl Anchors {
         Ok(())
     }
 
-    /// How many certificates are trusted.
+    /// How many certificates were added.
     pub fn len(&self) -> usize {
         self.certificates.len()
     }
 
-    /// True when nothing is trusted.
+    /// True when none was added.
     pub fn is_empty(&self) -> bool {
         self.certificates.is_empty()
     }
@@ -100,5 +110,16 @@ impl Anchors {
     /// True when exactly this certificate is an anchor.
     pub(crate) fn contains(&self, subject: &[u8], der: &[u8]) -> bool {
         self.with_subject(subject).any(|anchor| anchor.as_ref() == der)
+    }
+}
+
+/// The system's store: one bundle where there is one, because the directories beside it repeat
+/// every certificate.
+fn system_certificates() -> Vec<CertificateDer<'static>> {
+    let overridden = OVERRIDES.iter().any(|name| std::env::var_os(name).is_some());
+    let bundle = BUNDLES.map(Path::new).into_iter().find(|path| path.exists());
+    match bundle.filter(|_| !overridden) {
+        Some(bundle) => rustls_native_certs::load_certs_from_paths(Some(bundle), None).certs,
+        None => rustls_native_certs::load_native_certs().certs,
     }
 }

@@ -16,7 +16,4 @@ pub enum CertError {
     /// None of the certificates belongs to the private key.
     #[error("the private key does not match the certificate")]
     KeyMismatch,
-    /// The trust store of the system could not be read.
-    #[error("cannot load the system's trusted certificates: {0}")]
-    SystemTrust(String),
 }

@@ -64,12 +64,20 @@ impl Policy {
     ) -> Result<Verdict, crate::CertError> {
         let settings = &self.settings;
         let (_, leaf) = X509Certificate::from_der(leaf_der).map_err(|_| crate::CertError::Malformed)?;
-        let check = PathCheck {
-            anchors: &settings.anchors,
-            now,
-            allow_sha1: settings.allow_insecure_crypto,
+        let problems_with = |anchors: &Anchors| {
+            let check = PathCheck {
+                anchors,
+                now,
+                allow_sha1: settings.allow_insecure_crypto,
+            };
+            problems_of_chain(&check, &leaf, leaf_der, intermediates)
         };
-        let mut problems = problems_of_chain(&check, &leaf, leaf_der, intermediates);
+        let mut problems = problems_with(&settings.anchors);
+        if !problems.is_empty()
+            && let Some(all) = settings.anchors.with_system()
+        {
+            problems = problems_with(&all);
+        }
         if !settings.host.matches(&leaf) {
             problems.push(if settings.host_is_sni {
                 Problem::SniMismatch

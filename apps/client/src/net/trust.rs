@@ -86,10 +86,8 @@ impl Trust {
             return Ok(Arc::clone(anchors));
         }
         let mut anchors = Anchors::new();
-        if !self.options.no_system_trust
-            && let Err(error) = anchors.add_system()
-        {
-            self.output.debug(&error.to_string());
+        if !self.options.no_system_trust {
+            anchors.allow_system();
         }
         if let Some(file) = &self.options.ca_file {
             let failed = |text: String| format!("Failed to open CA file '{}': {text}", file.display());
