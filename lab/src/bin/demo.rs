@@ -22,6 +22,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Unwinding is how an interrupted demo cleans up; that is no news to who pressed Ctrl-C.
+    std::panic::set_hook(Box::new(|info| {
+        if !wait::is_interrupted() {
+            eprintln!("{info}");
+        }
+    }));
     let demo = thread::spawn(demo);
     // Ends with the process; until then it turns a signal into an orderly end of the demo.
     thread::spawn(move || interrupt_on(&signals));
