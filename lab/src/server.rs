@@ -15,6 +15,8 @@ pub struct ServerOptions<'a> {
     pub overrides: &'a [(&'a str, &'a str)],
     /// Further command line arguments.
     pub arguments: &'a [&'a str],
+    /// A program and its arguments that run the server in their place, e.g. `prlimit`.
+    pub under: &'a [&'a str],
 }
 
 /// A running ocserv.
@@ -56,7 +58,15 @@ impl Server {
     /// Starts a server without waiting.
     pub fn launch(make: Make, world: &World, fixture: &Fixture, options: &ServerOptions) -> Self {
         let config = fixture.write_file("ocserv.conf", &fixture.ocserv_conf(options.overrides));
-        let mut command = world.server.command(make.program("ocserv"));
+        let program = make.program("ocserv");
+        let mut command = match options.under {
+            [] => world.server.command(program),
+            [under, arguments @ ..] => {
+                let mut command = world.server.command(under);
+                command.args(arguments).arg(program);
+                command
+            }
+        };
         command
             .args(["-f", "-d", "3", "--log-stderr", "-c"])
             .arg(config)

@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::{BufRead, BufReader};
 use std::net::IpAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::net::CLIENT_V4;
+use culvert_lab::net::{CLIENT_V4, SERVER_V4};
 use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, process, wait};
 
 fn inner_server() -> IpAddr {
@@ -236,6 +238,40 @@ fn our_client_is_up_at_once_without_udp() {
     let mut client = Client::launch(Make::Culvert, &world, &fixture, &ClientOptions::default());
     client.process.wait_for("Configured as");
     probe::ping_within(Duration::from_secs(8), &world.client, inner_server());
+}
+
+/// More connections than the shell that started the server allows descriptors: users still get in.
+#[test]
+fn our_server_serves_beside_many_silent_connections() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let options = ServerOptions {
+        under: &["prlimit", "--nofile=64:4096"],
+        ..Default::default()
+    };
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let script = format!(
+        "for i in $(seq 150); do exec {{fd}}<>/dev/tcp/{SERVER_V4}/443 || exit; done; echo connected; read"
+    );
+    let mut command = world.client.command("bash");
+    command.args(["-c", &script]).stdin(Stdio::piped());
+    let mut silent = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    let mut output = BufReader::new(silent.stdout.take().unwrap());
+    output.read_line(&mut said).unwrap();
+    assert_eq!(said, "connected\n", "{}", server.log());
+    wait::until(&format!("a worker for each\n{}", server.log()), || {
+        (server.workers().len() == 150).then_some(())
+    });
+    let client = Client::connect(Make::Culvert, &world, &fixture);
+    probe::ping(&world.client, inner_server());
+    drop(client);
+    // The end of its input ends the shell.
+    drop(silent.stdin.take());
+    silent.wait().unwrap();
+    wait::until("the end of the workers", || {
+        server.workers().is_empty().then_some(())
+    });
 }
 
 fn stop_client(tunnel: &mut Tunnel) {

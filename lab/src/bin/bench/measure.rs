@@ -157,7 +157,17 @@ impl<'a> Traffic<'a> {
     fn iperf3(&self, arguments: &[&str]) -> Value {
         let mut all = vec!["--json", "--client", &self.address, "--time", &self.seconds];
         all.extend(arguments);
-        serde_json::from_str(&self.world.client.run("iperf3", &all)).unwrap()
+        // iperf3's server is busy for a moment after each test, and says so in the report.
+        let mut problem = Value::Null;
+        for _ in 0..5 {
+            let report: Value = serde_json::from_str(&self.world.client.run("iperf3", &all)).unwrap();
+            if report["error"].is_null() {
+                return report;
+            }
+            problem = report["error"].clone();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        panic!("iperf3 {arguments:?}: {problem}");
     }
 
     /// Gbit/s that arrived.
