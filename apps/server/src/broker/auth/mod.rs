@@ -43,7 +43,7 @@ pub(super) enum Progress {
 
 /// A method that this server has been told to use and does not have.
 #[derive(Debug, thiserror::Error)]
-#[error("the authentication method '{0}' is not supported yet")]
+#[error("the authentication method '{0}' is not available in this version")]
 pub(super) struct Unsupported(String);
 
 /// What foreign or slow work may run at a time.
