@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::process::run;
+use crate::wait;
 
 /// Outer address of the client host.
 pub const CLIENT_V4: &str = "192.0.2.2";
@@ -160,6 +161,12 @@ impl World {
             host.ip(&format!("address add {v4}/24 dev eth0"));
             host.ip(&format!("address add {v6}/64 dev eth0 nodad"));
             host.ip("link set eth0 up");
+        }
+        // Routes are shown as `linkdown` until both ends are there.
+        for host in [&world.client, &world.server] {
+            wait::until("the wire", || {
+                host.ip("-o link show eth0").contains("state UP").then_some(())
+            });
         }
         world
     }
