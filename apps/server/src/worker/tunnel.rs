@@ -108,6 +108,7 @@ impl<'r> Worker<'r> {
         });
         // The login's memory goes back to the system: tunnels live long.
         mem::trim();
+        mem::forget_code();
         Ok(Self {
             session,
             buffers,
