@@ -185,15 +185,16 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     mem::single_arena();
     let _old_mask = process::set_umask(0o066);
 
-    let arguments = options.for_children(&config_path, &config.global);
-    let broker = start_broker(&arguments, daemon)?;
-    let zygote = start_zygote(&arguments, daemon, worker_ids)?;
-    send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
+    // Before the broker starts: it has a channel per client, too, and inherits the limit.
     let clients = config.global.max_clients.map_or(USUAL_CLIENTS, u64::from);
     let _kernel_knows_better = process::set_limit(
         Resource::Descriptors,
         clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS,
     );
+    let arguments = options.for_children(&config_path, &config.global);
+    let broker = start_broker(&arguments, daemon)?;
+    let zygote = start_zygote(&arguments, daemon, worker_ids)?;
+    send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
     let listeners = Listeners::open(&config.global)?;
     for note in &listeners.notes {
         if daemon {
