@@ -109,6 +109,10 @@ fn sign_all(queue: &Mutex<mpsc::Receiver<Job>>) {
             Err(_) => return,
         };
         let Ok(job) = job else { return };
+        // Whoever connects and leaves at once does not get the work that waits for him.
+        if job.signature.is_closed() {
+            continue;
+        }
         let _caller_may_be_gone = job.signature.send(job.key.sign(job.scheme, &job.message));
     }
 }
