@@ -167,6 +167,7 @@ impl Server {
                 };
                 connection.pid = Some(pid);
                 connection.shown.id = pid.unsigned_abs();
+                let ended_meanwhile = connection.ended_by_us.is_some();
                 match (connection.process.take(), pidfd) {
                     (Some(process), Ok(pidfd)) => drop(process.send(pidfd)),
                     (_, Err(error)) => {
@@ -174,6 +175,10 @@ impl Server {
                         self.kill(id);
                     }
                     (None, Ok(_)) => {}
+                }
+                // Whoever ended it had no process to kill yet.
+                if ended_meanwhile {
+                    self.kill(id);
                 }
             }
             ZygoteToMain::SpawnFailed { id, why } => {

@@ -30,6 +30,14 @@ pub(crate) enum DeviceError {
     },
 }
 
+/// The device of a session. It is removed when its descriptor is closed everywhere.
+pub(crate) struct SessionDevice {
+    /// The descriptor, for the worker.
+    pub(crate) tun: Tun,
+    /// Index of the interface. Another device may get the same name later, but not the same index.
+    pub(crate) index: u32,
+}
+
 /// Makes a device named `prefix` and a number, gives it the session's addresses and routes, and
 /// brings it up. Dropping the result removes it again.
 ///
@@ -40,7 +48,7 @@ pub(crate) fn create(
     addresses: &Addresses,
     iroutes: &[IpNet],
     (uid, gid): (u32, u32),
-) -> Result<Tun, DeviceError> {
+) -> Result<SessionDevice, DeviceError> {
     let name = format!("{prefix}%d");
     let options = TunOptions {
         name: &name,
@@ -90,15 +98,14 @@ pub(crate) fn create(
         rtnl.add_route(index, iroute.network(), iroute.prefix_len(), None)
             .map_err(failed("iroute"))?;
     }
-    Ok(tun)
+    Ok(SessionDevice { tun, index })
 }
 
-/// Changes the MTU of a device.
+/// Changes the MTU of a device, given by its index.
 ///
 /// # Errors
 /// It is gone, or the system refuses.
-pub(crate) fn set_mtu(device: &str, mtu: u16) -> io::Result<()> {
-    let index = interface_index(device)?;
+pub(crate) fn set_mtu(index: u32, mtu: u16) -> io::Result<()> {
     Rtnl::open()?.set_link(
         index,
         LinkChange {

@@ -251,6 +251,9 @@ impl Server {
             Level::Error,
             &format!("main: the process that makes workers is gone: {why}"),
         );
+        // It cannot be talked to any more; and it must not stay as a zombie.
+        let _already_dead = child.kill();
+        let _reaped = child.wait();
         children::log_end("zygote", child);
         let unborn: Vec<ConnectionId> = self
             .connections

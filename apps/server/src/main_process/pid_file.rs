@@ -1,7 +1,8 @@
 //! The pid file (`specs/server-config.md` §4).
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The file with this process' id; removed when dropped.
@@ -30,12 +31,23 @@ impl PidFile {
         // A relative path must still be right after `chdir /`.
         let absolute = std::path::absolute(path);
         absolute
-            .and_then(|path| fs::write(&path, owner.to_string()).map(|()| Self { path, owner }))
+            .and_then(|path| write(&path, owner).map(|()| Self { path, owner }))
             .map_err(|cause| PidFileError {
                 path: path.to_owned(),
                 cause,
             })
     }
+}
+
+/// Never through a symbolic link, which somebody else may have made in a directory of all.
+fn write(path: &Path, owner: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    file.write_all(owner.to_string().as_bytes())
 }
 
 impl Drop for PidFile {
@@ -69,6 +81,16 @@ mod tests {
         fs::write(&path, "1").unwrap();
         drop(file);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("pid"), directory.path().join("target"));
+        fs::write(&target, "precious").unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(PidFile::create(&path).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use culvert_control::messages as control;
 use culvert_server_config::Config;
-use culvert_sys::tun::Tun;
 use culvert_vocab::SafeId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::device::SessionDevice;
 use super::pid_file::PidFile;
 use super::scripts::{Scripts, Subject};
 use crate::bans::{BanPolicy, BanTable};
@@ -131,13 +131,15 @@ pub(crate) struct Opening {
     /// What scripts are told.
     pub(crate) subject: Subject,
     /// The device.
-    pub(crate) tun: Tun,
+    pub(crate) device: SessionDevice,
 }
 
 /// An open tunnel.
 pub(crate) struct Tunnel {
     /// What scripts are told.
     pub(crate) subject: Subject,
+    /// Index of its device.
+    pub(crate) device_index: u32,
     /// Names the session in a ClientHello; `None` without UDP.
     pub(crate) datagram_id: Option<[u8; 32]>,
     /// Last time that a UDP socket was handed over because of a ClientHello.

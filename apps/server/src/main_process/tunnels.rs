@@ -62,6 +62,8 @@ impl Server {
         }
     }
 
+    /// Leases and device of a session that no connection has. Whatever fails, it holds no lease
+    /// afterwards, not even one that it had with an earlier connection.
     fn prepare(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
         let mut fill = |bytes: &mut [u8]| {
             // Addresses are no secrets: without randomness they are merely predictable.
@@ -71,6 +73,7 @@ impl Server {
             Ok(addresses) => addresses,
             Err(error) => {
                 self.log(id, Level::Warning, &error.to_string());
+                self.leases.release(&session.id);
                 return self.refuse(id, Refusal::NotAcceptable);
             }
         };
@@ -80,6 +83,7 @@ impl Server {
                 Level::Error,
                 "no IP address is configured for this user and the families its client asks for",
             );
+            self.leases.release(&session.id);
             return self.refuse(id, Refusal::Configuration);
         }
         let settings = &session.settings;
@@ -89,8 +93,8 @@ impl Server {
             &settings.iroutes,
             self.fixed.worker_ids,
         );
-        let tun = match made {
-            Ok(tun) => tun,
+        let device = match made {
+            Ok(device) => device,
             Err(error) => {
                 self.log(id, Level::Error, &format!("cannot give a tunnel: {error}"));
                 self.leases.release(&session.id);
@@ -102,7 +106,7 @@ impl Server {
         };
         let subject = Subject {
             id: connection.shown.id,
-            device: tun.name().to_owned(),
+            device: device.tun.name().to_owned(),
             addresses,
             peer: connection.peer,
             local: connection.local,
@@ -119,7 +123,7 @@ impl Server {
         let script = self.config.global.connect_script.clone();
         let command = scripts::command(&subject, Reason::Connect, script.as_deref());
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.phase = Phase::Opening(Box::new(Opening { subject, tun }));
+            connection.phase = Phase::Opening(Box::new(Opening { subject, device }));
         }
         let Some(command) = command else {
             return self.grant(id);
@@ -152,7 +156,7 @@ impl Server {
                     return;
                 };
                 if let Phase::Opening(opening) = std::mem::replace(&mut connection.phase, Phase::Ending) {
-                    drop(opening.tun);
+                    drop(opening.device);
                     self.release(id, &opening.subject);
                 }
                 self.refuse(id, Refusal::NotAcceptable);
@@ -168,7 +172,7 @@ impl Server {
             Phase::Opening(opening) => *opening,
             other => return connection.phase = other,
         };
-        let Opening { subject, tun } = opening;
+        let Opening { subject, device } = opening;
         if connection.ended_by_us.is_some() {
             // Ended while the script ran; the worker is about to go.
             self.release(id, &subject);
@@ -176,7 +180,11 @@ impl Server {
         }
         let datagram = self.datagram_grant(&subject);
         let message = grant::grant(&subject, datagram.clone());
-        self.tell_worker(id, &MainToWorker::Grant(Box::new(message)), vec![tun.into_fd()]);
+        self.tell_worker(
+            id,
+            &MainToWorker::Grant(Box::new(message)),
+            vec![device.tun.into_fd()],
+        );
         self.tell_broker(&MainToBroker::TunnelOpened {
             id,
             addresses: subject.addresses,
@@ -197,6 +205,7 @@ impl Server {
         let shown = connection.shown.clone();
         connection.phase = Phase::Open(Box::new(Tunnel {
             subject,
+            device_index: device.index,
             datagram_id,
             last_hello: None,
             last_record: None,

@@ -5,7 +5,9 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use culvert_control::messages as control;
-use culvert_sys::process;
+use culvert_sys::process::{self, Pid};
+use culvert_sys::signal::SIGKILL;
+use culvert_vocab::Mtu;
 
 use super::device;
 use super::scripts::{self, Reason, Subject};
@@ -37,19 +39,7 @@ impl Server {
             // It may still say this while it is being told to end.
             _ if matches!(connection.phase, Phase::Ending) => {}
             _ if !open => self.handle_broken_worker(id, "a message about a tunnel without one"),
-            WorkerToMain::SetMtu(mtu) => {
-                connection.shown.mtu = Some(mtu.get());
-                if let Some(device) = connection.shown.device.clone() {
-                    self.statistics.mtu(mtu.get());
-                    if let Err(error) = device::set_mtu(&device, mtu.get()) {
-                        self.log(
-                            id,
-                            Level::Warning,
-                            &format!("cannot set the MTU of {device} to {}: {error}", mtu.get()),
-                        );
-                    }
-                }
-            }
+            WorkerToMain::SetMtu(mtu) => self.set_mtu(id, mtu),
             WorkerToMain::DatagramChannel(description) => {
                 connection.shown.dtls_cipher = description.map(|text| log::printable(text.as_str()));
             }
@@ -57,6 +47,22 @@ impl Server {
                 grow(&mut connection.counters, counters);
                 connection.shown.traffic = Some(traffic(connection.counters));
             }
+        }
+    }
+
+    fn set_mtu(&mut self, id: ConnectionId, mtu: Mtu) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Phase::Open(tunnel) = &connection.phase else {
+            return;
+        };
+        connection.shown.mtu = Some(mtu.get());
+        self.statistics.mtu(mtu.get());
+        if let Err(error) = device::set_mtu(tunnel.device_index, mtu.get()) {
+            let device = &tunnel.subject.device;
+            let text = format!("cannot set the MTU of {device} to {}: {error}", mtu.get());
+            self.log(id, Level::Warning, &text);
         }
     }
 
@@ -109,9 +115,7 @@ impl Server {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        let status = connection
-            .pid
-            .and_then(|pid| process::try_wait(pid).ok().flatten());
+        let status = connection.pid.and_then(reap);
         let reason = close_reason(connection, status);
         if let Some(status) = status.filter(|status| !status.success())
             && connection.ended_by_us.is_none()
@@ -321,6 +325,15 @@ impl Server {
             self.kill(id);
         }
     }
+}
+
+/// How a worker ended. One that could not be watched may still be about to: it is killed.
+fn reap(pid: Pid) -> Option<ExitStatus> {
+    if let Ok(Some(status)) = process::try_wait(pid) {
+        return Some(status);
+    }
+    let _already_dead = process::kill(pid, SIGKILL);
+    process::wait(pid).ok()
 }
 
 fn close_reason(connection: &Connection, status: Option<ExitStatus>) -> CloseReason {
