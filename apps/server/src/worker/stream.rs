@@ -115,11 +115,15 @@ impl Stream {
         Ok(())
     }
 
-    /// Main's answer to a CONNECT, with its descriptors.
+    /// Main's answer to a CONNECT, with its descriptors. What main says afterwards waits for the
+    /// tunnel: a first datagram may come while the response is still being written.
     pub(super) fn grant(&mut self) -> Result<(MainToWorker, Vec<OwnedFd>), End> {
         match self.reporter.order(self.deadline) {
             Ok(Some((MainToWorker::Terminate, _))) | Ok(None) => Err(End::Told),
-            Ok(Some(answer)) => Ok(answer),
+            Ok(Some(answer)) => {
+                self.poller.delete(&*self.reporter).map_err(End::Io)?;
+                Ok(answer)
+            }
             Err(LinkError::Timeout) => Err(End::Late),
             Err(error) => Err(End::Channel(error)),
         }
@@ -146,5 +150,64 @@ impl Stream {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
+    use std::thread;
+    use std::time::Duration;
+
+    use culvert_sys::channel::Channel;
+
+    use super::*;
+    use crate::ipc::Bytes;
+    use crate::ipc::link::Blocking;
+    use crate::ipc::messages::Refusal;
+
+    /// More than the buffers of a connection hold.
+    const MUCH: usize = 64 << 20;
+
+    fn stream() -> (Stream, TcpStream, Blocking) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let (near, far) = Channel::pair().unwrap();
+        let reporter = Arc::new(Reporter::new(Blocking::new(far), 0));
+        let deadline = Some(Instant::now() + Duration::from_secs(30));
+        let stream = Stream::new(server.into(), reporter, deadline).unwrap();
+        (stream, client, Blocking::new(near))
+    }
+
+    #[test]
+    fn main_ends_a_write_that_waits() {
+        let (mut stream, _client, main) = stream();
+        main.send(&MainToWorker::Terminate, &[]).unwrap();
+        assert!(matches!(stream.write(&vec![0; MUCH]), Err(End::Told)));
+    }
+
+    #[test]
+    fn a_datagram_after_mains_answer_does_not_end_the_response() {
+        let (mut stream, mut client, main) = stream();
+        main.send(&MainToWorker::Refuse(Refusal::Server), &[]).unwrap();
+        assert!(stream.grant().is_ok());
+        let datagram = MainToWorker::Datagram {
+            peer: "192.0.2.1:9".parse().unwrap(),
+            hello: false,
+            packet: Bytes::default(),
+        };
+        main.send(&datagram, &[client.as_fd()]).unwrap();
+        let reader = thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            let mut left = MUCH;
+            while left > 0 {
+                left -= client.read(&mut buffer).unwrap();
+            }
+        });
+        assert!(stream.write(&vec![0; MUCH]).is_ok());
+        reader.join().unwrap();
     }
 }
