@@ -4,7 +4,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
-use culvert_sys::mem;
 use culvert_vocab::MTU_MIN_IPV6;
 
 use super::ending::Ending;
@@ -49,9 +48,6 @@ impl Running {
             process::become_user(user)
                 .map_err(|error| Ending::Setup(format!("Failed to become user {}: {error}", user.uid)))?;
         }
-        // What the login needed is not needed again: tunnels live long.
-        mem::trim();
-        mem::forget_code();
         signal.and_then(Ending::of_signal).map_or(Ok(()), Err)
     }
 

@@ -108,7 +108,6 @@ impl<'r> Worker<'r> {
         });
         // The login's memory goes back to the system: tunnels live long.
         mem::trim();
-        mem::forget_code();
         Ok(Self {
             session,
             buffers,
