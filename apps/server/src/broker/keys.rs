@@ -22,7 +22,7 @@ pub(super) enum LoadError {
         path: PathBuf,
         source: culvert_certs::CertError,
     },
-    #[error("server-key '{0}': keys in hardware are not supported yet")]
+    #[error("server-key '{0}': keys in hardware are not available in this version")]
     Url(String),
 }
 
