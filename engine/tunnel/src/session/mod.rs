@@ -31,9 +31,10 @@ use crate::policy::{Channel, Policy, Role};
 /// Tokens of the poller that a session uses, beginning with the one it was given.
 pub const TOKENS: u64 = 4;
 
-/// Octets of receive buffer that UDP sockets ask for: several runs of datagrams, which the kernel
-/// counts with their overhead.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// Octets of receive buffer that UDP sockets ask for: a few runs of datagrams, which the kernel
+/// counts with their overhead. A sender that is faster than we are fills it whatever its size, and
+/// everybody's packets wait behind that queue; see docs/performance.md.
+const RECEIVE_BUFFER: usize = 256 << 10;
 
 const DEVICE: u64 = 0;
 const STREAM: u64 = 1;
