@@ -26,7 +26,6 @@ pub(crate) struct Client {
     epoch: u16,
     previous: Option<Agreement>,
     transcript: Transcript,
-    next_seq: u16,
     state: State,
 }
 
@@ -65,7 +64,6 @@ impl Client {
             epoch,
             previous,
             transcript: Transcript::default(),
-            next_seq: 0,
             state: State::ServerHello { verify_requests: 0 },
         }
     }
@@ -73,7 +71,7 @@ impl Client {
     /// The flight with the ClientHello.
     pub(crate) fn hello_flight(&mut self) -> Vec<FlightMessage> {
         let body = self.hello.encode();
-        vec![self.message(self.epoch, kind::CLIENT_HELLO, body)]
+        vec![self.transcript.send(self.epoch, kind::CLIENT_HELLO, body)]
     }
 
     /// Takes the next message of the server.
@@ -93,7 +91,7 @@ impl Client {
             }
             (State::ServerHello { .. }, kind::SERVER_HELLO) => {
                 let choice = self.check_server_hello(&ServerHello::parse(body)?)?;
-                self.record(message);
+                self.transcript.receive(message);
                 self.state = State::ServerHelloDone {
                     choice,
                     key_exchange_seen: false,
@@ -108,7 +106,7 @@ impl Client {
             ) if !*key_exchange_seen => {
                 messages::check_server_key_exchange(body)?;
                 *key_exchange_seen = true;
-                self.record(message);
+                self.transcript.receive(message);
                 Ok(Step::default())
             }
             (State::ServerHelloDone { choice, .. }, kind::SERVER_HELLO_DONE) => {
@@ -116,13 +114,13 @@ impl Client {
                 if !body.is_empty() {
                     return Err(Error::Malformed("ServerHelloDone"));
                 }
-                self.record(message);
+                self.transcript.receive(message);
                 self.key_exchange(choice, config)
             }
             // Nobody asked for a ticket, but it does no harm.
             (State::Finished { ticket_seen, .. }, kind::NEW_SESSION_TICKET) if !*ticket_seen => {
                 *ticket_seen = true;
-                self.record(message);
+                self.transcript.receive(message);
                 Ok(Step::default())
             }
             (
@@ -194,7 +192,7 @@ impl Client {
         let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
         let hash = choice.suite.prf_hash();
         let body = messages::encode_client_key_exchange(&config.identity);
-        let key_exchange = self.message(self.epoch, kind::CLIENT_KEY_EXCHANGE, body);
+        let key_exchange = self.transcript.send(self.epoch, kind::CLIENT_KEY_EXCHANGE, body);
         let premaster = psk_premaster(&config.psk);
         let master = if choice.extended_master_secret {
             MasterSecret::derive_extended(hash, &premaster, self.transcript.hash(hash).as_ref())
@@ -203,7 +201,9 @@ impl Client {
         };
         let keys = master.key_block(choice.suite, &self.hello.random, &choice.random);
         let client_verify_data = master.client_finished(self.transcript.hash(hash).as_ref());
-        let finished = self.message(next_epoch, kind::FINISHED, client_verify_data.to_vec());
+        let finished = self
+            .transcript
+            .send(next_epoch, kind::FINISHED, client_verify_data.to_vec());
         self.state = State::Finished {
             choice,
             master,
@@ -224,24 +224,6 @@ impl Client {
             ],
             agreement: None,
         })
-    }
-
-    /// Numbers and records a message of our own.
-    fn message(&mut self, epoch: u16, kind: u8, body: Vec<u8>) -> FlightMessage {
-        let message_seq = self.next_seq;
-        self.next_seq += 1;
-        self.transcript.push(kind, message_seq, &body);
-        FlightMessage::Handshake {
-            epoch,
-            kind,
-            message_seq,
-            body,
-        }
-    }
-
-    fn record(&mut self, message: &Message) {
-        self.transcript
-            .push(message.kind, message.message_seq, &message.body);
     }
 }
 

@@ -26,7 +26,6 @@ pub(crate) struct Server {
     epoch: u16,
     previous: Option<Agreement>,
     transcript: Transcript,
-    next_seq: u16,
     state: State,
 }
 
@@ -56,7 +55,6 @@ impl Server {
             epoch,
             previous,
             transcript: Transcript::default(),
-            next_seq: 0,
             state: State::ClientHello { cookie: None },
         }
     }
@@ -84,13 +82,13 @@ impl Server {
                         Some(_) => return Err(Error::Cookie),
                     }
                 }
-                self.record(message);
+                self.transcript.receive(message);
                 self.answer_hello(&hello, config, random)
             }
             (State::ClientKeyExchange { choice }, kind::CLIENT_KEY_EXCHANGE) => {
                 let choice = *choice;
                 messages::check_client_key_exchange(body)?;
-                self.record(message);
+                self.transcript.receive(message);
                 Ok(self.derive_keys(choice, config))
             }
             (State::Finished { choice, master }, kind::FINISHED) => {
@@ -99,8 +97,7 @@ impl Server {
                 if !bool::from(client_verify_data.ct_eq(body)) {
                     return Err(Error::Finished);
                 }
-                self.transcript
-                    .push(message.kind, message.message_seq, &message.body);
+                self.transcript.receive(message);
                 let server_verify_data = master.server_finished(self.transcript.hash(hash).as_ref());
                 let agreement = Agreement {
                     suite: choice.suite,
@@ -111,7 +108,9 @@ impl Server {
                     record_limit: choice.record_limit.unwrap_or(MAX_PLAINTEXT as u16),
                 };
                 let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
-                let finished = self.message(next_epoch, kind::FINISHED, server_verify_data.to_vec());
+                let finished = self
+                    .transcript
+                    .send(next_epoch, kind::FINISHED, server_verify_data.to_vec());
                 let flight = vec![FlightMessage::ChangeCipherSpec { epoch: self.epoch }, finished];
                 Ok(Step {
                     new_epoch: None,
@@ -128,7 +127,7 @@ impl Server {
         random.fill(&mut cookie)?;
         self.state = State::ClientHello { cookie: Some(cookie) };
         let body = messages::encode_hello_verify_request(DTLS10, &cookie);
-        let request = self.message(self.epoch, kind::HELLO_VERIFY_REQUEST, body);
+        let request = self.transcript.send(self.epoch, kind::HELLO_VERIFY_REQUEST, body);
         self.transcript.clear();
         Ok(Step {
             flight: vec![request],
@@ -153,8 +152,12 @@ impl Server {
             suite: choice.suite.id(),
             extensions: self.server_extensions(&choice),
         };
-        let server_hello = self.message(self.epoch, kind::SERVER_HELLO, server_hello.encode());
-        let done = self.message(self.epoch, kind::SERVER_HELLO_DONE, Vec::new());
+        let server_hello = self
+            .transcript
+            .send(self.epoch, kind::SERVER_HELLO, server_hello.encode());
+        let done = self
+            .transcript
+            .send(self.epoch, kind::SERVER_HELLO_DONE, Vec::new());
         self.state = State::ClientKeyExchange { choice };
         Ok(Step {
             flight: vec![server_hello, done],
@@ -258,23 +261,5 @@ impl Server {
             new_epoch: Some(new_epoch),
             ..Step::default()
         }
-    }
-
-    /// Numbers and records a message of our own.
-    fn message(&mut self, epoch: u16, kind: u8, body: Vec<u8>) -> FlightMessage {
-        let message_seq = self.next_seq;
-        self.next_seq += 1;
-        self.transcript.push(kind, message_seq, &body);
-        FlightMessage::Handshake {
-            epoch,
-            kind,
-            message_seq,
-            body,
-        }
-    }
-
-    fn record(&mut self, message: &Message) {
-        self.transcript
-            .push(message.kind, message.message_seq, &message.body);
     }
 }
