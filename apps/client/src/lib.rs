@@ -6,6 +6,7 @@
 //! output      messages: streams, levels, syslog
 //! prompt      questions to the user and lines of standard input
 //! signals     waits that a signal ends
+//! protocol/   what differs from protocol to protocol
 //! net/        names, TCP, TLS with the user's trust, HTTP
 //! login/      from nothing to a cookie
 //! connect     from a cookie to a tunnel
@@ -25,6 +26,7 @@ pub mod output;
 mod process;
 mod program;
 pub mod prompt;
+mod protocol;
 pub mod script;
 pub mod signals;
 mod tunnel;

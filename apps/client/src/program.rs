@@ -20,7 +20,8 @@ use crate::net::{HttpClient, Peer, Trust};
 use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
 use crate::output::Output;
 use crate::process::{self, PidFile};
-use crate::prompt::{Console, Lines};
+use crate::prompt::{Console, Lines, reason};
+use crate::protocol;
 use crate::signals::Signals;
 use crate::tunnel;
 
@@ -86,8 +87,12 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
     let given = context.options.login.cookie.clone();
     let (cookie, server) = match given {
         Some(cookie) => (cookie, server),
-        None => match login::log_in(context, &mut http, server, platform.clone()) {
-            Ok(done) => (done.cookie.to_secret(), done.server),
+        None => match login::log_in(
+            context,
+            &mut http,
+            &mut protocol::anyconnect::login(context, server, platform.clone()),
+        ) {
+            Ok(done) => (done.cookie, done.server),
             Err(failed) => {
                 if !matches!(failed, login::LoginFailure::NoInput) {
                     context.output.error("Failed to complete authentication");
@@ -148,11 +153,7 @@ fn show_result(
         CookieMode::Authenticate => (TwoPhase { cookie, server, peer }.assignments(), Next::End),
     };
     let text = zeroize::Zeroizing::new(text.map_err(|error| error.to_string())?);
-    let mut stdout = io::stdout();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| format!("Failed to write to standard output: {error}"))?;
+    write_out(&text)?;
     Ok(next)
 }
 
@@ -170,21 +171,39 @@ fn repair_network(context: &Context) {
 
 fn report(stop: &Stop) -> u8 {
     match stop {
-        Stop::Version => {
-            say(io::stdout(), &options::version_text());
-            return 0;
+        Stop::Version => return show(&options::version_text()),
+        Stop::Help => {
+            show(&options::help_text());
         }
-        Stop::Help => say(io::stdout(), &options::help_text()),
         Stop::Usage(text) => {
             say(io::stderr(), &format!("{text}\n"));
-            say(io::stdout(), &options::help_text());
+            show(&options::help_text());
         }
         Stop::Error(text) => say(io::stderr(), &format!("{text}\n")),
     }
     1
 }
 
-/// Writes to a stream that nobody may be reading any more.
+/// Writes what was asked for to stdout. The exit code says whether it could be written.
+fn show(text: &str) -> u8 {
+    match write_out(text) {
+        Ok(()) => 0,
+        Err(text) => {
+            say(io::stderr(), &format!("{text}\n"));
+            1
+        }
+    }
+}
+
+fn write_out(text: &str) -> Result<(), String> {
+    let mut stdout = io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("Failed to write to standard output: {}", reason(&error)))
+}
+
+/// Writes a message to a stream that nobody may be reading any more.
 fn say(mut stream: impl Write, text: &str) {
     let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }
@@ -205,8 +224,7 @@ fn complete(arguments: &[OsString]) -> u8 {
                 .iter()
                 .map(|candidate| format!("{candidate}\n"))
                 .collect();
-            say(io::stdout(), &text);
-            0
+            show(&text)
         }
         None => 1,
     }

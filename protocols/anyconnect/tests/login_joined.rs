@@ -10,16 +10,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_anyconnect::client::{Login, LoginConfig, LoginError, Platform, Step};
+use culvert_anyconnect::client::{Cookie, Login, LoginConfig, LoginError, Platform};
 use culvert_anyconnect::server::{
-    Action, AuthAnswer, AuthRequest, FrontEnd, FrontEndConfig, GroupOption, Rejection,
+    Action, FrontEnd, FrontEndConfig, GroupOption,
 };
+use culvert_login::client::Step;
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_vocab::{FieldKind, Form, SecretString, SessionId};
 use culvert_wire::http::{Request, RequestReader, Response, ResponseReader};
 use culvert_wire::url::ServerUrl;
 
 const USER: &str = "test";
 const PASSWORD: &str = "p<&>\"%s ü]]>";
+
+fn webvpn(cookie: &SecretString) -> String {
+    Cookie::parse(cookie.expose()).unwrap().webvpn().expose().to_owned()
+}
 
 /// Users and pending logins of a server.
 #[derive(Default)]
@@ -187,7 +193,7 @@ fn run(
     loop {
         step = match step {
             Err(error) => return (Err(error), forms),
-            Ok(Step::Done(done)) => return (Ok(done.cookie.webvpn().expose().to_owned()), forms),
+            Ok(Step::Done(done)) => return (Ok(webvpn(&done.cookie)), forms),
             Ok(Step::Exchange(exchange)) => login.handle_response(server.exchange(&exchange.request)),
             Ok(Step::Form(form)) => {
                 forms.push(form.clone());

@@ -10,10 +10,15 @@
 mod common;
 
 use common::{Captured, flow, prefixed};
-use culvert_anyconnect::client::{Login, LoginConfig, LoginError, Message, Platform, Step, StrapKeys};
-use culvert_vocab::{FieldKind, Form};
+use culvert_anyconnect::client::{Cookie, Login, LoginConfig, LoginError, Platform, StrapKeys};
+use culvert_login::client::{Message, Step};
+use culvert_vocab::{FieldKind, Form, SecretString};
 use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
+
+fn webvpn(cookie: &SecretString) -> String {
+    Cookie::parse(cookie.expose()).unwrap().webvpn().expose().to_owned()
+}
 
 const FLOWS: &str = include_str!("vectors/http-client-flows.txt");
 const OCSERV_1_1_6: &str = include_str!("vectors/http-oc901-ocserv116.txt");
@@ -103,7 +108,7 @@ fn fill<'a>(answers: &'a [(&'a str, &'a str)]) -> impl FnMut(&mut Form) + 'a {
 
 fn cookie_of(step: Result<Step, LoginError>) -> (String, ServerUrl) {
     match step {
-        Ok(Step::Done(done)) => (done.cookie.webvpn().expose().to_owned(), done.server),
+        Ok(Step::Done(done)) => (webvpn(&done.cookie), done.server),
         other => panic!("{other:?}"),
     }
 }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_anyconnect::server::{
-    Action, AuthAnswer, AuthRequest, FrontEnd, FrontEndConfig, GroupOption, Profile, Rejection,
+    Action, FrontEnd, FrontEndConfig, GroupOption, Profile,
 };
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Version};
 use proptest::prelude::*;

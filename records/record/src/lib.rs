@@ -193,12 +193,20 @@ pub trait DatagramChannel: PacketSealer {
     /// When [`Self::handle_timeout`] wants to be called; `None` when nothing is pending.
     fn poll_timeout(&self) -> Option<std::time::Instant>;
 
-    /// The next datagram of the handshake (or alert) to send, until `None`.
+    /// The next datagram of the handshake (or alert, or probe) to send, until `None`.
     fn poll_transmit(&mut self) -> Option<Vec<u8>>;
 
     /// Starts a renewal of the keys inside the channel, if the protocol has one and this side
     /// may start it; returns false otherwise.
     fn start_rekey(&mut self, now: std::time::Instant) -> bool;
+
+    /// Queues a probe of the peer in the protocol's own form for [`Self::poll_transmit`], or
+    /// leaves probing to the peer. Returns false where a frame of kind
+    /// [`FrameKind::ProbeRequest`] is the probe.
+    fn send_probe(&mut self, now: std::time::Instant) -> bool {
+        let _ = now;
+        false
+    }
 
     /// Cipher description for logs and tools, e.g. `(DTLS1.2)-(PSK)-(AES-256-GCM)`; known once
     /// the channel is established.

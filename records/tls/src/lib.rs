@@ -6,6 +6,8 @@
 //!    protect records in place, without allocation, and share nothing. [`HandOver`] carries them
 //!    to another process.
 //!
+//! [`FrameSealer`] and [`FrameOpener`] put the frames of a protocol into those records.
+//!
 //! The private key may live elsewhere: [`RemoteKey`] is the worker's side of a signature made by
 //! the broker, [`PrivateKey`] the broker's, which only signs what TLS asks a server to sign.
 
@@ -16,6 +18,7 @@ mod algorithms;
 mod config;
 mod description;
 mod error;
+mod framed;
 mod hand_over;
 mod handshake;
 mod opener;
@@ -33,6 +36,7 @@ pub use algorithms::{Algorithms, Cipher, Group, Version};
 pub use config::{ClientSettings, ServerSettings, server_config};
 pub use description::Negotiated;
 pub use error::{KeyError, RemoteSignError, TlsError};
+pub use framed::{FrameOpener, FrameSealer, Framing};
 pub use hand_over::HandOver;
 pub use handshake::{Handshake, Records};
 pub use opener::{Opened, Opener};

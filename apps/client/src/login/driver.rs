@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use culvert_anyconnect::client::{
-    Exchange, LoggedIn, Login, LoginConfig, LoginError, MessageLevel, Platform, Step, StrapKeys,
-};
+use culvert_login::client::{Exchange, LoggedIn, Login, LoginError, MessageLevel, Step};
 use culvert_vocab::Form;
-use culvert_wire::url::ServerUrl;
 
 use super::forms::Answers;
 use crate::context::Context;
-use crate::identity;
 use crate::net::{ExchangeError, HttpClient};
 use crate::output::Level;
 use crate::prompt::AskError;
@@ -39,19 +35,18 @@ impl From<AskError> for LoginFailure {
     }
 }
 
-/// Logs in to `server` with the answers that the options give, and the user's.
+/// Drives a login with the answers that the options give, and the user's.
 ///
 /// # Errors
 /// See [`LoginFailure`].
 pub(crate) fn log_in(
     context: &Arc<Context>,
     http: &mut HttpClient,
-    server: ServerUrl,
-    platform: Platform,
+    login: &mut dyn Login,
 ) -> Result<LoggedIn, LoginFailure> {
     let mut driver = Driver {
         answers: Answers::new(&context.options.login),
-        login: Login::new(login_config(context, server, platform)),
+        login,
         context: Arc::clone(context),
         http,
     };
@@ -66,26 +61,10 @@ pub(crate) fn log_in(
     }
 }
 
-fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> LoginConfig {
-    let options = &context.options;
-    let external = !options.login.no_external_auth;
-    LoginConfig {
-        server,
-        user_agent: identity::user_agent_or(options.identity.user_agent.as_deref()),
-        version: identity::version_or(options.identity.version.as_deref()),
-        platform,
-        group: options.login.auth_group.clone(),
-        xml_post: !options.login.no_xml_post,
-        external_auth: external,
-        strap: external.then(StrapKeys::generate).and_then(Result::ok),
-        passwords: !options.login.no_password,
-    }
-}
-
 struct Driver<'a> {
     context: Arc<Context>,
     http: &'a mut HttpClient,
-    login: Login,
+    login: &'a mut dyn Login,
     answers: Answers,
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use culvert_anyconnect::server::{
-    Action, AuthAnswer, AuthRequest, ClientInfo, FrontEnd, FrontEndConfig, GroupOption, Profile, Rejection,
-};
+use culvert_anyconnect::server::{Action, ClientInfo, FrontEnd, FrontEndConfig, GroupOption, Profile};
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_tls::{Acceptor, Handshake};
 use culvert_wire::http::{RequestReader, Response};
 use sha1::{Digest, Sha1};

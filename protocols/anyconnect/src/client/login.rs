@@ -1,5 +1,7 @@
 use std::collections::VecDeque;
 
+use culvert_login::Jar;
+use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, Step};
 use culvert_vocab::{FieldKind, Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
 use culvert_wire::url::{Redirect, ServerUrl};
@@ -7,11 +9,8 @@ use culvert_wire::xml::Element;
 
 use super::cookie::Cookie;
 use super::document::{Auth, BadDocument, Document};
-use super::jar::Jar;
 use super::login_form::{LoginForm, group_value, nothing_entered};
-use super::login_steps::{
-    EMPTY_FORMS_MAX, Exchange, LoggedIn, LoginConfig, LoginError, Message, MessageLevel, REDIRECTS_MAX, Step,
-};
+use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError, REDIRECTS_MAX};
 use super::request::{Context, init_document, reply_document, reply_form};
 
 /// Init requests before the login goes on without XML.
@@ -381,7 +380,7 @@ impl Login {
             ..self.server.clone()
         };
         Ok(Step::Done(LoggedIn {
-            cookie: Cookie::new(webvpn, strap_key),
+            cookie: Cookie::new(webvpn, strap_key).to_secret(),
             server,
         }))
     }
@@ -429,6 +428,32 @@ impl Login {
             request,
             fresh,
         })
+    }
+}
+
+impl client::Login for Login {
+    fn start(&mut self) -> Result<Step, client::LoginError> {
+        Ok(self.start()?)
+    }
+
+    fn handle_response(&mut self, response: Response) -> Result<Step, client::LoginError> {
+        Ok(self.handle_response(response)?)
+    }
+
+    fn handle_bad_response(&mut self, error: ResponseError) -> Result<Step, client::LoginError> {
+        Ok(self.handle_bad_response(error)?)
+    }
+
+    fn select_group(&mut self, value: &str) -> Result<Step, client::LoginError> {
+        Ok(self.select_group(value)?)
+    }
+
+    fn handle_form(&mut self, form: Form) -> Result<Step, client::LoginError> {
+        Ok(self.handle_form(form)?)
+    }
+
+    fn poll_message(&mut self) -> Option<Message> {
+        self.poll_message()
     }
 }
 

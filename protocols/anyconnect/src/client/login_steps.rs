@@ -1,10 +1,8 @@
-//! What a login takes from its driver and gives to it.
+//! What a login needs to know, and why it fails.
 
-use culvert_vocab::Form;
-use culvert_wire::http::{Request, ResponseError};
+use culvert_wire::http::ResponseError;
 use culvert_wire::url::{ServerUrl, UrlError};
 
-use super::cookie::Cookie;
 use super::login_form::FormProblem;
 use super::platform::Platform;
 use super::strap::{StrapError, StrapKeys};
@@ -36,59 +34,6 @@ pub struct LoginConfig {
     pub strap: Option<StrapKeys>,
     /// False for `--no-passwd`: a form ends the login.
     pub passwords: bool,
-}
-
-/// What the driver has to do next.
-#[derive(Debug)]
-pub enum Step {
-    /// Exchange a request for a response, then [`Login::handle_response`] (or
-    /// [`Login::handle_bad_response`] when it cannot be parsed).
-    Exchange(Exchange),
-    /// Show this form and have it filled, then [`Login::handle_form`]; a driver that asks for
-    /// the group first calls [`Login::select_group`] in between.
-    Form(Form),
-    /// Logged in.
-    Done(LoggedIn),
-}
-
-/// One HTTP exchange.
-#[derive(Debug)]
-pub struct Exchange {
-    /// Host and port to talk to.
-    pub server: ServerUrl,
-    /// The request.
-    pub request: Request,
-    /// Close an open connection first, even to the same host.
-    pub fresh: bool,
-}
-
-/// End of a login.
-#[derive(Debug)]
-pub struct LoggedIn {
-    /// The session cookie.
-    pub cookie: Cookie,
-    /// The host for CONNECT; redirects may have changed it.
-    pub server: ServerUrl,
-}
-
-/// A line for the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Importance.
-    pub level: MessageLevel,
-    /// Text, possibly of the server: sanitise it before it reaches a terminal.
-    pub text: String,
-}
-
-/// Importance of a [`Message`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageLevel {
-    /// Always shown.
-    Error,
-    /// Shown by default.
-    Info,
-    /// Shown with `-v`.
-    Debug,
 }
 
 /// Why a login failed. The texts are for users.

@@ -4,7 +4,6 @@
 mod connect;
 mod cookie;
 mod document;
-mod jar;
 mod login;
 mod login_form;
 mod login_steps;
@@ -18,7 +17,7 @@ pub use connect::{ConnectOptions, DtlsRequest, MASTER_SECRET_LEN};
 pub use cookie::{Cookie, CookieError};
 pub use login::Login;
 pub use login_form::FormProblem;
-pub use login_steps::{Exchange, LoggedIn, LoginConfig, LoginError, Message, MessageLevel, Step};
+pub use login_steps::{LoginConfig, LoginError};
 pub use platform::Platform;
 pub use strap::{StrapError, StrapKey, StrapKeys, StrapProof};
 pub use tunnel::{ConnectError, Connected, DtlsOffer, parse_connect_response};

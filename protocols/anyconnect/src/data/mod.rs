@@ -4,4 +4,4 @@ mod datagram;
 mod stream;
 
 pub use datagram::DtlsChannel;
-pub use stream::{CstpOpener, CstpSealer};
+pub use stream::{Cstp, CstpOpener, CstpSealer};

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use culvert_vocab::{SecretString, SessionId};
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
+use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Response, Version};
 use zeroize::Zeroize;
 
@@ -35,78 +36,13 @@ pub enum Action {
     CloseSilently,
 }
 
-/// A question to the part of the server that knows users and sessions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthRequest {
-    /// A login begins.
-    Start {
-        /// User name as typed, at most 1024 octets, not yet validated.
-        user: String,
-        /// Password, when the client sent one along; at most 4096 octets.
-        password: Option<SecretString>,
-        /// Wanted group, friendly names already resolved; at most 1024 octets.
-        group: Option<String>,
-    },
-    /// The answer to the last prompt of a login.
-    Continue {
-        /// The login, when it began on another connection; `None`: on this one.
-        context: Option<SessionId>,
-        /// The answer; at most 4096 octets.
-        password: SecretString,
-    },
-    /// Is this the cookie of a session?
-    VerifyCookie {
-        /// The cookie.
-        session: SessionId,
-    },
-}
-
-/// The answer to an [`AuthRequest`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuthAnswer {
-    /// One more password is wanted.
-    AskPassword {
-        /// Name of the login in progress.
-        context: SessionId,
-        /// What to show; a text that is empty or begins with `Password:` becomes the usual one.
-        message: String,
-        /// 0 for the password, n for the n-th additional one.
-        number: u8,
-    },
-    /// Logged in.
-    Accepted {
-        /// The session; its cookie form is the session cookie.
-        session: SessionId,
-    },
-    /// Refused.
-    Rejected(Rejection),
-    /// [`AuthRequest::Continue`] named no login that may be continued here.
-    NotPending,
-    /// Answer to [`AuthRequest::VerifyCookie`].
-    Cookie(bool),
-}
-
-/// Why a login was refused, as far as the client may know: the reason of status 401.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejection {
-    /// Wrong name, password or group, or too many attempts.
-    AuthenticationFailed,
-    /// An answer without the field that was asked for.
-    NoPassword,
-    /// A certificate is required.
-    NoCertificate,
-    /// The server could not decide.
-    Internal,
-}
-
-impl Rejection {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::AuthenticationFailed => "Authentication failed",
-            Self::NoPassword => "No password",
-            Self::NoCertificate => "No certificate",
-            Self::Internal => "Internal error",
-        }
+/// The reason of status 401.
+fn reason(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::AuthenticationFailed => "Authentication failed",
+        Rejection::NoPassword => "No password",
+        Rejection::NoCertificate => "No certificate",
+        Rejection::Internal => "Internal error",
     }
 }
 
@@ -364,7 +300,7 @@ impl FrontEnd {
     }
 
     fn reject(&self, rejection: Rejection) -> Action {
-        self.refuse(pages::unauthorized(rejection.reason()))
+        self.refuse(pages::unauthorized(reason(rejection)))
     }
 }
 

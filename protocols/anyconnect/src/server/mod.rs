@@ -16,4 +16,4 @@ pub use connect_request::{CipherHeader, ConnectRequest};
 pub use connect_response::{
     ConnectRefusal, DtlsGrant, TunnelGrant, advertised_rekey, connect_refusal, connect_response,
 };
-pub use front_end::{Action, AuthAnswer, AuthRequest, FrontEnd, Rejection};
+pub use front_end::{Action, FrontEnd};

@@ -4,24 +4,31 @@ use culvert_vocab::SecretString;
 const COOKIES_MAX: usize = 64;
 
 /// A `Set-Cookie` line without `=`, or more cookies than any gateway sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadCookie;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid cookie offered by the server")]
+pub struct BadCookie;
 
 /// All cookies of a login: one flat list without paths, domains and expiry
 /// (`specs/anyconnect.md` §2).
 #[derive(Debug, Default)]
-pub(super) struct Jar(Vec<(String, SecretString)>);
+pub struct Jar(Vec<(String, SecretString)>);
 
 impl Jar {
     /// Takes over a `Set-Cookie` line: only its first pair counts.
-    pub(super) fn absorb(&mut self, line: &str) -> Result<(), BadCookie> {
+    ///
+    /// # Errors
+    /// No `=`, or too many cookies.
+    pub fn absorb(&mut self, line: &str) -> Result<(), BadCookie> {
         let pair = line.split(';').next().unwrap_or_default();
         let (name, value) = pair.split_once('=').ok_or(BadCookie)?;
         self.set(name.trim(), value.trim())
     }
 
     /// Sets a cookie in its old place or at the end; an empty value deletes it.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), BadCookie> {
+    ///
+    /// # Errors
+    /// Too many cookies.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), BadCookie> {
         let known = self.0.iter().position(|(n, _)| n == name);
         match (known, value.is_empty()) {
             (Some(at), true) => {
@@ -40,17 +47,17 @@ impl Jar {
     }
 
     /// Value of a cookie.
-    pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
+    pub fn get(&self, name: &str) -> Option<&SecretString> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0.clear();
     }
 
     /// Value of the `Cookie` header; `None` without cookies.
-    pub(super) fn header(&self) -> Option<String> {
+    pub fn header(&self) -> Option<String> {
         let pairs: Vec<_> = self
             .0
             .iter()

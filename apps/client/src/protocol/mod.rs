@@ -1,0 +1,3 @@
+//! The protocols that the client speaks, each behind the same doors.
+
+pub(crate) mod anyconnect;

@@ -1,0 +1,179 @@
+//! The sending half of an association (`specs/esp.md` §5).
+
+use culvert_record::SealError;
+
+use crate::association::{Association, KeyError, Spi};
+use crate::cipher::Cipher;
+use crate::mac::Mac;
+use crate::packet::{BLOCK, HEADER_LEN, NextHeader, PREFIX_LEN, TRAILER_LEN, pad_len};
+
+/// IVs that are drawn at once: each call of the random generator costs more than it gives.
+const IVS: usize = 32;
+/// Longest payload: what fits a UDP datagram, generously.
+const PAYLOAD_MAX: usize = 65_000;
+
+/// Seals packets.
+pub struct Sealer {
+    spi: Spi,
+    cipher: Cipher,
+    mac: Mac,
+    /// `None` when the numbers are used up: they never wrap.
+    next_sequence: Option<u32>,
+    ivs: [[u8; BLOCK]; IVS],
+    ivs_left: usize,
+}
+
+impl Sealer {
+    /// Begins with sequence number 1 (RFC 4303 §2.2).
+    ///
+    /// # Errors
+    /// See [`KeyError`].
+    pub fn new(association: &Association) -> Result<Self, KeyError> {
+        Ok(Self {
+            spi: association.spi(),
+            cipher: Cipher::new(association)?,
+            mac: Mac::new(association),
+            next_sequence: Some(1),
+            ivs: [[0; BLOCK]; IVS],
+            ivs_left: 0,
+        })
+    }
+
+    /// Octets before the payload.
+    pub fn headroom(&self) -> usize {
+        PREFIX_LEN
+    }
+
+    /// Most octets after the payload.
+    pub fn tailroom(&self) -> usize {
+        BLOCK - 1 + TRAILER_LEN + self.mac.icv_len()
+    }
+
+    /// Octets of the packet for a payload of `len` octets.
+    pub fn sealed_len(&self, len: usize) -> usize {
+        PREFIX_LEN + len + pad_len(len) + TRAILER_LEN + self.mac.icv_len()
+    }
+
+    /// Seals the payload at `buffer[headroom..headroom + len]` in place; returns the packet's
+    /// length.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn seal(
+        &mut self,
+        next_header: NextHeader,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
+        let sequence = self.next_sequence.ok_or(SealError::Exhausted)?;
+        let iv = self.iv()?;
+        let sealed = self.seal_with(sequence, iv, next_header, buffer, len)?;
+        // The last number is not used: its successor could not be told from a wrap.
+        self.next_sequence = sequence.checked_add(1).filter(|next| *next < u32::MAX);
+        Ok(sealed)
+    }
+
+    /// As [`Self::seal`], with a given sequence number and IV.
+    pub(crate) fn seal_with(
+        &self,
+        sequence: u32,
+        iv: [u8; BLOCK],
+        next_header: NextHeader,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
+        if len > PAYLOAD_MAX {
+            return Err(SealError::Oversize);
+        }
+        let sealed_len = self.sealed_len(len);
+        let packet = buffer.get_mut(..sealed_len).ok_or(SealError::Buffer)?;
+        let (message, icv) = packet.split_at_mut(sealed_len - self.mac.icv_len());
+        let (prefix, plaintext) = message
+            .split_first_chunk_mut::<PREFIX_LEN>()
+            .ok_or(SealError::Buffer)?;
+        let (spi, rest) = prefix.split_at_mut(HEADER_LEN / 2);
+        let (number, iv_field) = rest.split_at_mut(HEADER_LEN / 2);
+        spi.copy_from_slice(&self.spi.get().to_be_bytes());
+        number.copy_from_slice(&sequence.to_be_bytes());
+        iv_field.copy_from_slice(&iv);
+        let padding = pad_len(len) as u8;
+        let trailer = (1..=padding).chain([padding, next_header.octet()]);
+        plaintext
+            .iter_mut()
+            .skip(len)
+            .zip(trailer)
+            .for_each(|(to, octet)| *to = octet);
+        self.cipher.encrypt(iv, plaintext);
+        self.mac.sign(message, icv);
+        Ok(sealed_len)
+    }
+
+    fn iv(&mut self) -> Result<[u8; BLOCK], SealError> {
+        if self.ivs_left == 0 {
+            // Without unpredictable IVs the key must not be used any more.
+            aws_lc_rs::rand::fill(self.ivs.as_flattened_mut()).map_err(|_| SealError::Exhausted)?;
+            self.ivs_left = IVS;
+        }
+        self.ivs_left -= 1;
+        self.ivs.get(self.ivs_left).copied().ok_or(SealError::Exhausted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_vocab::SecretBytes;
+
+    use super::*;
+    use crate::association::{Encryption, Integrity};
+
+    fn sealer() -> Sealer {
+        let association = Association::new(
+            Spi::from_random([9; 4]),
+            Encryption::Aes128Cbc,
+            SecretBytes::new(vec![1; 16]),
+            Integrity::HmacSha1,
+            SecretBytes::new(vec![2; 20]),
+        );
+        Sealer::new(&association.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn numbers_begin_with_one_and_never_wrap() {
+        let mut sealer = sealer();
+        let mut buffer = [0; 100];
+        sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+        assert_eq!(buffer[4..8], [0, 0, 0, 1]);
+        sealer.next_sequence = Some(u32::MAX - 1);
+        sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+        assert_eq!(
+            sealer.seal(NextHeader::Ipv4, &mut buffer, 20),
+            Err(SealError::Exhausted)
+        );
+    }
+
+    #[test]
+    fn ivs_do_not_repeat() {
+        let mut sealer = sealer();
+        let mut ivs = std::collections::HashSet::new();
+        let mut buffer = [0; 100];
+        for _ in 0..200 {
+            sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+            ivs.insert(buffer[8..24].to_vec());
+        }
+        assert_eq!(ivs.len(), 200);
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_is_refused() {
+        let mut sealer = sealer();
+        let needed = sealer.sealed_len(20);
+        assert_eq!(
+            sealer.seal(NextHeader::Ipv4, &mut vec![0; needed - 1], 20),
+            Err(SealError::Buffer)
+        );
+        assert_eq!(
+            sealer.seal(NextHeader::Ipv4, &mut vec![0; 70_000], 66_000),
+            Err(SealError::Oversize)
+        );
+    }
+}

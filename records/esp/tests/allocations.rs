@@ -1,0 +1,31 @@
+//! Sealing and opening packets allocates nothing.
+
+mod common;
+
+use std::time::Instant;
+
+use common::{ALGORITHMS, packet, pair};
+use culvert_record::{DatagramChannel, DatagramOpened, FrameKind, PacketSealer};
+
+#[test]
+fn steady_state_allocates_nothing() {
+    for algorithms in ALGORITHMS {
+        let now = Instant::now();
+        let (mut client, mut server) = pair(algorithms, now);
+        common::establish(&mut client, &mut server, now);
+        let inner = packet(4, 1400);
+        let mut buffer = vec![0; 2048];
+        let mut one_packet = || {
+            let headroom = client.headroom();
+            buffer[headroom..headroom + inner.len()].copy_from_slice(&inner);
+            let len = client.seal(FrameKind::Data, &mut buffer, inner.len()).unwrap();
+            let DatagramOpened::Frame { frame, .. } = server.open(now, &mut buffer[..len]) else {
+                panic!("not opened");
+            };
+            assert_eq!(buffer[frame.payload], inner);
+        };
+        one_packet();
+        let counted = allocation_counter::measure(|| (0..100).for_each(|_| one_packet()));
+        assert_eq!(counted.count_total, 0, "{algorithms:?}");
+    }
+}
