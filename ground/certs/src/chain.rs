@@ -1,6 +1,7 @@
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use x509_parser::prelude::X509Certificate;
 
 use crate::describe::parse;
 use crate::{CertError, Validity, spki_of, validity};
@@ -20,24 +21,43 @@ impl CertificateChain {
     /// # Errors
     /// No or too many certificates, damaged ones, or none belongs to the key.
     pub fn from_pem(pem: &[u8], is_own_key: impl Fn(&[u8]) -> bool) -> Result<Self, CertError> {
-        let mut rest = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            rest.push(certificate.map_err(|error| CertError::Pem(error.to_string()))?);
-            if rest.len() > CHAIN_MAX {
-                return Err(CertError::TooMany(CHAIN_MAX));
-            }
-        }
-        if rest.is_empty() {
-            return Err(CertError::NotFound);
-        }
-        let mut leaf = None;
-        for (position, certificate) in rest.iter().enumerate() {
+        let certificates = read(pem)?;
+        for (position, certificate) in certificates.iter().enumerate() {
             if is_own_key(&spki_of(certificate)?) {
-                leaf = Some(position);
-                break;
+                return Self::leading_from(position, certificates);
             }
         }
-        let mut chain = vec![rest.remove(leaf.ok_or(CertError::KeyMismatch)?)];
+        Err(CertError::KeyMismatch)
+    }
+
+    /// The same without the key: the leaf is the first certificate that issued none of the
+    /// others, if possible one that is no authority.
+    ///
+    /// # Errors
+    /// No or too many certificates, or damaged ones.
+    pub fn from_pem_without_key(pem: &[u8]) -> Result<Self, CertError> {
+        let certificates = read(pem)?;
+        let parsed = certificates
+            .iter()
+            .map(|certificate| parse(certificate))
+            .collect::<Result<Vec<_>, _>>()?;
+        let issued_another = |candidate: &X509Certificate<'_>| {
+            parsed.iter().any(|other| {
+                other.issuer() != other.subject() && other.issuer().as_raw() == candidate.subject().as_raw()
+            })
+        };
+        let leaf = parsed
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, candidate)| (issued_another(candidate), candidate.is_ca()))
+            .map(|(position, _)| position);
+        Self::leading_from(leaf.ok_or(CertError::NotFound)?, certificates)
+    }
+
+    /// `position` must be one of `certificates`.
+    fn leading_from(position: usize, certificates: Vec<CertificateDer<'static>>) -> Result<Self, CertError> {
+        let mut rest = certificates;
+        let mut chain = vec![rest.remove(position)];
         while let Some(issuer) = issuer_position(chain.last().ok_or(CertError::NotFound)?, &rest)? {
             chain.push(rest.remove(issuer));
         }
@@ -73,6 +93,20 @@ impl CertificateChain {
     pub fn validity(&self) -> Result<Validity, CertError> {
         validity(self.leaf())
     }
+}
+
+fn read(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertError> {
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificates.push(certificate.map_err(|error| CertError::Pem(error.to_string()))?);
+        if certificates.len() > CHAIN_MAX {
+            return Err(CertError::TooMany(CHAIN_MAX));
+        }
+    }
+    if certificates.is_empty() {
+        return Err(CertError::NotFound);
+    }
+    Ok(certificates)
 }
 
 /// Which of `candidates` issued `certificate`, by name; `None` for a self-signed one.

@@ -47,6 +47,7 @@ proptest! {
         prop_assert!(!look_at(bytes.clone()));
         let _ = Anchors::new().add_pem(&bytes);
         let _ = CertificateChain::from_pem(&bytes, |_| true);
+        let _ = CertificateChain::from_pem_without_key(&bytes);
     }
 
     /// A single changed octet in the signed part never leaves a certificate acceptable: it is

@@ -49,6 +49,38 @@ fn order_is_repaired_and_strangers_are_left_out() {
 }
 
 #[test]
+fn the_leaf_is_found_without_its_key() {
+    let root = CertifiedIssuer::self_signed(params("Root", true), KeyPair::generate().unwrap()).unwrap();
+    let middle =
+        CertifiedIssuer::signed_by(params("Middle", true), KeyPair::generate().unwrap(), &root).unwrap();
+    let leaf = params("vpn.test", false)
+        .signed_by(&KeyPair::generate().unwrap(), &middle)
+        .unwrap();
+    let stranger = params("Stranger", true)
+        .self_signed(&KeyPair::generate().unwrap())
+        .unwrap();
+    let pems = [stranger.pem(), root.pem(), leaf.pem(), middle.pem()];
+    let expected = [leaf.der().clone(), middle.der().clone(), root.der().clone()];
+    for turn in 0..pems.len() {
+        let mut order = pems.clone();
+        order.rotate_left(turn);
+        for order in [order.clone(), {
+            order.reverse();
+            order
+        }] {
+            let chain = CertificateChain::from_pem_without_key(order.concat().as_bytes()).unwrap();
+            assert_eq!(chain.certificates(), expected);
+        }
+    }
+    let alone = CertificateChain::from_pem_without_key(stranger.pem().as_bytes()).unwrap();
+    assert_eq!(alone.leaf(), stranger.der().as_ref());
+    assert_eq!(
+        CertificateChain::from_pem_without_key(b"no certificate"),
+        Err(CertError::NotFound)
+    );
+}
+
+#[test]
 fn sha1_of_the_leaf() {
     let chain = CertificateChain::from_pem(include_bytes!("vectors/fp-cert.pem"), |_| true).unwrap();
     let hex: String = chain

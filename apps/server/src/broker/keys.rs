@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use culvert_certs::CertificateChain;
+use culvert_certs::{CertError, CertificateChain, spki_of};
 use culvert_tls::{KeyError, PrivateKey};
 use rustls::SignatureScheme;
 use tokio::sync::oneshot;
@@ -43,11 +43,14 @@ pub(super) fn load(key: &str, certificate: &Path) -> Result<PrivateKey, LoadErro
         name: key.to_owned(),
         source,
     })?;
-    CertificateChain::from_pem(&read(certificate)?, |spki| private.belongs_to(spki)).map_err(|source| {
-        LoadError::Certificate {
-            path: certificate.to_owned(),
-            source,
-        }
+    // The chain that workers present was made without the key, too.
+    let fits = CertificateChain::from_pem_without_key(&read(certificate)?).and_then(|chain| {
+        let own = private.belongs_to(&spki_of(chain.leaf())?);
+        own.then_some(()).ok_or(CertError::KeyMismatch)
+    });
+    fits.map_err(|source| LoadError::Certificate {
+        path: certificate.to_owned(),
+        source,
     })?;
     Ok(private)
 }

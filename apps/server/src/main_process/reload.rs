@@ -166,11 +166,10 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
 
 fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
     let mut chains = Vec::new();
-    // Main has no keys: the first certificate is taken for the leaf, and the broker checks that the
-    // key fits it.
+    // Main has no keys: the broker checks that they fit the certificates that are taken for leaves.
     let mut certificate_sha1 = None;
     for path in &host.server_cert {
-        let chain = CertificateChain::from_pem(&read(path)?, |_| true).map_err(|cause| {
+        let chain = CertificateChain::from_pem_without_key(&read(path)?).map_err(|cause| {
             SnapshotError::Certificate {
                 file: path.display().to_string(),
                 cause,
