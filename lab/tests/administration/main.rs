@@ -1,0 +1,16 @@
+//! What an administrator does with a server: new configurations, bans, a daemon, certificates.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bans;
+mod certificates;
+mod daemon;
+mod reload;
+
+use std::net::IpAddr;
+
+use culvert_lab::fixture::INNER_SERVER_V4;
+
+fn inner_server() -> IpAddr {
+    INNER_SERVER_V4.parse().unwrap()
+}
