@@ -6,6 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::CertError;
+use crate::chain::issuer_among;
+use crate::describe::parse;
 
 /// Where distributions keep all trusted certificates in one file.
 const BUNDLES: [&str; 3] = [
@@ -105,6 +107,12 @@ impl Anchors {
         positions
             .iter()
             .filter_map(|position| self.certificates.get(*position))
+    }
+
+    /// The anchor that signed `certificate`.
+    pub(crate) fn issuer_of(&self, certificate: &CertificateDer<'_>) -> Option<CertificateDer<'static>> {
+        let parsed = parse(certificate).ok()?;
+        issuer_among(certificate, self.with_subject(parsed.issuer().as_raw()))
     }
 
     /// True when exactly this certificate is an anchor.

@@ -4,7 +4,8 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::X509Certificate;
 
 use crate::describe::parse;
-use crate::{CertError, Validity, spki_of, validity};
+use crate::signature::{Checked, check_certificate};
+use crate::{Anchors, CertError, Validity, spki_of, validity};
 
 /// Most certificates in a chain (`specs/server-config.md` §10.1).
 const CHAIN_MAX: usize = 8;
@@ -52,6 +53,46 @@ impl CertificateChain {
             .min_by_key(|(_, candidate)| (issued_another(candidate), candidate.is_ca()))
             .map(|(position, _)| position);
         Self::leading_from(leaf.ok_or(CertError::NotFound)?, certificates)
+    }
+
+    /// What a client sends: of `certificates`, which may stand in any order, the one that
+    /// satisfies `is_own_key`, then its issuers from the others, else from the anchors. Self-signed
+    /// issuers are left out: the server has them or does not trust them (`specs/client.md` §8.3).
+    ///
+    /// # Errors
+    /// A certificate is damaged, or none belongs to the key.
+    pub fn for_client(
+        certificates: Vec<CertificateDer<'static>>,
+        is_own_key: impl Fn(&[u8]) -> bool,
+        anchors: &Anchors,
+    ) -> Result<Self, CertError> {
+        let mut rest = certificates;
+        let mut own = None;
+        for (position, certificate) in rest.iter().enumerate() {
+            if is_own_key(&spki_of(certificate)?) {
+                own = Some(position);
+                break;
+            }
+        }
+        let mut chain = vec![rest.remove(own.ok_or(CertError::KeyMismatch)?)];
+        let mut system = None;
+        while chain.len() < CHAIN_MAX {
+            let last = chain.last().ok_or(CertError::NotFound)?;
+            if is_self_signed(last)? {
+                break;
+            }
+            let issuer = issuer_among(last, rest.iter())
+                .or_else(|| anchors.issuer_of(last))
+                .or_else(|| {
+                    let all = system.get_or_insert_with(|| anchors.with_system());
+                    all.as_ref()?.issuer_of(last)
+                });
+            match issuer {
+                Some(issuer) if !is_self_signed(&issuer)? && !chain.contains(&issuer) => chain.push(issuer),
+                _ => break,
+            }
+        }
+        Ok(Self(chain))
     }
 
     /// `position` must be one of `certificates`.
@@ -124,4 +165,25 @@ fn issuer_position(
         }
     }
     Ok(None)
+}
+
+fn is_self_signed(certificate: &CertificateDer<'_>) -> Result<bool, CertError> {
+    let parsed = parse(certificate)?;
+    Ok(parsed.issuer().as_raw() == parsed.subject().as_raw())
+}
+
+/// The one of `candidates` that has the issuer's name and key. An authority may have several
+/// certificates with one name.
+pub(crate) fn issuer_among<'a>(
+    certificate: &CertificateDer<'_>,
+    candidates: impl Iterator<Item = &'a CertificateDer<'static>>,
+) -> Option<CertificateDer<'static>> {
+    let certificate = parse(certificate).ok()?;
+    let signed = |candidate: &&CertificateDer<'static>| {
+        parse(candidate).is_ok_and(|candidate| {
+            candidate.subject().as_raw() == certificate.issuer().as_raw()
+                && check_certificate(&certificate, candidate.public_key(), true) == Checked::Valid
+        })
+    };
+    candidates.into_iter().find(signed).cloned()
 }
