@@ -22,6 +22,8 @@ pub struct ClientOptions<'a> {
     pub user: &'a str,
     /// What is written to standard input.
     pub input: &'a str,
+    /// The server's address, which no DNS knows.
+    pub address: &'a str,
     /// Base name of the log files.
     pub name: &'a str,
 }
@@ -33,6 +35,7 @@ impl Default for ClientOptions<'_> {
             script: true,
             user: USER,
             input: PASSWORD,
+            address: SERVER_V4,
             name: "openconnect",
         }
     }
@@ -89,8 +92,9 @@ impl Client {
         if options.script {
             command.args(["--script", "/usr/share/vpnc-scripts/vpnc-script"]);
         }
-        command.arg("--resolve").arg(format!("{SERVER_NAME}:{SERVER_V4}"));
         command
+            .arg("--resolve")
+            .arg(format!("{SERVER_NAME}:{}", options.address))
             .args(options.arguments)
             .arg(format!("https://{SERVER_NAME}/"));
         command

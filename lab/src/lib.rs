@@ -15,6 +15,7 @@ pub mod net;
 pub mod probe;
 pub mod process;
 pub mod raw;
+pub mod resolved;
 pub mod server;
 pub mod wait;
 
@@ -23,6 +24,7 @@ pub use fixture::{Fixture, PASSWORD, USER};
 pub use net::{Host, World};
 pub use process::{Finished, Process};
 pub use raw::Raw;
+pub use resolved::Resolved;
 pub use server::{Server, ServerOptions};
 
 use std::path::PathBuf;

@@ -48,6 +48,15 @@ impl Host {
         self.etc().join("resolv.conf")
     }
 
+    /// Gives programs on this host another file in `/etc`; one of that name must exist on the
+    /// machine.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn write_etc(&self, name: &str, content: &str) {
+        fs::write(self.etc().join(name), content).unwrap();
+    }
+
     /// A command that runs `program` on this host.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new("ip");

@@ -29,9 +29,32 @@ pub struct BypassRoute {
     pub source: Option<IpAddr>,
 }
 
+/// A device by name and index, so that a later one of the same name is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceId {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+}
+
 /// One change that has to be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
+    /// The tunnel's device was configured: of interest when it stays, because somebody else made
+    /// it.
+    Device {
+        /// Which device.
+        device: DeviceId,
+        /// The addresses that were added.
+        addresses: Vec<IpNet>,
+        /// Its MTU before.
+        mtu: Option<u32>,
+        /// Whether it was up before.
+        up: bool,
+    },
+    /// systemd-resolved was told about the device.
+    Resolved(DeviceId),
     /// A route was added.
     Route(BypassRoute),
     /// `resolvconf -a INTERFACE` was run.

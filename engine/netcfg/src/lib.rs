@@ -1,8 +1,9 @@
 //! The client host's network while a tunnel is up: address and routes of the TUN device, the
 //! host route to the gateway, excluded networks, DNS (`specs/client.md` §13).
 //!
-//! Everything that points at the TUN device vanishes with it. Whatever would stay behind (routes
-//! over other devices, `/etc/resolv.conf`) is written to a [journal](journal::Journal) before it is
+//! Everything that points at the TUN device vanishes with it, unless somebody else made the device.
+//! Whatever would stay behind (routes over other devices, `/etc/resolv.conf`, settings of a device
+//! that stays) is written to a [journal](journal::Journal) before it is
 //! changed, and undone by a [guard] process when the client ends in any way, including `kill -9`;
 //! should the guard die too, [`repair`] at the next start does it.
 
@@ -24,7 +25,7 @@ pub use plan::{DnsPlan, Plan, ROUTES_MAX, TunnelRoute};
 pub use undo::repair;
 
 use guard::Guard;
-use journal::{Change, Journal};
+use journal::{Change, DeviceId, Journal};
 use netlink::{Added, Netlink};
 
 /// Why the host's network could not be set up.
@@ -148,7 +149,7 @@ impl Configured {
         let interface = &self.interface;
         netlink::block_on(async {
             let netlink = Netlink::connect()?;
-            let index = netlink.index(interface).await?;
+            let index = netlink.device(interface).await?.id.index;
             bypass(&netlink, journal, index, plan::host(gateway)).await
         })
     }
@@ -161,30 +162,37 @@ impl Configured {
 
     fn apply(&mut self, paths: &Paths, plan: &Plan) -> Result<(), Error> {
         let interface = self.interface.clone();
-        let index = netlink::block_on(self.apply_links(&interface, plan))?;
+        let device = netlink::block_on(self.apply_links(&interface, plan))?;
         if let Some(dns) = &plan.dns {
-            dns::apply(paths, &interface, index, dns, &mut self.journal)?;
+            dns::apply(paths, &device, dns, &mut self.journal)?;
         }
         Ok(())
     }
 
-    async fn apply_links(&mut self, interface: &str, plan: &Plan) -> Result<u32, Error> {
+    async fn apply_links(&mut self, interface: &str, plan: &Plan) -> Result<DeviceId, Error> {
         let netlink = Netlink::connect()?;
-        let index = netlink.index(interface).await?;
+        let before = netlink.device(interface).await?;
+        let device = before.id;
         // Before the first route into the tunnel: the tunnel's own packets must stay outside it.
         for net in &plan.bypass {
-            bypass(&netlink, &mut self.journal, index, *net).await?;
+            bypass(&netlink, &mut self.journal, device.index, *net).await?;
         }
-        netlink.set_up(index, interface, plan.mtu).await?;
+        self.journal.record(Change::Device {
+            device: device.clone(),
+            addresses: plan.addresses.clone(),
+            mtu: before.mtu,
+            up: before.up,
+        })?;
+        netlink.set_up(&device, plan.mtu).await?;
         for address in &plan.addresses {
-            netlink.add_address(index, interface, *address).await?;
+            netlink.add_address(&device, *address).await?;
         }
         for route in &plan.routes {
-            if let Err(error) = tunnel_route(&netlink, index, interface, route).await {
+            if let Err(error) = tunnel_route(&netlink, &device, route).await {
                 self.warnings.push(error.to_string());
             }
         }
-        Ok(index)
+        Ok(device)
     }
 }
 
@@ -207,29 +215,19 @@ async fn bypass(
 
 /// Routes a network into the tunnel without touching a route that is there already: where the
 /// same prefix with the same metric exists, two halves of it are more specific and win.
-async fn tunnel_route(
-    netlink: &Netlink,
-    index: u32,
-    interface: &str,
-    route: &TunnelRoute,
-) -> Result<(), Error> {
-    if netlink
-        .add_tunnel_route(index, interface, route.net, route.metric)
-        .await?
-        == Added::New
-    {
+async fn tunnel_route(netlink: &Netlink, device: &DeviceId, route: &TunnelRoute) -> Result<(), Error> {
+    let added = netlink.add_tunnel_route(device, route.net, route.metric).await?;
+    if added == Added::New {
         return Ok(());
     }
     let Ok(halves) = route.net.subnets(route.net.prefix_len() + 1) else {
         return Err(Error::Netlink {
-            action: format!("route {} to {interface}", route.net),
+            action: format!("route {} to {}", route.net, device.name),
             cause: "the host has the same route already".to_owned(),
         });
     };
     for half in halves {
-        netlink
-            .add_tunnel_route(index, interface, half, route.metric)
-            .await?;
+        netlink.add_tunnel_route(device, half, route.metric).await?;
     }
     Ok(())
 }

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::Error;
-use crate::journal::BypassRoute;
+use crate::journal::{BypassRoute, DeviceId};
 
 /// Whether an added object is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,17 @@ pub(crate) enum Added {
     New,
     /// The kernel had it already.
     Exists,
+}
+
+/// A network device.
+#[derive(Debug)]
+pub(crate) struct Device {
+    /// Which one.
+    pub(crate) id: DeviceId,
+    /// Its MTU, if it has one.
+    pub(crate) mtu: Option<u32>,
+    /// Whether it is up.
+    pub(crate) up: bool,
 }
 
 /// Runs netlink requests to their end on this thread.
@@ -62,8 +76,8 @@ impl Netlink {
         Ok(Self { handle })
     }
 
-    /// Index of an interface.
-    pub(crate) async fn index(&self, name: &str) -> Result<u32, Error> {
+    /// A device as it is now.
+    pub(crate) async fn device(&self, name: &str) -> Result<Device, Error> {
         let found = self
             .handle
             .link()
@@ -73,42 +87,88 @@ impl Netlink {
             .try_next()
             .await;
         match found {
-            Ok(Some(link)) => Ok(link.header.index),
+            Ok(Some(link)) => Ok(Device {
+                id: DeviceId {
+                    name: name.to_owned(),
+                    index: link.header.index,
+                },
+                mtu: link.attributes.iter().find_map(|attribute| match attribute {
+                    LinkAttribute::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                }),
+                up: link.header.flags.contains(LinkFlags::Up),
+            }),
             _ => Err(Error::NoInterface(name.to_owned())),
         }
     }
 
-    pub(crate) async fn set_up(&self, index: u32, name: &str, mtu: u32) -> Result<(), Error> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(index)
-            .mtu(mtu)
-            .up()
-            .build();
-        let done = self.handle.link().set(message).execute().await;
-        done.map_err(refused(format!("set the interface {name} up with MTU {mtu}")))
+    pub(crate) async fn set_up(&self, device: &DeviceId, mtu: u32) -> Result<(), Error> {
+        let action = format!("set the interface {} up with MTU {mtu}", device.name);
+        self.set(link(device).mtu(mtu).up(), action).await
     }
 
-    pub(crate) async fn add_address(&self, index: u32, name: &str, net: IpNet) -> Result<(), Error> {
+    pub(crate) async fn set_down(&self, device: &DeviceId) -> Result<(), Error> {
+        let action = format!("set the interface {} down", device.name);
+        self.set(link(device).down(), action).await
+    }
+
+    /// Gives a device that is down its MTU back, and sets it up if it was.
+    pub(crate) async fn restore(&self, device: &DeviceId, mtu: Option<u32>, up: bool) -> Result<(), Error> {
+        let action = format!("restore the interface {}", device.name);
+        let mut message = link(device);
+        if let Some(mtu) = mtu {
+            message = message.mtu(mtu);
+        }
+        if up {
+            message = message.up();
+        }
+        self.set(message, action).await
+    }
+
+    async fn set(&self, message: LinkMessageBuilder<LinkUnspec>, action: String) -> Result<(), Error> {
+        let done = self.handle.link().set(message.build()).execute().await;
+        done.map_err(refused(action))
+    }
+
+    pub(crate) async fn add_address(&self, device: &DeviceId, net: IpNet) -> Result<(), Error> {
         let done = self
             .handle
             .address()
-            .add(index, net.addr(), net.prefix_len())
+            .add(device.index, net.addr(), net.prefix_len())
             .replace()
             .execute()
             .await;
-        done.map_err(refused(format!("add the address {net} to {name}")))
+        done.map_err(refused(format!("add the address {net} to {}", device.name)))
+    }
+
+    /// Deletes an address; one that is gone already is no error.
+    pub(crate) async fn delete_address(&self, device: &DeviceId, net: IpNet) -> Result<(), Error> {
+        let mut message = AddressMessage::default();
+        message.header.index = device.index;
+        message.header.prefix_len = net.prefix_len();
+        message.header.family = match net {
+            IpNet::V4(_) => AddressFamily::Inet,
+            IpNet::V6(_) => AddressFamily::Inet6,
+        };
+        message.attributes.push(AddressAttribute::Local(net.addr()));
+        match self.handle.address().del(message).execute().await {
+            Err(error) if !matches!(errno(&error), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => {
+                let action = format!("delete the address {net} of {}", device.name);
+                Err(refused(action)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) async fn add_tunnel_route(
         &self,
-        index: u32,
-        name: &str,
+        device: &DeviceId,
         net: IpNet,
         metric: u32,
     ) -> Result<Added, Error> {
-        let action = format!("route {net} to {name}");
+        let action = format!("route {net} to {}", device.name);
         let mut builder = destination(net, &action)?
-            .output_interface(index)
+            .output_interface(device.index)
             .scope(RouteScope::Link);
         if metric > 0 {
             builder = builder.priority(metric);
@@ -154,6 +214,10 @@ impl Netlink {
             Err(error) => Err(refused(action)(error)),
         }
     }
+}
+
+fn link(device: &DeviceId) -> LinkMessageBuilder<LinkUnspec> {
+    LinkMessageBuilder::<LinkUnspec>::new().index(device.index)
 }
 
 fn destination(net: IpNet, action: &str) -> Result<RouteMessageBuilder<IpAddr>, Error> {

@@ -1,7 +1,8 @@
 //! Logins without a tunnel, and tunnels without a login.
 
 use culvert_lab::client::DEVICE;
-use culvert_lab::{Client, ClientOptions, Make, Process};
+use culvert_lab::fixture::USER;
+use culvert_lab::{Client, ClientOptions, Make, PASSWORD, Process};
 
 use crate::Scene;
 
@@ -117,4 +118,39 @@ fn cookie_on_stdout_of_the_real_client() {
 #[test]
 fn cookie_on_stdout_of_our_client() {
     cookie_on_stdout(Make::Culvert, Make::Real);
+}
+
+/// A result that cannot be written is a failure, and says so.
+#[test]
+fn results_of_our_client_that_cannot_be_written() {
+    let scene = Scene::new(Make::Real);
+    let ca = scene.ca();
+    let login = [
+        "--cafile",
+        ca.as_str(),
+        "--user",
+        USER,
+        "--passwd-on-stdin",
+        "--authenticate",
+    ];
+    for arguments in [&["--version"][..], &["--help"], &login] {
+        let full = scene.fixture.write_script("full", "exec \"$@\" >/dev/full");
+        let client = Client::bare(Make::Culvert, &scene.world, arguments);
+        // `ip netns exec NAME PROGRAM ...`
+        let (place, program): (Vec<_>, Vec<_>) = {
+            let arguments: Vec<_> = client.get_args().collect();
+            (arguments[..3].to_vec(), arguments[3..].to_vec())
+        };
+        let mut command = std::process::Command::new(client.get_program());
+        command.args(place).arg(full).args(program);
+        let input = format!("{PASSWORD}\n");
+        let failed = Process::start(command, scene.fixture.dir(), "full", Some(&input)).finish();
+        assert_eq!(failed.code, 1, "{arguments:?}: {}", failed.stderr);
+        let message = "Failed to write to standard output: No space left on device\n";
+        assert!(
+            failed.stderr.ends_with(message),
+            "{arguments:?}: {}",
+            failed.stderr
+        );
+    }
 }

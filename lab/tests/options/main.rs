@@ -1,11 +1,13 @@
 //! The command line of the client, end to end: login in two phases, background, scripts that take
-//! the place of the device, privileges, signals, the host's network.
+//! the place of the device, privileges, signals, the host's network, outer packets, system log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod login;
 mod network;
+mod outer;
 mod process;
+mod syslog;
 
 use std::net::IpAddr;
 

@@ -30,8 +30,9 @@ impl Drop for Stranger {
     }
 }
 
-/// The first process says who goes on, and leaves; the pid file lives as long as the tunnel.
-fn background(client: Make, server: Make) {
+/// The first process says who goes on, and leaves; the other one heeds signals, and the pid file
+/// lives as long as the tunnel.
+fn background(client: Make, server: Make, signal: &str, farewell: &str) {
     let scene = Scene::new(server);
     let pid_file = scene.fixture.path("client.pid");
     let options = ClientOptions {
@@ -45,20 +46,57 @@ fn background(client: Make, server: Make) {
     let word = format!("Continuing in background; pid {}", child.0);
     assert!(parent.stdout.contains(&word), "{}", parent.stdout);
     scene.ping();
-    kill(child.0, "INT");
+    let address = Client::inner_v4(&scene.world);
+
+    // The child goes on writing to the outputs of its parent.
+    let said = || fs::read_to_string(scene.fixture.path("openconnect.out")).unwrap();
+    kill(child.0, "USR1");
+    wait::until("statistics", || said().contains("RX: ").then_some(()));
+    kill(child.0, "USR2");
+    wait::until("a new connection", || {
+        let connections = said().matches("Got CONNECT response: HTTP/1.1 200").count();
+        (connections == 2).then_some(())
+    });
+    scene.ping();
+    assert_eq!(Client::inner_v4(&scene.world), address, "{}", said());
+    assert!(pid_file.exists() && child.is_running());
+
+    kill(child.0, signal);
     wait::until("the end of the client", || (!child.is_running()).then_some(()));
+    assert!(said().contains(farewell), "{}", said());
     assert!(!pid_file.exists());
     assert_eq!(scene.world.client.interfaces(), ["lo", "eth0"]);
+    // Only SIGHUP leaves the session to a later run.
+    let bye = said().contains("Send BYE packet");
+    assert_eq!(bye, signal != "HUP", "{}", said());
+}
+
+const CANCELLED: &str = "User cancelled (SIGINT/SIGTERM); exiting.";
+const DETACHED: &str = "User detached from session (SIGHUP); exiting.";
+
+#[test]
+fn real_client_in_the_background_until_sigterm() {
+    background(Make::Real, Make::Culvert, "TERM", CANCELLED);
 }
 
 #[test]
-fn real_client_in_the_background() {
-    background(Make::Real, Make::Culvert);
+fn real_client_in_the_background_until_sighup() {
+    background(Make::Real, Make::Culvert, "HUP", DETACHED);
 }
 
 #[test]
-fn our_client_in_the_background() {
-    background(Make::Culvert, Make::Real);
+fn our_client_in_the_background_until_sigterm() {
+    background(Make::Culvert, Make::Real, "TERM", CANCELLED);
+}
+
+#[test]
+fn our_client_in_the_background_until_sighup() {
+    background(Make::Culvert, Make::Real, "HUP", DETACHED);
+}
+
+#[test]
+fn our_client_in_the_background_until_sigint() {
+    background(Make::Culvert, Make::Culvert, "INT", CANCELLED);
 }
 
 /// `--script-tun`: a program in the place of the device.

@@ -8,12 +8,13 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::journal::{Change, Journal};
+use crate::journal::{Change, DeviceId, Journal};
 use crate::plan::DnsPlan;
 use crate::{Error, Paths};
 
 pub(crate) use resolv_conf::restore as restore_resolv_conf;
 pub use resolv_conf::rewrite;
+pub(crate) use resolved::revert as resolved_revert;
 
 /// Why the resolver could not be configured.
 #[derive(Debug, thiserror::Error)]
@@ -38,22 +39,23 @@ pub enum DnsError {
 /// Tells the host's resolver about the tunnel's DNS servers.
 pub(crate) fn apply(
     paths: &Paths,
-    interface: &str,
-    index: u32,
+    device: &DeviceId,
     plan: &DnsPlan,
     journal: &mut Journal,
 ) -> Result<(), Error> {
-    if resolved::in_use(&paths.nsswitch, &paths.resolv_conf)
-        && resolved::apply(index, plan).map_err(Error::Dns)?
-    {
-        // The settings belong to the link and vanish with it.
-        return Ok(());
+    if resolved::in_use(&paths.nsswitch, &paths.resolv_conf) {
+        let change = Change::Resolved(device.clone());
+        journal.record(change.clone())?;
+        if resolved::apply(device.index, plan).map_err(Error::Dns)? {
+            return Ok(());
+        }
+        journal.forget(&change)?;
     }
     if let Some(program) = resolvconf_program() {
         journal.record(Change::Resolvconf {
-            interface: interface.to_owned(),
+            interface: device.name.clone(),
         })?;
-        return resolvconf_add(&program, interface, plan).map_err(Error::Dns);
+        return resolvconf_add(&program, &device.name, plan).map_err(Error::Dns);
     }
     resolv_conf::apply(&paths.resolv_conf, plan, journal)
 }

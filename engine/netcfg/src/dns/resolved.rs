@@ -1,6 +1,13 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use zbus::blocking::Connection;
+use zbus::blocking::connection::Builder;
+use zbus::zvariant::DynamicType;
 
 use super::DnsError;
 use crate::plan::DnsPlan;
@@ -8,6 +15,17 @@ use crate::plan::DnsPlan;
 const SERVICE: &str = "org.freedesktop.resolve1";
 const OBJECT: &str = "/org/freedesktop/resolve1";
 const INTERFACE: &str = "org.freedesktop.resolve1.Manager";
+/// Errors of the bus when nobody is behind the service's name.
+const ABSENT: [&str; 2] = [
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+];
+const NO_SUCH_LINK: &str = "org.freedesktop.resolve1.NoSuchLink";
+/// Longest wait for an answer of the service.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long the service may take to notice a new device.
+const NEW_LINK_MAX: Duration = Duration::from_secs(3);
+const NEW_LINK_PAUSE: Duration = Duration::from_millis(20);
 
 /// True when names are resolved by systemd-resolved: `hosts:` of the name service switch mentions
 /// it, or the resolver configuration is one of its files.
@@ -24,47 +42,67 @@ pub(super) fn in_use(nsswitch: &Path, resolv_conf: &Path) -> bool {
 
 /// Sets the link's servers and domains. Returns false when the service is not there.
 pub(super) fn apply(index: u32, plan: &DnsPlan) -> Result<bool, DnsError> {
-    let Ok(bus) = zbus::blocking::Connection::system() else {
+    let Ok(manager) = Manager::connect() else {
         return Ok(false);
     };
-    let index = i32::try_from(index).map_err(|error| DnsError::Resolved(error.to_string()))?;
-    match bus.call_method(
-        Some(SERVICE),
-        OBJECT,
-        Some(INTERFACE),
-        "SetLinkDNS",
-        &(index, servers(&plan.servers)),
-    ) {
-        Ok(_) => {}
-        Err(error) if is_absent(&error) => return Ok(false),
-        Err(error) => return Err(DnsError::Resolved(error.to_string())),
+    let index = link_index(index)?;
+    let servers = (index, servers(&plan.servers));
+    let deadline = Instant::now() + NEW_LINK_MAX;
+    loop {
+        match manager.call("SetLinkDNS", &servers) {
+            Ok(()) => break,
+            Err(error) if is_named(&error, &ABSENT) => return Ok(false),
+            // The service learns of a new device on its own, and a little later than we.
+            Err(error) if is_named(&error, &[NO_SUCH_LINK]) && Instant::now() < deadline => {
+                thread::sleep(NEW_LINK_PAUSE);
+            }
+            Err(error) => return Err(refused(error)),
+        }
     }
-    let domains = domains(plan);
     let everything = plan.split.is_empty();
-    bus.call_method(
-        Some(SERVICE),
-        OBJECT,
-        Some(INTERFACE),
-        "SetLinkDomains",
-        &(index, domains),
-    )
-    .and_then(|_| {
-        bus.call_method(
-            Some(SERVICE),
-            OBJECT,
-            Some(INTERFACE),
-            "SetLinkDefaultRoute",
-            &(index, everything),
-        )
-    })
-    .map_err(|error| DnsError::Resolved(error.to_string()))?;
+    manager
+        .call("SetLinkDomains", &(index, domains(plan)))
+        .and_then(|()| manager.call("SetLinkDefaultRoute", &(index, everything)))
+        .map_err(refused)?;
     Ok(true)
 }
 
-fn is_absent(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::MethodError(name, ..)
-        if name.as_str() == "org.freedesktop.DBus.Error.ServiceUnknown"
-            || name.as_str() == "org.freedesktop.DBus.Error.NameHasNoOwner")
+/// Takes back all settings of a link. A service that has gone has forgotten them already.
+pub(crate) fn revert(index: u32) -> Result<(), DnsError> {
+    let Ok(manager) = Manager::connect() else {
+        return Ok(());
+    };
+    match manager.call("RevertLink", &(link_index(index)?,)) {
+        Err(error) if !is_named(&error, &ABSENT) && !is_named(&error, &[NO_SUCH_LINK]) => Err(refused(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The service's object on the system bus.
+struct Manager(Connection);
+
+impl Manager {
+    fn connect() -> zbus::Result<Self> {
+        Builder::system()?.method_timeout(ANSWER_MAX).build().map(Self)
+    }
+
+    fn call(&self, method: &str, arguments: &(impl Serialize + DynamicType)) -> zbus::Result<()> {
+        self.0
+            .call_method(Some(SERVICE), OBJECT, Some(INTERFACE), method, arguments)
+            .map(drop)
+    }
+}
+
+fn link_index(index: u32) -> Result<i32, DnsError> {
+    i32::try_from(index).map_err(|error| DnsError::Resolved(error.to_string()))
+}
+
+fn refused(error: zbus::Error) -> DnsError {
+    DnsError::Resolved(error.to_string())
+}
+
+fn is_named(error: &zbus::Error, names: &[&str]) -> bool {
+    matches!(error, zbus::Error::MethodError(name, ..) if names.contains(&name.as_str()))
 }
 
 /// `a(iay)`: address family and octets.
