@@ -24,7 +24,7 @@ enum Key {
         inner: Md5,
         outer: Md5,
     },
-    Sha(hmac::Key),
+    Sha(Box<hmac::Key>),
 }
 
 impl Mac {
@@ -36,8 +36,10 @@ impl Mac {
                 inner: keyed_md5(key, 0x36),
                 outer: keyed_md5(key, 0x5c),
             },
-            Integrity::HmacSha1 => Key::Sha(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key)),
-            Integrity::HmacSha256 => Key::Sha(hmac::Key::new(hmac::HMAC_SHA256, key)),
+            Integrity::HmacSha1 => {
+                Key::Sha(Box::new(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key)))
+            }
+            Integrity::HmacSha256 => Key::Sha(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key))),
         };
         Self {
             key,

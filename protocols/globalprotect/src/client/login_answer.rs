@@ -1,0 +1,200 @@
+//! A gateway's answer to a login: positional arguments (`specs/globalprotect.md` §5.5).
+
+use culvert_wire::xml::Element;
+
+use super::cookie::Cookie;
+use crate::wire::{CLIENT_VERSION, Parameters};
+
+const AUTHCOOKIE: usize = 1;
+const PORTAL: usize = 3;
+const USER: usize = 4;
+const AUTHENTICATION_SOURCE: usize = 5;
+const DOMAIN: usize = 7;
+const CONNECTION_TYPE: usize = 12;
+const PASSWORD_EXPIRATION: usize = 13;
+const VERSION: usize = 14;
+const PREFERRED_IP: usize = 15;
+const PREFERRED_IPV6: usize = 18;
+/// Arguments after this one are unknown.
+const LAST_KNOWN: usize = 20;
+
+/// What a login answer gives.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) cookie: Cookie,
+    /// Worth a line in the log.
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads `<jnlp>`; `computer` is the host name that was sent.
+pub(super) fn parse(jnlp: &Element, computer: &str) -> Result<Accepted, String> {
+    if let Some(status) = jnlp.attribute("status").filter(|status| *status != "success") {
+        return Err(format!("the gateway answers with status {status}"));
+    }
+    let arguments: Vec<Option<String>> = jnlp
+        .child("application-desc")
+        .ok_or("the gateway's answer has no arguments")?
+        .elements()
+        .filter(|element| element.name == "argument")
+        .map(|element| present(&element.text()))
+        .collect();
+    let argument = |at: usize| arguments.get(at).and_then(Option::as_deref);
+    let mut fatal = Vec::new();
+    if argument(AUTHCOOKIE).is_none() {
+        fatal.push("no authcookie".to_owned());
+    }
+    if argument(USER).is_none() {
+        fatal.push("no user".to_owned());
+    }
+    for (at, name, wanted) in [
+        (CONNECTION_TYPE, "connection-type", "tunnel"),
+        (VERSION, "clientVer", CLIENT_VERSION),
+    ] {
+        if argument(at) != Some(wanted) {
+            let found = argument(at).unwrap_or("nothing");
+            fatal.push(format!("{name} is {found} instead of {wanted}"));
+        }
+    }
+    if !fatal.is_empty() {
+        return Err(format!(
+            "the gateway's answer cannot be used: {}",
+            fatal.join(", ")
+        ));
+    }
+    let fields = [
+        ("authcookie", AUTHCOOKIE),
+        ("portal", PORTAL),
+        ("user", USER),
+        ("domain", DOMAIN),
+        ("preferred-ip", PREFERRED_IP),
+        ("preferred-ipv6", PREFERRED_IPV6),
+    ];
+    let cookie = fields
+        .into_iter()
+        .fold(Parameters::new(), |cookie, (name, at)| {
+            cookie.with_some(name, argument(at))
+        })
+        .with("computer", computer);
+    let mut notes = Vec::new();
+    for (name, at) in [
+        ("authentication-source", AUTHENTICATION_SOURCE),
+        ("password-expiration-days", PASSWORD_EXPIRATION),
+    ] {
+        notes.extend(argument(at).map(|value| format!("GlobalProtect login returned {name}={value}")));
+    }
+    for (name, at) in [("portal", PORTAL), ("domain", DOMAIN)] {
+        if argument(at).is_none() {
+            notes.push(format!("GlobalProtect login returned no {name}"));
+        }
+    }
+    let unexpected = arguments.iter().skip(LAST_KNOWN + 1).flatten().count();
+    if unexpected > 0 {
+        notes.push(format!(
+            "GlobalProtect login returned {unexpected} unexpected values"
+        ));
+    }
+    Ok(Accepted {
+        cookie: Cookie::new(cookie),
+        notes,
+    })
+}
+
+/// The value of an argument, decoded; some texts stand for nothing.
+fn present(text: &str) -> Option<String> {
+    match text.trim() {
+        "" | "(null)" | "-1" => None,
+        value => Some(decode(value)),
+    }
+}
+
+/// `%xx` and `+`; what is no encoding stays as it is.
+fn decode(text: &str) -> String {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&octet, after)) = rest.split_first() {
+        let escaped = after
+            .get(..2)
+            .filter(|_| octet == b'%')
+            .and_then(|digits| data_encoding::HEXLOWER_PERMISSIVE.decode(digits).ok());
+        match (octet, escaped) {
+            (_, Some(value)) => {
+                octets.extend_from_slice(&value);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (b'+', None) => {
+                octets.push(b' ');
+                rest = after;
+            }
+            (_, None) => {
+                octets.push(octet);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_wire::xml;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(arguments: &[&str]) -> Result<Accepted, String> {
+        let arguments: String = arguments
+            .iter()
+            .map(|text| format!("<argument>{text}</argument>"))
+            .collect();
+        let text = format!("<jnlp><application-desc>{arguments}</application-desc></jnlp>");
+        parse(&xml::parse(text.as_bytes()).unwrap(), "vm")
+    }
+
+    #[test]
+    fn vectors() {
+        let text = include_str!("../../tests/vectors/login-args.txt");
+        let mut seen = 0;
+        let mut arguments: Vec<&str> = Vec::new();
+        for line in text.lines() {
+            if let Some(list) = line
+                .strip_prefix("args = ")
+                .filter(|list| list.contains("(null)"))
+            {
+                arguments = list.split(',').map(|text| text.trim_matches('∅')).collect();
+            }
+            if let Some(cookie) = line.strip_prefix("cookie = ") {
+                seen += 1;
+                let accepted = answer(&arguments).unwrap();
+                assert_eq!(accepted.cookie.to_secret().expose(), cookie);
+            }
+        }
+        assert_eq!(seen, 2);
+        assert!(
+            answer(&arguments[..13]).is_err_and(|error| error.contains("clientVer is nothing")),
+            "the first 13 only"
+        );
+        arguments.resize(21, "");
+        arguments.push("zzz");
+        let noted = answer(&arguments).unwrap().notes;
+        assert!(
+            noted.iter().any(|note| note.contains("1 unexpected")),
+            "{noted:?}"
+        );
+        (arguments[12], arguments[14]) = ("xx", "4200");
+        let error = answer(&arguments).map(|_| ()).unwrap_err();
+        assert!(error.contains("xx") && error.contains("4200"), "{error}");
+    }
+
+    #[test]
+    fn decoding_is_tolerant() {
+        assert_eq!(decode("%28a%29+b%zz%4"), "(a) b%zz%4");
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(arguments in prop::collection::vec("[ -~]{0,8}", 0..25)) {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let _ = answer(&arguments);
+        }
+    }
+}

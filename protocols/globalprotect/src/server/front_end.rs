@@ -1,0 +1,283 @@
+use std::sync::Arc;
+
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
+use culvert_vocab::{SecretString, SessionId};
+use culvert_wire::http::{Request, Response};
+use zeroize::Zeroize;
+
+use super::pages::{self, Interface};
+use super::request::{ClientInfo, ConfigRequest, Fields};
+use crate::wire::path;
+
+/// Most requests of one connection.
+const REQUESTS_MAX: u32 = 64;
+/// Longest name of a portal's or gateway's host that is repeated to clients.
+const HOST_MAX: usize = 255;
+
+/// What the front-end needs to know of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FrontEndConfig {
+    /// Name of portal and gateway.
+    pub portal: String,
+    /// Text of the login form.
+    pub message: Option<String>,
+}
+
+/// What the server has to do next with a connection.
+#[derive(Debug)]
+pub enum Action {
+    /// Send this response; then end the connection if `close`.
+    Respond {
+        /// The response.
+        response: Response,
+        /// End the connection afterwards.
+        close: bool,
+    },
+    /// Ask, then call [`FrontEnd::handle_answer`].
+    AskBroker(AuthRequest),
+    /// The client wants its configuration; answer with [`super::config_answer`] or
+    /// [`super::config_refusal`], and go on with requests and ESP.
+    OpenTunnel(Box<ConfigRequest>),
+    /// The client wants to send its packets over this connection; answer with
+    /// [`super::start_tunnel`] or [`super::tunnel_refusal`].
+    StartStream(SessionId),
+    /// The client ends its session: end it, then send this.
+    Logout {
+        /// The session.
+        session: SessionId,
+        /// What to answer.
+        response: Response,
+    },
+    /// End the connection without an answer.
+    CloseSilently,
+}
+
+/// What the outstanding [`AuthRequest`] is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asking {
+    Nothing,
+    Login(Interface),
+    /// Login with the cookie of the portal's login.
+    Cookie(SessionId),
+    HipCheck,
+    HipReport,
+}
+
+/// A login that waits for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pending {
+    context: SessionId,
+    user: String,
+    /// What is wanted is the password, again.
+    password: bool,
+}
+
+/// HTTP side of one connection.
+#[derive(Debug)]
+pub struct FrontEnd {
+    config: Arc<FrontEndConfig>,
+    client: ClientInfo,
+    requests: u32,
+    asking: Asking,
+    user: String,
+    host: String,
+    pending: Option<Pending>,
+}
+
+impl FrontEnd {
+    /// A front-end at the start of a connection.
+    pub fn new(config: Arc<FrontEndConfig>) -> Self {
+        Self {
+            config,
+            client: ClientInfo::default(),
+            requests: 0,
+            asking: Asking::Nothing,
+            user: String::new(),
+            host: String::new(),
+            pending: None,
+        }
+    }
+
+    /// What the client said about itself so far.
+    pub fn client(&self) -> &ClientInfo {
+        &self.client
+    }
+
+    /// Decides what to do with a request.
+    pub fn handle_request(&mut self, mut request: Request) -> Action {
+        self.requests += 1;
+        if self.requests > REQUESTS_MAX || self.asking != Asking::Nothing {
+            return Action::CloseSilently;
+        }
+        let Ok(fields) = Fields::of(&request) else {
+            return Action::CloseSilently;
+        };
+        self.client.update(&request, &fields);
+        let action = self.route(&request, &fields);
+        request.body.zeroize();
+        action
+    }
+
+    fn route(&mut self, request: &Request, fields: &Fields) -> Action {
+        let target = request.target.split('?').next().unwrap_or_default();
+        let post = request.method == "POST";
+        match target.trim_start_matches('/') {
+            path::PORTAL_PRELOGIN | path::GATEWAY_PRELOGIN if post || request.method == "GET" => {
+                let message = self.config.message.as_deref();
+                respond(pages::prelogin(message.unwrap_or("Enter login credentials")))
+            }
+            path::PORTAL_LOGIN if post => {
+                let host = request.headers.get("Host").unwrap_or_default();
+                let usable = host.len() <= HOST_MAX && host.chars().all(|c| c.is_ascii_graphic());
+                self.host = if usable { host.to_owned() } else { String::new() };
+                self.login(Interface::Portal, fields)
+            }
+            path::GATEWAY_LOGIN if post => self.login(Interface::Gateway, fields),
+            path::CONFIG if post => match ConfigRequest::parse(fields, self.client.clone()) {
+                Some(request) => Action::OpenTunnel(Box::new(request)),
+                None => respond(super::config_refusal(true)),
+            },
+            path::HIP_CHECK if post => self.verify(fields, Asking::HipCheck),
+            path::HIP_REPORT if post => self.verify(fields, Asking::HipReport),
+            path::LOGOUT if post => match fields.session("authcookie") {
+                Some(session) => Action::Logout {
+                    session,
+                    response: pages::logged_out(
+                        &self.config.portal,
+                        fields.get("user").unwrap_or_default(),
+                        &self.client,
+                    ),
+                },
+                None => respond(super::config_refusal(true)),
+            },
+            path::TUNNEL if request.method == "GET" => match fields.session("authcookie") {
+                Some(session) => Action::StartStream(session),
+                None => Action::Respond {
+                    response: pages::tunnel_refusal(),
+                    close: true,
+                },
+            },
+            _ => respond(pages::not_found()),
+        }
+    }
+
+    fn login(&mut self, interface: Interface, fields: &Fields) -> Action {
+        let Some(user) = fields.get("user") else {
+            return respond(pages::wrong_credentials(interface));
+        };
+        user.clone_into(&mut self.user);
+        let cookie = fields
+            .session("portal-userauthcookie")
+            .filter(|_| interface == Interface::Gateway);
+        if let Some(session) = cookie {
+            self.asking = Asking::Cookie(session.clone());
+            return Action::AskBroker(AuthRequest::VerifyCookie { session });
+        }
+        let password = fields.get("passwd").map(SecretString::from);
+        self.asking = Asking::Login(interface);
+        let pending = self.pending.take().filter(|pending| pending.user == user);
+        Action::AskBroker(match (pending, fields.session("inputStr"), password) {
+            (Some(pending), named, Some(password))
+                if pending.password || named.as_ref() == Some(&pending.context) =>
+            {
+                AuthRequest::Continue {
+                    context: None,
+                    password,
+                }
+            }
+            (None, Some(context), Some(password)) => AuthRequest::Continue {
+                context: Some(context),
+                password,
+            },
+            (_, _, password) => AuthRequest::Start {
+                user: user.to_owned(),
+                password,
+                group: None,
+            },
+        })
+    }
+
+    fn verify(&mut self, fields: &Fields, asking: Asking) -> Action {
+        match fields.session("authcookie") {
+            Some(session) => {
+                self.asking = asking;
+                Action::AskBroker(AuthRequest::VerifyCookie { session })
+            }
+            None => respond(super::config_refusal(true)),
+        }
+    }
+
+    /// Goes on with the answer to [`Action::AskBroker`].
+    pub fn handle_answer(&mut self, answer: AuthAnswer) -> Action {
+        let asking = std::mem::replace(&mut self.asking, Asking::Nothing);
+        match (asking, answer) {
+            (Asking::Login(interface), AuthAnswer::Accepted { session }) => {
+                self.accepted(interface, &session)
+            }
+            (
+                Asking::Login(interface),
+                AuthAnswer::AskPassword {
+                    context,
+                    message,
+                    number,
+                },
+            ) => {
+                let challenge = pages::challenge(&self.user, &context, message.trim());
+                let password = number == 0;
+                self.pending = Some(Pending {
+                    context,
+                    user: self.user.clone(),
+                    password,
+                });
+                respond(if password {
+                    pages::wrong_credentials(interface)
+                } else {
+                    challenge
+                })
+            }
+            (Asking::Login(interface), AuthAnswer::NotPending) => {
+                respond(pages::wrong_credentials(interface))
+            }
+            (Asking::Login(interface), AuthAnswer::Rejected(rejection)) => {
+                let response = match rejection {
+                    Rejection::Internal => pages::error("Internal error"),
+                    Rejection::NoCertificate => pages::error("Valid client certificate is required"),
+                    Rejection::AuthenticationFailed | Rejection::NoPassword => {
+                        pages::wrong_credentials(interface)
+                    }
+                };
+                // The server takes no further attempt on this connection.
+                Action::Respond {
+                    response,
+                    close: true,
+                }
+            }
+            (Asking::Cookie(session), AuthAnswer::Cookie(true)) => {
+                self.accepted(Interface::Gateway, &session)
+            }
+            (Asking::Cookie(_), AuthAnswer::Cookie(false) | AuthAnswer::Rejected(_)) => {
+                respond(pages::wrong_credentials(Interface::Gateway))
+            }
+            (Asking::HipCheck, AuthAnswer::Cookie(true)) => respond(pages::no_hip_report()),
+            (Asking::HipReport, AuthAnswer::Cookie(true)) => respond(pages::hip_report_accepted()),
+            (Asking::HipCheck | Asking::HipReport, _) => respond(super::config_refusal(true)),
+            _ => Action::CloseSilently,
+        }
+    }
+
+    fn accepted(&mut self, interface: Interface, session: &SessionId) -> Action {
+        self.pending = None;
+        let portal = &self.config.portal;
+        respond(match interface {
+            Interface::Portal => pages::policy(portal, &self.host, session),
+            Interface::Gateway => pages::login(portal, &self.user, session),
+        })
+    }
+}
+
+fn respond(response: Response) -> Action {
+    Action::Respond {
+        response,
+        close: false,
+    }
+}

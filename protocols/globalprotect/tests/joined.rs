@@ -1,0 +1,327 @@
+//! Client and server joined in memory, every message through the HTTP writers and readers, with a
+//! small user database in place of the broker.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use culvert_esp::{Association, Encryption, Integrity, Spi};
+use culvert_globalprotect::client::{
+    Client, ClientOs, Cookie, Gateway, HipAnswer, Login, LoginConfig, parse_config, parse_hip_check,
+    parse_success,
+};
+use culvert_globalprotect::server::{Action, FrontEnd, FrontEndConfig, Grant, config_answer, is_target};
+use culvert_globalprotect::wire::EspParameters;
+use culvert_login::client::{Login as _, Step};
+use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
+use culvert_vocab::{AddressV4, AddressV6, FieldKind, Form, Mtu, SecretBytes, SessionId, TunnelConfig};
+use culvert_wire::http::{Request, RequestReader, Response, ResponseReader};
+use culvert_wire::url::ServerUrl;
+use proptest::prelude::*;
+
+const USER: &str = "j. döe@corp <&>";
+const PASSWORD: &str = "p&=%+ ü";
+
+/// Users, sessions and connections of a server.
+struct Server {
+    front_end: FrontEnd,
+    /// Logins need a code, too.
+    code: bool,
+    pending: Option<(SessionId, bool)>,
+    sessions: HashSet<[u8; 32]>,
+    tunnel: Option<SessionId>,
+    asked_for: Vec<String>,
+}
+
+impl Server {
+    fn new(code: bool) -> Self {
+        Self {
+            front_end: FrontEnd::new(Arc::new(FrontEndConfig {
+                portal: "Culvert & Co".into(),
+                message: None,
+            })),
+            code,
+            pending: None,
+            sessions: HashSet::new(),
+            tunnel: None,
+            asked_for: Vec::new(),
+        }
+    }
+
+    fn answer(&mut self, question: AuthRequest) -> AuthAnswer {
+        match question {
+            AuthRequest::Start { user, password, .. } => {
+                assert_eq!(user, USER);
+                self.pending = Some((SessionId::from_bytes([7; 32]), false));
+                self.step(password.map(|text| text.expose().to_owned()).unwrap_or_default())
+            }
+            AuthRequest::Continue { password, .. } if self.pending.is_some() => {
+                self.step(password.expose().to_owned())
+            }
+            AuthRequest::Continue { .. } => AuthAnswer::NotPending,
+            AuthRequest::VerifyCookie { session } => {
+                AuthAnswer::Cookie(self.sessions.contains(session.expose()))
+            }
+        }
+    }
+
+    fn step(&mut self, answer: String) -> AuthAnswer {
+        let (context, code) = self.pending.clone().unwrap();
+        match (code, answer.as_str()) {
+            (false, PASSWORD) if self.code => {
+                self.pending = Some((context.clone(), true));
+                AuthAnswer::AskPassword {
+                    context,
+                    message: "Code?".into(),
+                    number: 1,
+                }
+            }
+            (false, PASSWORD) | (true, "123456") => {
+                self.sessions.insert([9; 32]);
+                AuthAnswer::Accepted {
+                    session: SessionId::from_bytes([9; 32]),
+                }
+            }
+            (_, "never") => AuthAnswer::Rejected(Rejection::AuthenticationFailed),
+            (code, _) => AuthAnswer::AskPassword {
+                context,
+                message: "Login failed.\nAgain".into(),
+                number: u8::from(code),
+            },
+        }
+    }
+
+    fn exchange(&mut self, request: &Request) -> Response {
+        assert!(is_target(&request.target), "{}", request.target);
+        self.asked_for.push(request.target.clone());
+        let request = RequestReader::new()
+            .handle_input(&request.to_bytes())
+            .unwrap()
+            .unwrap();
+        let method = request.method.clone();
+        let mut action = self.front_end.handle_request(request);
+        loop {
+            let response = match action {
+                Action::AskBroker(question) => {
+                    let answer = self.answer(question);
+                    action = self.front_end.handle_answer(answer);
+                    continue;
+                }
+                Action::Respond { response, .. } => response,
+                Action::OpenTunnel(request) => {
+                    assert!(self.sessions.contains(request.session.expose()));
+                    assert_eq!(
+                        (request.user.as_str(), request.ipv6, request.algorithms),
+                        (USER, true, Some((Encryption::Aes128Cbc, Integrity::HmacSha1)))
+                    );
+                    self.tunnel = Some(request.session);
+                    config_answer(&grant())
+                }
+                Action::StartStream(session) => {
+                    assert!(self.sessions.contains(session.expose()));
+                    return Response::new(200, "tunnel");
+                }
+                Action::Logout { session, response } => {
+                    assert!(self.sessions.remove(session.expose()));
+                    response
+                }
+                Action::CloseSilently => panic!("closed"),
+            };
+            return ResponseReader::new(&method)
+                .handle_input(&response.to_bytes())
+                .unwrap()
+                .unwrap();
+        }
+    }
+}
+
+fn association(seed: u8) -> Association {
+    Association::new(
+        Spi::from_random([seed; 4]),
+        Encryption::Aes128Cbc,
+        SecretBytes::new(vec![seed; 16]),
+        Integrity::HmacSha1,
+        SecretBytes::new(vec![seed; 20]),
+    )
+    .unwrap()
+}
+
+fn grant() -> Grant {
+    let mut config = TunnelConfig::new(Mtu::clamped(1400));
+    config.ipv4 = Some(AddressV4 {
+        address: [10, 0, 0, 2].into(),
+        netmask: Some([255, 255, 255, 255].into()),
+    });
+    config.ipv6 = Some(AddressV6 {
+        address: "fd00::2".parse().unwrap(),
+        prefix_len: 128,
+    });
+    config.dns = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    config.search_domains = vec!["corp.example".into()];
+    config.includes = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/16".parse().unwrap()];
+    config.excludes = vec!["10.1.0.0/16".parse().unwrap()];
+    config.stream.rekey = Some(Duration::from_secs(10));
+    Grant {
+        config,
+        portal: "Culvert & Co".into(),
+        user: USER.into(),
+        ipv4_local: Some("10.0.0.1".parse().unwrap()),
+        esp: Some(EspParameters {
+            port: 443,
+            up: association(1),
+            down: association(2),
+        }),
+    }
+}
+
+fn client() -> Client {
+    Client {
+        os: ClientOs::new("linux-64"),
+        computer: "host & co".into(),
+        ipv6: true,
+    }
+}
+
+fn fill(mut form: Form, secrets: &mut Vec<&str>) -> Form {
+    for field in &mut form.fields {
+        let value = match (&field.kind, field.name.as_str()) {
+            (FieldKind::Select(choices), _) => choices[0].value.clone(),
+            (FieldKind::Hidden, _) => continue,
+            (_, "user") => USER.into(),
+            _ => secrets.remove(0).to_owned(),
+        };
+        field.value = Some(value.into());
+    }
+    form
+}
+
+fn log_in(server: &mut Server, path: &str, secrets: &[&str]) -> Result<Gateway, String> {
+    let mut secrets = secrets.to_vec();
+    let mut login = Login::new(LoginConfig {
+        server: ServerUrl::parse(&format!("vpn.example:8443/{path}")).unwrap(),
+        client: client(),
+        external_auth: true,
+        passwords: true,
+    });
+    let mut step = login.start();
+    loop {
+        step = match step.map_err(|error| error.to_string())? {
+            Step::Exchange(exchange) => login.handle_response(server.exchange(&exchange.request)),
+            Step::Form(form) if secrets.is_empty() && form.group_field.is_none() => return Err("no more secrets".into()),
+            Step::Form(form) => login.handle_form(fill(form, &mut secrets)),
+            Step::Done(done) => {
+                assert_eq!(done.server.host_header(), "vpn.example:8443");
+                assert!(secrets.is_empty());
+                return Ok(Gateway {
+                    server: done.server,
+                    cookie: Cookie::parse(done.cookie.expose()).unwrap(),
+                    client: client(),
+                    app_version: None,
+                });
+            }
+        };
+    }
+}
+
+#[test]
+fn logins_of_all_kinds_lead_to_a_tunnel() {
+    for (path, code, secrets) in [
+        ("gateway", false, &[PASSWORD][..]),
+        ("gateway", false, &["wrong", PASSWORD]),
+        ("gateway", true, &[PASSWORD, "123456"]),
+        ("gateway", true, &[PASSWORD, "wrong", "123456"]),
+        ("portal", false, &[PASSWORD]),
+        ("portal", true, &[PASSWORD, "123456"]),
+        ("", false, &[PASSWORD]),
+    ] {
+        let mut server = Server::new(code);
+        let gateway = log_in(&mut server, path, secrets).unwrap();
+        let response = server.exchange(&gateway.config_request(None));
+        let granted = parse_config(&response, true).unwrap();
+        assert_eq!(granted.notes, Vec::<String>::new());
+        let (before, after) = (grant(), granted.config);
+        assert_eq!(after.ipv4, before.config.ipv4);
+        assert_eq!(after.ipv6, before.config.ipv6);
+        assert_eq!(after.dns, before.config.dns);
+        assert_eq!(after.includes, before.config.includes);
+        assert_eq!(after.excludes, before.config.excludes);
+        assert_eq!(after.search_domains, before.config.search_domains);
+        assert_eq!(after.stream.rekey, Some(Duration::from_secs(240)));
+        let esp = granted.esp.unwrap();
+        assert_eq!(Some(esp.parameters), before.esp);
+        assert_eq!(Some(esp.gateway), before.ipv4_local);
+        let response = server.exchange(&gateway.hip_check_request(&before.config));
+        assert_eq!(parse_hip_check(&response), Ok(HipAnswer::NotNeeded));
+        let response = server.exchange(&gateway.hip_report_request(&before.config, "<x/>"));
+        assert_eq!(parse_success(&response), Ok(()));
+        server.exchange(&gateway.tunnel_request(granted.tunnel_path.as_deref()));
+        let response = server.exchange(&gateway.logout_request());
+        assert_eq!(parse_success(&response), Ok(()));
+        assert!(server.sessions.is_empty());
+        let response = server.exchange(&gateway.hip_check_request(&before.config));
+        assert!(parse_hip_check(&response).is_err_and(|refusal| refusal.is_permanent()));
+    }
+}
+
+#[test]
+fn what_is_refused_for_good_is_refused() {
+    let mut server = Server::new(false);
+    assert!(log_in(&mut server, "gateway", &["never"]).is_err());
+}
+
+#[test]
+fn a_default_route_is_announced_in_both_families() {
+    let mut grant = grant();
+    grant.config.includes.clear();
+    let granted = parse_config(&config_answer(&grant), true).unwrap();
+    let routes: Vec<_> = granted.config.includes.iter().map(ToString::to_string).collect();
+    assert_eq!(routes, ["0.0.0.0/0", "::/0"]);
+}
+
+#[test]
+fn other_paths_are_left_to_other_protocols() {
+    for target in [
+        "/",
+        "/auth",
+        "/CSCOSSLC/tunnel",
+        "/ssl-vpn",
+        "/x/ssl-vpn/login.esp",
+    ] {
+        assert!(!is_target(target), "{target}");
+    }
+    assert!(is_target("/ssl-tunnel-connect.sslvpn?authcookie=1"));
+}
+
+proptest! {
+    /// Nothing that a client can send makes the front-end panic, and no value is echoed unescaped.
+    #[test]
+    fn never_panics(
+        path in prop::sample::select(vec![
+            "/global-protect/prelogin.esp", "/global-protect/getconfig.esp", "/ssl-vpn/login.esp", "/ssl-vpn/getconfig.esp",
+            "/ssl-vpn/hipreportcheck.esp", "/ssl-vpn/hipreport.esp", "/ssl-vpn/logout.esp", "/ssl-tunnel-connect.sslvpn", "/x",
+        ]),
+        method in prop::sample::select(vec!["GET", "POST", "PUT"]),
+        query in "[ -~]{0,30}",
+        body in "((user|passwd|authcookie|inputStr|computer|clientos)=[0-9a-f%<>\"&]{0,66}&){0,4}",
+        context: bool,
+    ) {
+        let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
+        let mut request = Request::new(method, format!("{path}?{query}"));
+        request.headers.push("Host", "<script>");
+        request.body = body.into_bytes();
+        let mut action = front_end.handle_request(request);
+        if let Action::AskBroker(question) = action {
+            action = front_end.handle_answer(match (question, context) {
+                (AuthRequest::VerifyCookie { .. }, good) => AuthAnswer::Cookie(good),
+                (_, true) => AuthAnswer::AskPassword { context: SessionId::from_bytes([1; 32]), message: "<b>".into(), number: 1 },
+                (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]) },
+            });
+        }
+        if let Action::Respond { response, .. } | Action::Logout { response, .. } = action {
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            prop_assert!(!text.contains("<script>") && !text.contains("<b>"), "{}", text);
+        }
+    }
+}
