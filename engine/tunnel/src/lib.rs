@@ -12,6 +12,7 @@ mod buffers;
 mod device;
 pub mod offload;
 mod policy;
+mod rate;
 mod session;
 
 pub use buffers::Buffers;

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_anyconnect::client::{Cookie, Login, LoginConfig, LoginError, Platform};
-use culvert_anyconnect::server::{
-    Action, FrontEnd, FrontEndConfig, GroupOption,
-};
+use culvert_anyconnect::server::{Action, FrontEnd, FrontEndConfig, GroupOption};
 use culvert_login::client::Step;
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_vocab::{FieldKind, Form, SecretString, SessionId};
@@ -24,7 +22,11 @@ const USER: &str = "test";
 const PASSWORD: &str = "p<&>\"%s ü]]>";
 
 fn webvpn(cookie: &SecretString) -> String {
-    Cookie::parse(cookie.expose()).unwrap().webvpn().expose().to_owned()
+    Cookie::parse(cookie.expose())
+        .unwrap()
+        .webvpn()
+        .expose()
+        .to_owned()
 }
 
 /// Users and pending logins of a server.

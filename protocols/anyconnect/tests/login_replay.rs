@@ -17,7 +17,11 @@ use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
 
 fn webvpn(cookie: &SecretString) -> String {
-    Cookie::parse(cookie.expose()).unwrap().webvpn().expose().to_owned()
+    Cookie::parse(cookie.expose())
+        .unwrap()
+        .webvpn()
+        .expose()
+        .to_owned()
 }
 
 const FLOWS: &str = include_str!("vectors/http-client-flows.txt");

@@ -10,9 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_anyconnect::server::{
-    Action, FrontEnd, FrontEndConfig, GroupOption, Profile,
-};
+use culvert_anyconnect::server::{Action, FrontEnd, FrontEndConfig, GroupOption, Profile};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Version};

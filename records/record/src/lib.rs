@@ -137,6 +137,12 @@ pub trait StreamOpener {
     /// # Errors
     /// Every error ends the stream: its octets cannot be trusted any more.
     fn open(&mut self, buffer: &mut [u8]) -> Result<StreamOpened, OpenError>;
+
+    /// Restores a packet that came as [`FrameKind::Compressed`] into `out` and returns its length;
+    /// `None` when no compression was agreed on, or the packet is malformed or too long.
+    fn decompress(&self, _packet: &[u8], _out: &mut [u8]) -> Option<usize> {
+        None
+    }
 }
 
 /// Seals the frames of a byte stream.
@@ -186,6 +192,12 @@ pub trait DatagramChannel: PacketSealer {
     /// Opens the next record of a received datagram in place. The caller repeats with the rest
     /// of the datagram until it is used up. Invalid records are dropped silently.
     fn open(&mut self, now: std::time::Instant, datagram: &mut [u8]) -> DatagramOpened;
+
+    /// Restores a packet that came as [`FrameKind::Compressed`] into `out` and returns its length;
+    /// `None` when no compression was agreed on, or the packet is malformed or too long.
+    fn decompress(&self, _packet: &[u8], _out: &mut [u8]) -> Option<usize> {
+        None
+    }
 
     /// To be called at or after [`Self::poll_timeout`].
     fn handle_timeout(&mut self, now: std::time::Instant);

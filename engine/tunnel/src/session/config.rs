@@ -34,6 +34,12 @@ pub struct SessionConfig {
     pub queue_len: usize,
     /// Copy the type of service of packets to the datagrams that carry them (`--passtos`).
     pub copy_tos: bool,
+    /// Most octets per second of packets to the device; 0 for no limit (server:
+    /// `rx-data-per-sec`).
+    pub received_per_second: u64,
+    /// Most octets per second of packets from the device; 0 for no limit (server:
+    /// `tx-data-per-sec`).
+    pub sent_per_second: u64,
 }
 
 impl SessionConfig {
@@ -49,6 +55,8 @@ impl SessionConfig {
             switch_to_stream: None,
             queue_len: 32,
             copy_tos: false,
+            received_per_second: 0,
+            sent_per_second: 0,
         }
     }
 

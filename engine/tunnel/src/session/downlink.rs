@@ -14,6 +14,7 @@ use super::{Role, Session};
 use crate::buffers::{Buffers, RECEIVE_MAX};
 use crate::offload::{HEADER_LEN, is_user_data};
 use crate::policy::Channel;
+use crate::rate::RateLimit;
 
 /// Octets of a stream that one pass reads at most.
 const STREAM_PASS: usize = 128 * 1024;
@@ -27,6 +28,8 @@ struct Pass {
     data: bool,
     user_data: bool,
     key_update: bool,
+    /// Packets beyond the limit.
+    dropped: u64,
     /// Frames other than packets; empty in steady state.
     control: Vec<(FrameKind, Vec<u8>)>,
 }
@@ -34,7 +37,14 @@ struct Pass {
 impl Pass {
     /// Sorts one frame: packets go to the coalescer, everything else waits for the end of the
     /// pass.
-    fn frame(&mut self, buffers: &mut Buffers, kind: FrameKind, payload: Range<usize>) {
+    fn frame(
+        &mut self,
+        now: Instant,
+        buffers: &mut Buffers,
+        kind: FrameKind,
+        payload: Range<usize>,
+        limit: &mut Option<RateLimit>,
+    ) {
         self.frames = true;
         let Some(bytes) = buffers.receive.get(payload.clone()) else {
             return;
@@ -43,7 +53,11 @@ impl Pass {
             FrameKind::Data => {
                 self.data = true;
                 self.user_data = self.user_data || is_user_data(bytes);
-                buffers.coalescer.push(&buffers.receive, payload);
+                if limit.as_mut().is_none_or(|limit| limit.admit(now, bytes.len())) {
+                    buffers.coalescer.push(&buffers.receive, payload);
+                } else {
+                    self.dropped += 1;
+                }
             }
             FrameKind::Keepalive => {}
             kind => self.control.push((kind, bytes.to_vec())),
@@ -112,8 +126,17 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     consumed,
                     frame: OpenedFrame { kind, payload },
                 }) => {
-                    pass.frame(buffers, kind, at + payload.start..at + payload.end);
+                    let payload = at + payload.start..at + payload.end;
                     at += consumed;
+                    if kind == FrameKind::Compressed
+                        && let Some(len) = restore(buffers, payload.clone(), |packet, out| {
+                            stream.opener.decompress(packet, out)
+                        })
+                    {
+                        self.deliver_restored(now, len, &mut pass, buffers);
+                        continue;
+                    }
+                    pass.frame(now, buffers, kind, payload, &mut self.received_limit);
                     if buffers.coalescer.is_full() {
                         self.deliver(buffers);
                     }
@@ -191,11 +214,20 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     frame: OpenedFrame { kind, payload },
                 } => {
                     found = true;
+                    let payload = at + payload.start..at + payload.end;
+                    at += consumed.max(1);
+                    if kind == FrameKind::Compressed
+                        && let Some(len) = restore(buffers, payload.clone(), |packet, out| {
+                            slot.channel.decompress(packet, out)
+                        })
+                    {
+                        self.deliver_restored(now, len, pass, buffers);
+                        continue;
+                    }
                     if buffers.coalescer.is_full() {
                         self.deliver(buffers);
                     }
-                    pass.frame(buffers, kind, at + payload.start..at + payload.end);
-                    at += consumed.max(1);
+                    pass.frame(now, buffers, kind, payload, &mut self.received_limit);
                 }
             }
         }
@@ -259,6 +291,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     fn finish_pass(&mut self, channel: Channel, now: Instant, pass: Pass, buffers: &mut Buffers) {
         self.deliver(buffers);
+        self.statistics.dropped += pass.dropped;
         if pass.frames {
             self.policy.received(channel, pass.data, now);
         }
@@ -375,6 +408,37 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
     }
 
+    /// Writes a packet that was restored to the packet buffer, after those before it. It is not
+    /// joined with others: lines that are worth compressing for are slow.
+    fn deliver_restored(&mut self, now: Instant, len: usize, pass: &mut Pass, buffers: &mut Buffers) {
+        self.deliver(buffers);
+        let (header, body) = buffers.packet.split_at_mut(HEADER_LEN);
+        header.fill(0);
+        let body = body.get(..len).unwrap_or_default();
+        (pass.frames, pass.data) = (true, true);
+        pass.user_data = pass.user_data || is_user_data(body);
+        let limit = &mut self.received_limit;
+        let admitted = limit.as_mut().is_none_or(|limit| limit.admit(now, len));
+        let Some(slot) = self.device.as_mut().filter(|_| admitted) else {
+            self.statistics.dropped += 1;
+            return;
+        };
+        let parts = [io::IoSlice::new(header), io::IoSlice::new(body)];
+        let written = if slot.backlog.is_empty() {
+            slot.device.write(&parts)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        };
+        match written {
+            Ok(()) => {
+                self.statistics.received_packets += 1;
+                self.statistics.received_octets += len as u64;
+            }
+            Err(error) if is_full(&error) => slot.backlog.push(&parts),
+            Err(_) => self.statistics.dropped += 1,
+        }
+    }
+
     /// Writes what waited for the device.
     pub(super) fn device_writable(&mut self) {
         let Some(slot) = self.device.as_mut() else { return };
@@ -394,6 +458,17 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             slot.backlog.pop();
         }
     }
+}
+
+/// Has a compressed packet of the receive buffer restored to the packet buffer, behind room for
+/// the device's header; gives its length.
+fn restore(
+    buffers: &mut Buffers,
+    payload: Range<usize>,
+    decompress: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
+) -> Option<usize> {
+    let out = buffers.packet.get_mut(HEADER_LEN..)?;
+    decompress(buffers.receive.get(payload)?, out)
 }
 
 /// Handshake datagrams are repeated by their own timers, so a loss here needs no care.

@@ -27,6 +27,7 @@ use self::transport::{Datagram, Outlet, Stream};
 use crate::buffers::Buffers;
 use crate::device::{Backlog, Device};
 use crate::policy::{Channel, Policy, Role};
+use crate::rate::RateLimit;
 
 /// Tokens of the poller that a session uses, beginning with the one it was given.
 pub const TOKENS: u64 = 4;
@@ -58,6 +59,8 @@ pub struct Session<S, O, D> {
     policy: Policy,
     events: VecDeque<Event>,
     statistics: Statistics,
+    received_limit: Option<RateLimit>,
+    sent_limit: Option<RateLimit>,
 }
 
 struct DeviceSlot {
@@ -75,6 +78,8 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     pub fn new(config: SessionConfig, poller: Arc<Poller>, token_base: u64, now: Instant) -> Self {
         Self {
             policy: Policy::new(config.policy(), now),
+            received_limit: RateLimit::new(config.received_per_second, now),
+            sent_limit: RateLimit::new(config.sent_per_second, now),
             config,
             poller,
             token_base,

@@ -12,6 +12,7 @@ use crate::buffers::{Buffers, Outbox};
 use crate::device::Device;
 use crate::offload::{HEADER_LEN, OffloadError, Splitter, VnetHeader, is_user_data, type_of_service};
 use crate::policy::Channel;
+use crate::rate::RateLimit;
 
 /// Packets after which other descriptors get their turn.
 const BUDGET: usize = 64;
@@ -38,12 +39,13 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         let Some(device) = self.device.as_ref().map(|slot| &slot.device) else {
             return;
         };
+        let mut limit = self.sent_limit.as_mut().map(|limit| (limit, now));
         let pass = match channel {
             Channel::Stream => {
                 let Some(stream) = self.stream.as_mut() else {
                     return;
                 };
-                carry(device, stream, false, buffers)
+                carry(device, stream, false, &mut limit, buffers)
             }
             Channel::Datagram => {
                 let copy_tos = self.config.copy_tos;
@@ -51,7 +53,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 let Some(datagram) = slot.and_then(Option::as_mut) else {
                     return;
                 };
-                carry(device, datagram, copy_tos, buffers)
+                carry(device, datagram, copy_tos, &mut limit, buffers)
             }
         };
         self.statistics.count_sent(&pass);
@@ -99,7 +101,16 @@ impl Statistics {
     }
 }
 
-fn carry(device: &Device, outlet: &mut impl Outlet, copy_tos: bool, buffers: &mut Buffers) -> Pass {
+/// A limit on what may pass, and the time.
+type Limit<'l> = Option<(&'l mut RateLimit, Instant)>;
+
+fn carry(
+    device: &Device,
+    outlet: &mut impl Outlet,
+    copy_tos: bool,
+    limit: &mut Limit<'_>,
+    buffers: &mut Buffers,
+) -> Pass {
     let mut pass = Pass::default();
     let Buffers { packet, outbox, .. } = buffers;
     let vnet_header = device.vnet_header();
@@ -135,7 +146,7 @@ fn carry(device: &Device, outlet: &mut impl Outlet, copy_tos: bool, buffers: &mu
             continue;
         };
         let before = pass.packets;
-        if let Err(error) = seal_all(splitter, outlet, copy_tos, outbox, &mut pass) {
+        if let Err(error) = seal_all(splitter, outlet, copy_tos, limit, outbox, &mut pass) {
             pass.seal_error = Some(error);
             break;
         }
@@ -154,12 +165,21 @@ fn seal_all(
     mut splitter: Splitter<'_>,
     outlet: &mut impl Outlet,
     copy_tos: bool,
+    limit: &mut Limit<'_>,
     outbox: &mut Outbox,
     pass: &mut Pass,
 ) -> Result<(), SealError> {
     pass.user_data = pass.user_data || is_user_data(splitter.packet());
     let tos = copy_tos.then(|| type_of_service(splitter.packet()));
     while let Some(len) = splitter.next_len() {
+        if let Some((limit, now)) = limit
+            && !limit.admit(*now, len)
+        {
+            // Written to nowhere, the segment is lost.
+            splitter.write_next(&mut []);
+            pass.dropped += 1;
+            continue;
+        }
         // Only super-packets of very small segments come here.
         if outbox.batch.is_full(outlet.sealer(), len) {
             merge(&mut pass.flushed, outlet.flush(outbox));

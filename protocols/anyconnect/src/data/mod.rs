@@ -1,7 +1,9 @@
 //! The packet path of the protocol: CSTP frames in TLS records, and frames in DTLS records.
 
+mod compression;
 mod datagram;
 mod stream;
 
+pub use compression::{Compressing, Compression};
 pub use datagram::DtlsChannel;
 pub use stream::{Cstp, CstpOpener, CstpSealer};
