@@ -228,6 +228,11 @@ pub fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// How many descriptors a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// The title (`argv[0]`) of a process.
 pub fn title(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

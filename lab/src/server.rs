@@ -8,6 +8,10 @@ use crate::net::World;
 use crate::process::{self, Process};
 use crate::{Make, wait};
 
+/// Descriptors of a process that only makes workers: the standard ones and a channel. A later one
+/// has the title of a worker.
+const HELPERS_DESCRIPTORS: usize = 4;
+
 /// What may be different from the ordinary server.
 #[derive(Debug, Clone, Default)]
 pub struct ServerOptions<'a> {
@@ -107,7 +111,11 @@ impl Server {
 
     /// Pids of the processes that serve connections.
     pub fn workers(&self) -> Vec<u32> {
-        let is_worker = |pid: &u32| !self.helpers.contains(pid) && process::title(*pid).contains("worker");
+        let is_worker = |pid: &u32| {
+            !self.helpers.contains(pid)
+                && process::title(*pid).contains("worker")
+                && process::descriptors(*pid) > HELPERS_DESCRIPTORS
+        };
         process::children(self.process.pid())
             .into_iter()
             .filter(is_worker)

@@ -55,7 +55,8 @@ fn wrapped(program: &Path, fixture: &Fixture, interface: &str, libraries: &str) 
 
 fn start_server(make: Make, fixture: &Fixture) -> Process {
     // The real server's own sandbox does not know the wrappers' system calls.
-    let config = fixture.ocserv_conf(&[("isolate-workers", "false")]);
+    let isolate = if make == Make::Real { "false" } else { "true" };
+    let config = fixture.ocserv_conf(&[("isolate-workers", isolate)]);
     let config = fixture.write_file("ocserv.conf", &config);
     let mut command = wrapped(
         &make.program("ocserv"),

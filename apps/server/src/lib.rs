@@ -7,6 +7,7 @@
 pub mod bans;
 pub mod broker;
 pub mod cli;
+mod confine;
 pub mod control;
 pub mod ipc;
 pub mod leases;

@@ -8,14 +8,13 @@ use culvert_sys::channel::Channel;
 use culvert_sys::process::{self, Fork, Resource};
 use culvert_sys::signal::SIGTERM;
 
+use crate::confine;
 use crate::ipc::fields::Text;
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, MainToZygote, SpawnRequest, ZygoteToMain};
 use crate::ipc::snapshot::Snapshot;
 use crate::worker;
 
-/// Descriptors that a worker may have.
-const DESCRIPTORS: u64 = 64;
 /// What a process counts as having when the system does not say.
 const UNKNOWN_DATA: u64 = 256 << 20;
 /// Longest snapshot, in octets.
@@ -62,7 +61,7 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
         };
         match message {
             MainToZygote::Confine { uid, gid } => {
-                confine(main, uid, gid)?;
+                confine::zygote(main, uid, gid)?;
                 main.send(&ZygoteToMain::Ready, &[])?;
             }
             MainToZygote::Snapshot { piece, last } => {
@@ -109,7 +108,7 @@ fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkEr
 
 /// The rest of a worker's life.
 fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<OwnedFd>) -> ExitCode {
-    // Main's end means ours. Checked again below: it may have ended before this call.
+    // Main's end means ours. Should it have ended before this call, its channel says so.
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     if let Some(limit) = snapshot.memory_limit {
@@ -125,6 +124,7 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
         main: Blocking::new(Channel::from_fd(main)),
         broker: Blocking::new(Channel::from_fd(broker)),
     };
+    confine::worker(&links.main, snapshot.isolate_workers);
     worker::run(snapshot, request, links);
     ExitCode::SUCCESS
 }
@@ -135,46 +135,4 @@ fn data_size() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kilobytes.map_or(UNKNOWN_DATA, |kilobytes| kilobytes * 1024)
-}
-
-/// Gives up what a worker must never have. Steps that this system refuses are logged and left
-/// out, except changing the user: a root server never runs root workers by accident.
-fn confine(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
-    // A socket that is never used: preload wrappers (socket_wrapper) set themselves up at the first
-    // one, and abort when they first meet one by receiving it.
-    drop(socket2::Socket::new(
-        socket2::Domain::IPV4,
-        socket2::Type::STREAM,
-        None,
-    ));
-    let step = |name: &str, result: std::io::Result<()>| match result {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let text = Text::truncated(&format!("zygote: no {name} here: {error}"));
-            main.send(
-                &ZygoteToMain::Log {
-                    level: LogLevel::Notice,
-                    text,
-                },
-                &[],
-            )
-        }
-    };
-    step("silence", process::detach_standard_streams())?;
-    step("network namespace of its own", process::unshare_network())?;
-    step(
-        "preference as victim when memory is short",
-        std::fs::write("/proc/self/oom_score_adj", "1000"),
-    )?;
-    step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
-    step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
-    step(
-        "limit of descriptors",
-        process::set_limit(Resource::Descriptors, DESCRIPTORS),
-    )?;
-    step("limit of the bounding set", process::drop_bounding_capabilities())?;
-    process::drop_user(uid, gid, &[gid])?;
-    step("dropping of capabilities", process::drop_capabilities())?;
-    step("ban on new privileges", process::forbid_new_privileges())?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ pub mod mem;
 pub mod process;
 pub mod random;
 pub mod rtnl;
+pub mod sandbox;
 pub mod signal;
 pub mod syslog;
 pub mod tcp;

@@ -132,7 +132,7 @@ async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) 
         tokio::select! {
             message = main.receive::<MainToBroker>() => match message {
                 Ok(Some((message, descriptors))) => {
-                    if !broker.handle_main(message, descriptors).await {
+                    if !broker.handle_main(message, descriptors) {
                         return ExitCode::SUCCESS;
                     }
                 }

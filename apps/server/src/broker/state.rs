@@ -108,11 +108,7 @@ impl Broker {
     }
 
     /// Does what main says. False when the broker is to end.
-    pub(super) async fn handle_main(
-        self: &Rc<Self>,
-        message: MainToBroker,
-        descriptors: Vec<OwnedFd>,
-    ) -> bool {
+    pub(super) fn handle_main(self: &Rc<Self>, message: MainToBroker, descriptors: Vec<OwnedFd>) -> bool {
         match message {
             MainToBroker::Connection { id, peer, local: _ } => self.connect(id, peer, descriptors),
             MainToBroker::ConnectionClosed { id, reason, counters } => self.closed(id, reason, counters),
@@ -131,10 +127,14 @@ impl Broker {
             }
             MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
             MainToBroker::Reload => {
-                let problem = self.reload().await;
-                self.tell_main(&BrokerToMain::Reloaded(
-                    problem.map(|text| Text::truncated(&text)),
-                ));
+                // Keys may be slow to load, and main's queue is bounded. Main sends no new
+                // connection before the answer.
+                let broker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let problem = broker.reload().await;
+                    let problem = problem.map(|text| Text::truncated(&text));
+                    broker.tell_main(&BrokerToMain::Reloaded(problem));
+                });
             }
             MainToBroker::Control { number, query } => {
                 let reply = self.control(query);

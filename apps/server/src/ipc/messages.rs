@@ -216,6 +216,9 @@ pub enum WorkerToMain {
     DatagramChannel(Option<Text<128>>),
     /// Octets carried so far; only with a tunnel; counters only grow.
     Counters(Counters),
+    /// Sent by the handler of a forbidden system call, in place of everything that the worker
+    /// still had to say: the number of the call, little end first.
+    Forbidden([u8; 4]),
     /// Last message before the worker exits.
     Closing {
         /// Why.

@@ -16,15 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::listen::unmapped;
 use super::state::{Connection, Event, Phase, Server, Stage, unix_time};
 use crate::ipc::link::{self, LinkError, Receiver};
-use crate::ipc::messages::{
-    ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain, ZygoteToMain,
-};
+use crate::ipc::messages::{ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain};
 use crate::ipc::pollable;
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
 
 /// Log lines that a worker may write per maintenance interval.
 pub(crate) const LOG_BUDGET: u32 = 1000;
+/// Messages that a worker may send per maintenance interval. A worker sends log lines, of which it
+/// limits itself to fewer than [`LOG_BUDGET`], counters every 10 seconds, and news of its tunnel,
+/// which are rare.
+pub(crate) const MESSAGE_BUDGET: u32 = 2 * LOG_BUDGET;
 
 /// Accepts on one socket for ever.
 pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
@@ -141,10 +143,11 @@ impl Server {
             reported: None,
             counters: Counters::default(),
             log_budget: LOG_BUDGET,
+            message_budget: MESSAGE_BUDGET,
         };
         self.connections.insert(id, connection);
         tokio::task::spawn_local(watch(id, receiver, pidfd, self.events.clone()));
-        if let Err(error) = self.zygote.send(&spawn, descriptors) {
+        if let Err(error) = self.zygotes.sender().send(&spawn, descriptors) {
             // The task sees the process missing and reports the end.
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.process = None;
@@ -154,40 +157,36 @@ impl Server {
         Ok(())
     }
 
-    /// What the zygote says.
-    pub(crate) fn handle_zygote(&mut self, message: ZygoteToMain) {
-        match message {
-            ZygoteToMain::Ready => {}
-            ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
-            ZygoteToMain::Spawned { id, pid } => {
-                let Ok(pid) = i32::try_from(pid) else { return };
-                let pidfd = process::pidfd(pid);
-                let Some(connection) = self.connections.get_mut(&id) else {
-                    return;
-                };
-                connection.pid = Some(pid);
-                connection.shown.id = pid.unsigned_abs();
-                let ended_meanwhile = connection.ended_by_us.is_some();
-                match (connection.process.take(), pidfd) {
-                    (Some(process), Ok(pidfd)) => drop(process.send(pidfd)),
-                    (_, Err(error)) => {
-                        self.log(id, Level::Error, &format!("cannot watch worker {pid}: {error}"));
-                        self.kill(id);
-                    }
-                    (None, Ok(_)) => {}
-                }
-                // Whoever ended it had no process to kill yet.
-                if ended_meanwhile {
-                    self.kill(id);
-                }
+    /// The zygote has cloned a worker.
+    pub(crate) fn handle_spawned(&mut self, id: ConnectionId, pid: u32) {
+        let Ok(pid) = i32::try_from(pid) else { return };
+        let pidfd = process::pidfd(pid);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.pid = Some(pid);
+        connection.shown.id = pid.unsigned_abs();
+        let ended_meanwhile = connection.ended_by_us.is_some();
+        match (connection.process.take(), pidfd) {
+            (Some(process), Ok(pidfd)) => drop(process.send(pidfd)),
+            (_, Err(error)) => {
+                self.log(id, Level::Error, &format!("cannot watch worker {pid}: {error}"));
+                self.kill(id);
             }
-            ZygoteToMain::SpawnFailed { id, why } => {
-                self.log(id, Level::Error, &format!("cannot start a worker: {why}"));
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.ended_by_us = Some(CloseReason::Error);
-                    connection.process = None;
-                }
-            }
+            (None, Ok(_)) => {}
+        }
+        // Whoever ended it had no process to kill yet.
+        if ended_meanwhile {
+            self.kill(id);
+        }
+    }
+
+    /// There is no worker for a connection.
+    pub(crate) fn handle_spawn_failed(&mut self, id: ConnectionId, why: &str) {
+        self.log(id, Level::Error, &format!("cannot start a worker: {why}"));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ended_by_us = Some(CloseReason::Error);
+            connection.process = None;
         }
     }
 }

@@ -80,6 +80,25 @@ pub(crate) fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Start
 pub(crate) fn start_zygote(
     arguments: &[OsString],
     daemon: bool,
+    ids: (u32, u32),
+) -> Result<Started, ChildError> {
+    let started = launch_zygote(arguments, daemon, ids)?;
+    loop {
+        match receive::<ZygoteToMain>(ZYGOTE_TITLE, &started)? {
+            ZygoteToMain::Ready => return Ok(started),
+            ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
+            _ => return Err(ChildError::Ended { title: ZYGOTE_TITLE }),
+        }
+    }
+}
+
+/// Starts the zygote, which will say when it is ready.
+///
+/// # Errors
+/// It cannot be started.
+pub(crate) fn launch_zygote(
+    arguments: &[OsString],
+    daemon: bool,
     (uid, gid): (u32, u32),
 ) -> Result<Started, ChildError> {
     let started = start(ZYGOTE_TITLE, arguments, daemon, SIGKILL)?;
@@ -90,13 +109,7 @@ pub(crate) fn start_zygote(
             title: ZYGOTE_TITLE,
             cause,
         })?;
-    loop {
-        match receive::<ZygoteToMain>(ZYGOTE_TITLE, &started)? {
-            ZygoteToMain::Ready => return Ok(started),
-            ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
-            _ => return Err(ChildError::Ended { title: ZYGOTE_TITLE }),
-        }
-    }
+    Ok(started)
 }
 
 fn start(

@@ -19,6 +19,7 @@ mod statistics;
 mod stop;
 mod tunnels;
 mod workers;
+mod zygotes;
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ use tokio::task::LocalSet;
 use crate::bans::BanTable;
 use crate::control::{ControlRequest, ControlSocket};
 use crate::ipc::link::{self, Receiver};
-use crate::ipc::messages::{BrokerToMain, ConnectionId, ZygoteToMain};
+use crate::ipc::messages::{BrokerToMain, ConnectionId};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
@@ -45,13 +46,12 @@ pub(crate) use self::pid_file::PidFile;
 pub(crate) use self::reload::{send_snapshot, snapshot};
 pub(crate) use self::state::Fixed;
 use self::state::{Event, Server, Stage, ban_policy};
+use self::zygotes::Zygotes;
 
 /// Events that may wait. Whoever produces more has to wait itself.
 const EVENTS: usize = 512;
 /// Regular maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(30);
-/// A zygote that ends sooner than this after its start is not started again.
-const ZYGOTE_LIFE: Duration = Duration::from_secs(5);
 
 /// All that the start has prepared.
 pub(crate) struct Prepared {
@@ -121,10 +121,9 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         None => None,
     };
     let (broker_sender, broker_receiver) = link::split(broker.channel.into_channel())?;
-    let (zygote_sender, zygote_receiver) = link::split(zygote.channel.into_channel())?;
+    let zygotes = Zygotes::new(zygote, &events)?;
     let (broker_ended, broker_end) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
-    tokio::task::spawn_local(watch_zygote(zygote_receiver, events.clone()));
     watch_signals(&events)?;
 
     let crowded = Rc::new(Cell::new(false));
@@ -154,7 +153,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         config_path,
         fixed,
         broker: broker_sender,
-        zygote: zygote_sender,
+        zygotes,
         events,
         connections: HashMap::new(),
         sessions: HashMap::new(),
@@ -175,34 +174,25 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         scripts: scripts::Scripts::default(),
         running_scripts: 0,
         pid_file,
-        zygote_started: Instant::now(),
     };
     log::write(
         Level::Info,
         &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")),
     );
     ready();
-    let mut children = Children {
-        broker: broker.child,
-        zygote: zygote.child,
-    };
+    let mut broker = broker.child;
     while !server.is_over() {
         let Some(event) = inbox.recv().await else { break };
-        server.handle(event, &mut children);
+        server.handle(event, &mut broker);
     }
-    server.finish(children, broker_end).await;
-    Ok(server.exit_code)
-}
-
-/// The processes that are not workers.
-struct Children {
-    broker: Child,
-    zygote: Child,
+    let code = server.exit_code;
+    server.finish(broker, broker_end).await;
+    Ok(code)
 }
 
 impl Server {
     /// The one place where main's state changes.
-    fn handle(&mut self, event: Event, children: &mut Children) {
+    fn handle(&mut self, event: Event, broker: &mut Child) {
         match event {
             Event::Accepted(stream, peer) => self.handle_accepted(stream, peer),
             Event::Datagram { local, peer, packet } => self.handle_datagram(local, peer, packet),
@@ -211,11 +201,11 @@ impl Server {
             Event::WorkerGone(id) => self.handle_worker_gone(id),
             Event::Broker(message) => self.handle_broker(message),
             Event::BrokerGone(why) => {
-                children::log_end("sec-mod", &mut children.broker);
+                children::log_end("sec-mod", broker);
                 self.handle_broker_gone(&why);
             }
-            Event::Zygote(message) => self.handle_zygote(message),
-            Event::ZygoteGone(why) => self.handle_zygote_gone(&why, &mut children.zygote),
+            Event::Zygote(number, message) => self.handle_zygote(number, message),
+            Event::ZygoteGone(number, why) => self.handle_zygote_gone(number, &why),
             Event::ConnectScript(id, result) => self.handle_connect_script(id, result),
             Event::ScriptEnded(result) => {
                 self.running_scripts = self.running_scripts.saturating_sub(1);
@@ -236,70 +226,16 @@ impl Server {
         self.bans.expire(Instant::now());
         self.statistics.renew(self.config.global.server_stats_reset_time);
         self.expire_logins();
+        self.maintain_zygotes();
         self.listeners.retain(|listener| !listener.is_closed());
         for connection in self.connections.values_mut() {
             connection.log_budget = accept::LOG_BUDGET;
+            connection.message_budget = accept::MESSAGE_BUDGET;
         }
-    }
-
-    /// Without a zygote nobody new can connect: another one is started.
-    fn handle_zygote_gone(&mut self, why: &str, child: &mut Child) {
-        if self.stage >= Stage::Stopping {
-            return;
-        }
-        log::write(
-            Level::Error,
-            &format!("main: the process that makes workers is gone: {why}"),
-        );
-        // It cannot be talked to any more; and it must not stay as a zombie.
-        let _already_dead = child.kill();
-        let _reaped = child.wait();
-        children::log_end("zygote", child);
-        let unborn: Vec<ConnectionId> = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| connection.pid.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in unborn {
-            let why = crate::ipc::Text::truncated(why);
-            self.handle_zygote(ZygoteToMain::SpawnFailed { id, why });
-        }
-        let restarted = if self.zygote_started.elapsed() < ZYGOTE_LIFE {
-            Err("it ended right after its start".to_owned())
-        } else {
-            self.restart_zygote().map_err(|error| error.to_string())
-        };
-        match restarted {
-            Ok(started) => *child = started,
-            Err(why) => {
-                log::write(
-                    Level::Error,
-                    &format!("main: cannot make workers any more: {why}"),
-                );
-                self.exit_code = 1;
-                self.stop();
-            }
-        }
-    }
-
-    fn restart_zygote(&mut self) -> Result<Child, Box<dyn std::error::Error>> {
-        let started = start_zygote(
-            &self.fixed.child_arguments,
-            self.fixed.daemon,
-            self.fixed.worker_ids,
-        )?;
-        let snapshot = snapshot(&self.config, self.fixed.log_level)?;
-        send_snapshot(&snapshot, |message| started.channel.send(message, &[]))?;
-        let (sender, receiver) = link::split(started.channel.into_channel())?;
-        tokio::task::spawn_local(watch_zygote(receiver, self.events.clone()));
-        self.zygote = sender;
-        self.zygote_started = Instant::now();
-        Ok(started.child)
     }
 
     /// Leaves nothing behind: no process, no file. (Devices went with their workers.)
-    async fn finish(&mut self, mut children: Children, broker_end: tokio::sync::oneshot::Receiver<()>) {
+    async fn finish(mut self, mut broker: Child, broker_end: tokio::sync::oneshot::Receiver<()>) {
         let told = self
             .broker
             .send(&crate::ipc::messages::MainToBroker::Stop, Vec::new())
@@ -307,17 +243,16 @@ impl Server {
         if told {
             let _may_be_late = tokio::time::timeout(Duration::from_secs(1), broker_end).await;
         }
-        for child in [&mut children.broker, &mut children.zygote] {
-            // After its channel has closed the broker has nothing left to write.
-            let _already_dead = child.kill();
-            let _reaped = child.wait();
-        }
+        // After its channel has closed the broker has nothing left to write.
+        let _already_dead = broker.kill();
+        let _reaped = broker.wait();
         self.scripts.kill_all();
         let late: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in late {
             self.kill(id);
             self.handle_worker_gone(id);
         }
+        self.zygotes.end();
         drop(self.pid_file.take());
         log::write(Level::Info, "main: exiting");
     }
@@ -340,21 +275,6 @@ async fn watch_broker(
         }
     };
     let _main_is_over = events.send(Event::BrokerGone(why)).await;
-}
-
-async fn watch_zygote(mut receiver: Receiver, events: mpsc::Sender<Event>) {
-    let why = loop {
-        match receiver.receive::<ZygoteToMain>().await {
-            Ok(Some((message, _))) => {
-                if events.send(Event::Zygote(message)).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => break "it ended".to_owned(),
-            Err(error) => break error.to_string(),
-        }
-    };
-    let _main_is_over = events.send(Event::ZygoteGone(why)).await;
 }
 
 async fn pass_on(mut requests: mpsc::Receiver<ControlRequest>, events: mpsc::Sender<Event>) {

@@ -100,11 +100,12 @@ impl Server {
         match refused {
             Some(why) => keep_old(&why),
             None => match send_snapshot(&reloading.snapshot, |message| {
-                self.zygote.send(message, Vec::new())
+                self.zygotes.sender().send(message, Vec::new())
             }) {
                 Ok(()) => {
                     self.config = reloading.config;
                     self.bans.set_policy(ban_policy(&self.config));
+                    self.renew_zygote();
                 }
                 Err(error) => keep_old(&error.to_string()),
             },
@@ -159,6 +160,7 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
         auth_timeout: config.global.auth_timeout,
         log_level,
         memory_limit: config.global.limit_worker_memory.then_some(WORKER_MEMORY),
+        isolate_workers: config.global.isolate_workers,
         dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
         try_mtu_discovery: config.global.try_mtu_discovery,
     })

@@ -49,10 +49,10 @@ pub(crate) enum Event {
     Broker(BrokerToMain),
     /// The broker is gone, or cannot be understood.
     BrokerGone(String),
-    /// The zygote says something.
-    Zygote(ZygoteToMain),
-    /// The zygote is gone, or cannot be understood.
-    ZygoteGone(String),
+    /// The zygote with this number says something.
+    Zygote(u64, ZygoteToMain),
+    /// It is gone, or cannot be understood.
+    ZygoteGone(u64, String),
     /// The connect script of a session has ended.
     ConnectScript(ConnectionId, Result<(), String>),
     /// A script that nobody waits for has ended.
@@ -110,6 +110,8 @@ pub(crate) struct Connection {
     pub(crate) counters: Counters,
     /// Log lines that the worker may still write in this interval.
     pub(crate) log_budget: u32,
+    /// Messages that it may still send in this interval before it is killed.
+    pub(crate) message_budget: u32,
 }
 
 /// How far a connection is.
@@ -162,8 +164,8 @@ pub(crate) struct Server {
     pub(crate) fixed: Fixed,
     /// Channel to the broker.
     pub(crate) broker: Sender,
-    /// Channel to the zygote.
-    pub(crate) zygote: Sender,
+    /// Who makes workers.
+    pub(crate) zygotes: super::zygotes::Zygotes,
     /// Where tasks report to.
     pub(crate) events: mpsc::Sender<Event>,
     /// All connections.
@@ -206,8 +208,6 @@ pub(crate) struct Server {
     pub(crate) running_scripts: usize,
     /// Removed at the end.
     pub(crate) pid_file: Option<PidFile>,
-    /// When the zygote was started last.
-    pub(crate) zygote_started: Instant,
 }
 
 /// What is fixed from the start on (options of class S).

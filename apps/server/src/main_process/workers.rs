@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use culvert_control::messages as control;
 use culvert_sys::process::{self, Pid};
+use culvert_sys::sandbox;
 use culvert_sys::signal::SIGKILL;
 use culvert_vocab::Mtu;
 
@@ -29,6 +30,14 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
+        let Some(left) = connection.message_budget.checked_sub(1) else {
+            // What it had sent before it was killed still comes.
+            if connection.ended_by_us.is_none() {
+                self.handle_broken_worker(id, "too many messages");
+            }
+            return;
+        };
+        connection.message_budget = left;
         let open = matches!(connection.phase, Phase::Open(_));
         match message {
             WorkerToMain::Log { level, text } => self.worker_log(id, level, text.as_str()),
@@ -36,6 +45,7 @@ impl Server {
                 connection.reported = Some(reason);
                 grow(&mut connection.counters, counters);
             }
+            WorkerToMain::Forbidden(call) => self.handle_forbidden(id, u32::from_le_bytes(call)),
             // It may still say this while it is being told to end.
             _ if matches!(connection.phase, Phase::Ending) => {}
             _ if !open => self.handle_broken_worker(id, "a message about a tunnel without one"),
@@ -93,6 +103,21 @@ impl Server {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ended_by_us.get_or_insert(CloseReason::Error);
         }
+        self.kill(id);
+    }
+
+    /// A worker tried what no worker does: it is in a stranger's hands, or this system's libraries
+    /// need more than is allowed. It ends by SIGSYS.
+    fn handle_forbidden(&mut self, id: ConnectionId, call: u32) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.ended_by_us.get_or_insert(CloseReason::Error);
+        let worker = connection.shown.id;
+        let name = sandbox::system_call_name(call).unwrap_or("unnamed");
+        let text =
+            format!("worker {worker} tried system call {call} ({name}), which no worker may: it is killed");
+        self.log(id, Level::Error, &text);
         self.kill(id);
     }
 

@@ -3,27 +3,63 @@ use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerToMain};
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Lines that may be sent per [`WINDOW`]: with fewer than half of what main takes, main's intervals
+/// may lie as they will.
+const LINES: u32 = 400;
+/// The interval for [`LINES`].
+const WINDOW: Duration = Duration::from_secs(30);
 
 /// A worker's channel to main: log lines, reports, orders.
 pub(super) struct Reporter {
     main: Blocking,
     level: u8,
+    sent: Mutex<Sent>,
+}
+
+/// Lines sent in the present window.
+struct Sent {
+    since: Instant,
+    lines: u32,
 }
 
 impl Reporter {
     /// `level` is the configured log level: lines that main would drop are not sent.
     pub(super) fn new(main: Blocking, level: u8) -> Self {
-        Self { main, level }
+        let sent = Mutex::new(Sent {
+            since: Instant::now(),
+            lines: 0,
+        });
+        Self { main, level, sent }
     }
 
-    /// Writes a log line.
+    /// Writes a log line. Too many, as junk from the network may cause, are dropped.
     pub(super) fn log(&self, level: LogLevel, text: &str) {
-        if crate::log::passes(self.level, level) {
+        if crate::log::passes(self.level, level)
+            && let Some(text) = self.limited(text)
+        {
             self.tell(&WorkerToMain::Log {
                 level,
                 text: Text::truncated(text),
             });
+        }
+    }
+
+    /// The line, in its place the last one of this window, or nothing.
+    fn limited<'t>(&self, text: &'t str) -> Option<&'t str> {
+        // Only a panic inside of these lines can fail here.
+        let mut sent = self.sent.try_lock().ok()?;
+        if sent.since.elapsed() >= WINDOW {
+            sent.since = Instant::now();
+            sent.lines = 0;
+        }
+        sent.lines = sent.lines.saturating_add(1);
+        match sent.lines {
+            ..LINES => Some(text),
+            LINES => Some("too many log lines; the rest is dropped"),
+            _ => None,
         }
     }
 
@@ -44,5 +80,22 @@ impl Reporter {
 impl AsFd for Reporter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.main.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_sys::channel::Channel;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_limited() {
+        let (near, _far) = Channel::pair().unwrap();
+        let reporter = Reporter::new(Blocking::new(near), 0);
+        let sent = (0..3 * LINES).filter_map(|_| reporter.limited("line")).count();
+        assert_eq!(sent, LINES as usize);
+        reporter.sent.lock().unwrap().since -= WINDOW;
+        assert_eq!(reporter.limited("line"), Some("line"));
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
         Ok(opened) => {
             // Nothing is asked of the broker any more.
             drop(broker);
-            tunnel::run(opened, &reporter)
+            tunnel::run(opened, &reporter, snapshot.isolate_workers)
         }
         Err(end) => (farewell(&end, &reporter), Counters::default()),
     };

@@ -19,6 +19,7 @@ use culvert_vocab::{MTU_MAX, Mtu, RekeyMethod};
 
 use super::hand_over::Opened;
 use super::log::Reporter;
+use crate::confine;
 use crate::ipc::fields::Text;
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerReason, WorkerToMain};
 use crate::ipc::session::{Counters, NetPriority};
@@ -31,10 +32,15 @@ const REPORT: Duration = Duration::from_secs(10);
 /// Longest time for the farewell to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Carries packets until the session ends; returns why, and what was carried.
-pub(super) fn run(opened: Opened, reporter: &Reporter) -> (WorkerReason, Counters) {
+/// Carries packets until the session ends; returns why, and what was carried. `isolate`: from now
+/// on only with the system calls that this needs.
+pub(super) fn run(opened: Opened, reporter: &Reporter, isolate: bool) -> (WorkerReason, Counters) {
     match Worker::new(opened, reporter) {
         Ok(mut worker) => {
+            if isolate && let Err(error) = confine::tunnel() {
+                let text = format!("system calls are not restricted further: {error}");
+                reporter.log(LogLevel::Notice, &text);
+            }
             let reason = worker.serve();
             (reason, worker.counters())
         }

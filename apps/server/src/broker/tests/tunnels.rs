@@ -263,6 +263,32 @@ fn a_reload_changes_new_connections_only_and_errors_change_nothing() {
 }
 
 #[test]
+fn main_is_served_while_a_reload_waits_for_a_slow_key() {
+    let files = Files::new("");
+    let key = std::fs::read(files.path("key.pem")).unwrap();
+    run(async {
+        let mut main = Main::start(&files).await;
+        std::fs::remove_file(files.path("key.pem")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(files.path("key.pem"))
+            .status();
+        assert!(made.unwrap().success());
+        main.tell(&MainToBroker::Reload);
+        for _ in 0..3 {
+            let (query, number) = (BrokerQuery::Status, 7);
+            main.tell(&MainToBroker::Control { number, query });
+            let BrokerToMain::ControlReply { number: 7, .. } = main.hear().await else {
+                panic!()
+            };
+        }
+        let slow = files.path("key.pem");
+        let written = tokio::task::spawn_blocking(move || std::fs::write(slow, key));
+        assert_eq!(main.hear().await, BrokerToMain::Reloaded(None));
+        written.await.unwrap().unwrap();
+    });
+}
+
+#[test]
 fn a_start_that_fails_says_why() {
     let files = Files::new("");
     std::fs::write(files.path("key.pem"), "no key").unwrap();

@@ -1,0 +1,170 @@
+//! The system calls that a worker needs.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
+};
+
+use super::SandboxError;
+use crate::cvt::cvt;
+
+/// What a worker does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// TLS and HTTP; it may make the event loop of the tunnel, set up a TUN device, and go on to [`Phase::Tunnel`].
+    Login,
+    /// Packets on descriptors that are there or come by message.
+    Tunnel,
+}
+
+/// In every phase, whatever the arguments.
+const ALWAYS: &[c_long] = &[
+    // Open descriptors. New ones come by recvmsg.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_shutdown,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    // Memory; mappings are among the rules below.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // Time, locks, randomness.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    libc::SYS_sched_yield,
+    // This process itself.
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Older forms of the above, which only this processor has.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
+
+/// Further calls of [`Phase::Login`].
+const LOGIN: &[c_long] = &[libc::SYS_epoll_create1, libc::SYS_signalfd4];
+
+/// Requests of ioctl in [`Phase::Login`].
+const IOCTL: &[libc::Ioctl] = &[libc::TUNGETIFF, libc::TUNSETOFFLOAD];
+
+/// Commands of fcntl: none that names a process to be signalled.
+const FCNTL: &[i32] = &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
+
+/// From now on this process may only do what the phase needs; anything else is refused and ends
+/// it (see the module). Phases only ever narrow. Implies
+/// [`crate::process::forbid_new_privileges`].
+///
+/// # Errors
+/// The kernel or the processor has no seccomp filters.
+pub fn restrict_system_calls(phase: Phase) -> Result<(), SandboxError> {
+    Ok(apply_filter(&program(phase)?)?)
+}
+
+/// Whether the kernel has filters of system calls.
+///
+/// # Errors
+/// It has none.
+pub fn can_restrict_system_calls() -> io::Result<()> {
+    // SAFETY: this prctl takes no further arguments.
+    cvt(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }).map(|_| ())
+}
+
+fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
+    rules.insert(
+        libc::SYS_fcntl,
+        one_of(1, FCNTL.iter().map(|command| *command as u64))?,
+    );
+    // Nothing that is written is ever executed.
+    rules.insert(libc::SYS_mmap, without_bits(2, libc::PROT_EXEC as u64)?);
+    rules.insert(libc::SYS_mprotect, without_bits(2, libc::PROT_EXEC as u64)?);
+    // `abort` signals its own process.
+    rules.insert(libc::SYS_tgkill, one_of(0, [u64::from(std::process::id())])?);
+    if phase == Phase::Login {
+        rules.extend(LOGIN.iter().map(|call| (*call, Vec::new())));
+        rules.insert(
+            libc::SYS_ioctl,
+            one_of(1, IOCTL.iter().copied())?,
+        );
+        // The filter of the next phase.
+        rules.insert(libc::SYS_prctl, one_of(0, [libc::PR_SET_NO_NEW_PRIVS as u64])?);
+        rules.insert(
+            libc::SYS_seccomp,
+            vec![SeccompRule::new(vec![
+                condition(0, SeccompCmpOp::Eq, libc::SECCOMP_SET_MODE_FILTER.into())?,
+                condition(1, SeccompCmpOp::Eq, 0)?,
+            ])?],
+        );
+    }
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Trap,
+        SeccompAction::Allow,
+        std::env::consts::ARCH.try_into()?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+/// The 32-bit argument `index` is one of `values`.
+fn one_of(index: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, SandboxError> {
+    let rule = |value| {
+        Ok(SeccompRule::new(vec![condition(
+            index,
+            SeccompCmpOp::Eq,
+            value,
+        )?])?)
+    };
+    values.into_iter().map(rule).collect()
+}
+
+/// The 32-bit argument `index` has none of `bits`.
+fn without_bits(index: u8, bits: u64) -> Result<Vec<SeccompRule>, SandboxError> {
+    Ok(vec![SeccompRule::new(vec![condition(
+        index,
+        SeccompCmpOp::MaskedEq(bits),
+        0,
+    )?])?])
+}
+
+fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, SandboxError> {
+    Ok(SeccompCondition::new(
+        index,
+        SeccompCmpArgLen::Dword,
+        operator,
+        value,
+    )?)
+}
