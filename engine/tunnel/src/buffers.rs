@@ -1,5 +1,7 @@
 //! The buffers of a process; all its sessions use them in turn.
 
+use std::ops::Range;
+
 use crate::batch::Batch;
 use crate::offload::{Coalescer, HEADER_LEN};
 
@@ -20,6 +22,15 @@ pub struct Buffers {
     pub(crate) receive: Box<[u8]>,
     pub(crate) outbox: Outbox,
     pub(crate) coalescer: Coalescer,
+}
+
+/// Datagrams of equal size (the last possibly shorter) in the receive buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where they lie.
+    pub octets: Range<usize>,
+    /// Size of each.
+    pub segment: usize,
 }
 
 /// The batch being filled; always empty between two calls of a session.
@@ -45,6 +56,21 @@ impl Buffers {
             },
             coalescer: Coalescer::new(true, true),
         }
+    }
+}
+
+impl Buffers {
+    /// Where the application puts what it receives on a shared socket, from octet `at` on; `None`
+    /// when the room may be too small for another receive call.
+    pub fn receive_room(&mut self, at: usize) -> Option<&mut [u8]> {
+        self.receive
+            .get_mut(at..)
+            .filter(|room| room.len() >= RECEIVE_MAX)
+    }
+
+    /// Received octets.
+    pub fn received(&self, octets: Range<usize>) -> &[u8] {
+        self.receive.get(octets).unwrap_or_default()
     }
 }
 

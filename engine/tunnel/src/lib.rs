@@ -15,9 +15,10 @@ mod policy;
 mod rate;
 mod session;
 
-pub use buffers::Buffers;
+pub use buffers::{Arrival, Buffers};
 pub use device::Device;
 pub use policy::{Action, Channel, Policy, PolicyConfig, Role};
 pub use session::{
-    DatagramLoss, Event, FrameError, Notice, Session, SessionConfig, Statistics, StreamError, TOKENS,
+    DatagramLoss, DatagramSocket, Event, FrameError, Notice, Session, SessionConfig, SharedSocket, Statistics,
+    StreamError, TOKENS,
 };

@@ -18,10 +18,10 @@ use culvert_record::FrameKind;
 use culvert_sys::channel::datagram_pair;
 use culvert_sys::epoll::{Events, Poller};
 use culvert_sys::tcp;
-use culvert_sys::udp::UdpSocket;
+use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::{
-    Buffers, Channel, DatagramLoss, Device, Event, FrameError, Notice, Role, Session, SessionConfig,
-    StreamError,
+    Arrival, Buffers, Channel, DatagramLoss, Device, Event, FrameError, Notice, Role, Session, SessionConfig,
+    SharedSocket, StreamError,
 };
 use culvert_vocab::{RekeyMethod, Timers};
 use records::{Datagrams, Opener, Sealer};
@@ -396,7 +396,7 @@ fn a_socket_without_segmentation_carries_everything_and_says_so_once() {
     pair.connect_datagrams();
     pair.client.session.detach_stream();
     // The kernel refuses UDP_SEGMENT where it may not compute checksums.
-    let socket = pair.client.session.datagram_socket().unwrap().as_fd().as_raw_fd();
+    let socket = pair.client.session.datagram_socket().unwrap().own().unwrap().as_fd().as_raw_fd();
     let on = 1i32;
     // SAFETY: the option takes an int, which outlives the call.
     let set = unsafe {
@@ -432,6 +432,8 @@ fn roaming_needs_a_datagram_that_authenticates() {
         .session
         .datagram_socket()
         .unwrap()
+        .own()
+        .unwrap()
         .local_addr()
         .unwrap();
 
@@ -446,6 +448,8 @@ fn roaming_needs_a_datagram_that_authenticates() {
         pair.server
             .session
             .datagram_socket()
+            .unwrap()
+            .own()
             .unwrap()
             .local_addr()
             .unwrap(),
@@ -471,11 +475,84 @@ fn roaming_needs_a_datagram_that_authenticates() {
             .session
             .datagram_socket()
             .unwrap()
+            .own()
+            .unwrap()
             .local_addr()
             .unwrap(),
         new
     );
     pair.run_until(|pair| pair.server.packets == [packet(0)]);
+}
+
+/// Two sessions of a server on one unconnected socket: the application receives for both.
+#[test]
+fn sessions_share_a_socket() {
+    let shared = Arc::new(UdpSocket::bind(LOCAL).unwrap());
+    shared.receive_local_address(true).unwrap();
+    shared.set_gro(true).unwrap();
+    let address = shared.local_addr().unwrap();
+    let mut pairs: Vec<Pair> = (0..2).map(|_| Pair::plain()).collect();
+    let mut peers = Vec::new();
+    for pair in &mut pairs {
+        let socket = UdpSocket::connected(None, address).unwrap();
+        let path = Path {
+            peer: socket.local_addr().unwrap(),
+            local: Some(address.ip()),
+        };
+        peers.push(path.peer);
+        let view = SharedSocket::new(Arc::clone(&shared), path, None);
+        let server = &mut pair.server;
+        server
+            .session
+            .attach_datagram(
+                Instant::now(),
+                view,
+                Datagrams::server(),
+                &[],
+                &mut server.buffers,
+            )
+            .unwrap();
+        pair.client.datagram(socket, Datagrams::client(Instant::now()));
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut sent = 0;
+    while !pairs.iter().all(|pair| pair.server.packets.len() >= 20 && pair.client.packets.len() >= 20) {
+        assert!(Instant::now() < deadline, "packets do not arrive");
+        for (index, pair) in pairs.iter_mut().enumerate() {
+            if pair.client.session.datagram_established() && sent < 40 {
+                sent += 1;
+                tcp::send(&pair.client.program, &packet(index)).unwrap();
+                tcp::send(&pair.server.program, &packet(10 + index)).unwrap();
+            }
+            pair.client.turn();
+            pair.client.collect();
+            pair.server.turn();
+            pair.server.collect();
+        }
+        let mut datagrams = [0; 65536];
+        while let Ok(received) = shared.receive_from(&mut datagrams) {
+            let arrival = Arrival {
+                octets: 0..received.len,
+                segment: received.segment,
+            };
+            for (pair, peer) in pairs.iter_mut().zip(&peers) {
+                let server = &mut pair.server;
+                let room = server.buffers.receive_room(0).unwrap();
+                room[..received.len].copy_from_slice(&datagrams[..received.len]);
+                let taken = server.session.receive_datagrams(
+                    Instant::now(),
+                    received.peer,
+                    std::slice::from_ref(&arrival),
+                    &mut server.buffers,
+                );
+                assert_eq!(taken, *peer == received.peer, "only the session that talks to the peer");
+            }
+        }
+    }
+    for (index, pair) in pairs.iter().enumerate() {
+        assert!(pair.server.packets.iter().all(|got| *got == packet(index)));
+        assert!(pair.client.packets.iter().all(|got| *got == packet(10 + index)));
+    }
 }
 
 #[test]

@@ -64,6 +64,15 @@ impl Channel {
         self.0.into()
     }
 
+    /// Tells the peer that nothing more comes, and takes nothing more from it, also when other
+    /// processes hold copies of this end.
+    ///
+    /// # Errors
+    /// It is closed already.
+    pub fn shut_down(&self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Both)
+    }
+
     /// Makes calls return `WouldBlock` instead of waiting (or the reverse).
     ///
     /// # Errors
@@ -87,6 +96,24 @@ impl Channel {
     /// `InvalidInput` outside these limits; `BrokenPipe` or `ConnectionReset` when the peer is
     /// gone; `WouldBlock` when the queue is full and the channel must not wait (longer).
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(message, descriptors, 0)
+    }
+
+    /// [`Self::send`] that never waits, whatever the mode of the channel: other processes may hold
+    /// copies of it and change that.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_now(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(message, descriptors, libc::MSG_DONTWAIT)
+    }
+
+    fn send_with(
+        &self,
+        message: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        flags: libc::c_int,
+    ) -> io::Result<()> {
         if message.is_empty() || message.len() > MESSAGE_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -102,7 +129,9 @@ impl Channel {
         // SAFETY: `header` points to `vector` and `control`, which outlive the call; sendmsg
         // does not write through them.
         retry(|| {
-            cvt_len(unsafe { libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) })
+            cvt_len(unsafe {
+                libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL | flags)
+            })
         })?;
         Ok(())
     }
@@ -114,6 +143,18 @@ impl Channel {
     /// `InvalidData` when the message or its descriptors do not fit (they are closed);
     /// `WouldBlock` when there is none and the channel must not wait (longer).
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        self.receive_with(buffer, 0)
+    }
+
+    /// [`Self::receive`] that never waits, whatever the mode of the channel.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        self.receive_with(buffer, libc::MSG_DONTWAIT)
+    }
+
+    fn receive_with(&self, buffer: &mut [u8], flags: libc::c_int) -> io::Result<Option<Received>> {
         let mut vector = libc::iovec {
             iov_base: buffer.as_mut_ptr().cast(),
             iov_len: buffer.len(),
@@ -125,7 +166,13 @@ impl Channel {
         // SAFETY: `header` points to `vector` (the caller's buffer) and `control`, which are
         // writable for their lengths and outlive the call.
         let len = retry(|| {
-            cvt_len(unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) })
+            cvt_len(unsafe {
+                libc::recvmsg(
+                    self.0.as_raw_fd(),
+                    &raw mut header,
+                    libc::MSG_CMSG_CLOEXEC | flags,
+                )
+            })
         })?;
         let descriptors = detach(&header);
         if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
@@ -313,6 +360,10 @@ mod tests {
             io::ErrorKind::InvalidData
         );
 
+        assert_eq!(
+            far.receive_now(&mut [0; 4]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         far.set_timeout(Some(Duration::from_millis(5))).unwrap();
         assert_eq!(
             far.receive(&mut [0; 4]).unwrap_err().kind(),

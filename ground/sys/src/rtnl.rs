@@ -1,6 +1,7 @@
 //! Interfaces, addresses and routes over rtnetlink: the few requests that a server makes for
 //! its TUN devices. Synchronous; every request waits for the kernel's answer.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,6 +88,34 @@ impl Rtnl {
         request.link_header(0, 0, 0);
         request.attribute(libc::IFLA_GROUP, &group.to_ne_bytes());
         self.exchange(request)
+    }
+
+    /// Groups of all interfaces; most are in 0.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn groups(&mut self) -> io::Result<BTreeSet<u32>> {
+        let mut request = Request::new(libc::RTM_GETLINK, libc::NLM_F_DUMP.cast_unsigned() as u16);
+        request.link_header(0, 0, 0);
+        self.send(request)?;
+        let mut groups = BTreeSet::new();
+        // The kernel fills at most this much of a dump into one message.
+        let mut answer = vec![0; 32 * 1024];
+        loop {
+            let len = self.receive(&mut answer)?;
+            let mut rest = answer.get(..len).unwrap_or_default();
+            while let Some((header, content, next)) = next_message(rest) {
+                rest = next;
+                if header.sequence != self.sequence {
+                    continue;
+                }
+                match i32::from(header.kind) {
+                    libc::NLMSG_DONE => return Ok(groups),
+                    libc::NLMSG_ERROR => return Err(refusal(content)),
+                    _ => groups.extend(attribute(content.get(16..).unwrap_or_default(), libc::IFLA_GROUP)),
+                }
+            }
+        }
     }
 
     /// Adds `local/prefix_len` to an interface; with `peer` a point-to-point address.
@@ -184,35 +213,80 @@ impl Rtnl {
     }
 
     /// Sends one request and waits for its acknowledgement.
-    fn exchange(&mut self, mut request: Request) -> io::Result<()> {
+    fn exchange(&mut self, request: Request) -> io::Result<()> {
+        self.send(request)?;
+        let mut answer = [0u8; 4096];
+        loop {
+            let len = self.receive(&mut answer)?;
+            let Some((header, content, _)) = next_message(answer.get(..len).unwrap_or_default()) else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            if header.sequence != self.sequence || i32::from(header.kind) != libc::NLMSG_ERROR {
+                continue;
+            }
+            return match content.first_chunk::<4>() {
+                Some([0, 0, 0, 0]) => Ok(()),
+                _ => Err(refusal(content)),
+            };
+        }
+    }
+
+    fn send(&mut self, mut request: Request) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let bytes = request.finish(self.sequence);
         let fd = self.socket.as_fd().as_raw_fd();
         // SAFETY: the pointer and length describe `bytes`.
         retry(|| cvt_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), 0) }))?;
-        let mut answer = [0u8; 4096];
-        loop {
-            // SAFETY: the pointer and length describe `answer`, which is writable.
-            let len =
-                retry(|| cvt_len(unsafe { libc::recv(fd, answer.as_mut_ptr().cast(), answer.len(), 0) }))?;
-            // nlmsghdr: length, type (4..6), flags, sequence (8..12), port; then the error (16..20).
-            let answer = answer.get(..len).unwrap_or_default();
-            let word = |at: usize| -> Option<[u8; 4]> { answer.get(at..at + 4)?.try_into().ok() };
-            let (Some(sequence), Some(error)) = (word(8), word(16)) else {
-                return Err(io::ErrorKind::InvalidData.into());
-            };
-            let kind = answer
-                .get(4..6)
-                .map(|octets| u16::from_ne_bytes([octets[0], octets[1]]));
-            if u32::from_ne_bytes(sequence) != self.sequence || kind != Some(libc::NLMSG_ERROR as u16) {
-                continue;
-            }
-            return match i32::from_ne_bytes(error) {
-                0 => Ok(()),
-                error => Err(io::Error::from_raw_os_error(error.wrapping_neg())),
-            };
-        }
+        Ok(())
     }
+
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.socket.as_fd().as_raw_fd();
+        // SAFETY: the pointer and length describe `buffer`, which is writable.
+        retry(|| cvt_len(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) }))
+    }
+}
+
+/// What matters of an nlmsghdr.
+struct Header {
+    kind: u16,
+    sequence: u32,
+}
+
+/// Splits the first message off an answer: its header, its content, and what follows it.
+fn next_message(answer: &[u8]) -> Option<(Header, &[u8], &[u8])> {
+    // nlmsghdr: length (0..4), type (4..6), flags, sequence (8..12), port.
+    let (header, _) = answer.split_first_chunk::<16>()?;
+    let [l0, l1, l2, l3, k0, k1, _, _, s0, s1, s2, s3, ..] = *header;
+    let len = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).ok()?;
+    let header = Header {
+        kind: u16::from_ne_bytes([k0, k1]),
+        sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+    };
+    let next = answer.get(len.next_multiple_of(4)..).unwrap_or_default();
+    Some((header, answer.get(16..len)?, next))
+}
+
+/// The error of an NLMSG_ERROR message.
+fn refusal(content: &[u8]) -> io::Error {
+    match content.first_chunk::<4>() {
+        Some(code) => io::Error::from_raw_os_error(i32::from_ne_bytes(*code).wrapping_neg()),
+        None => io::ErrorKind::InvalidData.into(),
+    }
+}
+
+/// The first attribute of a kind whose value is a number.
+fn attribute(mut attributes: &[u8], wanted: u16) -> Option<u32> {
+    while let Some((header, _)) = attributes.split_first_chunk::<4>() {
+        let [l0, l1, k0, k1] = *header;
+        let len = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = attributes.get(4..len)?;
+        if u16::from_ne_bytes([k0, k1]) == wanted {
+            return value.first_chunk::<4>().map(|octets| u32::from_ne_bytes(*octets));
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 struct Request {
@@ -314,5 +388,6 @@ mod tests {
         assert!(rtnl.set_link(i32::MAX.cast_unsigned(), change).is_err());
         assert_eq!(interface_index("lo").unwrap(), 1);
         assert!(interface_index("no-such-device").is_err());
+        assert!(rtnl.groups().unwrap().contains(&0), "loopback is in group 0");
     }
 }

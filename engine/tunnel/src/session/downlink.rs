@@ -7,11 +7,11 @@ use std::time::Instant;
 use culvert_record::{ChannelState, DatagramChannel, DatagramOpened, FrameKind, OpenError, OpenedFrame};
 use culvert_record::{StreamOpened, StreamOpener, StreamSealer};
 use culvert_sys::tcp;
-use culvert_sys::udp::UdpSocket;
 
 use super::event::{DatagramLoss, Event, Notice, StreamError};
+use super::socket::DatagramSocket;
 use super::{Role, Session};
-use crate::buffers::{Buffers, RECEIVE_MAX};
+use crate::buffers::{Arrival, Buffers, RECEIVE_MAX};
 use crate::offload::{HEADER_LEN, is_user_data};
 use crate::policy::Channel;
 use crate::rate::RateLimit;
@@ -169,7 +169,11 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             else {
                 break;
             };
-            match datagram.socket.receive(room) {
+            // A shared socket only ever reports room in its send buffer here.
+            let Some(socket) = datagram.socket.own() else {
+                return;
+            };
+            match socket.receive(room) {
                 Ok(received) => {
                     let end = filled + received.len;
                     while filled < end {
@@ -184,6 +188,26 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             }
             if buffers.coalescer.is_full() {
                 break;
+            }
+        }
+        self.finish_datagram_pass(index, now, pass, buffers);
+    }
+
+    /// Opens datagrams that lie in the receive buffer already.
+    pub(super) fn open_arrivals(
+        &mut self,
+        index: usize,
+        now: Instant,
+        arrivals: &[Arrival],
+        buffers: &mut Buffers,
+    ) {
+        let mut pass = Pass::default();
+        for arrival in arrivals {
+            let mut at = arrival.octets.start;
+            while at < arrival.octets.end {
+                let next = (at + arrival.segment.max(1)).min(arrival.octets.end);
+                self.open_datagram(index, now, at..next, &mut pass, buffers);
+                at = next;
             }
         }
         self.finish_datagram_pass(index, now, pass, buffers);
@@ -472,7 +496,7 @@ fn restore(
 }
 
 /// Handshake datagrams are repeated by their own timers, so a loss here needs no care.
-fn send_best_effort(socket: &UdpSocket, datagram: &[u8]) {
+fn send_best_effort(socket: &DatagramSocket, datagram: &[u8]) {
     if let Err(culvert_sys::udp::SendError::Refused) = socket.send(datagram, datagram.len(), None) {
         // The error belonged to an earlier datagram.
         let _ = socket.send(datagram, datagram.len(), None);

@@ -4,12 +4,14 @@
 mod config;
 mod downlink;
 mod event;
+mod socket;
 mod timers;
 mod transport;
 mod uplink;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,13 +20,13 @@ use culvert_record::{DatagramChannel, FrameKind, SealError, StreamOpener, Stream
 use culvert_sys::epoll::{self, Interest, Poller};
 use culvert_sys::tcp;
 use culvert_sys::tun::Offload;
-use culvert_sys::udp::UdpSocket;
 use culvert_vocab::Timers;
 
 pub use self::config::SessionConfig;
 pub use self::event::{DatagramLoss, Event, FrameError, Notice, Statistics, StreamError};
+pub use self::socket::{DatagramSocket, SharedSocket};
 use self::transport::{Datagram, Outlet, Stream};
-use crate::buffers::Buffers;
+use crate::buffers::{Arrival, Buffers};
 use crate::device::{Backlog, Device};
 use crate::policy::{Channel, Policy, Role};
 use crate::rate::RateLimit;
@@ -117,6 +119,13 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         Ok(())
     }
 
+    /// Gives the device back, if there is one.
+    pub fn detach_device(&mut self) -> Option<Device> {
+        let slot = self.device.take()?;
+        self.unregister(&slot.device);
+        Some(slot.device)
+    }
+
     /// Name of the interface, if the device has one.
     pub fn device_name(&self) -> Option<&str> {
         self.device.as_ref().and_then(|slot| slot.device.name())
@@ -179,18 +188,15 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     pub fn attach_datagram(
         &mut self,
         now: Instant,
-        socket: UdpSocket,
+        socket: impl Into<DatagramSocket>,
         channel: D,
         first: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<()> {
+        let socket = socket.into();
         let index = self.active.map_or(0, |active| 1 - active);
         self.remove_datagram(index);
-        self.poller.add(
-            &socket,
-            self.token_base + DATAGRAMS + index as u64,
-            Interest::READ,
-        )?;
+        socket.register(&self.poller, self.token_base + DATAGRAMS + index as u64)?;
         self.prepare_socket(&socket);
         self.datagrams[index] = Some(Datagram {
             socket,
@@ -217,10 +223,11 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     pub fn move_datagram(
         &mut self,
         now: Instant,
-        socket: UdpSocket,
+        socket: impl Into<DatagramSocket>,
         first: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<bool> {
+        let socket = socket.into();
         self.prepare(buffers);
         let Some(index) = self.active else {
             return Ok(false);
@@ -228,20 +235,39 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         if !self.inject_datagram(index, now, first, buffers) || self.active != Some(index) {
             return Ok(false);
         }
-        self.poller.add(
-            &socket,
-            self.token_base + DATAGRAMS + index as u64,
-            Interest::READ,
-        )?;
+        socket.register(&self.poller, self.token_base + DATAGRAMS + index as u64)?;
         self.prepare_socket(&socket);
         if let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) {
             slot.interest = Interest::READ;
             slot.segmentation = true;
             let previous = std::mem::replace(&mut slot.socket, socket);
-            self.unregister(&previous);
+            previous.unregister(&self.poller);
         }
         self.update_interests(now);
         Ok(true)
+    }
+
+    /// Opens datagrams that the application received on a [shared](DatagramSocket::Shared) socket.
+    /// Each arrival lies in [`Buffers::receive_room`]; all are of one peer. Returns false when no
+    /// channel of this session talks to that peer: nothing was done then.
+    pub fn receive_datagrams(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        arrivals: &[Arrival],
+        buffers: &mut Buffers,
+    ) -> bool {
+        let talks = |slot: &Option<Datagram<D>>| {
+            slot.as_ref()
+                .is_some_and(|datagram| datagram.socket.is_shared_with(peer))
+        };
+        let Some(index) = self.datagrams.iter().position(talks) else {
+            return false;
+        };
+        self.prepare(buffers);
+        self.open_arrivals(index, now, arrivals, buffers);
+        self.update_interests(now);
+        true
     }
 
     /// Closes both datagram channels without a word.
@@ -433,7 +459,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     }
 
     /// The socket of the active datagram channel.
-    pub fn datagram_socket(&self) -> Option<&UdpSocket> {
+    pub fn datagram_socket(&self) -> Option<&DatagramSocket> {
         self.active
             .and_then(|index| self.datagrams.get(index)?.as_ref())
             .map(|slot| &slot.socket)
@@ -488,7 +514,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     fn remove_datagram(&mut self, index: usize) {
         if let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::take) {
-            self.unregister(&datagram.socket);
+            datagram.socket.unregister(&self.poller);
         }
         if self.active == Some(index) {
             self.active = None;
@@ -505,7 +531,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.events.push_back(Event::Notice(notice));
     }
 
-    fn prepare_socket(&mut self, socket: &UdpSocket) {
+    /// A shared socket is the application's to prepare.
+    fn prepare_socket(&mut self, socket: &DatagramSocket) {
+        let Some(socket) = socket.own() else { return };
         if socket.set_gro(true).is_err() {
             self.notice(Notice::NoReceiveOffload);
         }
@@ -566,7 +594,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 writable: datagram.blocked.is_some(),
             };
             let token = base + DATAGRAMS + index as u64;
-            change_interest(poller, &datagram.socket, token, &mut datagram.interest, wanted);
+            if datagram.interest != wanted && datagram.socket.set_interest(poller, token, wanted).is_ok() {
+                datagram.interest = wanted;
+            }
         }
     }
 }

@@ -59,9 +59,18 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
     }
 
-    /// A server probes the datagram channel with a packet of full size
-    /// (`specs/cstp-dtls.md` §5.2).
+    /// The protocol's own probe where it has one. Otherwise a server probes the datagram channel
+    /// with a packet of full size (`specs/cstp-dtls.md` §5.2).
     fn probe(&mut self, channel: Channel, now: Instant, buffers: &mut Buffers) {
+        if channel == Channel::Datagram
+            && let Some(index) = self.active
+            && let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut)
+            && slot.channel.send_probe(now)
+        {
+            self.policy.sent(channel, now);
+            self.check_datagram(index, now);
+            return;
+        }
         let full_size = channel == Channel::Datagram && self.config.role == Role::Server;
         let payload = if full_size {
             vec![0; self.config.mtu.into()]

@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use culvert_record::{DatagramChannel, PacketSealer, SealError, StreamSealer};
 use culvert_sys::epoll::Interest;
 use culvert_sys::tcp;
-use culvert_sys::udp::{SendError, UdpSocket};
+use culvert_sys::udp::SendError;
 
+use super::socket::DatagramSocket;
 use crate::batch::Batch;
 use crate::buffers::Outbox;
 
@@ -26,7 +27,7 @@ pub(super) struct Stream<S, O> {
 
 /// A UDP socket with its channel.
 pub(super) struct Datagram<D> {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: DatagramSocket,
     pub(super) channel: D,
     pub(super) blocked: Option<Batch>,
     pub(super) interest: Interest,

@@ -1,5 +1,9 @@
 //! UDP sockets with segmentation offload (`UDP_SEGMENT`, `UDP_GRO`), type of service and the
-//! local address of received datagrams.
+//! local address of received datagrams; groups of sockets that share one port.
+
+mod batch;
+mod control;
+mod listen;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+pub use self::batch::{Batch, BatchItem};
+use self::control::{Control, Writer, for_each_control, native_int};
+pub use self::listen::{Instruction, Steering};
 use crate::cvt::{cvt_len, retry};
 use crate::tcp::{integer, set_integer};
 
@@ -14,11 +21,6 @@ use crate::tcp::{integer, set_integer};
 pub const SEGMENTS_MAX: usize = 64;
 /// Most octets that one send with `UDP_SEGMENT` may carry.
 pub const SEND_MAX: usize = 65_000;
-
-const CONTROL_LEN: usize = 128;
-
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_LEN]);
 
 /// A non-blocking, close-on-exec UDP socket.
 #[derive(Debug)]
@@ -69,14 +71,25 @@ pub struct Received {
     pub type_of_service: Option<u8>,
 }
 
-/// A datagram received on an unconnected socket.
+/// One receive call on an unconnected socket: one datagram, or a run of datagrams of one sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedFrom {
     /// Octets received.
     pub len: usize,
+    /// As in [`Received`].
+    pub segment: usize,
     /// Who sent it.
     pub peer: SocketAddr,
     /// The local address it was sent to, if [`UdpSocket::receive_local_address`] is on.
+    pub local: Option<IpAddr>,
+}
+
+/// Where datagrams of an unconnected socket go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// The receiver.
+    pub peer: SocketAddr,
+    /// Our address that they leave from; `None` leaves the choice to the kernel.
     pub local: Option<IpAddr>,
 }
 
@@ -131,6 +144,17 @@ impl UdpSocket {
         Ok(Self {
             socket,
             ipv6: local.is_ipv6(),
+        })
+    }
+
+    /// The same socket under another descriptor.
+    ///
+    /// # Errors
+    /// Descriptors are used up.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            ipv6: self.ipv6,
         })
     }
 
@@ -267,8 +291,52 @@ impl UdpSocket {
     /// # Errors
     /// See [`SendError`]; nothing was sent.
     pub fn send(&self, data: &[u8], segment: usize, type_of_service: Option<u8>) -> Result<(), SendError> {
+        self.send_message(data, segment, type_of_service, None)
+    }
+
+    /// [`Self::send`] on an unconnected socket.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was sent.
+    pub fn send_along(
+        &self,
+        data: &[u8],
+        segment: usize,
+        type_of_service: Option<u8>,
+        path: &Path,
+    ) -> Result<(), SendError> {
+        self.send_message(data, segment, type_of_service, Some(path))
+    }
+
+    fn send_message(
+        &self,
+        data: &[u8],
+        segment: usize,
+        type_of_service: Option<u8>,
+        path: Option<&Path>,
+    ) -> Result<(), SendError> {
         let segmented = data.len() > segment;
-        let mut control = Control([0; CONTROL_LEN]);
+        let mut control = Control::new();
+        let mut writer = Writer::new(&mut control);
+        if segmented {
+            let size = u16::try_from(segment).map_err(|_| SendError::TooLarge)?;
+            writer.push(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+        }
+        if let Some(value) = type_of_service {
+            let (level, kind) = if self.ipv6 {
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+            } else {
+                (libc::IPPROTO_IP, libc::IP_TOS)
+            };
+            writer.push(level, kind, &i32::from(value).to_ne_bytes());
+        }
+        match path.and_then(|path| path.local) {
+            Some(IpAddr::V4(local)) => writer.push_local_v4(local),
+            Some(IpAddr::V6(local)) => writer.push_local_v6(local),
+            None => {}
+        }
+        let used = writer.used();
+        let address = path.map(|path| SockAddr::from(path.peer));
         let mut vector = libc::iovec {
             iov_base: data.as_ptr().cast_mut().cast(),
             iov_len: data.len(),
@@ -277,32 +345,16 @@ impl UdpSocket {
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_iov = &raw mut vector;
         header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        let mut used = 0;
-        if segmented {
-            let size = u16::try_from(segment).map_err(|_| SendError::TooLarge)?;
-            used = push_control(
-                &mut header,
-                used,
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                &size.to_ne_bytes(),
-            );
+        if used > 0 {
+            header.msg_control = control.as_mut_ptr();
+            header.msg_controllen = used as _;
         }
-        if let Some(value) = type_of_service {
-            let (level, kind) = if self.ipv6 {
-                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
-            } else {
-                (libc::IPPROTO_IP, libc::IP_TOS)
-            };
-            used = push_control(&mut header, used, level, kind, &i32::from(value).to_ne_bytes());
+        if let Some(address) = &address {
+            header.msg_name = address.as_ptr().cast_mut().cast();
+            header.msg_namelen = address.len();
         }
-        header.msg_controllen = used as _;
-        if used == 0 {
-            header.msg_control = std::ptr::null_mut();
-        }
-        // SAFETY: `header` points to `vector`, `data` and `control`, which outlive the call;
-        // sendmsg does not write through them.
+        // SAFETY: `header` points to `vector`, `data`, `address` and `control`, which outlive the
+        // call; sendmsg does not write through them.
         let sent = retry(|| {
             cvt_len(unsafe { libc::sendmsg(self.socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL) })
         });
@@ -317,7 +369,7 @@ impl UdpSocket {
     /// # Errors
     /// `WouldBlock` when there is nothing; `ConnectionRefused` for "port unreachable".
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut control = Control([0; CONTROL_LEN]);
+        let mut control = Control::new();
         let (len, header) = self.receive_message(buffer, &mut control, None)?;
         let mut received = Received {
             len,
@@ -340,12 +392,12 @@ impl UdpSocket {
         Ok(received)
     }
 
-    /// Receives one datagram of anybody.
+    /// Receives what anybody sent: one datagram, or a run of one sender with [`Self::set_gro`].
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing.
     pub fn receive_from(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
-        let mut control = Control([0; CONTROL_LEN]);
+        let mut control = Control::new();
         // SAFETY: the closure lets recvmsg fill in the address it is given.
         let ((len, header), address) = unsafe {
             SockAddr::try_init(|storage, length| {
@@ -355,28 +407,7 @@ impl UdpSocket {
             })?
         };
         let peer = address.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-        let mut local = None;
-        for_each_control(&header, |level, kind, data| match (level, kind) {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                // in_pktinfo: interface index, local address, destination address of the header.
-                if let Some(octets) = data
-                    .get(8..12)
-                    .and_then(|octets| <[u8; 4]>::try_from(octets).ok())
-                {
-                    local = Some(IpAddr::from(octets));
-                }
-            }
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                if let Some(octets) = data
-                    .get(..16)
-                    .and_then(|octets| <[u8; 16]>::try_from(octets).ok())
-                {
-                    local = Some(IpAddr::from(octets));
-                }
-            }
-            _ => {}
-        });
-        Ok(ReceivedFrom { len, peer, local })
+        Ok(received_from(len, peer, &header))
     }
 
     /// Sends one datagram to `peer` from an unconnected socket.
@@ -404,8 +435,8 @@ impl UdpSocket {
         let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
         header.msg_iov = &raw mut vector;
         header.msg_iovlen = 1;
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = CONTROL_LEN as _;
+        header.msg_control = control.as_mut_ptr();
+        header.msg_controllen = Control::LEN as _;
         if let Some((storage, length)) = name {
             header.msg_name = storage;
             header.msg_namelen = length;
@@ -430,6 +461,38 @@ impl AsRawFd for UdpSocket {
     }
 }
 
+/// Reads the control messages of a receive call on an unconnected socket.
+fn received_from(len: usize, peer: SocketAddr, header: &libc::msghdr) -> ReceivedFrom {
+    let mut received = ReceivedFrom {
+        len,
+        segment: len,
+        peer,
+        local: None,
+    };
+    for_each_control(header, |level, kind, data| match (level, kind) {
+        (libc::SOL_UDP, libc::UDP_GRO) => {
+            if let Some(segment) = native_int(data).and_then(|size| usize::try_from(size).ok()) {
+                received.segment = segment.clamp(1, len.max(1));
+            }
+        }
+        // in_pktinfo: interface index, local address, destination address of the header.
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+            let octets = data
+                .get(8..12)
+                .and_then(|octets| <[u8; 4]>::try_from(octets).ok());
+            received.local = octets.map(IpAddr::from);
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+            let octets = data
+                .get(..16)
+                .and_then(|octets| <[u8; 16]>::try_from(octets).ok());
+            received.local = octets.map(IpAddr::from);
+        }
+        _ => {}
+    });
+    received
+}
+
 fn send_error(error: io::Error, segmented: bool) -> SendError {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS) => SendError::WouldBlock,
@@ -441,40 +504,6 @@ fn send_error(error: io::Error, segmented: bool) -> SendError {
         Some(libc::ECONNREFUSED) => SendError::Refused,
         _ => SendError::Io(error),
     }
-}
-
-/// Appends a control message at offset `used` of the header's control buffer; returns the new
-/// offset. `payload` is at most 8 octets and at most three messages are ever written.
-fn push_control(header: &mut libc::msghdr, used: usize, level: i32, kind: i32, payload: &[u8]) -> usize {
-    // SAFETY: CMSG_SPACE and CMSG_LEN only compute; the control buffer is aligned and has
-    // CONTROL_LEN octets, which is more than three messages of 8 octets need.
-    unsafe {
-        let message = header.msg_control.cast::<u8>().add(used).cast::<libc::cmsghdr>();
-        (*message).cmsg_level = level;
-        (*message).cmsg_type = kind;
-        (*message).cmsg_len = libc::CMSG_LEN(payload.len() as u32) as _;
-        std::ptr::copy_nonoverlapping(payload.as_ptr(), libc::CMSG_DATA(message), payload.len());
-        used + libc::CMSG_SPACE(payload.len() as u32) as usize
-    }
-}
-
-fn for_each_control(header: &libc::msghdr, mut visit: impl FnMut(i32, i32, &[u8])) {
-    // SAFETY: the kernel filled in the control messages; the macros stay within them.
-    unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while !message.is_null() {
-            let len = ((*message).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
-            let data = std::slice::from_raw_parts(libc::CMSG_DATA(message), len);
-            visit((*message).cmsg_level, (*message).cmsg_type, data);
-            message = libc::CMSG_NXTHDR(header, message);
-        }
-    }
-}
-
-fn native_int(data: &[u8]) -> Option<i32> {
-    data.get(..4)
-        .and_then(|octets| <[u8; 4]>::try_from(octets).ok())
-        .map(i32::from_ne_bytes)
 }
 
 #[cfg(test)]
