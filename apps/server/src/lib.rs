@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 mod confine;
 pub mod control;
+mod first_datagrams;
 pub mod ipc;
 pub mod leases;
 pub mod log;

@@ -36,8 +36,9 @@ pub(crate) const CHANNEL_NUMBER: RawFd = 3;
 const OTHER_CONFIG: &str = "/etc/ocserv.conf";
 /// Descriptors beside those of clients.
 const SPARE_DESCRIPTORS: u64 = 256;
-/// Descriptors that main needs per client: the channel and the process.
-const DESCRIPTORS_PER_CLIENT: u64 = 2;
+/// Descriptors per client: for main the channel and the process or the device; for a pool process
+/// connection, device, channel and a UDP socket.
+const DESCRIPTORS_PER_CLIENT: u64 = 4;
 /// Clients that are expected without `max-clients`.
 const USUAL_CLIENTS: u64 = 8192;
 
@@ -206,6 +207,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let pid_file = pid_path.map(|path| PidFile::create(&path)).transpose()?;
     let fixed = Fixed {
         device: config.global.device.clone(),
+        device_group: main_process::free_group()?,
         udp_port: config.global.udp_port.filter(|_| !listeners.udp.is_empty()),
         worker_ids,
         log_level,

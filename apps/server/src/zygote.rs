@@ -19,6 +19,8 @@ use crate::worker;
 const UNKNOWN_DATA: u64 = 256 << 20;
 /// Longest snapshot, in octets.
 const SNAPSHOT_MAX: usize = 64 << 20;
+/// Name of a pool process.
+const POOL_TITLE: &str = "ocserv-pool";
 
 /// How a process that began as the zygote goes on.
 enum Next {
@@ -26,6 +28,8 @@ enum Next {
     Over,
     /// This is a clone: the worker of a connection.
     Worker(Snapshot, SpawnRequest, Vec<OwnedFd>),
+    /// This is a clone: a process of the pool.
+    Pool(Snapshot, Vec<OwnedFd>),
 }
 
 /// Runs the zygote until main closes its channel.
@@ -37,6 +41,10 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
             // The channel on which main takes the zygote's word is not for workers.
             drop(main);
             worker_life(&snapshot, &request, descriptors)
+        }
+        Ok(Next::Pool(snapshot, descriptors)) => {
+            drop(main);
+            pool_life(&snapshot, descriptors)
         }
         Err(error) => {
             let text = Text::truncated(&format!("zygote: {error}"));
@@ -92,8 +100,39 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
                     Err(error) => fail(main, &request, &error.to_string())?,
                 }
             }
+            MainToZygote::SpawnPool(number) => match process::clone_into_parent() {
+                Ok(Fork::Parent(pid)) => {
+                    let pid = pid.unsigned_abs();
+                    main.send(&ZygoteToMain::PoolSpawned { number, pid }, &[])?;
+                }
+                Ok(Fork::Child) => {
+                    return Ok(snapshot
+                        .take()
+                        .map_or(Next::Over, |snapshot| Next::Pool(snapshot, descriptors)));
+                }
+                // Its channel closes here, and so main learns of it.
+                Err(error) => {
+                    let text = Text::truncated(&format!("cannot start a pool process: {error}"));
+                    let level = LogLevel::Error;
+                    main.send(&ZygoteToMain::Log { level, text }, &[])?;
+                }
+            },
         }
     }
+}
+
+/// The rest of a pool process's life.
+fn pool_life(snapshot: &Snapshot, descriptors: Vec<OwnedFd>) -> ExitCode {
+    let _best_effort = process::set_parent_death_signal(SIGTERM);
+    let _best_effort = process::set_limit(Resource::Processes, 0);
+    let _cosmetic = process::set_title(POOL_TITLE);
+    let Some(main) = descriptors.into_iter().next() else {
+        return ExitCode::FAILURE;
+    };
+    let main = Blocking::new(Channel::from_fd(main));
+    confine::pool(&main, snapshot.isolate_workers);
+    worker::run_pool(snapshot, main);
+    ExitCode::SUCCESS
 }
 
 fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkError> {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use culvert_sys::channel::{Channel, MESSAGE_MAX};
+use culvert_sys::channel::{self, Channel, MESSAGE_MAX};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
@@ -20,7 +20,7 @@ use super::codec::{Malformed, decode, encode};
 use super::pollable;
 
 /// Most messages that wait for a peer that does not read.
-const QUEUE_MAX: usize = 1024;
+const QUEUE_MAX: usize = 8192;
 
 /// Something that travels on a channel.
 pub trait Message: Serialize + DeserializeOwned {
@@ -80,6 +80,11 @@ pub fn split(channel: Channel) -> io::Result<(Sender, Receiver)> {
 }
 
 impl Sender {
+    /// Ends the channel now, also when other processes hold copies of the peer's end.
+    pub fn shut_down(&self) {
+        let _closed_already = self.0.channel.get_ref().shut_down();
+    }
+
     /// Sends a message with its descriptors.
     ///
     /// # Errors
@@ -137,7 +142,7 @@ impl Receiver {
     pub async fn receive<M: Message>(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
         loop {
             let mut ready = self.0.channel.readable().await?;
-            match receive_now(self.0.channel.get_ref()) {
+            match receive(self.0.channel.get_ref(), Channel::receive) {
                 Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Ok(None);
@@ -191,11 +196,24 @@ impl Blocking {
         // Zero would mean "for ever" to the system.
         self.0
             .set_timeout(timeout.map(|time| time.max(Duration::from_millis(1))))?;
-        match receive_now(&self.0) {
-            Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(LinkError::Timeout),
-            Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            result => result,
-        }
+        or_timeout(receive(&self.0, Channel::receive))
+    }
+
+    /// The next message if there is one, else [`LinkError::Timeout`]. Never waits.
+    ///
+    /// # Errors
+    /// See [`LinkError`].
+    pub fn receive_now<M: Message>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
+        or_timeout(receive(&self.0, Channel::receive_now))
+    }
+
+    /// [`Self::send`], but never waits.
+    ///
+    /// # Errors
+    /// As there, or there is no room.
+    pub fn send_now<M: Message>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+        check(message, descriptors.len())?;
+        Ok(self.0.send_now(&encode(message)?, descriptors)?)
     }
 
     /// The channel itself, for an event loop.
@@ -223,13 +241,25 @@ fn check<M: Message>(message: &M, found: usize) -> Result<(), Malformed> {
     }
 }
 
-fn receive_now<M: Message>(channel: &Channel) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
+/// What a call on a channel that has nothing means to a process that does one thing at a time.
+fn or_timeout<T>(result: Result<Option<T>, LinkError>) -> Result<Option<T>, LinkError> {
+    match result {
+        Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Err(LinkError::Timeout),
+        Err(LinkError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        result => result,
+    }
+}
+
+fn receive<M: Message>(
+    channel: &Channel,
+    call: impl FnOnce(&Channel, &mut [u8]) -> io::Result<Option<channel::Received>>,
+) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
     thread_local! {
         /// One buffer per process: a message is decoded before the next one is read.
         static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_MAX]);
     }
     BUFFER.with_borrow_mut(|buffer| {
-        let received = match channel.receive(buffer) {
+        let received = match call(channel, buffer) {
             Ok(Some(received)) => received,
             Ok(None) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

@@ -23,6 +23,10 @@ use super::session::{Addresses, ClientDescription, CloseReason, Counters, NetPri
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
 
+/// Names a pool process between main and zygote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PoolNumber(pub u16);
+
 /// Index of a virtual host in the configuration that was in force when the connection was
 /// accepted; 0 is the default host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -275,7 +279,8 @@ pub enum LogLevel {
 /// Messages of main to a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MainToWorker {
-    /// The tunnel is open. One descriptor: the TUN device.
+    /// The tunnel is open. One descriptor: the TUN device, or a channel to the pool process that
+    /// gets it ([`TunnelGrant::pooled`]).
     Grant(Box<TunnelGrant>),
     /// No tunnel.
     Refuse(Refusal),
@@ -309,6 +314,8 @@ pub struct TunnelGrant {
     pub user: UserName,
     /// Name of the TUN device.
     pub device: String,
+    /// A pool process carries the tunnel: hand it over and exit.
+    pub pooled: bool,
     /// Addresses, DNS, routes, timers, banner. `mtu` is the largest link MTU to offer.
     pub config: TunnelConfig,
     /// `session-timeout`, for the header; `config.session_left` is what remains.
@@ -565,6 +572,9 @@ pub enum MainToZygote {
     /// Clone a worker. Three descriptors: the TCP connection, the worker's end of its channel
     /// to main, the worker's end of its channel to the broker.
     Spawn(SpawnRequest),
+    /// Clone a pool process. One descriptor: its end of its channel to main
+    /// ([`super::pool`]).
+    SpawnPool(PoolNumber),
 }
 
 impl Message for MainToZygote {
@@ -572,6 +582,7 @@ impl Message for MainToZygote {
         match self {
             Self::Confine { .. } | Self::Snapshot { .. } => 0,
             Self::Spawn(_) => 3,
+            Self::SpawnPool(_) => 1,
         }
     }
 }
@@ -603,6 +614,13 @@ pub enum ZygoteToMain {
     Spawned {
         /// Which connection.
         id: ConnectionId,
+        /// Its process.
+        pid: u32,
+    },
+    /// A pool process runs; main reaps it.
+    PoolSpawned {
+        /// Which.
+        number: PoolNumber,
         /// Its process.
         pid: u32,
     },

@@ -8,6 +8,7 @@ pub mod fields;
 pub mod link;
 pub mod messages;
 mod pollable;
+pub mod pool;
 pub mod session;
 pub mod snapshot;
 

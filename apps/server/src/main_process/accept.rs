@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,6 +28,9 @@ pub(crate) const LOG_BUDGET: u32 = 1000;
 /// limits itself to fewer than [`LOG_BUDGET`], counters every 10 seconds, and news of its tunnel,
 /// which are rare.
 pub(crate) const MESSAGE_BUDGET: u32 = 2 * LOG_BUDGET;
+
+/// Time for a worker to end after it has closed its channel.
+const EXIT_TIME: Duration = Duration::from_secs(2);
 
 /// Accepts on one socket for ever.
 pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
@@ -124,6 +128,8 @@ impl Server {
         )?;
         let (process, pidfd) = oneshot::channel();
         let shown = control::Connection {
+            // With a pool the worker's process is not there for long.
+            id: self.pool.as_ref().map_or(0, |_| id.0 as u32),
             vhost: "default".to_owned(),
             remote_ip: Some(peer.ip()),
             local_ip: Some(local.ip()),
@@ -165,7 +171,9 @@ impl Server {
             return;
         };
         connection.pid = Some(pid);
-        connection.shown.id = pid.unsigned_abs();
+        if self.pool.is_none() {
+            connection.shown.id = pid.unsigned_abs();
+        }
         let ended_meanwhile = connection.ended_by_us.is_some();
         match (connection.process.take(), pidfd) {
             (Some(process), Ok(pidfd)) => drop(process.send(pidfd)),
@@ -198,8 +206,25 @@ async fn watch(
     process: oneshot::Receiver<OwnedFd>,
     events: mpsc::Sender<Event>,
 ) {
+    let mut exit = pin!(async {
+        if let Ok(pidfd) = process.await {
+            let _ended = ended(pidfd).await;
+        }
+    });
+    let mut exited = false;
     loop {
-        let event = match receiver.receive::<WorkerToMain>().await {
+        let received = tokio::select! {
+            biased;
+            received = receiver.receive::<WorkerToMain>() => received,
+            () = &mut exit, if !exited => {
+                exited = true;
+                if events.send(Event::WorkerExited(id)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let event = match received {
             Ok(Some((message, _))) => Event::Worker(id, message),
             Ok(None) => break,
             Err(error) => {
@@ -211,14 +236,15 @@ async fn watch(
             return;
         }
     }
-    if let Ok(pidfd) = process.await {
-        let _ended = ended(pidfd).await;
+    if !exited {
+        // One that has closed its channel has nothing left to do.
+        let _killed_later = tokio::time::timeout(EXIT_TIME, exit).await;
     }
     let _main_is_over = events.send(Event::WorkerGone(id)).await;
 }
 
 /// Waits until the process behind a pidfd has ended.
-async fn ended(pidfd: OwnedFd) -> io::Result<()> {
+pub(super) async fn ended(pidfd: OwnedFd) -> io::Result<()> {
     let pidfd = pollable(pidfd)?;
     let _ready = pidfd.readable().await?;
     Ok(())

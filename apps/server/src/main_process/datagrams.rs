@@ -1,65 +1,113 @@
-//! First datagrams: which session do they belong to (`specs/cstp-dtls.md` §7.3).
+//! First datagrams: the session that each belongs to gets a path of its own
+//! (`specs/cstp-dtls.md` §7.3).
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::ipc::pollable;
-use culvert_dtls::{HelloError, hello_identifier};
-use culvert_sys::udp::UdpSocket;
+use culvert_sys::udp::{Batch, UdpSocket};
 use tokio::sync::mpsc;
 
 use super::listen::unmapped;
 use super::state::{Event, Phase, Server};
+use crate::first_datagrams::{First, FirstDatagrams};
 use crate::ipc::fields::Bytes;
 use crate::ipc::messages::{ConnectionId, MainToWorker};
+use crate::ipc::pollable;
 use crate::log::{self, Level};
 
-/// Datagrams below the length of a record header are junk.
-const SHORTEST: usize = 13;
 /// Longest first datagram that is passed on.
 const LONGEST: usize = 4096;
-/// A session gets a new socket at most this often.
-const HAND_OVER_INTERVAL: Duration = Duration::from_secs(3);
+/// Datagrams of one receive call.
+const BATCH: usize = 32;
+/// Receive calls in a row after which strangers have to wait.
+const TURNS: u32 = 32;
+/// For how long: with a full queue of junk main spends less than half of its time on it.
+const REST: Duration = Duration::from_millis(3);
 
-/// Receives on one listening socket for ever. When main is busy datagrams are dropped, as a
-/// network does; clients repeat them.
-pub(crate) async fn receive(socket: UdpSocket, bound: SocketAddr, events: mpsc::Sender<Event>) {
+/// Sessions that may use UDP; the tasks that receive look into it without waking the rest of main.
+pub(crate) type Sessions = Rc<RefCell<FirstDatagrams<ConnectionId>>>;
+
+/// A datagram that opens a new path of a session.
+pub(crate) struct FirstDatagram {
+    /// The connection of the session.
+    pub(crate) id: ConnectionId,
+    /// What it is.
+    pub(crate) kind: First,
+    /// Our address that it was sent to.
+    pub(crate) local: SocketAddr,
+    /// Who sent it.
+    pub(crate) peer: SocketAddr,
+    /// Its content.
+    pub(crate) packet: Bytes<LONGEST>,
+}
+
+/// Receives on one listening socket for ever. Datagrams of strangers are dropped here.
+pub(crate) async fn receive(
+    socket: UdpSocket,
+    bound: SocketAddr,
+    sessions: Sessions,
+    events: mpsc::Sender<Event>,
+) {
     let socket = match pollable(socket) {
         Ok(socket) => socket,
         Err(error) => return log::write(Level::Error, &format!("main: cannot poll a UDP socket: {error}")),
     };
-    let mut buffer = [0; LONGEST];
+    let mut batch = Batch::new(BATCH, LONGEST);
+    let mut turns = 0;
     loop {
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
-        let received = match socket.get_ref().receive_from(&mut buffer) {
-            Ok(received) => received,
+        match socket.get_ref().receive_batch(&mut batch) {
+            Ok(()) => {}
             Err(error) => {
                 // Also errors of earlier datagrams to unreachable peers end up here.
                 if error.kind() == io::ErrorKind::WouldBlock {
                     ready.clear_ready();
+                    turns = 0;
                 }
                 continue;
             }
-        };
-        let Some(packet) = buffer
-            .get(..received.len)
-            .filter(|packet| packet.len() >= SHORTEST)
-        else {
-            continue;
-        };
-        let local = local_address(bound, received.local, received.peer);
-        let event = Event::Datagram {
-            local,
-            peer: received.peer,
-            packet: packet.to_vec(),
-        };
-        if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(event) {
-            return;
+        }
+        let mut found = Vec::new();
+        for item in batch.iter() {
+            let local = local_address(bound, item.local, item.peer);
+            found.extend(find(&sessions, local, item.peer, item.bytes));
+        }
+        for datagram in found {
+            if events.send(Event::Datagram(datagram)).await.is_err() {
+                return;
+            }
+        }
+        turns += 1;
+        if turns >= TURNS {
+            turns = 0;
+            tokio::time::sleep(REST).await;
         }
     }
+}
+
+/// The session that a datagram opens a new path of.
+pub(crate) fn find(
+    sessions: &Sessions,
+    local: SocketAddr,
+    peer: SocketAddr,
+    packet: &[u8],
+) -> Option<FirstDatagram> {
+    let (id, kind) = sessions
+        .borrow_mut()
+        .find(Instant::now(), unmapped(peer).ip(), packet)?;
+    let packet = Bytes::new(packet.to_vec()).ok()?;
+    Some(FirstDatagram {
+        id,
+        kind,
+        local,
+        peer,
+        packet,
+    })
 }
 
 /// Our address that `peer` sent to: a socket for this peer must answer from it.
@@ -74,83 +122,32 @@ fn local_address(bound: SocketAddr, destination: Option<IpAddr>, peer: SocketAdd
 }
 
 impl Server {
-    /// Finds the session of a first datagram and gives its worker a socket for this peer.
-    pub(crate) fn handle_datagram(&mut self, local: SocketAddr, peer: SocketAddr, packet: Vec<u8>) {
-        let (id, hello) = match hello_identifier(&packet, true) {
-            Ok(identifier) => (self.by_identifier(identifier), true),
-            Err(HelloError::NotHandshake) => (self.by_source(unmapped(peer).ip()), false),
-            Err(_) => (None, false),
-        };
-        let Some(id) = id else { return };
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        let Phase::Open(tunnel) = &mut connection.phase else {
-            return;
-        };
-        let now = Instant::now();
-        // Limited apart: anybody can send records in the name of the client's address, and must not
-        // keep its handshakes away.
-        let last = if hello {
-            &mut tunnel.last_hello
-        } else {
-            &mut tunnel.last_record
-        };
-        if last.is_some_and(|last| now.duration_since(last) <= HAND_OVER_INTERVAL) {
+    /// Gives whoever carries the session a socket for this peer.
+    pub(crate) fn handle_datagram(&self, datagram: FirstDatagram) {
+        let FirstDatagram {
+            id,
+            kind,
+            local,
+            peer,
+            packet,
+        } = datagram;
+        let open = self
+            .connections
+            .get(&id)
+            .is_some_and(|connection| matches!(connection.phase, Phase::Open(_)));
+        if !open {
             return;
         }
-        *last = Some(now);
-        let previous = tunnel.datagram_ip;
         let socket = match UdpSocket::connected(Some(local), peer) {
             Ok(socket) => socket,
             Err(error) => return self.log(id, Level::Warning, &format!("cannot make a UDP socket: {error}")),
         };
-        let Ok(packet) = Bytes::new(packet) else { return };
-        if hello {
-            // A ClientHello names the session by a secret, so its sender is the client; another
-            // record only becomes believable when the worker has authenticated it.
-            tunnel.datagram_ip = unmapped(peer).ip();
-            let now_at = tunnel.datagram_ip;
-            self.move_datagrams(id, previous, now_at);
-        }
-        let message = MainToWorker::Datagram { peer, hello, packet };
+        let message = MainToWorker::Datagram {
+            peer,
+            hello: kind == First::Hello,
+            packet,
+        };
         self.tell_worker(id, &message, vec![socket.into_fd()]);
-    }
-
-    fn by_identifier(&self, identifier: &[u8]) -> Option<ConnectionId> {
-        let identifier = <[u8; 32]>::try_from(identifier).ok()?;
-        self.datagram_ids.get(&identifier).copied()
-    }
-
-    /// The one session of this address; none when several could be meant.
-    fn by_source(&self, ip: IpAddr) -> Option<ConnectionId> {
-        let sessions = self.datagram_ips.get(&ip)?;
-        let only = sessions.iter().next().copied();
-        only.filter(|_| sessions.len() == 1)
-    }
-
-    fn move_datagrams(&mut self, id: ConnectionId, from: IpAddr, to: IpAddr) {
-        if from != to {
-            self.remove_datagram_ip(id, from);
-            self.datagram_ips.entry(to).or_default().insert(id);
-        }
-    }
-
-    /// The tunnel of this connection is over.
-    pub(crate) fn forget_datagrams(&mut self, id: ConnectionId, identifier: Option<[u8; 32]>, ip: IpAddr) {
-        if let Some(identifier) = identifier {
-            self.datagram_ids.remove(&identifier);
-            self.remove_datagram_ip(id, ip);
-        }
-    }
-
-    fn remove_datagram_ip(&mut self, id: ConnectionId, ip: IpAddr) {
-        if let Some(sessions) = self.datagram_ips.get_mut(&ip) {
-            sessions.remove(&id);
-            if sessions.is_empty() {
-                self.datagram_ips.remove(&ip);
-            }
-        }
     }
 }
 

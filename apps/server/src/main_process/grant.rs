@@ -58,6 +58,7 @@ pub(crate) fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> Tunne
     TunnelGrant {
         user: subject.session.user.clone(),
         device: subject.device.clone(),
+        pooled: false,
         config,
         session_timeout: settings.session_timeout,
         datagram,

@@ -7,6 +7,8 @@ use culvert_server_config::Global;
 use culvert_sys::udp::{PathMtuDiscovery, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::filter;
+
 /// Queue of connections that the kernel keeps for us.
 const BACKLOG: i32 = 1024;
 
@@ -121,6 +123,17 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
+    prepare_udp(&socket, discover_mtu)?;
+    // Without it main sorts out the junk itself.
+    let _best_effort = socket.set_filter(&filter::first_datagrams());
+    Ok(socket)
+}
+
+/// Sets up a UDP socket that listens.
+///
+/// # Errors
+/// It could not tell which of our addresses a datagram was sent to.
+pub(crate) fn prepare_udp(socket: &UdpSocket, discover_mtu: bool) -> io::Result<()> {
     socket.receive_local_address(true)?;
     let mode = if discover_mtu {
         PathMtuDiscovery::On
@@ -129,7 +142,7 @@ fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> 
     };
     // Where the system refuses (preload wrappers), fragmentation is simply the kernel's business.
     let _best_effort = socket.set_path_mtu_discovery(mode);
-    Ok(socket)
+    Ok(())
 }
 
 /// `address` without IPv4-mapped form, so that bans, logs, scripts and the roaming check see one

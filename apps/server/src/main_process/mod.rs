@@ -9,9 +9,11 @@ mod children;
 mod control;
 mod datagrams;
 mod device;
+mod filter;
 mod grant;
 mod listen;
 mod pid_file;
+mod pool;
 mod reload;
 mod scripts;
 mod state;
@@ -21,7 +23,7 @@ mod tunnels;
 mod workers;
 mod zygotes;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Child;
@@ -35,21 +37,26 @@ use tokio::task::LocalSet;
 
 use crate::bans::BanTable;
 use crate::control::{ControlRequest, ControlSocket};
+use crate::first_datagrams::FirstDatagrams;
 use crate::ipc::link::{self, Receiver};
 use crate::ipc::messages::{BrokerToMain, ConnectionId};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
 pub(crate) use self::children::{Started, start_broker, start_zygote};
+pub(crate) use self::device::free_group;
 pub(crate) use self::listen::Listeners;
 pub(crate) use self::pid_file::PidFile;
 pub(crate) use self::reload::{send_snapshot, snapshot};
 pub(crate) use self::state::Fixed;
+use self::pool::Pool;
 use self::state::{Event, Server, Stage, ban_policy};
 use self::zygotes::Zygotes;
 
 /// Events that may wait. Whoever produces more has to wait itself.
 const EVENTS: usize = 512;
+/// Threads that close devices.
+const CLOSING_THREADS: usize = 4;
 /// Regular maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(30);
 
@@ -97,6 +104,7 @@ pub(crate) enum RunError {
 pub(crate) fn run(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(CLOSING_THREADS)
         .build()?;
     LocalSet::new().block_on(&runtime, serve(prepared, ready))
 }
@@ -135,10 +143,17 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
             Rc::clone(&crowded),
         )));
     }
-    for (socket, address) in listeners.udp {
+    let mut udp = listeners.udp;
+    let pool = config
+        .global
+        .worker_processes
+        .map(|count| Pool::new(count.get(), &mut udp, config.global.try_mtu_discovery));
+    let datagram_sessions: datagrams::Sessions = Rc::new(RefCell::new(FirstDatagrams::new()));
+    for (socket, address) in udp {
         accepting.push(tokio::task::spawn_local(datagrams::receive(
             socket,
             address,
+            Rc::clone(&datagram_sessions),
             events.clone(),
         )));
     }
@@ -159,8 +174,8 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         sessions: HashMap::new(),
         successors: HashMap::new(),
         orphans: HashMap::new(),
-        datagram_ids: HashMap::new(),
-        datagram_ips: HashMap::new(),
+        datagram_sessions,
+        pool,
         leases: LeaseTable::new(),
         next_id: 1,
         stage: Stage::Serving,
@@ -175,6 +190,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         running_scripts: 0,
         pid_file,
     };
+    server.start_pool();
     log::write(
         Level::Info,
         &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")),
@@ -195,10 +211,15 @@ impl Server {
     fn handle(&mut self, event: Event, broker: &mut Child) {
         match event {
             Event::Accepted(stream, peer) => self.handle_accepted(stream, peer),
-            Event::Datagram { local, peer, packet } => self.handle_datagram(local, peer, packet),
+            Event::Datagram(datagram) => self.handle_datagram(datagram),
             Event::Worker(id, message) => self.handle_worker(id, message),
             Event::WorkerBroke(id, why) => self.handle_broken_worker(id, &why),
             Event::WorkerGone(id) => self.handle_worker_gone(id),
+            Event::WorkerExited(id) => self.handle_worker_exited(id),
+            Event::Pool(number, message) => self.handle_pool(number, message),
+            Event::PoolBroke(number, why) => self.handle_broken_pool(number, &why),
+            Event::PoolGone(number) => self.handle_pool_gone(number),
+            Event::StartPool(number) => self.start_pool_process(number),
             Event::Broker(message) => self.handle_broker(message),
             Event::BrokerGone(why) => {
                 children::log_end("sec-mod", broker);
@@ -253,6 +274,9 @@ impl Server {
             self.handle_worker_gone(id);
         }
         self.zygotes.end();
+        if let Some(pool) = &mut self.pool {
+            pool.kill_all();
+        }
         drop(self.pid_file.take());
         log::write(Level::Info, "main: exiting");
     }

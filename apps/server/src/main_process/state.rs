@@ -1,7 +1,7 @@
 //! What main knows: its connections, and the events that change them.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,18 +9,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use culvert_control::messages as control;
 use culvert_server_config::Config;
+use culvert_sys::tun::Tun;
 use culvert_vocab::SafeId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::datagrams::{self, FirstDatagram};
 use super::device::SessionDevice;
 use super::pid_file::PidFile;
+use super::pool::Pool;
 use super::scripts::{Scripts, Subject};
 use crate::bans::{BanPolicy, BanTable};
 use crate::control::ControlRequest;
 use crate::ipc::link::Sender;
 use crate::ipc::messages::{
-    BrokerToMain, ConnectionId, MainToWorker, TunnelWish, WorkerReason, WorkerToMain, ZygoteToMain,
+    BrokerToMain, ConnectionId, MainToWorker, PoolNumber, TunnelWish, WorkerReason, WorkerToMain, ZygoteToMain,
 };
+use crate::ipc::pool::PoolToMain;
 use crate::ipc::session::{CloseReason, Counters, VerifiedSession};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
@@ -30,15 +34,8 @@ use crate::log::{self, Level};
 pub(crate) enum Event {
     /// A client connected.
     Accepted(TcpStream, SocketAddr),
-    /// A datagram came to a listening UDP socket.
-    Datagram {
-        /// Our address that it was sent to.
-        local: SocketAddr,
-        /// Who sent it.
-        peer: SocketAddr,
-        /// Its content.
-        packet: Vec<u8>,
-    },
+    /// A datagram that opens a new path of a session came to a listening UDP socket.
+    Datagram(FirstDatagram),
     /// A worker says something.
     Worker(ConnectionId, WorkerToMain),
     /// A worker broke the protocol.
@@ -53,6 +50,16 @@ pub(crate) enum Event {
     Zygote(u64, ZygoteToMain),
     /// It is gone, or cannot be understood.
     ZygoteGone(u64, String),
+    /// The process of a worker has ended; others may hold its channel.
+    WorkerExited(ConnectionId),
+    /// A pool process says something.
+    Pool(PoolNumber, PoolToMain),
+    /// A pool process broke the protocol.
+    PoolBroke(PoolNumber, String),
+    /// A pool process has ended (or never began).
+    PoolGone(PoolNumber),
+    /// It is time to start a pool process again.
+    StartPool(PoolNumber),
     /// The connect script of a session has ended.
     ConnectScript(ConnectionId, Result<(), String>),
     /// A script that nobody waits for has ended.
@@ -142,16 +149,19 @@ pub(crate) struct Tunnel {
     pub(crate) subject: Subject,
     /// Index of its device.
     pub(crate) device_index: u32,
-    /// Names the session in a ClientHello; `None` without UDP.
-    pub(crate) datagram_id: Option<[u8; 32]>,
-    /// Last time that a UDP socket was handed over because of a ClientHello.
-    pub(crate) last_hello: Option<Instant>,
-    /// The same because of another record.
-    pub(crate) last_record: Option<Instant>,
-    /// Where datagrams of the client come from, as far as known.
-    pub(crate) datagram_ip: IpAddr,
+    /// Who carries it, unless the login's own process.
+    pub(crate) pool: Option<Pooled>,
     /// When it was opened.
     pub(crate) opened: Instant,
+}
+
+/// A tunnel that a pool process carries.
+pub(crate) struct Pooled {
+    /// Which process.
+    pub(crate) process: PoolNumber,
+    /// The device: closing it last takes long beside thousands of others, so a process with
+    /// clients must not do it.
+    pub(crate) device: Option<Tun>,
 }
 
 /// The main process.
@@ -176,10 +186,10 @@ pub(crate) struct Server {
     pub(crate) successors: HashMap<ConnectionId, ConnectionId>,
     /// Scripts that run for connections that are gone.
     pub(crate) orphans: HashMap<ConnectionId, Subject>,
-    /// Sessions by what a ClientHello names them.
-    pub(crate) datagram_ids: HashMap<[u8; 32], ConnectionId>,
-    /// Sessions by the address that their datagrams come from.
-    pub(crate) datagram_ips: HashMap<IpAddr, HashSet<ConnectionId>>,
+    /// Sessions that may use UDP.
+    pub(crate) datagram_sessions: datagrams::Sessions,
+    /// Pool processes, unless every client has a worker of its own.
+    pub(crate) pool: Option<Pool>,
     /// Tunnel addresses.
     pub(crate) leases: LeaseTable,
     /// Points and bans.
@@ -215,6 +225,8 @@ pub(crate) struct Server {
 pub(crate) struct Fixed {
     /// Prefix of TUN devices.
     pub(crate) device: String,
+    /// Group of their interfaces.
+    pub(crate) device_group: u32,
     /// Announced UDP port.
     pub(crate) udp_port: Option<u16>,
     /// User and group of the workers.
@@ -255,7 +267,14 @@ impl Server {
 
     /// Kills the worker of a connection. Its end is reported as [`Event::WorkerGone`].
     pub(crate) fn kill(&self, id: ConnectionId) {
-        if let Some(pid) = self.connections.get(&id).and_then(|connection| connection.pid) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        if connection.pool().is_some() {
+            // The process has other clients: it is told by the end of the channel.
+            connection.worker.shut_down();
+        }
+        if let Some(pid) = connection.pid {
             // It is our child and not reaped before its connection is forgotten, so the number
             // cannot mean another process.
             let _already_dead = culvert_sys::process::kill(pid, culvert_sys::signal::SIGKILL);
@@ -264,6 +283,14 @@ impl Server {
 }
 
 impl Connection {
+    /// The pool process that carries the tunnel.
+    pub(crate) fn pool(&self) -> Option<PoolNumber> {
+        match &self.phase {
+            Phase::Open(tunnel) => tunnel.pool.as_ref().map(|pool| pool.process),
+            _ => None,
+        }
+    }
+
     /// `[USER]`, `[vhost:NAME: USER]` or nothing.
     pub(crate) fn label(&self) -> String {
         let Some(user) = &self.shown.username else {

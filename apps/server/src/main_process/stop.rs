@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::device;
 use super::state::{Event, Server, Stage};
 use crate::ipc::messages::ConnectionId;
 use crate::ipc::session::CloseReason;
@@ -77,6 +78,13 @@ impl Server {
         for id in all {
             self.end(id, CloseReason::ServerDisconnect);
         }
+        // All at once, after the workers were told: one by one thousands of devices take minutes.
+        let group = self.fixed.device_group;
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = device::remove_group(group) {
+                log::write(Level::Warning, &format!("main: cannot remove the tun devices: {error}"));
+            }
+        });
         self.remind(Stage::Over, STOP_TIME);
     }
 

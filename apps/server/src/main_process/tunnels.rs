@@ -1,15 +1,18 @@
 //! Opening a tunnel: addresses, device, connect script, grant (`specs/server-auth.md` §4.3).
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Instant, SystemTime};
 
 use culvert_control::messages as control;
 use culvert_server_config::route_text;
 use culvert_sys::random;
+use culvert_sys::tun::Tun;
 
 use super::device;
 use super::grant;
 use super::scripts::{self, Reason, Subject};
-use super::state::{Event, Opening, Phase, Server, Stage, Tunnel, unix_time};
+use super::state::{Event, Opening, Phase, Pooled, Server, Stage, Tunnel, unix_time};
+use crate::ipc::link::LinkError;
 use crate::ipc::messages::{ConnectionId, DatagramGrant, MainToBroker, MainToWorker, Refusal, TunnelWish};
 use crate::ipc::session::{Addresses, CloseReason, VerifiedSession};
 use crate::log::{self, Level};
@@ -92,6 +95,7 @@ impl Server {
             &addresses,
             &settings.iroutes,
             self.fixed.worker_ids,
+            self.fixed.device_group,
         );
         let device = match made {
             Ok(device) => device,
@@ -156,7 +160,7 @@ impl Server {
                     return;
                 };
                 if let Phase::Opening(opening) = std::mem::replace(&mut connection.phase, Phase::Ending) {
-                    drop(opening.device);
+                    close_aside(opening.device.tun);
                     self.release(id, &opening.subject);
                 }
                 self.refuse(id, Refusal::NotAcceptable);
@@ -179,23 +183,29 @@ impl Server {
             return self.run_disconnect_script(&subject, Default::default(), Default::default());
         }
         let datagram = self.datagram_grant(&subject);
-        let message = grant::grant(&subject, datagram.clone());
-        self.tell_worker(
-            id,
-            &MainToWorker::Grant(Box::new(message)),
-            vec![device.tun.into_fd()],
-        );
+        let datagram_id = datagram.as_ref().map(|datagram| datagram.id);
+        let (descriptor, pool) = match self.carrier(&subject, datagram_id, device.tun) {
+            Ok(carrier) => carrier,
+            Err(error) => {
+                self.log(id, Level::Error, &format!("no process for the tunnel: {error}"));
+                self.release(id, &subject);
+                self.run_disconnect_script(&subject, Default::default(), Default::default());
+                return self.refuse(id, Refusal::Server);
+            }
+        };
+        let mut message = grant::grant(&subject, datagram);
+        message.pooled = pool.is_some();
+        self.tell_worker(id, &MainToWorker::Grant(Box::new(message)), vec![descriptor]);
         self.tell_broker(&MainToBroker::TunnelOpened {
             id,
             addresses: subject.addresses,
         });
         self.announce_hostname(&subject);
 
-        let datagram_id = datagram.map(|datagram| datagram.id);
-        let datagram_ip = subject.peer.ip();
-        if let Some(name) = datagram_id {
-            self.datagram_ids.insert(name, id);
-            self.datagram_ips.entry(datagram_ip).or_default().insert(id);
+        if let Some(identifier) = datagram_id {
+            self.datagram_sessions
+                .borrow_mut()
+                .add(id, identifier, subject.peer.ip());
         }
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -206,14 +216,28 @@ impl Server {
         connection.phase = Phase::Open(Box::new(Tunnel {
             subject,
             device_index: device.index,
-            datagram_id,
-            last_hello: None,
-            last_record: None,
-            datagram_ip,
+            pool,
             opened: Instant::now(),
         }));
         self.log(id, Level::Info, "new user session");
         self.announce(control::EventKind::Connect, shown);
+    }
+
+    /// The descriptor for the login's worker: the device, or with a pool the way to the process that
+    /// gets it.
+    fn carrier(
+        &self,
+        subject: &Subject,
+        datagram_id: Option<[u8; 32]>,
+        device: Tun,
+    ) -> Result<(OwnedFd, Option<Pooled>), LinkError> {
+        let Some(pool) = &self.pool else {
+            return Ok((device.into_fd(), None));
+        };
+        let copy = device.as_fd().try_clone_to_owned()?;
+        let (process, channel) = pool.adopt(subject.peer.ip(), datagram_id, copy)?;
+        let device = Some(device);
+        Ok((channel, Some(Pooled { process, device })))
     }
 
     fn datagram_grant(&self, subject: &Subject) -> Option<DatagramGrant> {
@@ -243,6 +267,11 @@ impl Server {
             self.run_detached(command);
         }
     }
+}
+
+/// Closes a device without waiting: that takes long beside thousands of others.
+fn close_aside(device: Tun) {
+    tokio::task::spawn_blocking(move || drop(device));
 }
 
 /// Fills in what `occtl` shows of a session.

@@ -95,6 +95,13 @@ impl Server {
 
     /// A worker broke the protocol: it may be in a stranger's hands.
     pub(crate) fn handle_broken_worker(&mut self, id: ConnectionId, why: &str) {
+        // While the login's process is there, it may be the one that speaks.
+        if let Some(connection) = self.connections.get(&id)
+            && connection.pid.is_none()
+            && let Some(number) = connection.pool()
+        {
+            return self.handle_broken_pool(number, why);
+        }
         self.log(
             id,
             Level::Error,
@@ -135,8 +142,31 @@ impl Server {
         });
     }
 
-    /// The process of a connection has ended: clean up after this client, and only this one.
+    /// The process of a worker has ended. One that has handed its tunnel over is reaped now; for
+    /// others their channel says so.
+    pub(crate) fn handle_worker_exited(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.pool().is_some()
+            && let Some(pid) = connection.pid.take()
+        {
+            let _status_of_a_finished_login = reap(pid);
+        }
+    }
+
+    /// Nobody carries a connection any more: clean up after this client, and only this one.
     pub(crate) fn handle_worker_gone(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && let Phase::Open(tunnel) = &mut connection.phase
+            && let Some(device) = tunnel.pool.as_mut().and_then(|pool| pool.device.take())
+        {
+            // The device must be gone before its addresses are given to anybody else.
+            let events = self.events.clone();
+            tokio::task::spawn_local(async move {
+                let _closed = tokio::task::spawn_blocking(move || drop(device)).await;
+                let _main_is_over = events.send(Event::WorkerGone(id)).await;
+            });
+            return;
+        }
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
@@ -172,7 +202,7 @@ impl Server {
         match connection.phase {
             Phase::Open(tunnel) => {
                 let lasted = tunnel.opened.elapsed();
-                self.forget_datagrams(id, tunnel.datagram_id, tunnel.datagram_ip);
+                self.datagram_sessions.borrow_mut().remove(id);
                 self.release(id, &tunnel.subject);
                 let Counters { rx, tx } = connection.counters;
                 let text = format!(
@@ -353,7 +383,7 @@ impl Server {
 }
 
 /// How a worker ended. One that could not be watched may still be about to: it is killed.
-fn reap(pid: Pid) -> Option<ExitStatus> {
+pub(super) fn reap(pid: Pid) -> Option<ExitStatus> {
     if let Ok(Some(status)) = process::try_wait(pid) {
         return Some(status);
     }

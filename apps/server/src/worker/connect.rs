@@ -14,7 +14,7 @@ use culvert_tls::{Cipher, HandOver as TlsHandOver, Handshake, Version};
 use culvert_vocab::{MTU_MAX, RekeyMethod, SecretBytes, TunnelConfig};
 
 use super::broker::Broker;
-use super::hand_over::{DatagramHandOver, HandOver, Opened};
+use super::hand_over::{Carrier, DatagramHandOver, HandOver, Opened};
 use super::login::{describe, flush, respond, respond_and_close};
 use super::stream::{End, Stream};
 use crate::ipc::fields::Text;
@@ -56,13 +56,18 @@ pub(super) fn open(
         BrokerToWorker::Tunnel(TunnelReply::Refused(refusal)) => (MainToWorker::Refuse(refusal), Vec::new()),
         _ => return Err(End::Protocol("the broker's answer does not fit")),
     };
-    let (grant, tun) = match answer {
+    let (grant, carrier) = match answer {
         (MainToWorker::Grant(grant), descriptors) => {
-            let tun = descriptors
+            let descriptor = descriptors
                 .into_iter()
                 .next()
-                .ok_or(End::Protocol("a grant without a device"))?;
-            (*grant, tun)
+                .ok_or(End::Protocol("a grant without a descriptor"))?;
+            let carrier = if grant.pooled {
+                Carrier::Pool(descriptor)
+            } else {
+                Carrier::Here(descriptor)
+            };
+            (*grant, carrier)
         }
         (MainToWorker::Refuse(refusal), _) => {
             respond_and_close(&mut handshake, &mut stream, &connect_refusal(shown(refusal)));
@@ -113,13 +118,16 @@ pub(super) fn open(
     let records = handshake.into_records()?;
     let renews = tls13 && config.stream.rekey_method == RekeyMethod::Ssl;
     let state = HandOver {
-        peer: spawn.peer,
+        mtu: config.mtu,
+        stream: config.stream,
+        datagram_timers: config.datagram,
+        idle_timeout: config.idle_timeout,
+        session_left: config.session_left,
         tls: TlsHandOver::new(records.sealer, records.opener),
         unread: records.unread,
         datagram,
         mtu_limit: mtu.link.min(MTU_MAX),
         own_rekey: if renews { grant.config.stream.rekey } else { None },
-        config,
         switch_to_stream: grant.switch_to_tcp,
         net_priority: grant.net_priority,
         discover_mtu: snapshot.try_mtu_discovery,
@@ -127,7 +135,7 @@ pub(super) fn open(
     Ok(Opened {
         state,
         tcp: stream.into_socket(),
-        tun,
+        carrier,
     })
 }
 

@@ -1,23 +1,29 @@
 //! What passes from a login to the tunnel: everything that carries a session on, in this process
 //! or in another one.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use culvert_tls::HandOver as TlsHandOver;
-use culvert_vocab::{SecretBytes, TunnelConfig};
+use culvert_vocab::{Mtu, SecretBytes, Timers};
 use serde::{Deserialize, Serialize};
 
+use crate::ipc::link::Message;
 use crate::ipc::session::NetPriority;
 
 /// State of a session at the moment its CONNECT was answered. A secret: it contains record keys.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HandOver {
-    /// The client's address.
-    pub(super) peer: SocketAddr,
-    /// Timers, limits and the data MTU.
-    pub(super) config: TunnelConfig,
+    /// Largest packet that the tunnel carries.
+    pub(super) mtu: Mtu,
+    /// Timers of the TLS channel.
+    pub(super) stream: Timers,
+    /// Timers of the UDP channel.
+    pub(super) datagram_timers: Timers,
+    /// Longest time without user data.
+    pub(super) idle_timeout: Option<Duration>,
+    /// Time left until the login expires.
+    pub(super) session_left: Option<Duration>,
     /// Keys and sequence numbers of the TLS channel.
     pub(super) tls: TlsHandOver,
     /// Octets that came after CONNECT already.
@@ -45,12 +51,28 @@ pub(super) struct DatagramHandOver {
     pub(super) suites: Vec<u16>,
 }
 
+/// From a login to a pool process, on a channel that main has made for this one message. Two
+/// descriptors: the client's connection and the channel to main. (The device comes from main.)
+impl Message for HandOver {
+    fn descriptors(&self) -> usize {
+        2
+    }
+}
+
 /// A session on its way from login to tunnel, with its descriptors.
 pub(super) struct Opened {
     /// State.
     pub(super) state: HandOver,
     /// The client's connection.
     pub(super) tcp: OwnedFd,
-    /// The device.
-    pub(super) tun: OwnedFd,
+    /// Who carries it.
+    pub(super) carrier: Carrier,
+}
+
+/// Who carries a tunnel.
+pub(super) enum Carrier {
+    /// This process, with this device.
+    Here(OwnedFd),
+    /// A pool process, at the other end of this channel.
+    Pool(OwnedFd),
 }

@@ -16,6 +16,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct Reporter {
     main: Blocking,
     level: u8,
+    /// Messages wait for room in the channel.
+    patient: bool,
     sent: Mutex<Sent>,
 }
 
@@ -32,7 +34,21 @@ impl Reporter {
             since: Instant::now(),
             lines: 0,
         });
-        Self { main, level, sent }
+        let patient = true;
+        Self {
+            main,
+            level,
+            patient,
+            sent,
+        }
+    }
+
+    /// For a process that others wait for, too: what main does not take at once is dropped.
+    pub(super) fn impatient(main: Blocking, level: u8) -> Self {
+        Self {
+            patient: false,
+            ..Self::new(main, level)
+        }
     }
 
     /// Writes a log line. Too many, as junk from the network may cause, are dropped.
@@ -65,7 +81,11 @@ impl Reporter {
 
     /// Sends a message. When main is gone this worker ends anyway: its channel says so.
     pub(super) fn tell(&self, message: &WorkerToMain) {
-        let _main_gone = self.main.send(message, &[]);
+        let _main_gone = if self.patient {
+            self.main.send(message, &[])
+        } else {
+            self.main.send_now(message, &[])
+        };
     }
 
     /// The next order of main; see [`Blocking::receive`].
@@ -74,6 +94,13 @@ impl Reporter {
         deadline: Option<Instant>,
     ) -> Result<Option<(MainToWorker, Vec<OwnedFd>)>, LinkError> {
         self.main.receive(deadline)
+    }
+}
+
+impl Reporter {
+    /// What main has said; [`LinkError::Timeout`] when it has not.
+    pub(super) fn order_now(&self) -> Result<Option<(MainToWorker, Vec<OwnedFd>)>, LinkError> {
+        self.main.receive_now()
     }
 }
 

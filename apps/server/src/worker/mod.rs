@@ -2,7 +2,8 @@
 //! a channel to main and one to the broker, and nothing else; all that it is allowed to do is
 //! what their messages allow.
 //!
-//! A login ([`login`], [`connect`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on.
+//! A login ([`login`], [`connect`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on,
+//! here or in a process of the pool ([`run_pool`]).
 
 mod broker;
 mod connect;
@@ -13,16 +14,21 @@ mod stream;
 mod tls;
 mod tunnel;
 
-use std::os::fd::OwnedFd;
+pub(crate) use self::tunnel::pool::run as run_pool;
+
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::ipc::link::Blocking;
+use culvert_sys::channel::Channel;
+
+use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, SpawnRequest, WorkerReason, WorkerToMain};
 use crate::ipc::session::Counters;
 use crate::ipc::snapshot::Snapshot;
 
 use self::broker::Broker;
+use self::hand_over::{Carrier, HandOver, Opened};
 use self::log::Reporter;
 use self::stream::{End, Stream};
 
@@ -49,14 +55,40 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
         .map_err(End::Io)
         .and_then(|stream| login::run(snapshot, request, &broker, stream));
     let (reason, counters) = match ended {
-        Ok(opened) => {
+        Ok(Opened {
+            state,
+            tcp,
+            carrier: Carrier::Here(tun),
+        }) => {
             // Nothing is asked of the broker any more.
             drop(broker);
-            tunnel::run(opened, &reporter, snapshot.isolate_workers)
+            tunnel::run(state, tcp, tun, &reporter, snapshot.isolate_workers)
         }
+        Ok(Opened {
+            state,
+            tcp,
+            carrier: Carrier::Pool(pool),
+        }) => match hand_over(&state, &tcp, &reporter, pool) {
+            // From now on the channel to main is the pool process's.
+            Ok(()) => return,
+            Err(error) => {
+                reporter.log(LogLevel::Error, &format!("cannot hand the tunnel over: {error}"));
+                (WorkerReason::Error, Counters::default())
+            }
+        },
         Err(end) => (farewell(&end, &reporter), Counters::default()),
     };
     reporter.tell(&WorkerToMain::Closing { reason, counters });
+}
+
+fn hand_over(
+    state: &HandOver,
+    tcp: &OwnedFd,
+    reporter: &Reporter,
+    pool: OwnedFd,
+) -> Result<(), LinkError> {
+    let pool = Blocking::new(Channel::from_fd(pool));
+    pool.send(state, &[tcp.as_fd(), reporter.as_fd()])
 }
 
 fn farewell(end: &End, reporter: &Reporter) -> WorkerReason {

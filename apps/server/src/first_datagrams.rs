@@ -1,0 +1,197 @@
+//! First datagrams: which session does a datagram of an unknown address belong to
+//! (`specs/cstp-dtls.md` §7.3)?
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use culvert_dtls::{HelloError, hello_identifier};
+
+/// A session gets a new path at most this often.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// What names a session in a ClientHello.
+pub(crate) type Identifier = [u8; 32];
+
+/// Sessions that may use UDP, by what a first datagram tells.
+pub(crate) struct FirstDatagrams<K> {
+    sessions: HashMap<K, Session>,
+    by_identifier: HashMap<Identifier, K>,
+    by_address: HashMap<IpAddr, Vec<K>>,
+}
+
+struct Session {
+    identifier: Identifier,
+    /// Where its datagrams come from, as far as known.
+    address: IpAddr,
+    /// Last time that a ClientHello was found to be its own.
+    last_hello: Option<Instant>,
+    /// The same for another record.
+    last_record: Option<Instant>,
+}
+
+/// What a first datagram is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// A ClientHello with the session's identifier, which is a secret: the sender is the client.
+    Hello,
+    /// Another record from the session's address. It only becomes believable when it
+    /// authenticates.
+    Record,
+}
+
+impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            sessions: HashMap::new(),
+            by_identifier: HashMap::new(),
+            by_address: HashMap::new(),
+        }
+    }
+
+    /// A session begins; its datagrams are expected from `address`.
+    pub(crate) fn add(&mut self, key: K, identifier: Identifier, address: IpAddr) {
+        self.remove(key);
+        let session = Session {
+            identifier,
+            address,
+            last_hello: None,
+            last_record: None,
+        };
+        self.sessions.insert(key, session);
+        self.by_identifier.insert(identifier, key);
+        self.by_address.entry(address).or_default().push(key);
+    }
+
+    /// A session ends.
+    pub(crate) fn remove(&mut self, key: K) {
+        if let Some(session) = self.sessions.remove(&key) {
+            self.by_identifier.remove(&session.identifier);
+            self.forget_address(key, session.address);
+        }
+    }
+
+    /// The session that a datagram from `source` belongs to. `None` also when that session had
+    /// a new path a moment ago.
+    pub(crate) fn find(&mut self, now: Instant, source: IpAddr, packet: &[u8]) -> Option<(K, First)> {
+        let (key, first) = match hello_identifier(packet, true) {
+            Ok(identifier) => {
+                let identifier = Identifier::try_from(identifier).ok()?;
+                (*self.by_identifier.get(&identifier)?, First::Hello)
+            }
+            Err(HelloError::NotHandshake) => (self.only_session_of(source)?, First::Record),
+            Err(_) => return None,
+        };
+        let session = self.sessions.get_mut(&key)?;
+        // Limited apart: anybody can send records in the name of the client's address, and must not
+        // keep its handshakes away.
+        let last = match first {
+            First::Hello => &mut session.last_hello,
+            First::Record => &mut session.last_record,
+        };
+        if last.is_some_and(|last| now.duration_since(last) <= INTERVAL) {
+            return None;
+        }
+        *last = Some(now);
+        let previous = session.address;
+        if first == First::Hello && previous != source {
+            session.address = source;
+            self.forget_address(key, previous);
+            self.by_address.entry(source).or_default().push(key);
+        }
+        Some((key, first))
+    }
+
+    /// Could this datagram be of a session that is kept elsewhere?
+    pub(crate) fn is_unknown(&self, source: IpAddr, packet: &[u8]) -> bool {
+        match hello_identifier(packet, true) {
+            Ok(identifier) => Identifier::try_from(identifier)
+                .is_ok_and(|identifier| !self.by_identifier.contains_key(&identifier)),
+            Err(HelloError::NotHandshake) => !self.by_address.contains_key(&source),
+            Err(_) => false,
+        }
+    }
+
+    /// None when several could be meant.
+    fn only_session_of(&self, address: IpAddr) -> Option<K> {
+        match self.by_address.get(&address)?.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    fn forget_address(&mut self, key: K, address: IpAddr) {
+        if let Some(sessions) = self.by_address.get_mut(&address) {
+            sessions.retain(|other| *other != key);
+            if sessions.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_dtls::{ClientConfig, Connection};
+    use culvert_vocab::SecretBytes;
+
+    use super::*;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+
+    fn hello(identifier: Identifier) -> Vec<u8> {
+        let config = ClientConfig::new(SecretBytes::new(vec![7; 32]), identifier.to_vec());
+        Connection::client(config, Instant::now()).poll_transmit().unwrap()
+    }
+
+    /// A record of an established association, as far as anybody can see.
+    fn record() -> Vec<u8> {
+        let mut record = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 32];
+        record.extend_from_slice(&[0; 32]);
+        record
+    }
+
+    #[test]
+    fn a_hello_is_found_by_its_identifier_wherever_it_comes_from() {
+        let now = Instant::now();
+        let mut first = FirstDatagrams::new();
+        first.add(1, [1; 32], HOME);
+        first.add(2, [2; 32], HOME);
+        assert_eq!(first.find(now, AWAY, &hello([2; 32])), Some((2, First::Hello)));
+        assert_eq!(first.find(now, AWAY, &hello([3; 32])), None);
+        assert!(first.is_unknown(HOME, &hello([3; 32])) && !first.is_unknown(AWAY, &hello([1; 32])));
+        assert!(first.is_unknown([203, 0, 113, 1].into(), &record()) && !first.is_unknown(HOME, &record()));
+        // Session 2 has moved, so records are no longer ambiguous.
+        assert_eq!(first.find(now, HOME, &record()), Some((1, First::Record)));
+        assert_eq!(first.find(now, AWAY, &record()), Some((2, First::Record)));
+    }
+
+    #[test]
+    fn records_need_a_single_session_of_their_address() {
+        let now = Instant::now();
+        let mut first = FirstDatagrams::new();
+        first.add(1, [1; 32], HOME);
+        first.add(2, [2; 32], HOME);
+        assert_eq!(first.find(now, HOME, &record()), None);
+        first.remove(1);
+        assert_eq!(first.find(now, HOME, &record()), Some((2, First::Record)));
+        first.remove(2);
+        assert_eq!(first.find(now, HOME, &record()), None);
+        assert!(first.by_address.is_empty() && first.by_identifier.is_empty());
+    }
+
+    #[test]
+    fn paths_change_seldom_but_records_do_not_hold_up_handshakes() {
+        let now = Instant::now();
+        let mut first = FirstDatagrams::new();
+        first.add(1, [1; 32], HOME);
+        assert_eq!(first.find(now, HOME, &record()), Some((1, First::Record)));
+        assert_eq!(first.find(now, HOME, &record()), None);
+        assert_eq!(first.find(now, HOME, &hello([1; 32])), Some((1, First::Hello)));
+        assert_eq!(first.find(now, HOME, &hello([1; 32])), None);
+        let later = now + INTERVAL + Duration::from_millis(1);
+        assert_eq!(first.find(later, HOME, &hello([1; 32])), Some((1, First::Hello)));
+    }
+}
