@@ -109,6 +109,14 @@ impl Server {
         )
     }
 
+    /// Pids of the processes that carry tunnels with `worker-processes = N`.
+    pub fn pool(&self) -> Vec<u32> {
+        process::children(self.process.pid())
+            .into_iter()
+            .filter(|pid| process::title(*pid).contains("pool"))
+            .collect()
+    }
+
     /// Pids of the processes that serve connections.
     pub fn workers(&self) -> Vec<u32> {
         let is_worker = |pid: &u32| {

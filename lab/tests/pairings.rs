@@ -8,7 +8,7 @@ use std::path::Path;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6};
 use culvert_lab::process::children;
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, World, probe, wait};
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, wait};
 
 /// How packets travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,13 +17,38 @@ enum Over {
     Tls,
 }
 
+/// Whose server, and how it carries tunnels.
+#[derive(Clone, Copy)]
+enum Servers {
+    Real,
+    /// A process for each client.
+    Culvert,
+    /// `worker-processes = 2`.
+    Pool,
+}
+
+impl Servers {
+    fn start(self, world: &World, fixture: &Fixture) -> Server {
+        let (make, overrides): (Make, &[(&str, &str)]) = match self {
+            Servers::Real => (Make::Real, &[]),
+            Servers::Culvert => (Make::Culvert, &[]),
+            Servers::Pool => (Make::Culvert, &[("worker-processes", "2")]),
+        };
+        let options = ServerOptions {
+            overrides,
+            ..ServerOptions::default()
+        };
+        Server::start_with(make, world, fixture, &options)
+    }
+}
+
 /// One login, packets of every kind in both directions, an orderly end of the client and then of
 /// the server.
-fn pairing(client_make: Make, server_make: Make, over: Over) {
+fn pairing(client_make: Make, server: Servers, over: Over) {
     let world = World::new();
     let fixture = Fixture::new();
     let routes_before = world.client.routes();
-    let mut server = Server::start(server_make, &world, &fixture);
+    let mut server = server.start(&world, &fixture);
     let arguments: &[&str] = if over == Over::Tls { &["--no-dtls"] } else { &[] };
     let options = ClientOptions {
         arguments,
@@ -107,7 +132,7 @@ macro_rules! pairings {
     ($($name:ident: $client:ident with $server:ident over $over:ident;)*) => {
         $(#[test]
         fn $name() {
-            pairing(Make::$client, Make::$server, Over::$over);
+            pairing(Make::$client, Servers::$server, Over::$over);
         })*
     };
 }
@@ -121,4 +146,8 @@ pairings! {
     real_client_and_our_server_over_tls: Real with Culvert over Tls;
     our_client_and_our_server_over_dtls: Culvert with Culvert over Dtls;
     our_client_and_our_server_over_tls: Culvert with Culvert over Tls;
+    real_client_and_our_pool_over_dtls: Real with Pool over Dtls;
+    real_client_and_our_pool_over_tls: Real with Pool over Tls;
+    our_client_and_our_pool_over_dtls: Culvert with Pool over Dtls;
+    our_client_and_our_pool_over_tls: Culvert with Pool over Tls;
 }

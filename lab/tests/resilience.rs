@@ -104,10 +104,43 @@ fn our_client_reconnects_after_our_worker_is_killed() {
     reconnects_after_a_worker_is_killed(Make::Culvert, Make::Culvert);
 }
 
+const POOL: &[(&str, &str)] = &[("worker-processes", "2")];
+
+/// `kill -9` of a pool process: only its own client has to come back, and a new process carries it.
+#[test]
+fn clients_reconnect_after_a_pool_process_is_killed() {
+    for client in [Make::Real, Make::Culvert] {
+        let mut tunnel = tunnel(client, Make::Culvert, POOL, &[]);
+        let address = Client::inner_v4(&tunnel.world);
+        let pool = tunnel.server.pool();
+        assert_eq!(pool.len(), 2, "{}", tunnel.logs());
+        assert_eq!(
+            tunnel.server.workers(),
+            [],
+            "the login's process is gone\n{}",
+            tunnel.logs()
+        );
+        for process in &pool {
+            process::kill(*process, "9");
+        }
+        wait::until(&format!("a reconnect\n{}", tunnel.logs()), || {
+            (tunnel.reconnects() == 2).then_some(())
+        });
+        probe::ping(&tunnel.world.client, inner_server());
+        assert_eq!(Client::inner_v4(&tunnel.world), address, "{}", tunnel.logs());
+        wait::until("new pool processes", || {
+            let new = tunnel.server.pool();
+            (new.len() == 2 && new.iter().all(|pid| !pool.contains(pid))).then_some(())
+        });
+        stop_client(&mut tunnel);
+    }
+}
+
 /// A new outer address: dead peer detection notices, the session goes on with the same inner
 /// address.
-fn roams_to_a_new_address(client: Make, server: Make) {
-    let mut tunnel = tunnel(client, server, &[("dpd", "4")], &["--force-dpd", "4"]);
+fn roams_to_a_new_address(client: Make, server: Make, overrides: &[(&str, &str)]) {
+    let overrides = [&[("dpd", "4")], overrides].concat();
+    let mut tunnel = tunnel(client, server, &overrides, &["--force-dpd", "4"]);
     let address = Client::inner_v4(&tunnel.world);
     tunnel.world.roam("192.0.2.77");
     let limit = Duration::from_secs(90);
@@ -127,27 +160,38 @@ fn roams_to_a_new_address(client: Make, server: Make) {
 
 #[test]
 fn real_client_roams_with_the_real_server() {
-    roams_to_a_new_address(Make::Real, Make::Real);
+    roams_to_a_new_address(Make::Real, Make::Real, &[]);
 }
 
 #[test]
 fn our_client_roams_with_the_real_server() {
-    roams_to_a_new_address(Make::Culvert, Make::Real);
+    roams_to_a_new_address(Make::Culvert, Make::Real, &[]);
 }
 
 #[test]
 fn real_client_roams_with_our_server() {
-    roams_to_a_new_address(Make::Real, Make::Culvert);
+    roams_to_a_new_address(Make::Real, Make::Culvert, &[]);
 }
 
 #[test]
 fn our_client_roams_with_our_server() {
-    roams_to_a_new_address(Make::Culvert, Make::Culvert);
+    roams_to_a_new_address(Make::Culvert, Make::Culvert, &[]);
+}
+
+#[test]
+fn real_client_roams_with_our_pool() {
+    roams_to_a_new_address(Make::Real, Make::Culvert, POOL);
+}
+
+#[test]
+fn our_client_roams_with_our_pool() {
+    roams_to_a_new_address(Make::Culvert, Make::Culvert, POOL);
 }
 
 /// UDP is blocked in mid-session and comes back: packets go over TLS meanwhile, and over DTLS again.
-fn survives_the_loss_of_udp(client: Make, server: Make) {
-    let mut tunnel = tunnel(client, server, &[("dpd", "4")], &["--force-dpd", "4"]);
+fn survives_the_loss_of_udp(client: Make, server: Make, overrides: &[(&str, &str)]) {
+    let overrides = [&[("dpd", "4")], overrides].concat();
+    let mut tunnel = tunnel(client, server, &overrides, &["--force-dpd", "4"]);
     tunnel.world.block_udp();
     let limit = Duration::from_secs(60);
     probe::ping_within(limit, &tunnel.world.client, inner_server());
@@ -179,28 +223,38 @@ fn survives_the_loss_of_udp(client: Make, server: Make) {
 
 #[test]
 fn real_client_survives_the_loss_of_udp_with_the_real_server() {
-    survives_the_loss_of_udp(Make::Real, Make::Real);
+    survives_the_loss_of_udp(Make::Real, Make::Real, &[]);
 }
 
 #[test]
 fn our_client_survives_the_loss_of_udp_with_the_real_server() {
-    survives_the_loss_of_udp(Make::Culvert, Make::Real);
+    survives_the_loss_of_udp(Make::Culvert, Make::Real, &[]);
 }
 
 #[test]
 fn real_client_survives_the_loss_of_udp_with_our_server() {
-    survives_the_loss_of_udp(Make::Real, Make::Culvert);
+    survives_the_loss_of_udp(Make::Real, Make::Culvert, &[]);
 }
 
 #[test]
 fn our_client_survives_the_loss_of_udp_with_our_server() {
-    survives_the_loss_of_udp(Make::Culvert, Make::Culvert);
+    survives_the_loss_of_udp(Make::Culvert, Make::Culvert, &[]);
+}
+
+#[test]
+fn real_client_survives_the_loss_of_udp_with_our_pool() {
+    survives_the_loss_of_udp(Make::Real, Make::Culvert, POOL);
+}
+
+#[test]
+fn our_client_survives_the_loss_of_udp_with_our_pool() {
+    survives_the_loss_of_udp(Make::Culvert, Make::Culvert, POOL);
 }
 
 /// The server stops while a client is connected: the client is told and ends with code 1. (The
 /// real server's word does not always reach its clients, so it is not a case here.)
-fn ends_with_the_server(client: Make, server: Make) {
-    let mut tunnel = tunnel(client, server, &[], &[]);
+fn ends_with_the_server(client: Make, server: Make, overrides: &[(&str, &str)]) {
+    let mut tunnel = tunnel(client, server, overrides, &[]);
     tunnel.server.process.signal("TERM");
     assert_eq!(tunnel.server.process.exit_code(), 0, "{}", tunnel.logs());
     assert_eq!(tunnel.client.process.exit_code(), 1, "{}", tunnel.logs());
@@ -220,12 +274,19 @@ fn ends_with_the_server(client: Make, server: Make) {
 
 #[test]
 fn real_client_ends_with_our_server() {
-    ends_with_the_server(Make::Real, Make::Culvert);
+    ends_with_the_server(Make::Real, Make::Culvert, &[]);
 }
 
 #[test]
 fn our_client_ends_with_our_server() {
-    ends_with_the_server(Make::Culvert, Make::Culvert);
+    ends_with_the_server(Make::Culvert, Make::Culvert, &[]);
+}
+
+#[test]
+fn clients_end_with_our_pool() {
+    for client in [Make::Real, Make::Culvert] {
+        ends_with_the_server(client, Make::Culvert, POOL);
+    }
 }
 
 /// UDP is blocked from the start: the tunnel is up over TLS at once.

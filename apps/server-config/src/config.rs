@@ -4,6 +4,7 @@
 //! Each field names its option where the names differ. Effects: `specs/server-config.md` §8.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,6 +79,8 @@ pub struct Global {
     pub pid_file: Option<PathBuf>,
     /// Restrict the system calls of the workers.
     pub isolate_workers: bool,
+    /// Processes that share the open tunnels; `None` gives every client one of its own.
+    pub worker_processes: Option<NonZeroU16>,
     /// Limit the memory of the workers.
     pub limit_worker_memory: bool,
     /// Number of brokers; 0 is automatic.

@@ -1,5 +1,6 @@
 //! The options that concern the process.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::report::Check;
 
 /// Highest `log-level`.
 const LOG_LEVEL_MAX: u32 = 9;
+/// Highest `worker-processes`.
+const WORKER_PROCESSES_MAX: u16 = 1024;
 
 pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
     let tcp_port = reader.small("tcp-port").unwrap_or(0);
@@ -66,6 +69,9 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         use_occtl: reader.flag("use-occtl", false),
         pid_file: reader.path("pid-file"),
         isolate_workers: reader.flag("isolate-workers", true),
+        worker_processes: reader
+            .parsed_last("worker-processes", |text| worker_processes(text))
+            .flatten(),
         limit_worker_memory: reader.flag("limit-worker-memory", true),
         sec_mod_scale: reader.number_or("sec-mod-scale", 0),
         log_level: reader.number_or("log-level", 2).min(LOG_LEVEL_MAX) as u8,
@@ -101,6 +107,20 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         debug_no_secmod_stats: reader.flag("debug-no-secmod-stats", false),
         session_expiry_interval: reader.seconds("sec-mod-db-cleanup-time", None),
     }
+}
+
+/// Accepts `per-client` and 1 to 1024.
+fn worker_processes(text: &str) -> Result<Option<NonZeroU16>, String> {
+    if text == "per-client" {
+        return Ok(None);
+    }
+    text.parse::<NonZeroU16>()
+        .ok()
+        .filter(|count| count.get() <= WORKER_PROCESSES_MAX)
+        .map(Some)
+        .ok_or_else(|| {
+            format!("worker-processes must be 'per-client' or 1 to {WORKER_PROCESSES_MAX}, not '{text}'")
+        })
 }
 
 /// Accepts `lz4:lzs` (order) and `oc-lz4:90,lzs:80` (priorities).

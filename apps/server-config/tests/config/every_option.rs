@@ -19,11 +19,11 @@ fn everything() -> String {
 }
 
 #[test]
-fn the_table_has_the_options_of_ocserv_and_one_spelling_more() {
+fn the_table_has_the_options_of_ocserv_a_spelling_and_one_of_ours() {
     assert_eq!(
         table::OPTIONS.len(),
-        135 + 1,
-        "all names that ocserv 1.5 knows, and append-global-routes"
+        135 + 2,
+        "all names that ocserv 1.5 knows, append-global-routes and worker-processes"
     );
     for (index, option) in table::OPTIONS.iter().enumerate() {
         assert!(
