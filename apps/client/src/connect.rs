@@ -41,7 +41,7 @@ impl From<ExchangeError> for ConnectFailure {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Interrupted(signal) => Self::Interrupted(signal),
-            ExchangeError::Failed | ExchangeError::Response(_) => Self::Other,
+            ExchangeError::NoInput | ExchangeError::Failed | ExchangeError::Response(_) => Self::Other,
         }
     }
 }

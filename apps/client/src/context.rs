@@ -1,7 +1,9 @@
 //! What every part of the program needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::credentials::Credentials;
+use crate::login::Answers;
 use crate::net::Trust;
 use crate::options::Options;
 use crate::output::Output;
@@ -21,4 +23,15 @@ pub(crate) struct Context {
     pub(crate) console: Console,
     /// Server certificates.
     pub(crate) trust: Arc<Trust>,
+    /// Certificates and keys of the client.
+    pub(crate) credentials: Credentials,
+    /// What the command line answers, of which some is good for once only.
+    pub(crate) answers: Mutex<Answers>,
+}
+
+impl Context {
+    /// The answers of the command line, to fill one form.
+    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

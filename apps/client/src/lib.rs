@@ -7,6 +7,7 @@
 //! prompt      questions to the user and lines of standard input
 //! signals     waits that a signal ends
 //! protocol/   what differs from protocol to protocol
+//! credentials/ certificates and keys
 //! net/        names, TCP, TLS with the user's trust, HTTP
 //! login/      from nothing to a cookie
 //! connect     from a cookie to a tunnel
@@ -18,6 +19,7 @@
 
 mod connect;
 mod context;
+mod credentials;
 pub mod identity;
 mod login;
 mod net;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use culvert_anyconnect::client::{Cookie, Platform};
 use culvert_netcfg::Paths;
@@ -14,8 +14,9 @@ use culvert_wire::url::ServerUrl;
 
 use crate::connect::Connector;
 use crate::context::Context;
+use crate::credentials::Credentials;
 use crate::identity;
-use crate::login::{self, TwoPhase, cookie_line};
+use crate::login::{self, Answers, TwoPhase, cookie_line};
 use crate::net::{HttpClient, Peer, Trust};
 use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
 use crate::output::Output;
@@ -64,6 +65,8 @@ fn start(options: Options, lines: Lines) -> Result<u8, String> {
     let trust = Trust::new(options.trust.clone(), console.clone(), Arc::clone(&output));
     Ok(session(
         &Arc::new(Context {
+            answers: Mutex::new(Answers::new(&options.login)),
+            credentials: Credentials::default(),
             options,
             output,
             signals,

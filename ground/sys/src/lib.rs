@@ -10,6 +10,7 @@
 pub mod channel;
 mod cvt;
 pub mod epoll;
+pub mod files;
 pub mod interfaces;
 pub mod mem;
 pub mod process;

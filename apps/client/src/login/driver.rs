@@ -5,7 +5,6 @@ use std::sync::Arc;
 use culvert_login::client::{Exchange, LoggedIn, Login, LoginError, MessageLevel, Step};
 use culvert_vocab::Form;
 
-use super::forms::Answers;
 use crate::context::Context;
 use crate::net::{ExchangeError, HttpClient};
 use crate::output::Level;
@@ -45,7 +44,6 @@ pub(crate) fn log_in(
     login: &mut dyn Login,
 ) -> Result<LoggedIn, LoginFailure> {
     let mut driver = Driver {
-        answers: Answers::new(&context.options.login),
         login,
         context: Arc::clone(context),
         http,
@@ -65,7 +63,6 @@ struct Driver<'a> {
     context: Arc<Context>,
     http: &'a mut HttpClient,
     login: &'a mut dyn Login,
-    answers: Answers,
 }
 
 type NextStep = Result<Step, LoginError>;
@@ -97,6 +94,7 @@ impl Driver<'_> {
             Ok(response) => Ok(self.login.handle_response(response)),
             Err(ExchangeError::Response(error)) => Ok(self.login.handle_bad_response(error)),
             Err(ExchangeError::Interrupted(signal)) => Err(LoginFailure::Interrupted(signal)),
+            Err(ExchangeError::NoInput) => Err(LoginFailure::NoInput),
             Err(ExchangeError::Failed) => Err(LoginFailure::Other),
         }
     }
@@ -104,10 +102,12 @@ impl Driver<'_> {
     fn form(&mut self, mut form: Form) -> Result<NextStep, LoginFailure> {
         let mut asker = self.context.console.clone();
         let console = self.context.console.clone();
-        self.answers.introduce(&form, &mut asker, &mut |error| {
+        let context = Arc::clone(&self.context);
+        let mut answers = context.answers();
+        answers.introduce(&form, &mut asker, &mut |error| {
             console.write(&format!("{error}\n"))
         });
-        if let Some(group) = self.answers.choose_group(&mut form, &mut asker)? {
+        if let Some(group) = answers.choose_group(&mut form, &mut asker)? {
             match self.login.select_group(&group) {
                 Ok(Step::Form(same)) => {
                     form = same;
@@ -118,7 +118,7 @@ impl Driver<'_> {
                 other => return Ok(other),
             }
         }
-        self.answers.fill(&mut form, &mut asker)?;
+        answers.fill(&mut form, &mut asker)?;
         Ok(self.login.handle_form(form))
     }
 }

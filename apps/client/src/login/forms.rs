@@ -37,6 +37,11 @@ impl Answers {
             .map(|entry| entry.value.as_ref())
     }
 
+    /// Drops what `--form-entry` says about a form whose answers were wrong.
+    pub(crate) fn forget_entries(&mut self, form: &str) {
+        self.entries.retain(|entry| entry.form != form);
+    }
+
     fn entry_value(&self, form: &str, field: &str) -> Option<SecretString> {
         self.entry(form, field).flatten().cloned()
     }

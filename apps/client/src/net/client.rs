@@ -20,6 +20,9 @@ pub(crate) enum ExchangeError {
     /// A signal wants the client to end (or to reconnect).
     #[error("cancelled by a signal")]
     Interrupted(Signal),
+    /// Standard input ended when the user was asked something: the program ends.
+    #[error("no input")]
+    NoInput,
     /// No connection, or it broke. The user has been told.
     #[error("the connection failed")]
     Failed,
@@ -32,6 +35,7 @@ impl From<Failure> for ExchangeError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Interrupted(signal) => Self::Interrupted(signal),
+            Failure::NoInput => Self::NoInput,
             Failure::Failed => Self::Failed,
         }
     }

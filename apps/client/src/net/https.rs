@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 
 use super::{Failure, dial, resolve};
 use crate::context::Context;
+use crate::credentials::LoadFailure;
 use crate::prompt::reason;
 use crate::signals::{Signal, WaitError};
 
@@ -58,6 +59,7 @@ enum OpenFailure {
     Interrupted(Signal),
     /// The connection ended or stayed silent during the handshake.
     NoAnswer,
+    NoInput,
     Failed,
 }
 
@@ -65,6 +67,7 @@ impl From<Failure> for OpenFailure {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Interrupted(signal) => Self::Interrupted(signal),
+            Failure::NoInput => Self::NoInput,
             Failure::Failed => Self::Failed,
         }
     }
@@ -101,6 +104,7 @@ impl Https {
         }
         result.map_err(|failure| match failure {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
+            OpenFailure::NoInput => Failure::NoInput,
             OpenFailure::NoAnswer | OpenFailure::Failed => {
                 let text = format!("Failed to open HTTPS connection to {}", server.host_name());
                 context.output.error(&text);
@@ -147,7 +151,13 @@ impl Https {
             output.error(&text);
             OpenFailure::Failed
         };
-        let settings = context.trust.settings(server).map_err(failed)?;
+        let mut settings = context.trust.settings(server).map_err(failed)?;
+        settings.identity = context.credentials.identity(context).map_err(|failure| {
+            if failure == LoadFailure::Failed {
+                output.error("Loading certificate failed. Aborting.");
+            }
+            Failure::from(failure)
+        })?;
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;

@@ -11,6 +11,7 @@ pub(crate) use client::{ExchangeError, HttpClient, Peer};
 pub(crate) use https::Https;
 pub(crate) use trust::Trust;
 
+use crate::credentials::LoadFailure;
 use crate::signals::Signal;
 
 /// Why there is no connection. What happened has been told to the user already.
@@ -19,7 +20,19 @@ pub(crate) enum Failure {
     /// A signal wants the client to end (or to reconnect).
     #[error("cancelled by a signal")]
     Interrupted(Signal),
+    /// Standard input ended when the user was asked something: the program ends.
+    #[error("no input")]
+    NoInput,
     /// It did not work.
     #[error("the connection failed")]
     Failed,
+}
+
+impl From<LoadFailure> for Failure {
+    fn from(failure: LoadFailure) -> Self {
+        match failure {
+            LoadFailure::NoInput => Self::NoInput,
+            LoadFailure::Failed => Self::Failed,
+        }
+    }
 }

@@ -81,7 +81,11 @@ impl Trust {
         avoided.insert((server.host.clone(), server.port))
     }
 
-    fn anchors(&self) -> Result<Arc<Anchors>, String> {
+    /// The certificates that are trusted.
+    ///
+    /// # Errors
+    /// The text to show.
+    pub(crate) fn anchors(&self) -> Result<Arc<Anchors>, String> {
         if let Some(anchors) = self.anchors.get() {
             return Ok(Arc::clone(anchors));
         }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::table::{self, Opt};
-use super::{CookieMode, FormEntry, Host, Options, Resolve, Stop, TcpKeepalive, UserIds};
+use super::{CookieMode, FormEntry, Host, KeyPair, Options, Resolve, Stop, TcpKeepalive, UserIds};
 
 /// Smallest MTU that an option may ask for.
 const MTU_OPTION_MIN: i64 = 576;
@@ -21,6 +21,7 @@ pub(super) struct Applier<'a> {
     host: &'a mut dyn Host,
     options: Options,
     server: Option<String>,
+    key_pair: KeyPair,
 }
 
 impl<'a> Applier<'a> {
@@ -29,6 +30,7 @@ impl<'a> Applier<'a> {
             host,
             options: Options::new(),
             server: None,
+            key_pair: KeyPair::default(),
         }
     }
 
@@ -49,6 +51,8 @@ impl<'a> Applier<'a> {
         options.server = self
             .server
             .ok_or_else(|| Stop::Usage("No server specified".into()))?;
+        // A key without a certificate is never used.
+        options.credentials.primary = Some(self.key_pair).filter(|pair| !pair.certificate.is_empty());
         if options.output.dump_http {
             options.output.level = options.output.level.max(2);
         }
@@ -181,20 +185,18 @@ impl<'a> Applier<'a> {
 
             // Every cipher suite of this version has forward secrecy, and nothing is compressed.
             Opt::Pfs | Opt::NoDeflate => {}
-            // Details of options that are refused; alone they have no effect in any version.
+            Opt::Certificate => self.key_pair.certificate = value,
+            Opt::SslKey => self.key_pair.key = Some(value),
+            Opt::KeyPassword => self.key_pair.password = Some(text(name, value)?.into()),
+            Opt::KeyPasswordFromFsid => self.key_pair.password_from_fsid = true,
             Opt::CertExpireWarning => {
-                number::<u32>(name, value, given)?;
+                options.credentials.expire_warning_days = number(name, value, given)?;
             }
-            Opt::KeyPassword
-            | Opt::KeyPasswordFromFsid
-            | Opt::ProxyAuth
-            | Opt::TokenSecret
-            | Opt::McaKey
-            | Opt::McaKeyPassword => {}
 
-            Opt::Certificate
-            | Opt::SslKey
-            | Opt::McaCertificate
+            // Details of options that are refused; alone they have no effect in any version.
+            Opt::ProxyAuth | Opt::TokenSecret | Opt::McaKey | Opt::McaKeyPassword => {}
+
+            Opt::McaCertificate
             | Opt::Deflate
             | Opt::HttpAuth
             | Opt::LibProxy

@@ -9,7 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use culvert_vocab::SecretString;
@@ -25,6 +25,8 @@ pub struct Options {
     pub server: String,
     /// How to log in.
     pub login: LoginOptions,
+    /// Certificates and keys.
+    pub credentials: CredentialOptions,
     /// Which servers to trust.
     pub trust: TrustOptions,
     /// The way to the server.
@@ -91,6 +93,35 @@ pub struct FormEntry {
     pub field: String,
     /// The answer; without one a hidden field is shown and asked.
     pub value: Option<SecretString>,
+}
+
+/// Certificates and keys of the client (`specs/client.md` §8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialOptions {
+    /// What TLS shows to the server.
+    pub primary: Option<KeyPair>,
+    /// `--cert-expire-warning` in days.
+    pub expire_warning_days: u32,
+}
+
+/// A certificate and its private key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyPair {
+    /// `--certificate`: a file or a `pkcs11:` URI.
+    pub certificate: OsString,
+    /// `--sslkey`; without it the key is where the certificate is.
+    pub key: Option<OsString>,
+    /// `--key-password`
+    pub password: Option<SecretString>,
+    /// `--key-password-from-fsid`: the passphrase is the id of the file system.
+    pub password_from_fsid: bool,
+}
+
+impl KeyPair {
+    /// Where the key is.
+    pub fn key(&self) -> &OsStr {
+        self.key.as_deref().unwrap_or(&self.certificate)
+    }
 }
 
 /// Which servers to trust (`specs/client.md` §7).
@@ -283,6 +314,10 @@ impl Options {
         Self {
             server: String::new(),
             login: LoginOptions::default(),
+            credentials: CredentialOptions {
+                primary: None,
+                expire_warning_days: 60,
+            },
             trust: TrustOptions::default(),
             network: NetworkOptions::default(),
             identity: IdentityOptions::default(),

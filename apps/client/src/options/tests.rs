@@ -133,9 +133,7 @@ fn sample(opt: Opt) -> &'static str {
 fn is_refused(opt: Opt) -> bool {
     matches!(
         opt,
-        Opt::Certificate
-            | Opt::SslKey
-            | Opt::McaCertificate
+        Opt::McaCertificate
             | Opt::HttpAuth
             | Opt::XmlConfig
             | Opt::CsdUser

@@ -1,0 +1,259 @@
+//! Certificate and key from where the options say (`specs/client.md` §8.1 to §8.3).
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use culvert_certs::{CertError, CertificateChain, common_name, subject};
+use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphrase, Pkcs12, certificates};
+use culvert_sys::files::file_system_id;
+use culvert_tls::PrivateKey;
+use culvert_vocab::SecretString;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::passphrase::{Locked, OpenFailure, open};
+use super::{LoadFailure, file};
+use crate::context::Context;
+use crate::options::KeyPair;
+use crate::prompt::reason;
+
+const PKCS12: Locked = Locked {
+    form: "openconnect_pkcs12",
+    kind: "PKCS#12",
+    wrong: "Failed to decrypt PKCS#12 certificate file",
+};
+const ENCRYPTED_PEM: Locked = Locked {
+    form: "openconnect_pem",
+    kind: "PEM",
+    wrong: "Decrypting PEM key failed",
+};
+const PKCS8_PEM: Locked = Locked {
+    wrong: "Failed to decrypt PKCS#8 certificate file",
+    ..ENCRYPTED_PEM
+};
+const PKCS8_DER: Locked = Locked {
+    kind: "PKCS#8",
+    ..PKCS8_PEM
+};
+
+/// Which certificate of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// For TLS.
+    Primary,
+}
+
+/// A loaded certificate with its key.
+pub(super) struct Loaded {
+    key: PrivateKey,
+    chain: CertificateChain,
+}
+
+impl Loaded {
+    /// As rustls wants it.
+    pub(super) fn into_certified_key(self, context: &Context) -> Result<CertifiedKey, LoadFailure> {
+        let key = self.key.into_signing_key().map_err(|error| {
+            context
+                .output
+                .error(&format!("Loading private key failed: {error}"));
+            LoadFailure::Failed
+        })?;
+        Ok(CertifiedKey::new(self.chain.into_certificates(), Arc::new(key)))
+    }
+}
+
+/// Loads the certificate and the key of `source`, asking for passphrases, and tells the user what
+/// it has found.
+pub(super) fn load(context: &Context, source: &KeyPair, role: Role) -> Result<Loaded, LoadFailure> {
+    let loading = Loading {
+        context,
+        source,
+        role,
+    };
+    let loaded = loading.load()?;
+    loading.announce(&loaded.chain);
+    Ok(loaded)
+}
+
+struct Loading<'a> {
+    context: &'a Context,
+    source: &'a KeyPair,
+    role: Role,
+}
+
+impl Loading<'_> {
+    fn load(&self) -> Result<Loaded, LoadFailure> {
+        let path = &self.source.certificate;
+        self.debug(&format!("Using certificate file {}", path.display()));
+        let content = self.read(path)?;
+        let pkcs12 = Pkcs12::parse(&content).map_err(|error| self.pkcs12_failure(&error))?;
+        let (key, certificates) = match pkcs12 {
+            Some(pkcs12) => self.from_pkcs12(&pkcs12)?,
+            None => {
+                let certificates = certificates(&content)
+                    .map_err(|error| self.failed(&format!("Loading certificate failed: {error}")))?;
+                (self.key_file(path, content)?, certificates)
+            }
+        };
+        let chain = self.chain(certificates, &key)?;
+        Ok(Loaded { key, chain })
+    }
+
+    fn from_pkcs12(
+        &self,
+        pkcs12: &Pkcs12,
+    ) -> Result<(PrivateKey, Vec<CertificateDer<'static>>), LoadFailure> {
+        let silent = [Passphrase::absent(), Passphrase::new("".into())];
+        let given = self.given_passphrase()?;
+        let contents = open(self.context, self.role, PKCS12, given, &silent, |passphrase| {
+            pkcs12.open(passphrase)
+        })
+        .map_err(|failure| self.open_failure(failure, |error| self.pkcs12_failure(error)))?;
+        let Contents { keys, certificates } = contents;
+        if certificates.is_empty() {
+            return Err(self.failed("Failed to load PKCS#12 certificate: it holds no certificate"));
+        }
+        let key = match (keys.into_iter().next(), &self.source.key) {
+            (Some(key), _) => self.private_key(&PrivateKeyDer::Pkcs8(key))?,
+            (None, Some(_)) => self.key_file(&self.source.certificate, Zeroizing::default())?,
+            (None, None) => {
+                return Err(self.failed("Failed to load PKCS#12 certificate: it holds no private key"));
+            }
+        };
+        Ok((key, certificates))
+    }
+
+    /// The key's file; its content is at hand if it is the certificate's file, too.
+    fn key_file(&self, certificate: &OsStr, content: Zeroizing<Vec<u8>>) -> Result<PrivateKey, LoadFailure> {
+        let path = self.source.key();
+        let content = match path == certificate {
+            true => content,
+            false => {
+                self.debug(&format!("Using private key file {}", path.display()));
+                self.read(path)?
+            }
+        };
+        let load_failure = |error: &CredentialError| match error {
+            CredentialError::NoKey => self.failed(&format!(
+                "Failed to determine type of private key {}",
+                path.display()
+            )),
+            error => self.failed(&format!("Failed to load private key {}: {error}", path.display())),
+        };
+        let file = KeyFile::parse(&content).map_err(|error| load_failure(&error))?;
+        let empty = [Passphrase::new("".into())];
+        let (locked, silent): (Locked, &[Passphrase]) = match file.format() {
+            KeyFormat::Plain => {
+                let key = file.open(&Passphrase::absent());
+                return self.private_key(&key.map_err(|error| load_failure(&error))?);
+            }
+            KeyFormat::EncryptedPem => (ENCRYPTED_PEM, &[]),
+            KeyFormat::EncryptedPkcs8Pem => (PKCS8_PEM, &empty),
+            KeyFormat::EncryptedPkcs8Der => (PKCS8_DER, &empty),
+        };
+        let given = self.given_passphrase()?;
+        let key = open(self.context, self.role, locked, given, silent, |passphrase| {
+            file.open(passphrase)
+        })
+        .map_err(|failure| self.open_failure(failure, load_failure))?;
+        self.private_key(&key)
+    }
+
+    /// `--key-password`, or what `--key-password-from-fsid` puts in its place (§8.6).
+    fn given_passphrase(&self) -> Result<Option<SecretString>, LoadFailure> {
+        if !self.source.password_from_fsid {
+            return Ok(self.source.password.clone());
+        }
+        let id = file_system_id(Path::new(self.source.key()))
+            .map_err(|error| self.failed(&format!("statfs: {}", reason(&error))))?;
+        Ok(Some(format!("{id:x}").into()))
+    }
+
+    fn private_key(&self, key: &PrivateKeyDer<'_>) -> Result<PrivateKey, LoadFailure> {
+        PrivateKey::from_der(key)
+            .map_err(|error| self.failed(&format!("Failed to load private key: {error}")))
+    }
+
+    fn chain(
+        &self,
+        certificates: Vec<CertificateDer<'static>>,
+        key: &PrivateKey,
+    ) -> Result<CertificateChain, LoadFailure> {
+        let anchors = self.context.trust.anchors().map_err(|text| self.failed(&text))?;
+        CertificateChain::for_client(certificates, |spki| key.belongs_to(spki), &anchors).map_err(|error| {
+            match error {
+                CertError::KeyMismatch => self.failed("No SSL certificate found to match private key"),
+                error => self.failed(&format!("Loading certificate failed: {error}")),
+            }
+        })
+    }
+
+    /// Warns of its end (§7.3) and says what will be sent.
+    fn announce(&self, chain: &CertificateChain) {
+        let output = &self.context.output;
+        let now = chrono::Utc::now();
+        let days = chrono::Duration::days(i64::from(self.context.options.credentials.expire_warning_days));
+        let end = chain
+            .validity()
+            .ok()
+            .and_then(|validity| chrono::DateTime::from_timestamp(validity.not_after, 0));
+        if let Some(end) = end {
+            let date = end.format("%a, %d %b %Y %H:%M:%S GMT");
+            if end < now {
+                output.error(&format!("Client certificate has expired at: {date}"));
+            } else if now.checked_add_signed(days).is_none_or(|limit| end < limit) {
+                output.error(&format!("Client certificate expires soon at: {date}"));
+            }
+        }
+        let mut names = chain.certificates().iter().map(name);
+        if let Some(leaf) = names.next() {
+            output.info(&format!("Using client certificate '{leaf}'"));
+        }
+        for issuer in names {
+            output.debug(&format!("Adding supporting CA '{issuer}'"));
+        }
+    }
+
+    fn read(&self, path: &OsStr) -> Result<Zeroizing<Vec<u8>>, LoadFailure> {
+        file::read(path).map_err(|error| {
+            self.failed(&format!(
+                "Failed to open key/certificate file {}: {}",
+                path.display(),
+                reason(&error)
+            ))
+        })
+    }
+
+    fn open_failure(
+        &self,
+        failure: OpenFailure,
+        report: impl Fn(&CredentialError) -> LoadFailure,
+    ) -> LoadFailure {
+        match failure {
+            OpenFailure::Ask(failure) => failure,
+            OpenFailure::File(error) => report(&error),
+        }
+    }
+
+    fn pkcs12_failure(&self, error: &CredentialError) -> LoadFailure {
+        self.failed(&format!("Failed to load PKCS#12 certificate: {error}"))
+    }
+
+    fn failed(&self, text: &str) -> LoadFailure {
+        self.context.output.error(text);
+        LoadFailure::Failed
+    }
+
+    fn debug(&self, text: &str) {
+        self.context.output.debug(text);
+    }
+}
+
+/// CN, or the whole subject if there is none.
+fn name(certificate: &CertificateDer<'static>) -> String {
+    common_name(certificate)
+        .or_else(|| subject(certificate).ok())
+        .unwrap_or_default()
+}
