@@ -29,6 +29,16 @@ pub(crate) fn read_in_directory(directory: &Path, name: &str, max: u64) -> io::R
     }
 }
 
+/// The names in a directory that are UTF-8, in order.
+pub(crate) fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn read_all(file: File, max: u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     file.take(max + 1).read_to_end(&mut contents)?;

@@ -32,4 +32,4 @@ pub use note::{ConfigError, Note};
 pub use ports::{PortItem, PortProtocol, PortRestriction};
 pub use priorities::TlsPriorities;
 pub use route::route_text;
-pub use user_config::UserConfigError;
+pub use user_config::{ExposedRoute, UserConfigError};

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use culvert_vocab::{GroupName, UserName};
+use ipnet::IpNet;
 
 use crate::config::{Host, SessionSettings};
 use crate::file;
@@ -90,6 +91,54 @@ impl Host {
         }
         Ok((settings, notes))
     }
+
+    /// The networks behind clients that all others are told of (`expose-iroutes`): every `iroute`
+    /// in the files of `config-per-user`, with the name of its user, in the order of the names.
+    /// Empty when the option is off. Reads the files (blocking); a file that cannot be used is
+    /// left out and noted.
+    pub fn exposed_iroutes(&self) -> (Vec<ExposedRoute>, Vec<Note>) {
+        let mut routes = Vec::new();
+        let mut notes = Vec::new();
+        let Some(directory) = self.config_per_user.as_deref().filter(|_| self.expose_iroutes) else {
+            return (routes, notes);
+        };
+        let names = match file::names(directory) {
+            Ok(names) => names,
+            Err(error) => {
+                let text = format!("expose-iroutes: cannot read '{}': {error}", directory.display());
+                return (routes, vec![Note::Warning(text)]);
+            }
+        };
+        for name in names {
+            let file = directory.join(&name);
+            let read = match file::read_in_directory(directory, &name, FILE_MAX) {
+                Ok(Some(text)) => parse(&text, &file, &mut notes)
+                    .and_then(|values| apply(self, &values, &file))
+                    .map_err(|error| error.to_string()),
+                // Folders and the like; or it has gone meanwhile.
+                Ok(None) | Err(_) => continue,
+            };
+            match read {
+                Ok((settings, _told_at_connect)) => {
+                    routes.extend(settings.iroutes.into_iter().map(|net| ExposedRoute {
+                        user: name.clone(),
+                        net,
+                    }));
+                }
+                Err(error) => notes.push(Note::Warning(format!("expose-iroutes: {error}"))),
+            }
+        }
+        (routes, notes)
+    }
+}
+
+/// A network behind one user's client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedRoute {
+    /// The user.
+    pub user: String,
+    /// The network.
+    pub net: IpNet,
 }
 
 /// The file for `name`, else the fallback, which must exist.

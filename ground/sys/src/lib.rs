@@ -24,3 +24,4 @@ pub mod term;
 pub mod tun;
 pub mod udp;
 pub mod user;
+pub mod utmp;

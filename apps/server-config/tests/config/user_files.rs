@@ -249,3 +249,34 @@ fn unknown_and_misplaced_options_are_noted_and_ignored() {
         ]
     );
 }
+
+#[test]
+fn networks_behind_clients_are_exposed_to_the_others() {
+    let files = Files::new("expose-iroutes = true\n");
+    files
+        .write("users/berlin", "iroute = 10.7.0.0/16\niroute = fd07::/64\n")
+        .write(
+            "users/aachen",
+            "route = 10.1.0.0/16\niroute = 10.8.0.0/255.255.0.0\n",
+        )
+        .write("users/broken", "iroute = 10.9.0.0/33\n")
+        .write("users/nothing", "dns = 8.8.4.4\n");
+    std::fs::create_dir(files.path("users/folder")).unwrap_or_else(|error| panic!("{error}"));
+    let (routes, notes) = files.host.exposed_iroutes();
+    let shown: Vec<String> = routes
+        .iter()
+        .map(|route| format!("{} {}", route.user, route.net))
+        .collect();
+    assert_eq!(
+        shown,
+        ["aachen 10.8.0.0/16", "berlin 10.7.0.0/16", "berlin fd07::/64"]
+    );
+    assert!(
+        notes.len() == 1 && notes[0].to_string().contains("users/broken"),
+        "{notes:?}"
+    );
+
+    let off = Files::new("");
+    off.write("users/berlin", "iroute = 10.7.0.0/16\n");
+    assert_eq!(off.host.exposed_iroutes(), (Vec::new(), Vec::new()));
+}

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use culvert_server_config::{Config, Host};
+use culvert_server_config::{Config, ExposedRoute, Host};
 use culvert_tls::PrivateKey;
 
 use super::auth::{Methods, Workers};
 use super::keys;
+use crate::log::{self, Level};
 
 /// A loaded configuration. Connections keep the one that was in force when they came.
 pub(super) struct Loaded {
@@ -20,6 +21,8 @@ pub(super) struct LoadedHost {
     pub(super) config: Arc<Host>,
     pub(super) keys: Vec<Arc<PrivateKey>>,
     pub(super) methods: Methods,
+    /// Networks behind clients that all others are told of.
+    pub(super) exposed: Vec<ExposedRoute>,
 }
 
 impl Loaded {
@@ -65,7 +68,12 @@ fn load_host(host: &Host, workers: &Workers) -> Result<LoadedHost, String> {
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{prefix}{error}"))?;
     let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
+    let (exposed, notes) = host.exposed_iroutes();
+    for note in notes {
+        log::write(Level::Warning, &format!("sec-mod: {prefix}{note}"));
+    }
     Ok(LoadedHost {
+        exposed,
         config: Arc::new(host.clone()),
         keys,
         methods,

@@ -2,20 +2,25 @@
 
 use std::net::IpAddr;
 
-use culvert_server_config::{Host, NetPriority, PortItem, RekeyMethod, SessionSettings as Configured};
+use culvert_server_config::{
+    ExposedRoute, Host, NetPriority, PortItem, RekeyMethod, SessionSettings as Configured,
+};
 use culvert_vocab::{GroupName, UserName};
+use ipnet::IpNet;
 
+use super::loaded::LoadedHost;
 use crate::ipc::Text;
 use crate::ipc::session::{self, ClientDescription, SessionSettings};
 
 /// The settings of a tunnel of this user, group and client.
 pub(super) fn for_tunnel(
-    host: &Host,
+    loaded: &LoadedHost,
     user: &UserName,
     group: Option<&GroupName>,
     client: &ClientDescription,
     own: &Configured,
 ) -> SessionSettings {
+    let host: &Host = &loaded.config;
     let mobile = client.is_mobile();
     let fill = |template: &String| fill_in(template, user.as_str(), group.map_or("", |group| group.as_str()));
     SessionSettings {
@@ -35,11 +40,7 @@ pub(super) fn for_tunnel(
             .collect(),
         split_dns: own.split_dns.clone(),
         tunnel_all_dns: own.tunnel_all_dns,
-        routes: if own.routes.default {
-            Vec::new()
-        } else {
-            own.routes.nets.clone()
-        },
+        routes: routes(own, user, &loaded.exposed),
         no_routes: own.no_routes.clone(),
         iroutes: own.iroutes.clone(),
         restrict_to_routes: own.restrict_user_to_routes,
@@ -70,6 +71,18 @@ pub(super) fn for_tunnel(
         tx_per_second: own.tx_data_per_sec.unwrap_or(0),
         output_buffer: host.output_buffer.unwrap_or(0),
     }
+}
+
+/// The user's routes and the networks behind the others' clients; empty for a client that sends
+/// everything into the tunnel.
+fn routes(own: &Configured, user: &UserName, exposed: &[ExposedRoute]) -> Vec<IpNet> {
+    if own.routes.default || own.routes.nets.is_empty() {
+        return Vec::new();
+    }
+    let of_others = exposed.iter().filter(|route| route.user != user.as_str());
+    let mut routes = own.routes.nets.clone();
+    routes.extend(of_others.map(|route| route.net));
+    routes
 }
 
 /// Ports as scripts get them: `tcp 443 udp 53 icmp all ` (`specs/server-config.md` §14.1).

@@ -109,7 +109,7 @@ impl Conversation {
             authenticated_at: session.authenticated_at,
             session_left: opened.left,
             previous: session.addresses,
-            settings: settings::for_tunnel(&host.config, &user, group.as_ref(), &request.client, &own),
+            settings: settings::for_tunnel(host, &user, group.as_ref(), &request.client, &own),
         };
         let wish = TunnelWish {
             client: request.client,

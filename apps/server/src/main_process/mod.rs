@@ -11,6 +11,7 @@ mod datagrams;
 mod device;
 mod filter;
 mod grant;
+mod iroutes;
 mod listen;
 mod pid_file;
 mod pool;
@@ -20,6 +21,7 @@ mod state;
 mod statistics;
 mod stop;
 mod tunnels;
+mod utmp;
 mod workers;
 mod zygotes;
 

@@ -1,6 +1,7 @@
 //! Opening a tunnel: addresses, device, connect script, grant (`specs/server-auth.md` §4.3).
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 use culvert_control::messages as control;
@@ -10,7 +11,8 @@ use culvert_sys::tun::Tun;
 
 use super::device;
 use super::grant;
-use super::scripts::{self, Reason, Subject};
+use super::iroutes::{self, RouteCommands};
+use super::scripts::{self, Reason, Scripts, Subject};
 use super::state::{Event, Opening, Phase, Pooled, Server, Stage, Tunnel, unix_time};
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{ConnectionId, DatagramGrant, MainToBroker, MainToWorker, Refusal, TunnelWish};
@@ -89,11 +91,15 @@ impl Server {
             self.leases.release(&session.id);
             return self.refuse(id, Refusal::Configuration);
         }
-        let settings = &session.settings;
+        let iroutes = if iroutes::has_commands(&self.config.global) {
+            &[]
+        } else {
+            session.settings.iroutes.as_slice()
+        };
         let made = device::create(
             &self.fixed.device,
             &addresses,
-            &settings.iroutes,
+            iroutes,
             self.fixed.worker_ids,
             self.fixed.device_group,
         );
@@ -126,15 +132,16 @@ impl Server {
         );
         let script = self.config.global.connect_script.clone();
         let command = scripts::command(&subject, Reason::Connect, script.as_deref());
+        let routes = RouteCommands::new(&self.config.global, &subject);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.phase = Phase::Opening(Box::new(Opening { subject, device }));
         }
-        let Some(command) = command else {
+        if command.is_none() && routes.is_empty() {
             return self.grant(id);
-        };
+        }
         let (events, scripts) = (self.events.clone(), self.scripts.clone());
         tokio::task::spawn_local(async move {
-            let result = scripts.run(command).await;
+            let result = bring_up(&scripts, &routes, command).await;
             let _main_is_over = events.send(Event::ConnectScript(id, result)).await;
         });
     }
@@ -201,6 +208,7 @@ impl Server {
             addresses: subject.addresses,
         });
         self.announce_hostname(&subject);
+        self.note_login(&subject, true);
 
         if let Some(identifier) = datagram_id {
             self.datagram_sessions
@@ -272,6 +280,18 @@ impl Server {
 /// Closes a device without waiting: that takes long beside thousands of others.
 fn close_aside(device: Tun) {
     tokio::task::spawn_blocking(move || drop(device));
+}
+
+/// Runs the commands for the networks behind the client, then the connect script. When it refuses
+/// the client, their work is undone.
+async fn bring_up(scripts: &Scripts, routes: &RouteCommands, script: Option<Command>) -> Result<(), String> {
+    routes.add(scripts).await?;
+    let Some(script) = script else { return Ok(()) };
+    let result = scripts.run(script).await;
+    if result.is_err() {
+        routes.remove(scripts).await;
+    }
+    result
 }
 
 /// Fills in what `occtl` shows of a session.

@@ -11,6 +11,7 @@ use culvert_sys::signal::SIGKILL;
 use culvert_vocab::Mtu;
 
 use super::device;
+use super::iroutes::RouteCommands;
 use super::scripts::{self, Reason, Subject};
 use super::state::{Connection, Event, Phase, Server, Stage};
 use crate::bans::Verdict;
@@ -221,6 +222,7 @@ impl Server {
                     connection.shown,
                 );
                 self.run_disconnect_script(&tunnel.subject, connection.counters, lasted);
+                self.note_login(&tunnel.subject, false);
             }
             // The device is gone, the script may still run: see `handle_connect_script`.
             Phase::Opening(opening) => {
@@ -255,14 +257,28 @@ impl Server {
         if let Some(command) = scripts::command(subject, Reason::Disconnect(counters, lasted), script) {
             self.run_detached(command);
         }
+        let routes = RouteCommands::new(&config.global, subject);
+        if !routes.is_empty() {
+            let scripts = self.scripts.clone();
+            self.detach(async move {
+                routes.remove(&scripts).await;
+                Ok(())
+            });
+        }
     }
 
     /// Runs a script without waiting for it; a stop of the server does.
     pub(crate) fn run_detached(&mut self, command: std::process::Command) {
+        let scripts = self.scripts.clone();
+        self.detach(async move { scripts.run(command).await });
+    }
+
+    /// Lets something happen aside; a stop of the server waits for it.
+    pub(crate) fn detach(&mut self, work: impl Future<Output = Result<(), String>> + 'static) {
         self.running_scripts += 1;
-        let (events, scripts) = (self.events.clone(), self.scripts.clone());
+        let events = self.events.clone();
         tokio::task::spawn_local(async move {
-            let result = scripts.run(command).await;
+            let result = work.await;
             let _main_is_over = events.send(Event::ScriptEnded(result)).await;
         });
     }
