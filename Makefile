@@ -8,7 +8,7 @@ PROGRAMS_SBIN = openconnect ocserv
 PROGRAMS_BIN = occtl ocpasswd
 export CULVERT_BIN_DIR = $(abspath $(TARGET_DIR))/release
 
-.PHONY: build demo test lint unit e2e bench install uninstall
+.PHONY: build demo test lint unit e2e instructions bench install uninstall
 
 build:
 	$(CARGO) build --locked --release
@@ -23,6 +23,7 @@ test:
 	$(MAKE) lint
 	$(MAKE) unit
 	$(MAKE) e2e
+	$(MAKE) instructions
 
 lint:
 	$(CARGO) fmt --all --check
@@ -35,6 +36,11 @@ unit:
 # Our programs and the real ones in network namespaces.
 e2e: build
 	$(CARGO) test --locked -p culvert-lab
+
+# Instructions per packet, counted by callgrind, against lab/instructions.json; INSTRUCTIONS=--write
+# records them.
+instructions: build
+	$(CULVERT_BIN_DIR)/instructions $(INSTRUCTIONS)
 
 bench:
 	@scripts/setup bench

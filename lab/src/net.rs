@@ -191,7 +191,17 @@ impl World {
         }
     }
 
-    /// Lifts [`Self::block_udp`].
+    /// Loses this percentage of the UDP packets of the VPN port, both ways.
+    pub fn lose_udp(&self, percent: u32) {
+        for (host, port) in [(&self.server, "dport"), (&self.client, "sport")] {
+            host.nft(&format!(
+                "add table inet lab; add chain inet lab in {{ type filter hook input priority 0; }}; \
+                 add rule inet lab in udp {port} 443 numgen random mod 100 < {percent} drop"
+            ));
+        }
+    }
+
+    /// Lifts [`Self::block_udp`] and [`Self::lose_udp`].
     pub fn unblock_udp(&self) {
         for host in [&self.server, &self.client] {
             host.nft("delete table inet lab");

@@ -131,14 +131,9 @@ impl Batch {
         Ok(())
     }
 
-    /// The records that the next system call can send: one, unless `segmented`.
-    pub(crate) fn next_run(&self, segmented: bool) -> Option<Run> {
+    /// The records that the next system call can send, at most `limit`.
+    pub(crate) fn next_run(&self, limit: usize) -> Option<Run> {
         let first = self.records.first()?;
-        let limit = if segmented {
-            culvert_sys::udp::SEGMENTS_MAX
-        } else {
-            1
-        };
         let (mut octets, mut count) = (0, 0);
         for record in self.records.iter().take(limit) {
             let fits = record.len <= first.len
@@ -208,9 +203,9 @@ mod tests {
         batch
     }
 
-    fn runs(batch: &mut Batch, segmented: bool) -> Vec<(usize, usize)> {
+    fn runs(batch: &mut Batch, limit: usize) -> Vec<(usize, usize)> {
         let mut runs = Vec::new();
-        while let Some(run) = batch.next_run(segmented) {
+        while let Some(run) = batch.next_run(limit) {
             assert_eq!(run.bytes.len().div_ceil(run.segment), run.records);
             runs.push((run.segment, run.records));
             batch.finish_run(&run);
@@ -223,16 +218,17 @@ mod tests {
     fn a_run_ends_with_a_shorter_record() {
         let lengths = [100, 100, 50, 100, 200, 200, 10, 10];
         assert_eq!(
-            runs(&mut batch_of(&lengths), true),
+            runs(&mut batch_of(&lengths), 64),
             [(104, 3), (104, 1), (204, 3), (14, 1)]
         );
-        assert_eq!(runs(&mut batch_of(&lengths), false).len(), lengths.len());
+        assert_eq!(runs(&mut batch_of(&lengths), 1).len(), lengths.len());
     }
 
     #[test]
     fn a_run_has_limits() {
-        assert_eq!(runs(&mut batch_of(&[10; 70]), true), [(14, 64), (14, 6)]);
-        assert_eq!(runs(&mut batch_of(&[16000; 5]), true), [(16004, 4), (16004, 1)]);
+        assert_eq!(runs(&mut batch_of(&[10; 70]), 64), [(14, 64), (14, 6)]);
+        assert_eq!(runs(&mut batch_of(&[10; 7]), 3), [(14, 3), (14, 3), (14, 1)]);
+        assert_eq!(runs(&mut batch_of(&[16000; 5]), 64), [(16004, 4), (16004, 1)]);
     }
 
     #[test]
@@ -267,6 +263,6 @@ mod tests {
         assert_eq!(batch.unsent().len(), 16);
         batch.advance(16);
         assert!(batch.is_empty());
-        assert_eq!(batch.next_run(true), None);
+        assert_eq!(batch.next_run(64), None);
     }
 }

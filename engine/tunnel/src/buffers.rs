@@ -16,12 +16,18 @@ pub(crate) const RECEIVE_PASS: usize = 3 * RECEIVE_MAX;
 /// becomes resident. Keep one per thread.
 #[derive(Debug)]
 pub struct Buffers {
-    /// One packet of the device.
-    pub(crate) packet: Box<[u8]>,
+    pub(crate) outgoing: Outgoing,
     /// Received records, opened in place.
     pub(crate) receive: Box<[u8]>,
-    pub(crate) outbox: Outbox,
     pub(crate) coalescer: Coalescer,
+}
+
+/// The part of [`Buffers`] that the sending direction needs.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// One packet of the device.
+    pub(crate) packet: Box<[u8]>,
+    pub(crate) outbox: Outbox,
 }
 
 /// Datagrams of equal size (the last possibly shorter) in the receive buffer.
@@ -48,13 +54,21 @@ impl Buffers {
     /// Allocates the buffers.
     pub fn new() -> Self {
         Self {
-            packet: vec![0; SUPER_PACKET_MAX].into(),
+            outgoing: Outgoing::new(),
             receive: vec![0; RECEIVE_PASS].into(),
+            coalescer: Coalescer::new(true, true),
+        }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new() -> Self {
+        Self {
+            packet: vec![0; SUPER_PACKET_MAX].into(),
             outbox: Outbox {
                 batch: Batch::new(),
                 spare: Vec::with_capacity(SPARE_MAX),
             },
-            coalescer: Coalescer::new(true, true),
         }
     }
 }

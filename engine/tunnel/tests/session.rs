@@ -1,4 +1,4 @@
-//! Two sessions on real sockets, with a program instead of a TUN device on either side.
+//! What a session does with packets, frames, timers and broken transports.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,202 +6,23 @@
     reason = "one test breaks a socket on purpose"
 )]
 
+mod pair;
 mod records;
 
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use culvert_record::FrameKind;
 use culvert_sys::channel::datagram_pair;
-use culvert_sys::epoll::{Events, Poller};
 use culvert_sys::tcp;
 use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::{
-    Arrival, Buffers, Channel, DatagramLoss, Device, Event, FrameError, Notice, Role, Session, SessionConfig,
-    SharedSocket, StreamError,
+    Arrival, Channel, DatagramLoss, Event, FrameError, Notice, Role, SessionConfig, SharedSocket, StreamError,
 };
 use culvert_vocab::{RekeyMethod, Timers};
+use pair::{LOCAL, Pair, packet, tcp_pair, udp_pair};
 use records::{Datagrams, Opener, Sealer};
-
-const TOKEN: u64 = 40;
-const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-struct End {
-    session: Session<Sealer, Opener, Datagrams>,
-    poller: Arc<Poller>,
-    ready: Events,
-    buffers: Buffers,
-    /// The program's end of the device.
-    program: OwnedFd,
-    events: VecDeque<Event>,
-    /// Packets that the program received.
-    packets: Vec<Vec<u8>>,
-}
-
-impl End {
-    fn new(config: SessionConfig) -> Self {
-        let poller = Arc::new(Poller::new().unwrap());
-        let mut session = Session::new(config, Arc::clone(&poller), TOKEN, Instant::now());
-        let (device, program) = datagram_pair().unwrap();
-        session.attach_device(Device::Datagram(device)).unwrap();
-        let (ready, buffers) = (Events::with_capacity(8), Buffers::new());
-        Self {
-            session,
-            poller,
-            ready,
-            buffers,
-            program,
-            events: VecDeque::new(),
-            packets: Vec::new(),
-        }
-    }
-
-    fn stream(&mut self, socket: OwnedFd) {
-        let (sealer, opener) = (Sealer::default(), Opener::default());
-        self.session
-            .attach_stream(Instant::now(), socket, sealer, opener, &[], &mut self.buffers)
-            .unwrap();
-    }
-
-    fn datagram(&mut self, socket: UdpSocket, channel: Datagrams) {
-        self.session
-            .attach_datagram(Instant::now(), socket, channel, &[], &mut self.buffers)
-            .unwrap();
-    }
-
-    fn send(&mut self, channel: Channel, kind: FrameKind, payload: &[u8]) -> Result<(), FrameError> {
-        self.session
-            .send(Instant::now(), channel, kind, payload, &mut self.buffers)
-    }
-
-    fn turn(&mut self) {
-        let deadline = Instant::now() + Duration::from_millis(1);
-        self.poller.wait(&mut self.ready, Some(deadline)).unwrap();
-        let now = Instant::now();
-        for event in self.ready.iter() {
-            assert!(self.session.owns(event.token));
-            self.session.handle_ready(now, event, &mut self.buffers);
-        }
-        self.session.handle_timeout(now, &mut self.buffers);
-        self.events
-            .extend(std::iter::from_fn(|| self.session.poll_event()));
-    }
-
-    fn collect(&mut self) {
-        let mut buffer = [0; 2048];
-        while let Ok(len) = tcp::receive(&self.program, &mut buffer) {
-            self.packets.push(buffer[..len].to_vec());
-        }
-    }
-}
-
-struct Pair {
-    client: End,
-    server: End,
-}
-
-impl Pair {
-    /// Both ends without channels.
-    fn new(client: SessionConfig, server: SessionConfig) -> Self {
-        Self {
-            client: End::new(client),
-            server: End::new(server),
-        }
-    }
-
-    fn plain() -> Self {
-        Self::new(
-            SessionConfig::new(Role::Client, 1400),
-            SessionConfig::new(Role::Server, 1400),
-        )
-    }
-
-    fn with_stream() -> Self {
-        let mut pair = Self::plain();
-        pair.connect_stream();
-        pair
-    }
-
-    fn connect_stream(&mut self) {
-        let (client, server) = tcp_pair();
-        self.client.stream(client);
-        self.server.stream(server);
-    }
-
-    fn connect_datagrams(&mut self) {
-        let (client, server) = udp_pair();
-        self.server.datagram(server, Datagrams::server());
-        self.client.datagram(client, Datagrams::client(Instant::now()));
-        self.run_until(|pair| count_ups(&pair.client.events) * count_ups(&pair.server.events) > 0);
-        self.client.events.clear();
-        self.server.events.clear();
-    }
-
-    fn run_until(&mut self, condition: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !condition(self) {
-            assert!(
-                Instant::now() < deadline,
-                "{:?} {:?}",
-                self.client.events,
-                self.server.events
-            );
-            self.client.turn();
-            self.server.turn();
-            self.client.collect();
-            self.server.collect();
-        }
-    }
-
-    /// Sends packets from the client's program and waits for them at the server's.
-    fn exchange(&mut self, count: usize) {
-        let before = self.server.packets.len();
-        for index in 0..count {
-            let packet = packet(before + index);
-            while tcp::send(&self.client.program, &packet).is_err() {
-                self.client.turn();
-                self.server.turn();
-                self.server.collect();
-            }
-        }
-        self.run_until(|pair| pair.server.packets.len() == before + count);
-        for (index, received) in self.server.packets.iter().enumerate().skip(before) {
-            assert_eq!(*received, packet(index));
-        }
-    }
-}
-
-fn count_ups(events: &VecDeque<Event>) -> usize {
-    events
-        .iter()
-        .filter(|event| matches!(event, Event::DatagramUp { description } if description == "(XOR)"))
-        .count()
-}
-
-fn tcp_pair() -> (OwnedFd, OwnedFd) {
-    let listener = TcpListener::bind(LOCAL).unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let far = listener.accept().unwrap().0;
-    (near.into(), far.into())
-}
-
-fn udp_pair() -> (UdpSocket, UdpSocket) {
-    let near = UdpSocket::bind(LOCAL).unwrap();
-    let far = UdpSocket::connected(Some(LOCAL), near.local_addr().unwrap()).unwrap();
-    near.connect(far.local_addr().unwrap()).unwrap();
-    (near, far)
-}
-
-/// An IPv4 packet (as far as anybody looks at it) that tells its number.
-fn packet(number: usize) -> Vec<u8> {
-    let mut packet = vec![number as u8; 100 + number * 37 % 1200];
-    packet[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17]);
-    packet[20..24].copy_from_slice(&(number as u32).to_be_bytes());
-    packet
-}
 
 #[test]
 fn the_stream_carries_packets_both_ways() {
@@ -396,7 +217,15 @@ fn a_socket_without_segmentation_carries_everything_and_says_so_once() {
     pair.connect_datagrams();
     pair.client.session.detach_stream();
     // The kernel refuses UDP_SEGMENT where it may not compute checksums.
-    let socket = pair.client.session.datagram_socket().unwrap().own().unwrap().as_fd().as_raw_fd();
+    let socket = pair
+        .client
+        .session
+        .datagram_socket()
+        .unwrap()
+        .own()
+        .unwrap()
+        .as_fd()
+        .as_raw_fd();
     let on = 1i32;
     // SAFETY: the option takes an int, which outlives the call.
     let set = unsafe {
@@ -516,7 +345,10 @@ fn sessions_share_a_socket() {
     }
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut sent = 0;
-    while !pairs.iter().all(|pair| pair.server.packets.len() >= 20 && pair.client.packets.len() >= 20) {
+    while !pairs
+        .iter()
+        .all(|pair| pair.server.packets.len() >= 20 && pair.client.packets.len() >= 20)
+    {
         assert!(Instant::now() < deadline, "packets do not arrive");
         for (index, pair) in pairs.iter_mut().enumerate() {
             if pair.client.session.datagram_established() && sent < 40 {
@@ -545,7 +377,11 @@ fn sessions_share_a_socket() {
                     std::slice::from_ref(&arrival),
                     &mut server.buffers,
                 );
-                assert_eq!(taken, *peer == received.peer, "only the session that talks to the peer");
+                assert_eq!(
+                    taken,
+                    *peer == received.peer,
+                    "only the session that talks to the peer"
+                );
             }
         }
     }

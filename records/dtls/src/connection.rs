@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use culvert_record::{ChannelState, SealError};
+use culvert_record::ChannelState;
 
 use crate::config::{ClientConfig, Random, ServerConfig, SystemRandom};
 use crate::handshake::exchange::{Exchange, LastFlight, Role};
@@ -162,25 +162,6 @@ impl Connection {
     /// Most octets that a record adds to application data.
     pub fn record_overhead(&self) -> usize {
         self.headroom() + self.tailroom()
-    }
-
-    /// Seals `len` octets of application data in place. They occupy
-    /// `buffer[headroom..headroom + len]`; the record begins at `buffer[0]`. Returns its length.
-    ///
-    /// # Errors
-    /// [`SealError::Buffer`] when `buffer` is shorter than headroom, `len` and tailroom together;
-    /// [`SealError::Oversize`] when `len` exceeds 16384 or what the peer accepts;
-    /// [`SealError::Exhausted`] when the sequence numbers are used up, or not established.
-    pub fn seal_application(&mut self, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-        let Status::Established { agreement, .. } = &self.status else {
-            return Err(SealError::Exhausted);
-        };
-        if len > usize::from(agreement.record_limit) {
-            return Err(SealError::Oversize);
-        }
-        self.write
-            .active
-            .seal(content_type::APPLICATION_DATA, buffer, len)
     }
 
     /// Opens the next record of a received datagram in place; the caller repeats with the rest

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod application;
 mod config;
 mod connection;
 mod error;
@@ -26,6 +27,7 @@ mod suite;
 #[cfg(test)]
 mod vectors;
 
+pub use application::ApplicationSealer;
 pub use config::{ClientConfig, Random, ServerConfig, SystemRandom};
 pub use connection::{Connection, Opened};
 pub use error::{AlertDescription, Error};

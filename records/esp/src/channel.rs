@@ -188,6 +188,17 @@ impl<P: Probe> PacketSealer for Channel<P> {
 }
 
 impl<P: Probe> DatagramChannel for Channel<P> {
+    type Sealer = Self;
+
+    /// Never: answers to the peer's probes are sealed where they are opened.
+    fn take_sealer(&mut self) -> Option<Self> {
+        None
+    }
+
+    fn put_sealer(&mut self, sealer: Self) {
+        *self = sealer;
+    }
+
     fn state(&self) -> ChannelState {
         match self.stage {
             Stage::Probing { .. } | Stage::Waiting => ChannelState::Connecting,

@@ -3,7 +3,7 @@
 use crate::packet::NextHeader;
 
 /// The probes of a protocol, as one end sees them.
-pub trait Probe {
+pub trait Probe: Send + 'static {
     /// The payload of the next request; `None` at an end that only answers.
     fn request(&mut self) -> Option<(NextHeader, Vec<u8>)>;
 

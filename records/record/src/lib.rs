@@ -66,8 +66,9 @@ pub enum OpenError {
     Renegotiation,
 }
 
-/// Seals packets of one session in one direction.
-pub trait PacketSealer {
+/// Seals packets of one session in one direction; shares nothing with the half that opens, so
+/// that it may work on another thread.
+pub trait PacketSealer: Send + 'static {
     /// Octets to leave free before the payload.
     fn headroom(&self) -> usize;
 
@@ -186,6 +187,17 @@ pub enum DatagramOpened {
 /// One UDP channel of a session (DTLS, ESP): handshake state machine plus both record halves.
 /// Sans-IO: datagrams and `now` in, datagrams, frames and the next deadline out.
 pub trait DatagramChannel: PacketSealer {
+    /// The sealing half alone.
+    type Sealer: PacketSealer;
+
+    /// Takes the sealing half out, for another thread; `None` unless established and at rest
+    /// (no handshake). Until [`Self::put_sealer`] this channel only opens: sealing fails with
+    /// [`SealError::Exhausted`], and what the channel would answer by itself is not sent.
+    fn take_sealer(&mut self) -> Option<Self::Sealer>;
+
+    /// Puts the sealing half back.
+    fn put_sealer(&mut self, sealer: Self::Sealer);
+
     /// Present state.
     fn state(&self) -> ChannelState;
 

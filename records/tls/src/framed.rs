@@ -13,7 +13,7 @@ use crate::{ContentType, Opened, Opener, Sealer};
 const RECORDS_PER_FRAME_MAX: u8 = 4;
 
 /// The header of a protocol's frames.
-pub trait Framing {
+pub trait Framing: Send + 'static {
     /// Octets of the header.
     const HEADER_LEN: usize;
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_anyconnect::data::{CstpOpener, CstpSealer, DtlsChannel};
@@ -12,7 +13,7 @@ use culvert_record::FrameKind;
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
 use culvert_tls::Version;
-use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, Session, SessionConfig};
+use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, SecondThread, Session, SessionConfig};
 use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
 use super::datagram::{self, Datagram};
@@ -61,6 +62,7 @@ impl Running {
         let mut config = SessionConfig::new(Role::Client, tunnel.config.mtu.get());
         config.queue_len = options.tunnel.queue_len;
         config.copy_tos = options.network.pass_tos;
+        config.second_thread = second_thread();
         let session = Session::new(config, Arc::clone(&poller), SESSION_TOKENS, now);
         let mut running = Self {
             setup: NetworkSetup::new(Arc::clone(&context)),
@@ -359,6 +361,7 @@ impl Running {
     fn handle_signal(&mut self, signal: Signal) -> Result<(), Ending> {
         match signal {
             Signal::Statistics => {
+                self.session.recall(Instant::now());
                 self.show_statistics();
                 Ok(())
             }
@@ -444,6 +447,20 @@ impl Running {
             // Nothing that happens now matters any more.
             while self.session.poll_event().is_some() {}
         }
+    }
+}
+
+/// Sealing gets a thread of its own where two of ours leave cores to those whose packets they are.
+/// `CULVERT_SECOND_THREAD=always|never` overrules that for tests.
+fn second_thread() -> SecondThread {
+    const CORES: usize = 4;
+    match std::env::var("CULVERT_SECOND_THREAD").as_deref() {
+        Ok("always") => SecondThread::Always,
+        Ok("never") => SecondThread::Never,
+        _ if thread::available_parallelism().is_ok_and(|cores| cores.get() >= CORES) => {
+            SecondThread::WhenBusy
+        }
+        _ => SecondThread::Never,
     }
 }
 

@@ -8,21 +8,20 @@ pub(crate) struct Sum(u64);
 impl Sum {
     /// Adds octets. Only the last piece may have an odd length.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
-        // Independent lanes of 32 bits in 64 cannot overflow within a packet, and let the
-        // compiler use vector instructions.
-        let mut lanes = [0u64; 8];
-        let mut blocks = bytes.chunks_exact(32);
-        for block in &mut blocks {
-            for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
-                *lane += u64::from(native(word));
+        // Words of 64 bits, whose carries are collected, in independent lanes.
+        let mut lanes = [0u128; 4];
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            let (words, _) = block.as_chunks::<8>();
+            for (lane, word) in lanes.iter_mut().zip(words) {
+                *lane += u128::from(u64::from_ne_bytes(*word));
             }
         }
-        let rest = blocks
-            .remainder()
-            .chunks(4)
-            .map(|word| u64::from(native(word)))
-            .sum::<u64>();
-        Self(self.0 + lanes.iter().sum::<u64>() + rest)
+        let sum = lanes.iter().sum::<u128>();
+        // 2^32 and 2^64 count as 1, like every power of 2^16.
+        let folded = (sum & 0xffff_ffff) + (sum >> 32 & 0xffff_ffff) + (sum >> 64);
+        let rest = rest.chunks(4).map(|word| u64::from(native(word))).sum::<u64>();
+        Self(self.0 + folded as u64 + rest)
     }
 
     /// Adds one 16-bit field.

@@ -1,14 +1,14 @@
 use std::time::{Duration, Instant};
 
-use culvert_sys::udp::SEND_MAX;
+use culvert_sys::udp::SEGMENTS_MAX;
 use culvert_vocab::Timers;
 
+use super::SecondThread;
 use crate::policy::{PolicyConfig, Role};
 
 /// Longest queue that options may ask for, in octets.
 const QUEUE_OCTETS_MAX: usize = 16 << 20;
-/// Least and default octets that may wait unsent in a stream: enough to keep it busy.
-const UNSENT_MIN: usize = 16 * 1024;
+/// Octets that may wait unsent in a stream without a queue length: enough to keep it busy.
 const DEFAULT_UNSENT: usize = 128 * 1024;
 
 /// What a session needs to know of its tunnel.
@@ -29,11 +29,13 @@ pub struct SessionConfig {
     /// Data goes over the stream when nothing was received over UDP for this long (server:
     /// `switch-to-tcp-timeout`).
     pub switch_to_stream: Option<Duration>,
-    /// Packets that may wait in a socket's send buffer (client: `--queue-len`); 0 leaves the
-    /// kernel's default.
+    /// Packets that may wait in a socket's send buffer and are sent in one call (client:
+    /// `--queue-len`, server: `output-buffer`); 0 leaves the kernel's default.
     pub queue_len: usize,
     /// Copy the type of service of packets to the datagrams that carry them (`--passtos`).
     pub copy_tos: bool,
+    /// When sealing and sending get a thread of their own (client).
+    pub second_thread: SecondThread,
     /// Most octets per second of packets to the device; 0 for no limit (server:
     /// `rx-data-per-sec`).
     pub received_per_second: u64,
@@ -55,6 +57,7 @@ impl SessionConfig {
             switch_to_stream: None,
             queue_len: 32,
             copy_tos: false,
+            second_thread: SecondThread::Never,
             received_per_second: 0,
             sent_per_second: 0,
         }
@@ -71,10 +74,18 @@ impl SessionConfig {
         }
     }
 
-    /// Send buffer of the UDP socket, in octets. One run of datagrams must always fit, and the
-    /// kernel's own overhead comes on top: it doubles what it is given.
+    /// Send buffer of the UDP socket, in octets. The kernel takes what is sent in one call as a
+    /// whole as long as there is any room.
     pub(super) fn send_buffer(&self) -> Option<usize> {
-        (self.queue_len > 0).then(|| self.queue_octets().max(SEND_MAX))
+        (self.queue_len > 0).then(|| self.queue_octets())
+    }
+
+    /// Most datagrams that are sent in one call: they queue together.
+    pub(super) fn run_max(&self) -> usize {
+        match self.queue_len {
+            0 => SEGMENTS_MAX,
+            packets => packets.min(SEGMENTS_MAX),
+        }
     }
 
     /// Octets that may wait unsent in the stream's socket.
@@ -84,12 +95,12 @@ impl SessionConfig {
         } else {
             DEFAULT_UNSENT
         };
-        u32::try_from(octets.max(UNSENT_MIN)).unwrap_or(u32::MAX)
+        u32::try_from(octets).unwrap_or(u32::MAX)
     }
 
     fn queue_octets(&self) -> usize {
         self.queue_len
-            .saturating_mul(self.mtu.max(1500).into())
+            .saturating_mul(self.mtu.into())
             .min(QUEUE_OCTETS_MAX)
     }
 }

@@ -299,6 +299,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             ChannelState::Established if self.active == Some(index) => {}
             ChannelState::Established => {
                 let description = slot.channel.description().unwrap_or_default().to_owned();
+                self.recall(now);
                 if let Some(previous) = self.active.replace(index) {
                     self.remove_datagram(previous);
                 }
@@ -436,7 +437,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     /// joined with others: lines that are worth compressing for are slow.
     fn deliver_restored(&mut self, now: Instant, len: usize, pass: &mut Pass, buffers: &mut Buffers) {
         self.deliver(buffers);
-        let (header, body) = buffers.packet.split_at_mut(HEADER_LEN);
+        let (header, body) = buffers.outgoing.packet.split_at_mut(HEADER_LEN);
         header.fill(0);
         let body = body.get(..len).unwrap_or_default();
         (pass.frames, pass.data) = (true, true);
@@ -491,7 +492,7 @@ fn restore(
     payload: Range<usize>,
     decompress: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
 ) -> Option<usize> {
-    let out = buffers.packet.get_mut(HEADER_LEN..)?;
+    let out = buffers.outgoing.packet.get_mut(HEADER_LEN..)?;
     decompress(buffers.receive.get(payload)?, out)
 }
 

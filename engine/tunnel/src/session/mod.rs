@@ -4,6 +4,7 @@
 mod config;
 mod downlink;
 mod event;
+mod loan;
 mod socket;
 mod timers;
 mod transport;
@@ -24,15 +25,17 @@ use culvert_vocab::Timers;
 
 pub use self::config::SessionConfig;
 pub use self::event::{DatagramLoss, Event, FrameError, Notice, Statistics, StreamError};
+pub use self::loan::SecondThread;
+use self::loan::{Gauge, Loan};
 pub use self::socket::{DatagramSocket, SharedSocket};
-use self::transport::{Datagram, Outlet, Stream};
+use self::transport::{Datagram, Outlet, Stream, StreamSender};
 use crate::buffers::{Arrival, Buffers};
 use crate::device::{Backlog, Device};
 use crate::policy::{Channel, Policy, Role};
 use crate::rate::RateLimit;
 
 /// Tokens of the poller that a session uses, beginning with the one it was given.
-pub const TOKENS: u64 = 4;
+pub const TOKENS: u64 = 5;
 
 /// Octets of receive buffer that UDP sockets ask for: a few runs of datagrams, which the kernel
 /// counts with their overhead. A sender that is faster than we are fills it whatever its size, and
@@ -43,13 +46,15 @@ const DEVICE: u64 = 0;
 const STREAM: u64 = 1;
 /// Tokens of the two datagram slots.
 const DATAGRAMS: u64 = 2;
+/// Token of the line to the thread that has the sending half.
+const LOAN: u64 = 4;
 
 /// One tunnel. `S`, `O` and `D` are the record layers of its protocol.
 ///
 /// The application waits with its `Poller` until [`Self::poll_timeout`], hands every event whose
 /// token is [owned](Self::owns) to [`Self::handle_ready`], calls [`Self::handle_timeout`], and
 /// takes [events](Self::poll_event) until there are none.
-pub struct Session<S, O, D> {
+pub struct Session<S, O, D: DatagramChannel> {
     config: SessionConfig,
     poller: Arc<Poller>,
     token_base: u64,
@@ -61,12 +66,15 @@ pub struct Session<S, O, D> {
     policy: Policy,
     events: VecDeque<Event>,
     statistics: Statistics,
+    /// The thread that has the sending half of the channel that carries data.
+    loan: Option<Loan<S, D::Sealer>>,
+    gauge: Gauge,
     received_limit: Option<RateLimit>,
     sent_limit: Option<RateLimit>,
 }
 
 struct DeviceSlot {
-    device: Device,
+    device: Arc<Device>,
     /// Kinds of super-packets that the device takes.
     offload: Offload,
     /// Packets that the device did not take yet; reading from the transports stops meanwhile.
@@ -91,6 +99,8 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             active: None,
             events: VecDeque::new(),
             statistics: Statistics::default(),
+            loan: None,
+            gauge: Gauge::new(now),
         }
     }
 
@@ -99,6 +109,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     /// # Errors
     /// The device cannot be polled.
     pub fn attach_device(&mut self, device: Device) -> io::Result<()> {
+        self.recall(Instant::now());
         let offload = device.offload();
         self.poller
             .add(&device, self.token_base + DEVICE, Interest::NONE)?;
@@ -110,7 +121,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             }
         }
         self.device = Some(DeviceSlot {
-            device,
+            device: Arc::new(device),
             offload,
             backlog: Backlog::default(),
             interest: Interest::NONE,
@@ -121,9 +132,10 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     /// Gives the device back, if there is one.
     pub fn detach_device(&mut self) -> Option<Device> {
+        self.recall(Instant::now());
         let slot = self.device.take()?;
         self.unregister(&slot.device);
-        Some(slot.device)
+        Arc::into_inner(slot.device)
     }
 
     /// Name of the interface, if the device has one.
@@ -151,13 +163,17 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         // Both keep latency low and are not vital: a socket that refuses works all the same.
         let _ = tcp::set_nodelay(&socket);
         let _ = tcp::set_unsent_limit(&socket, self.config.unsent_limit());
-        let partial = Vec::new();
+        let socket = Arc::new(socket);
+        let sender = StreamSender {
+            socket: Arc::clone(&socket),
+            sealer,
+            blocked: None,
+        };
         self.stream = Some(Stream {
             socket,
-            sealer,
+            sender: Some(sender),
             opener,
-            partial,
-            blocked: None,
+            partial: Vec::new(),
             interest: Interest::NONE,
         });
         self.policy.opened(Channel::Stream, now);
@@ -172,6 +188,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     /// Closes the stream without a word.
     pub fn detach_stream(&mut self) {
+        self.recall(Instant::now());
         if let Some(stream) = self.stream.take() {
             self.unregister(&stream.socket);
         }
@@ -193,6 +210,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         first: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<()> {
+        self.recall(now);
         let socket = socket.into();
         let index = self.active.map_or(0, |active| 1 - active);
         self.remove_datagram(index);
@@ -203,7 +221,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             channel,
             blocked: None,
             interest: Interest::READ,
-            segmentation: true,
+            run_max: self.config.run_max(),
         });
         if !first.is_empty() {
             self.prepare(buffers);
@@ -227,6 +245,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         first: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<bool> {
+        self.recall(now);
         let socket = socket.into();
         self.prepare(buffers);
         let Some(index) = self.active else {
@@ -239,7 +258,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.prepare_socket(&socket);
         if let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) {
             slot.interest = Interest::READ;
-            slot.segmentation = true;
+            slot.run_max = self.config.run_max();
             let previous = std::mem::replace(&mut slot.socket, socket);
             previous.unregister(&self.poller);
         }
@@ -289,11 +308,12 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         payload: &[u8],
         buffers: &mut Buffers,
     ) -> Result<(), FrameError> {
-        let outbox = &mut buffers.outbox;
+        self.recall(now);
+        let outbox = &mut buffers.outgoing.outbox;
         let write = |out: &mut [u8]| out.copy_from_slice(payload);
         let sent = match channel {
-            Channel::Stream => self.stream.as_mut().map(|stream| {
-                stream.send_with(outbox, |sealer, batch| {
+            Channel::Stream => self.stream_sender().map(|sender| {
+                sender.send_with(outbox, |sealer, batch| {
                     batch.seal(sealer, kind, payload.len(), None, write)
                 })
             }),
@@ -342,10 +362,11 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         request_peer: bool,
         buffers: &mut Buffers,
     ) -> Result<(), FrameError> {
-        let Some(stream) = self.stream.as_mut() else {
+        self.recall(now);
+        let Some(sender) = self.stream_sender() else {
             return Err(FrameError::Closed);
         };
-        let sent = stream.send_with(&mut buffers.outbox, |sealer, batch| {
+        let sent = sender.send_with(&mut buffers.outgoing.outbox, |sealer, batch| {
             let mut message = Vec::new();
             sealer.rekey(request_peer, &mut message)?;
             batch.append(&message)
@@ -406,9 +427,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             }
             STREAM => {
                 if event.writable
-                    && let Some(stream) = self.stream.as_mut()
+                    && let Some(sender) = self.stream_sender()
                 {
-                    let flushed = stream.resume(&mut buffers.outbox);
+                    let flushed = sender.resume(&mut buffers.outgoing.outbox);
                     self.after_flush(Channel::Stream, flushed);
                 }
                 if event.readable {
@@ -420,13 +441,14 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 if event.writable
                     && let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::as_mut)
                 {
-                    let flushed = datagram.resume(&mut buffers.outbox);
+                    let flushed = datagram.resume(&mut buffers.outgoing.outbox);
                     self.after_flush(Channel::Datagram, flushed);
                 }
                 if event.readable {
                     self.datagram_readable(index, now, buffers);
                 }
             }
+            LOAN => self.recall(now),
             _ => {}
         }
         self.update_interests(now);
@@ -439,7 +461,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     /// True when nothing waits for the stream's socket.
     pub fn stream_flushed(&self) -> bool {
-        self.stream.as_ref().is_none_or(|stream| stream.blocked.is_none())
+        self.stream.as_ref().is_none_or(|stream| !stream.is_blocked())
     }
 
     /// The stream's socket.
@@ -478,14 +500,24 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             .and_then(|index| self.datagrams.get(index)?.as_ref()?.channel.description())
     }
 
+    /// True while another thread reads the device, seals and sends.
+    pub fn is_lending(&self) -> bool {
+        self.loan.is_some()
+    }
+
     /// When a channel got its present keys.
     pub fn last_rekey(&self, channel: Channel) -> Option<Instant> {
         self.policy.last_rekey(channel)
     }
 
-    /// What passed the device so far.
+    /// What passed the device so far, without what was sent since a loan began: see
+    /// [`Self::recall`].
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    fn stream_sender(&mut self) -> Option<&mut StreamSender<S>> {
+        self.stream.as_mut()?.sender.as_mut()
     }
 
     fn active_datagram(&mut self) -> Option<&mut Datagram<D>> {
@@ -506,6 +538,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     }
 
     fn device_failed(&mut self, error: io::Error) {
+        self.recall(Instant::now());
         if let Some(slot) = self.device.take() {
             self.unregister(&slot.device);
         }
@@ -513,6 +546,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     }
 
     fn remove_datagram(&mut self, index: usize) {
+        self.recall(Instant::now());
         if let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::take) {
             datagram.socket.unregister(&self.poller);
         }
@@ -551,16 +585,21 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     /// carry its packets takes them; the transports only while the device does.
     fn update_interests(&mut self, now: Instant) {
         let data_channel = self.policy.data_channel(now);
-        let stream_blocked = self
-            .stream
+        if self
+            .loan
             .as_ref()
-            .is_some_and(|stream| stream.blocked.is_some());
+            .is_some_and(|loan| data_channel != Some(loan.channel))
+        {
+            return self.recall(now);
+        }
+        let stream_blocked = self.stream.as_ref().is_some_and(Stream::is_blocked);
         let datagram_blocked = self
             .active_datagram()
             .is_some_and(|datagram| datagram.blocked.is_some());
         self.policy.set_blocked(Channel::Stream, stream_blocked);
         self.policy.set_blocked(Channel::Datagram, datagram_blocked);
         let readable = match data_channel {
+            _ if self.loan.is_some() => false,
             Some(Channel::Stream) => !stream_blocked,
             Some(Channel::Datagram) => !datagram_blocked,
             None => false,

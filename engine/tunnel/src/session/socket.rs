@@ -11,7 +11,7 @@ use culvert_sys::udp::{Path, SendError, UdpSocket};
 #[derive(Debug)]
 pub enum DatagramSocket {
     /// Connected to the peer and this channel's alone.
-    Own(UdpSocket),
+    Own(Arc<UdpSocket>),
     /// One for many sessions: the application receives, and calls
     /// [`Session::receive_datagrams`](crate::Session::receive_datagrams).
     Shared(SharedSocket),
@@ -43,7 +43,7 @@ impl SharedSocket {
 
 impl From<UdpSocket> for DatagramSocket {
     fn from(socket: UdpSocket) -> Self {
-        Self::Own(socket)
+        Self::Own(Arc::new(socket))
     }
 }
 
@@ -77,6 +77,14 @@ impl DatagramSocket {
     pub fn own(&self) -> Option<&UdpSocket> {
         match self {
             Self::Own(socket) => Some(socket),
+            Self::Shared(_) => None,
+        }
+    }
+
+    /// For another thread that sends meanwhile; `None` for a shared socket.
+    pub(super) fn lend(&self) -> Option<Self> {
+        match self {
+            Self::Own(socket) => Some(Self::Own(Arc::clone(socket))),
             Self::Shared(_) => None,
         }
     }

@@ -15,6 +15,8 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         if self.poll_timeout().is_none_or(|due| due > now) {
             return;
         }
+        // What the other thread has sent may have changed what is due.
+        self.recall(now);
         for index in 0..self.datagrams.len() {
             let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
                 continue;

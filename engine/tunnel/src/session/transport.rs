@@ -3,8 +3,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use culvert_record::{DatagramChannel, PacketSealer, SealError, StreamSealer};
+use culvert_record::{PacketSealer, SealError};
 use culvert_sys::epoll::Interest;
 use culvert_sys::tcp;
 use culvert_sys::udp::SendError;
@@ -15,24 +16,40 @@ use crate::buffers::Outbox;
 
 /// The TLS connection.
 pub(super) struct Stream<S, O> {
-    pub(super) socket: OwnedFd,
-    pub(super) sealer: S,
+    pub(super) socket: Arc<OwnedFd>,
+    /// `None` while it is lent to another thread.
+    pub(super) sender: Option<StreamSender<S>>,
     pub(super) opener: O,
     /// Start of a record whose end has not arrived.
     pub(super) partial: Vec<u8>,
-    /// What the socket did not take yet.
-    pub(super) blocked: Option<Batch>,
     pub(super) interest: Interest,
 }
 
-/// A UDP socket with its channel.
-pub(super) struct Datagram<D> {
+/// What sends on the TLS connection.
+pub(super) struct StreamSender<S> {
+    pub(super) socket: Arc<OwnedFd>,
+    pub(super) sealer: S,
+    /// What the socket did not take yet.
+    pub(super) blocked: Option<Batch>,
+}
+
+/// A UDP socket with its channel, or with the sealing half of it.
+pub(super) struct Datagram<C> {
     pub(super) socket: DatagramSocket,
-    pub(super) channel: D,
+    pub(super) channel: C,
     pub(super) blocked: Option<Batch>,
     pub(super) interest: Interest,
-    /// `UDP_SEGMENT` is believed to work.
-    pub(super) segmentation: bool,
+    /// Most records that one system call may send; 1 where `UDP_SEGMENT` does not work.
+    pub(super) run_max: usize,
+}
+
+impl<S, O> Stream<S, O> {
+    /// True when something waits for the socket; not while the sender is lent.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.sender
+            .as_ref()
+            .is_some_and(|sender| sender.blocked.is_some())
+    }
 }
 
 /// What happened while a batch was sent, besides its departure.
@@ -55,6 +72,10 @@ pub(super) trait Outlet {
     fn sealer(&mut self) -> &mut Self::Sealer;
 
     fn blocked(&mut self) -> &mut Option<Batch>;
+
+    fn is_blocked(&mut self) -> bool {
+        self.blocked().is_some()
+    }
 
     /// Sends what it can of a batch; leaves the rest in it.
     fn transmit(&mut self, batch: &mut Batch) -> Flushed;
@@ -102,7 +123,22 @@ pub(super) trait Outlet {
     }
 }
 
-impl<S: StreamSealer, O> Outlet for Stream<S, O> {
+impl Flushed {
+    /// True when there is something that the session has to know.
+    pub(super) fn is_eventful(&self) -> bool {
+        self.segmentation_failed || self.too_large.is_some() || self.error.is_some()
+    }
+
+    /// Adds what a later attempt gave.
+    pub(super) fn merge(&mut self, later: Self) {
+        self.segmentation_failed |= later.segmentation_failed;
+        self.too_large = later.too_large.or(self.too_large);
+        self.dropped += later.dropped;
+        self.error = later.error.or(self.error.take());
+    }
+}
+
+impl<S: PacketSealer> Outlet for StreamSender<S> {
     type Sealer = S;
 
     fn sealer(&mut self) -> &mut S {
@@ -119,7 +155,7 @@ impl<S: StreamSealer, O> Outlet for Stream<S, O> {
             return flushed;
         }
         // A short count means that the socket is full: the poller tells when it is not.
-        match tcp::send(&self.socket, batch.unsent()) {
+        match tcp::send(&*self.socket, batch.unsent()) {
             Ok(octets) => batch.advance(octets),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => flushed.error = Some(error),
@@ -128,10 +164,10 @@ impl<S: StreamSealer, O> Outlet for Stream<S, O> {
     }
 }
 
-impl<D: DatagramChannel> Outlet for Datagram<D> {
-    type Sealer = D;
+impl<C: PacketSealer> Outlet for Datagram<C> {
+    type Sealer = C;
 
-    fn sealer(&mut self) -> &mut D {
+    fn sealer(&mut self) -> &mut C {
         &mut self.channel
     }
 
@@ -144,7 +180,7 @@ impl<D: DatagramChannel> Outlet for Datagram<D> {
         // After EMSGSIZE for a whole run its records go one by one: the short one may fit.
         let mut single = 0usize;
         let mut refused = false;
-        while let Some(run) = batch.next_run(self.segmentation && single == 0) {
+        while let Some(run) = batch.next_run(if single == 0 { self.run_max } else { 1 }) {
             match self
                 .socket
                 .send(batch.bytes(run.bytes.clone()), run.segment, run.type_of_service)
@@ -156,7 +192,7 @@ impl<D: DatagramChannel> Outlet for Datagram<D> {
                 }
                 Err(SendError::WouldBlock) => return flushed,
                 Err(SendError::NoSegmentation) => {
-                    self.segmentation = false;
+                    self.run_max = 1;
                     flushed.segmentation_failed = true;
                 }
                 Err(SendError::TooLarge) if run.records > 1 => single = run.records,

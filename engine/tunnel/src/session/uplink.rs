@@ -8,7 +8,7 @@ use culvert_record::{DatagramChannel, FrameKind, SealError, StreamOpener, Stream
 use super::event::{DatagramLoss, Event, StreamError};
 use super::transport::{Flushed, Outlet};
 use super::{Session, Statistics};
-use crate::buffers::{Buffers, Outbox};
+use crate::buffers::{Buffers, Outbox, Outgoing};
 use crate::device::Device;
 use crate::offload::{HEADER_LEN, OffloadError, Splitter, VnetHeader, is_user_data, type_of_service};
 use crate::policy::Channel;
@@ -17,16 +17,31 @@ use crate::rate::RateLimit;
 /// Packets after which other descriptors get their turn.
 const BUDGET: usize = 64;
 
-/// What one pass over the device did.
+/// A limit on what may pass, and the time.
+type Limit<'l> = Option<(&'l mut RateLimit, Instant)>;
+
+/// What passes over the device did.
 #[derive(Default)]
-struct Pass {
-    packets: u64,
+pub(super) struct Pass {
+    pub(super) packets: u64,
     octets: u64,
     dropped: u64,
     user_data: bool,
     flushed: Flushed,
     seal_error: Option<SealError>,
     device_error: Option<io::Error>,
+}
+
+impl Pass {
+    /// True when there is something that the session has to act on.
+    pub(super) fn is_eventful(&self) -> bool {
+        self.flushed.is_eventful() || self.seal_error.is_some() || self.device_error.is_some()
+    }
+
+    /// Sends what waits in `outlet` since its socket was full.
+    pub(super) fn resume(&mut self, outlet: &mut impl Outlet, outgoing: &mut Outgoing) {
+        self.flushed.merge(outlet.resume(&mut outgoing.outbox));
+    }
 }
 
 impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
@@ -39,13 +54,17 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         let Some(device) = self.device.as_ref().map(|slot| &slot.device) else {
             return;
         };
+        if self.loan.is_some() {
+            return;
+        }
         let mut limit = self.sent_limit.as_mut().map(|limit| (limit, now));
-        let pass = match channel {
+        let mut pass = Pass::default();
+        match channel {
             Channel::Stream => {
-                let Some(stream) = self.stream.as_mut() else {
+                let Some(sender) = self.stream.as_mut().and_then(|stream| stream.sender.as_mut()) else {
                     return;
                 };
-                carry(device, stream, false, &mut limit, buffers)
+                pass.carry(device, sender, false, &mut limit, &mut buffers.outgoing);
             }
             Channel::Datagram => {
                 let copy_tos = self.config.copy_tos;
@@ -53,9 +72,18 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 let Some(datagram) = slot.and_then(Option::as_mut) else {
                     return;
                 };
-                carry(device, datagram, copy_tos, &mut limit, buffers)
+                pass.carry(device, datagram, copy_tos, &mut limit, &mut buffers.outgoing);
             }
-        };
+        }
+        let carried = pass.packets > 0 && !pass.is_eventful();
+        self.account(channel, pass, now);
+        if carried {
+            self.consider_loan(channel, now);
+        }
+    }
+
+    /// Takes note of packets that were sent at `now`, and acts on what happened.
+    pub(super) fn account(&mut self, channel: Channel, pass: Pass, now: Instant) {
         self.statistics.count_sent(&pass);
         if pass.packets > 0 {
             self.policy.sent(channel, now);
@@ -101,116 +129,109 @@ impl Statistics {
     }
 }
 
-/// A limit on what may pass, and the time.
-type Limit<'l> = Option<(&'l mut RateLimit, Instant)>;
-
-fn carry(
-    device: &Device,
-    outlet: &mut impl Outlet,
-    copy_tos: bool,
-    limit: &mut Limit<'_>,
-    buffers: &mut Buffers,
-) -> Pass {
-    let mut pass = Pass::default();
-    let Buffers { packet, outbox, .. } = buffers;
-    let vnet_header = device.vnet_header();
-    let mut packets = 0;
-    while packets < BUDGET && outlet.blocked().is_none() && pass.flushed.error.is_none() {
-        if outbox.batch.wants_flush() {
-            merge(&mut pass.flushed, outlet.flush(outbox));
-            continue;
-        }
-        let len = match device.read(packet) {
-            Ok(0) => break,
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => {
-                pass.device_error = Some(error);
+impl Pass {
+    /// Reads packets until the device is empty, the budget is used or the socket is blocked, and
+    /// sends them.
+    pub(super) fn carry(
+        &mut self,
+        device: &Device,
+        outlet: &mut impl Outlet,
+        copy_tos: bool,
+        limit: &mut Limit<'_>,
+        outgoing: &mut Outgoing,
+    ) {
+        let Outgoing { packet, outbox } = outgoing;
+        let vnet_header = device.vnet_header();
+        let mut packets = 0;
+        while packets < BUDGET && !outlet.is_blocked() && self.flushed.error.is_none() {
+            if outbox.batch.wants_flush() {
+                self.flushed.merge(outlet.flush(outbox));
+                continue;
+            }
+            let len = match device.read(packet) {
+                Ok(0) => break,
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.device_error = Some(error);
+                    break;
+                }
+            };
+            let bytes = packet.get_mut(..len).unwrap_or_default();
+            let split = if vnet_header {
+                VnetHeader::parse(bytes).and_then(|header| {
+                    Splitter::new(
+                        header,
+                        bytes.get_mut(HEADER_LEN..).ok_or(OffloadError::Malformed)?,
+                    )
+                })
+            } else {
+                Splitter::new(VnetHeader::PLAIN, bytes)
+            };
+            let Ok(splitter) = split else {
+                self.dropped += 1;
+                packets += 1;
+                continue;
+            };
+            let before = self.packets;
+            if let Err(error) = self.seal_all(splitter, outlet, copy_tos, limit, outbox) {
+                self.seal_error = Some(error);
                 break;
             }
-        };
-        let bytes = packet.get_mut(..len).unwrap_or_default();
-        let split = if vnet_header {
-            VnetHeader::parse(bytes).and_then(|header| {
-                Splitter::new(
-                    header,
-                    bytes.get_mut(HEADER_LEN..).ok_or(OffloadError::Malformed)?,
-                )
-            })
+            packets += usize::try_from(self.packets - before).unwrap_or(BUDGET).max(1);
+        }
+        if outlet.is_blocked() {
+            outbox.batch.clear();
         } else {
-            Splitter::new(VnetHeader::PLAIN, bytes)
-        };
-        let Ok(splitter) = split else {
-            pass.dropped += 1;
-            packets += 1;
-            continue;
-        };
-        let before = pass.packets;
-        if let Err(error) = seal_all(splitter, outlet, copy_tos, limit, outbox, &mut pass) {
-            pass.seal_error = Some(error);
-            break;
+            self.flushed.merge(outlet.flush(outbox));
         }
-        packets += usize::try_from(pass.packets - before).unwrap_or(BUDGET).max(1);
     }
-    if outlet.blocked().is_none() {
-        merge(&mut pass.flushed, outlet.flush(outbox));
-    } else {
-        outbox.batch.clear();
-    }
-    pass
-}
 
-/// Seals every segment of a super-packet, straight behind the previous record.
-fn seal_all(
-    mut splitter: Splitter<'_>,
-    outlet: &mut impl Outlet,
-    copy_tos: bool,
-    limit: &mut Limit<'_>,
-    outbox: &mut Outbox,
-    pass: &mut Pass,
-) -> Result<(), SealError> {
-    pass.user_data = pass.user_data || is_user_data(splitter.packet());
-    let tos = copy_tos.then(|| type_of_service(splitter.packet()));
-    while let Some(len) = splitter.next_len() {
-        if let Some((limit, now)) = limit
-            && !limit.admit(*now, len)
-        {
-            // Written to nowhere, the segment is lost.
-            splitter.write_next(&mut []);
-            pass.dropped += 1;
-            continue;
-        }
-        // Only super-packets of very small segments come here.
-        if outbox.batch.is_full(outlet.sealer(), len) {
-            merge(&mut pass.flushed, outlet.flush(outbox));
-            if outlet.blocked().is_some() || pass.flushed.error.is_some() {
-                pass.dropped += 1;
-                return Ok(());
+    /// Seals every segment of a super-packet, straight behind the previous record.
+    fn seal_all(
+        &mut self,
+        mut splitter: Splitter<'_>,
+        outlet: &mut impl Outlet,
+        copy_tos: bool,
+        limit: &mut Limit<'_>,
+        outbox: &mut Outbox,
+    ) -> Result<(), SealError> {
+        self.user_data = self.user_data || is_user_data(splitter.packet());
+        let tos = copy_tos.then(|| type_of_service(splitter.packet()));
+        while let Some(len) = splitter.next_len() {
+            if let Some((limit, now)) = limit
+                && !limit.admit(*now, len)
+            {
+                // Written to nowhere, the segment is lost.
+                splitter.write_next(&mut []);
+                self.dropped += 1;
+                continue;
+            }
+            // Only super-packets of very small segments come here.
+            if outbox.batch.is_full(outlet.sealer(), len) {
+                self.flushed.merge(outlet.flush(outbox));
+                if outlet.is_blocked() || self.flushed.error.is_some() {
+                    self.dropped += 1;
+                    return Ok(());
+                }
+            }
+            let sealed = outbox
+                .batch
+                .seal(outlet.sealer(), FrameKind::Data, len, tos, |out| {
+                    splitter.write_next(out);
+                });
+            match sealed {
+                Ok(()) => {
+                    self.packets += 1;
+                    self.octets += len as u64;
+                }
+                Err(SealError::Exhausted) => return Err(SealError::Exhausted),
+                Err(SealError::Buffer | SealError::Oversize) => {
+                    self.dropped += 1;
+                    return Ok(());
+                }
             }
         }
-        let sealed = outbox
-            .batch
-            .seal(outlet.sealer(), FrameKind::Data, len, tos, |out| {
-                splitter.write_next(out);
-            });
-        match sealed {
-            Ok(()) => {
-                pass.packets += 1;
-                pass.octets += len as u64;
-            }
-            Err(SealError::Exhausted) => return Err(SealError::Exhausted),
-            Err(SealError::Buffer | SealError::Oversize) => {
-                pass.dropped += 1;
-                return Ok(());
-            }
-        }
+        Ok(())
     }
-    Ok(())
-}
-
-fn merge(total: &mut Flushed, part: Flushed) {
-    total.segmentation_failed |= part.segmentation_failed;
-    total.too_large = part.too_large.or(total.too_large);
-    total.dropped += part.dropped;
-    total.error = part.error.or(total.error.take());
 }

@@ -148,6 +148,10 @@ pub(crate) struct Datagrams {
     hello_due: bool,
     attempts: u8,
     pub(crate) rekeys: u32,
+    /// Number of the last record.
+    last: Option<u8>,
+    /// Records whose number was not after the one before.
+    pub(crate) repeated: u32,
 }
 
 /// Kind of a hello.
@@ -178,7 +182,17 @@ impl Datagrams {
             hello_due: false,
             attempts: 0,
             rekeys: 0,
+            last: None,
+            repeated: 0,
         }
+    }
+
+    fn note_number(&mut self, number: u8) {
+        let step = self.last.map_or(1, |last| number.wrapping_sub(last));
+        if !(1..128).contains(&step) {
+            self.repeated += 1;
+        }
+        self.last = Some(number);
     }
 }
 
@@ -201,6 +215,20 @@ impl PacketSealer for Datagrams {
 }
 
 impl DatagramChannel for Datagrams {
+    type Sealer = Sealer;
+
+    fn take_sealer(&mut self) -> Option<Sealer> {
+        let stand_in = Sealer {
+            exhausted: true,
+            ..Sealer::default()
+        };
+        (self.state == ChannelState::Established).then(|| std::mem::replace(&mut self.sealer, stand_in))
+    }
+
+    fn put_sealer(&mut self, sealer: Sealer) {
+        self.sealer = sealer;
+    }
+
     fn state(&self) -> ChannelState {
         self.state
     }
@@ -215,13 +243,16 @@ impl DatagramChannel for Datagrams {
                     consumed: HEADER + len + TRAILER,
                 }
             }
-            Ok(Some((kind, len, _))) if self.state == ChannelState::Established => DatagramOpened::Frame {
-                consumed: HEADER + len + TRAILER,
-                frame: OpenedFrame {
-                    kind,
-                    payload: HEADER..HEADER + len,
-                },
-            },
+            Ok(Some((kind, len, number))) if self.state == ChannelState::Established => {
+                self.note_number(number);
+                DatagramOpened::Frame {
+                    consumed: HEADER + len + TRAILER,
+                    frame: OpenedFrame {
+                        kind,
+                        payload: HEADER..HEADER + len,
+                    },
+                }
+            }
             _ => DatagramOpened::Nothing {
                 consumed: datagram.len(),
             },

@@ -116,6 +116,19 @@ impl<T: StreamOpener> StreamOpener for Compressing<T> {
 }
 
 impl<T: DatagramChannel> DatagramChannel for Compressing<T> {
+    type Sealer = Compressing<T::Sealer>;
+
+    fn take_sealer(&mut self) -> Option<Self::Sealer> {
+        let compression = self.compression.clone();
+        self.channel
+            .take_sealer()
+            .map(|sealer| Compressing::new(sealer, compression))
+    }
+
+    fn put_sealer(&mut self, sealer: Self::Sealer) {
+        self.channel.put_sealer(sealer.channel);
+    }
+
     fn state(&self) -> ChannelState {
         self.channel.state()
     }

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use culvert_dtls::{Connection, Opened};
+use culvert_dtls::{ApplicationSealer, Connection, Opened};
 use culvert_record::{
     ChannelState, DatagramChannel, DatagramOpened, FrameKind, OpenedFrame, PacketSealer, SealError,
 };
@@ -43,6 +43,28 @@ impl DtlsChannel {
     }
 }
 
+/// The sealing half of a [`DtlsChannel`].
+pub struct DtlsSealer(ApplicationSealer);
+
+impl PacketSealer for DtlsSealer {
+    fn headroom(&self) -> usize {
+        self.0.headroom() + TYPE_LEN
+    }
+
+    fn tailroom(&self) -> usize {
+        self.0.tailroom()
+    }
+
+    fn sealed_len(&self, len: usize) -> usize {
+        self.0.sealed_len(TYPE_LEN + len)
+    }
+
+    fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        *buffer.get_mut(self.0.headroom()).ok_or(SealError::Buffer)? = type_octet(kind);
+        self.0.seal_application(buffer, TYPE_LEN + len)
+    }
+}
+
 impl PacketSealer for DtlsChannel {
     fn headroom(&self) -> usize {
         self.dtls.headroom() + TYPE_LEN
@@ -63,6 +85,16 @@ impl PacketSealer for DtlsChannel {
 }
 
 impl DatagramChannel for DtlsChannel {
+    type Sealer = DtlsSealer;
+
+    fn take_sealer(&mut self) -> Option<DtlsSealer> {
+        self.dtls.take_sealer().map(DtlsSealer)
+    }
+
+    fn put_sealer(&mut self, sealer: DtlsSealer) {
+        self.dtls.put_sealer(sealer.0);
+    }
+
     fn state(&self) -> ChannelState {
         self.dtls.state()
     }

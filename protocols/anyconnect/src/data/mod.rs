@@ -5,5 +5,5 @@ mod datagram;
 mod stream;
 
 pub use compression::{Compressing, Compression};
-pub use datagram::DtlsChannel;
+pub use datagram::{DtlsChannel, DtlsSealer};
 pub use stream::{Cstp, CstpOpener, CstpSealer};

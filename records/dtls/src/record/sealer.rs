@@ -34,6 +34,21 @@ impl Sealer {
         }
     }
 
+    /// Seals nothing: stands in for the sealer of `epoch` while that is somewhere else.
+    pub(crate) fn absent(epoch: u16) -> Self {
+        Self {
+            protection: Protection::Plain,
+            epoch,
+            next_sequence: MAX_SEQUENCE + 1,
+            keys: None,
+        }
+    }
+
+    /// True for [`Self::absent`].
+    pub(crate) fn is_absent(&self) -> bool {
+        self.keys.is_none() && self.next_sequence > MAX_SEQUENCE
+    }
+
     /// A later epoch. `None` when the keys do not have the suite's lengths.
     pub(crate) fn protected(
         suite: CipherSuite,
