@@ -8,10 +8,13 @@ use std::os::fd::AsFd as _;
 use culvert_sys::process::{self, Resource};
 use culvert_sys::sandbox::{self, Phase};
 
-use crate::ipc::codec::encode;
+use zeroize::Zeroizing;
+
+use crate::ipc::codec::{Malformed, encode};
 use crate::ipc::fields::Text;
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, WorkerToMain, ZygoteToMain};
+use crate::ipc::pool::PoolToMain;
 
 /// Descriptors that a worker may have.
 const DESCRIPTORS: u64 = 64;
@@ -49,10 +52,6 @@ pub(crate) fn zygote(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkErro
     )?;
     step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
     step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
-    step(
-        "limit of descriptors",
-        process::set_limit(Resource::Descriptors, DESCRIPTORS),
-    )?;
     step("limit of the bounding set", process::drop_bounding_capabilities())?;
     process::drop_user(uid, gid, &[gid])?;
     step("dropping of capabilities", process::drop_capabilities())?;
@@ -79,6 +78,32 @@ pub(crate) fn worker(main: &Blocking, system_calls: bool) {
         // When main is gone this worker ends anyway: its channel says so.
         let _main_gone = main.send(&WorkerToMain::Log { level, text }, &[]);
     };
+    if let Err(error) = process::set_limit(Resource::Descriptors, DESCRIPTORS) {
+        log(&format!("no limit of descriptors: {error}"));
+    }
+    let forbidden = encode(&WorkerToMain::Forbidden([0; 4]));
+    own_part(main, forbidden, system_calls.then_some(Phase::Login), &log);
+}
+
+/// The same for a pool process, which has descriptors for all its clients.
+pub(crate) fn pool(main: &Blocking, system_calls: bool) {
+    let log = |text: &str| {
+        let text = Text::truncated(text);
+        let level = LogLevel::Notice;
+        let _main_gone = main.send(&PoolToMain::Log { level, text }, &[]);
+    };
+    let forbidden = encode(&PoolToMain::Forbidden([0; 4]));
+    own_part(main, forbidden, system_calls.then_some(Phase::Pool), &log);
+}
+
+/// `forbidden` is the message that tells main of a forbidden system call; without a phase none is
+/// forbidden.
+fn own_part(
+    main: &Blocking,
+    forbidden: Result<Zeroizing<Vec<u8>>, Malformed>,
+    phase: Option<Phase>,
+    log: &dyn Fn(&str),
+) {
     if let Err(error) = process::set_dumpable(false) {
         log(&format!("this worker can be traced: {error}"));
     }
@@ -91,16 +116,16 @@ pub(crate) fn worker(main: &Blocking, system_calls: bool) {
     if let Err(error) = sandbox::forbid_access() {
         log(&format!("not confined by Landlock: {error}"));
     }
-    if !system_calls || sandbox::can_restrict_system_calls().is_err() {
+    let Some(phase) = phase.filter(|_| sandbox::can_restrict_system_calls().is_ok()) else {
         return;
-    }
-    let reported = encode(&WorkerToMain::Forbidden([0; 4]))
+    };
+    let reported = forbidden
         .map_err(io::Error::other)
         .and_then(|message| sandbox::report_violations(main.as_fd(), &message));
     if let Err(error) = reported {
         log(&format!("forbidden system calls will not be reported: {error}"));
     }
-    if let Err(error) = sandbox::restrict_system_calls(Phase::Login) {
+    if let Err(error) = sandbox::restrict_system_calls(phase) {
         log(&format!("system calls are not restricted: {error}"));
     }
 }

@@ -41,6 +41,11 @@ pub(crate) enum First {
     Record,
 }
 
+/// Is this a ClientHello of that session?
+pub(crate) fn names(packet: &[u8], identifier: &Identifier) -> bool {
+    hello_identifier(packet, true).is_ok_and(|found| found == identifier)
+}
+
 impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
     pub(crate) fn new() -> Self {
         Self {

@@ -136,6 +136,7 @@ impl Server {
             ZygoteToMain::Ready => self.succeed(number),
             ZygoteToMain::Log { level, text } => log::write(level, &format!("worker: {text}")),
             ZygoteToMain::Spawned { id, pid } => self.handle_spawned(id, pid),
+            ZygoteToMain::PoolSpawned { number, pid } => self.handle_pool_spawned(number, pid),
             ZygoteToMain::SpawnFailed { id, why } => self.handle_spawn_failed(id, why.as_str()),
         }
     }
@@ -179,7 +180,7 @@ impl Server {
         let unborn: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.pid.is_none())
+            .filter(|(_, connection)| connection.pid.is_none() && connection.pool().is_none())
             .map(|(id, _)| *id)
             .collect();
         for id in unborn {

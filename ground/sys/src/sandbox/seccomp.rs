@@ -19,6 +19,9 @@ pub enum Phase {
     Login,
     /// Packets on descriptors that are there or come by message.
     Tunnel,
+    /// As [`Phase::Tunnel`], for a process that gets new clients: it may make its event loop, ask
+    /// TUN devices what they are and copy descriptors.
+    Pool,
 }
 
 /// In every phase, whatever the arguments.

@@ -16,7 +16,7 @@ use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::Arrival;
 
 use super::clients::{Clients, Ended, Number, OTHER_TOKENS};
-use crate::first_datagrams::{First, FirstDatagrams};
+use crate::first_datagrams::{First, FirstDatagrams, names};
 use crate::ipc::fields::{Bytes, Text};
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, WorkerReason, WorkerToMain};
@@ -81,6 +81,16 @@ struct Login {
     channel: Blocking,
     tun: OwnedFd,
     adoption: Adoption,
+    /// A ClientHello that was faster than the hand-over.
+    early: Option<Early>,
+}
+
+/// A first datagram.
+struct Early {
+    socket: Arc<UdpSocket>,
+    path: Path,
+    kind: First,
+    packet: Vec<u8>,
 }
 
 /// What one receive call gave.
@@ -136,7 +146,7 @@ impl Pool {
                     }
                     MAIN => self.obey(&poller, now)?,
                     token @ SOCKETS..LOGINS => self.receive(now, token - SOCKETS),
-                    token @ LOGINS.. => self.take_over(token),
+                    token @ LOGINS.. => self.take_over(now, token),
                     _ => self.clients.handle_ready(now, event),
                 }
             }
@@ -178,6 +188,7 @@ impl Pool {
                         channel,
                         tun,
                         adoption,
+                        early: None,
                     };
                     self.logins.insert(token, login);
                 }
@@ -199,35 +210,31 @@ impl Pool {
     }
 
     /// A login hands its tunnel over, or has ended before.
-    fn take_over(&mut self, token: u64) {
-        let Some(login) = self.logins.remove(&token) else {
+    fn take_over(&mut self, now: Instant, token: u64) {
+        let Some(login) = self.logins.get(&token) else {
             return;
         };
-        let Login {
-            channel,
+        let taken = match login.channel.receive_now::<HandOver>() {
+            Err(LinkError::Timeout) => return,
+            taken => taken,
+        };
+        // Another process may hold a copy of the channel.
+        let _was_registered = self.clients.poller().delete(&login.channel);
+        let Some(Login {
             tun,
             adoption,
-        } = login;
-        let taken = channel.receive_now::<HandOver>();
-        // Another process may hold a copy of the channel.
-        let _not_registered = self.clients.poller().delete(&channel);
+            early,
+            ..
+        }) = self.logins.remove(&token)
+        else {
+            return;
+        };
         let (state, descriptors) = match taken {
             Ok(Some(taken)) => taken,
             Ok(None) => return,
-            Err(LinkError::Timeout) => {
-                let login = Login {
-                    channel,
-                    tun,
-                    adoption,
-                };
-                return self.wait_again(token, login);
-            }
             Err(error) => {
-                return log(
-                    &self.main,
-                    LogLevel::Error,
-                    &format!("a login handed over what is no tunnel: {error}"),
-                );
+                let text = format!("a login handed over what is no tunnel: {error}");
+                return log(&self.main, LogLevel::Error, &text);
             }
         };
         let mut descriptors = descriptors.into_iter();
@@ -242,18 +249,14 @@ impl Pool {
                 if let Some(identifier) = adoption.datagram_id {
                     self.first.add(number, identifier, adoption.peer);
                 }
+                if let Some(early) = early {
+                    self.begin(now, number, early);
+                }
             }
             Err(error) => {
                 let text = format!("cannot carry the tunnel: {error}");
                 reporter.log(LogLevel::Error, &text);
             }
-        }
-    }
-
-    fn wait_again(&mut self, token: u64, login: Login) {
-        let known = self.clients.poller().add(&login.channel, token, Interest::READ);
-        if known.is_ok() {
-            self.logins.insert(token, login);
         }
     }
 
@@ -326,46 +329,65 @@ impl Pool {
         let Arrival { octets, segment } = &first.arrival;
         let end = octets.end.min(octets.start + segment);
         let packet = self.clients.buffers.received(octets.start..end);
-        let Ok(packet) = Bytes::<4096>::new(packet.to_vec()) else {
-            return;
-        };
         let source = first.peer.ip().to_canonical();
-        match self.first.find(now, source, packet.as_slice()) {
-            Some((number, kind)) => {
-                let path = Path {
-                    peer: first.peer,
-                    local: first.local,
-                };
-                let shared = (Arc::clone(socket), path);
-                match self
-                    .clients
-                    .take_datagram(now, number, shared, kind == First::Hello, packet.as_slice())
-                {
-                    Ok(true) => self.note_path(number, first.peer),
-                    Ok(false) => {}
-                    Err(error) => log(
-                        &self.main,
-                        LogLevel::Info,
-                        &format!("cannot use a UDP path: {error}"),
-                    ),
-                }
-            }
-            None if self.first.is_unknown(source, packet.as_slice()) && self.strays.may_ask(now) => {
-                let local = socket.local_addr().map(|bound| {
-                    let ip = first.local.unwrap_or_else(|| bound.ip());
-                    SocketAddr::new(ip, bound.port())
-                });
-                if let Ok(local) = local {
-                    let stray = PoolToMain::Stray {
-                        local,
-                        peer: first.peer,
-                        packet,
-                    };
-                    let _main_busy = self.main.send_now(&stray, &[]);
-                }
-            }
+        let found = self.first.find(now, source, packet);
+        if found.is_none() && !self.first.is_unknown(source, packet) {
+            return;
+        }
+        let mut early = Early {
+            socket: Arc::clone(socket),
+            path: Path {
+                peer: first.peer,
+                local: first.local,
+            },
+            kind: First::Hello,
+            packet: packet.to_vec(),
+        };
+        if let Some((number, kind)) = found {
+            early.kind = kind;
+            return self.begin(now, number, early);
+        }
+        let coming = self
+            .logins
+            .values_mut()
+            .find(|login| login.adoption.datagram_id.is_some_and(|id| names(&early.packet, &id)));
+        match coming {
+            Some(login) => login.early = Some(early),
+            None if self.strays.may_ask(now) => self.ask_main(early),
             None => {}
         }
+    }
+
+    /// Begins a new path of a client.
+    fn begin(&mut self, now: Instant, number: Number, first: Early) {
+        let peer = first.path.peer;
+        let hello = first.kind == First::Hello;
+        let path = (first.socket, first.path);
+        match self
+            .clients
+            .take_datagram(now, number, path, hello, &first.packet)
+        {
+            Ok(true) => self.note_path(number, peer),
+            Ok(false) => {}
+            Err(error) => {
+                let text = format!("cannot use a UDP path: {error}");
+                log(&self.main, LogLevel::Info, &text);
+            }
+        }
+    }
+
+    /// Perhaps another process has the session.
+    fn ask_main(&self, stray: Early) {
+        let (Ok(bound), Ok(packet)) = (stray.socket.local_addr(), Bytes::new(stray.packet)) else {
+            return;
+        };
+        let ip = stray.path.local.unwrap_or_else(|| bound.ip());
+        let stray = PoolToMain::Stray {
+            local: SocketAddr::new(ip, bound.port()),
+            peer: stray.path.peer,
+            packet,
+        };
+        let _main_busy = self.main.send_now(&stray, &[]);
     }
 
     /// Datagrams of `peer` are this client's from now on.
