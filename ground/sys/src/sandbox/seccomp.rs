@@ -80,7 +80,7 @@ const ALWAYS: &[c_long] = &[
 /// Further calls of [`Phase::Login`].
 const LOGIN: &[c_long] = &[libc::SYS_epoll_create1, libc::SYS_signalfd4];
 
-/// Requests of ioctl in [`Phase::Login`].
+/// Requests of ioctl before [`Phase::Tunnel`].
 const IOCTL: &[libc::Ioctl] = &[libc::TUNGETIFF, libc::TUNSETOFFLOAD];
 
 /// Commands of fcntl: none that names a process to be signalled.
@@ -108,21 +108,19 @@ pub fn can_restrict_system_calls() -> io::Result<()> {
 fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
-    rules.insert(
-        libc::SYS_fcntl,
-        one_of(1, FCNTL.iter().map(|command| *command as u64))?,
-    );
+    let copying = (phase == Phase::Pool).then_some(libc::F_DUPFD_CLOEXEC);
+    let commands = FCNTL.iter().copied().chain(copying);
+    rules.insert(libc::SYS_fcntl, one_of(1, commands.map(|command| command as u64))?);
     // Nothing that is written is ever executed.
     rules.insert(libc::SYS_mmap, without_bits(2, libc::PROT_EXEC as u64)?);
     rules.insert(libc::SYS_mprotect, without_bits(2, libc::PROT_EXEC as u64)?);
     // `abort` signals its own process.
     rules.insert(libc::SYS_tgkill, one_of(0, [u64::from(std::process::id())])?);
-    if phase == Phase::Login {
+    if phase != Phase::Tunnel {
         rules.extend(LOGIN.iter().map(|call| (*call, Vec::new())));
-        rules.insert(
-            libc::SYS_ioctl,
-            one_of(1, IOCTL.iter().copied())?,
-        );
+        rules.insert(libc::SYS_ioctl, one_of(1, IOCTL.iter().copied())?);
+    }
+    if phase == Phase::Login {
         // The filter of the next phase.
         rules.insert(libc::SYS_prctl, one_of(0, [libc::PR_SET_NO_NEW_PRIVS as u64])?);
         rules.insert(
