@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod fixture;
+pub mod lan;
 pub mod net;
 pub mod probe;
 pub mod process;

@@ -24,7 +24,7 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(name: String) -> Self {
+    pub(crate) fn new(name: String) -> Self {
         run("ip", &["netns", "add", &name]);
         let host = Self { name };
         // `ip netns exec` mounts this over /etc/resolv.conf, so that nothing touches the real one.

@@ -1,9 +1,25 @@
 //! Addresses of the host's own network interfaces.
 
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cvt::cvt;
+
+/// Name of the interface with this index.
+///
+/// # Errors
+/// There is none.
+pub fn name(index: u32) -> io::Result<String> {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: `name` has the room that if_indextoname writes to at most.
+    if unsafe { libc::if_indextoname(index, name.as_mut_ptr()) }.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let octets: Vec<u8> = name.iter().map(|octet| octet.cast_unsigned()).collect();
+    let text = CStr::from_bytes_until_nul(&octets).map_err(io::Error::other)?;
+    Ok(text.to_string_lossy().into_owned())
+}
 
 /// Every address of every interface, with the prefix length of its subnet.
 ///
@@ -69,5 +85,11 @@ mod tests {
     fn loopback_is_among_them() {
         let found = subnets().unwrap();
         assert!(found.contains(&(Ipv4Addr::LOCALHOST.into(), 8)), "{found:?}");
+    }
+
+    #[test]
+    fn indexes_have_names() {
+        assert_eq!(name(1).unwrap(), "lo");
+        assert!(name(u32::MAX).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod control;
 mod datagrams;
 mod device;
 mod filter;
+mod firewall;
 mod grant;
 mod iroutes;
 mod listen;
@@ -193,6 +194,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         pid_file,
     };
     server.start_pool();
+    firewall::remove_stale();
     log::write(
         Level::Info,
         &format!("main: initialized ocserv {}", env!("CARGO_PKG_VERSION")),

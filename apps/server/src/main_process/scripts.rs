@@ -17,11 +17,11 @@ use culvert_sys::signal::SIGKILL;
 use ipnet::IpNet;
 
 use crate::ipc::messages::TunnelWish;
-use crate::ipc::session::{Addresses, Counters, VerifiedSession};
+use crate::ipc::session::{Addresses, Counters, SessionSettings, VerifiedSession};
 
-/// Program that enforces `restrict-user-to-*`; it runs in place of the scripts and then runs
-/// them itself (§14.2).
-const FIREWALL_PROGRAM: &str = "/usr/libexec/ocserv-fw";
+/// Names a program that enforces `restrict-user-to-*` in our place; it runs instead of the scripts
+/// and then runs them itself (§14.2).
+const FIREWALL_PROGRAM: &str = "OCSERV_FW_SCRIPT";
 
 /// Longest time that a script may take before it counts as failed and is killed.
 pub(crate) const SCRIPT_TIMEOUT: Duration = Duration::from_secs(240);
@@ -49,6 +49,8 @@ pub(crate) struct Subject {
     pub(crate) wish: TunnelWish,
     /// Name of the TUN device.
     pub(crate) device: String,
+    /// Its index.
+    pub(crate) device_index: u32,
     /// Addresses of the tunnel.
     pub(crate) addresses: Addresses,
     /// The client's public address.
@@ -57,19 +59,37 @@ pub(crate) struct Subject {
     pub(crate) local: SocketAddr,
 }
 
-/// What is to be run, if anything: the configured script, or the firewall program with the script
-/// as its next step.
-pub(crate) fn command(subject: &Subject, reason: Reason, script: Option<&Path>) -> Option<Command> {
-    let settings = &subject.session.settings;
-    let restricted = settings.restrict_to_routes || settings.restrict_ports.is_some();
-    let program = if restricted && reason != Reason::HostUpdate {
-        std::env::var_os("OCSERV_FW_SCRIPT").map_or_else(|| FIREWALL_PROGRAM.into(), PathBuf::from)
-    } else {
-        script?.to_owned()
+/// The administrator's own firewall program.
+pub(crate) fn firewall_program() -> Option<PathBuf> {
+    std::env::var_os(FIREWALL_PROGRAM).map(PathBuf::from)
+}
+
+/// Whether a session may not go everywhere.
+pub(crate) fn is_restricted(settings: &SessionSettings) -> bool {
+    settings.restrict_to_routes || settings.restrict_ports.is_some()
+}
+
+/// What is to be run, if anything: the configured script, or for a restricted session the
+/// administrator's firewall program, if there is one, with the script as its next step.
+pub(crate) fn command(
+    subject: &Subject,
+    reason: Reason,
+    script: Option<&Path>,
+    firewall: Option<PathBuf>,
+) -> Option<Command> {
+    let restricted = reason != Reason::HostUpdate && is_restricted(&subject.session.settings);
+    let firewall = firewall.filter(|_| restricted);
+    let mut command = match (&firewall, script) {
+        (Some(program), _) => Command::new(program),
+        (None, Some(script)) => Command::new(script),
+        (None, None) => return None,
     };
-    let mut command = Command::new(program);
     command.envs(environment(subject, reason));
-    if let Some(script) = script.filter(|_| restricted) {
+    // These were for this program.
+    for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+        command.env_remove(name);
+    }
+    if let (Some(_), Some(script)) = (firewall, script) {
         command.env("OCSERV_NEXT_SCRIPT", script);
     }
     Some(command)
@@ -267,7 +287,6 @@ mod tests {
     use culvert_vocab::{AddressV4, AddressV6, SessionId, UserName};
 
     use super::*;
-    use crate::ipc::session::SessionSettings;
 
     fn subject(settings: SessionSettings) -> Subject {
         Subject {
@@ -284,6 +303,7 @@ mod tests {
             },
             wish: TunnelWish::default(),
             device: "vpns0".to_owned(),
+            device_index: 7,
             addresses: Addresses {
                 ipv4: Some(AddressV4 {
                     address: "10.99.1.190".parse().unwrap(),
@@ -357,28 +377,34 @@ mod tests {
     }
 
     #[test]
-    fn restrictions_run_the_firewall_program_first() {
-        let settings = SessionSettings {
+    fn a_firewall_program_of_the_administrator_comes_first() {
+        let restricted = SessionSettings {
             restrict_to_routes: true,
             ..SessionSettings::default()
         };
-        let script = Path::new("/etc/script");
-        let restricted = command(&subject(settings.clone()), Reason::Connect, Some(script)).unwrap();
-        assert_ne!(restricted.get_program(), script);
-        assert!(
-            restricted
-                .get_envs()
-                .any(|(name, value)| name == "OCSERV_NEXT_SCRIPT" && value == Some(script.as_os_str()))
+        let (script, program) = (Path::new("/etc/script"), Path::new("/etc/firewall"));
+        let run = |settings: &SessionSettings, script: Option<&Path>, program: Option<&Path>| {
+            let program = program.map(Path::to_owned);
+            command(&subject(settings.clone()), Reason::Connect, script, program)
+        };
+        let next = |command: &Command| {
+            let mut variables = command.get_envs();
+            variables.any(|(name, value)| name == "OCSERV_NEXT_SCRIPT" && value == Some(script.as_os_str()))
+        };
+        let both = run(&restricted, Some(script), Some(program)).unwrap();
+        assert!(both.get_program() == program && next(&both));
+        let alone = run(&restricted, None, Some(program)).unwrap();
+        assert!(alone.get_program() == program && !next(&alone));
+        // Our own firewall is no script.
+        let ours = run(&restricted, Some(script), None).unwrap();
+        assert!(ours.get_program() == script && !next(&ours));
+        assert!(run(&restricted, None, None).is_none());
+        let free = SessionSettings::default();
+        assert_eq!(
+            run(&free, Some(script), Some(program)).unwrap().get_program(),
+            script
         );
-        assert!(command(&subject(settings), Reason::Connect, None).is_some());
-        let free = command(
-            &subject(SessionSettings::default()),
-            Reason::Connect,
-            Some(script),
-        )
-        .unwrap();
-        assert_eq!(free.get_program(), script);
-        assert!(command(&subject(SessionSettings::default()), Reason::Connect, None).is_none());
+        assert!(run(&free, None, Some(program)).is_none());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use culvert_sys::random;
 use culvert_sys::tun::Tun;
 
 use super::device;
+use super::firewall::Firewall;
 use super::grant;
 use super::iroutes::{self, RouteCommands};
 use super::scripts::{self, Reason, Scripts, Subject};
@@ -117,6 +118,7 @@ impl Server {
         let subject = Subject {
             id: connection.shown.id,
             device: device.tun.name().to_owned(),
+            device_index: device.index,
             addresses,
             peer: connection.peer,
             local: connection.local,
@@ -131,17 +133,19 @@ impl Server {
             &format!("assigning tun device {}", subject.device),
         );
         let script = self.config.global.connect_script.clone();
-        let command = scripts::command(&subject, Reason::Connect, script.as_deref());
+        let program = scripts::firewall_program();
+        let command = scripts::command(&subject, Reason::Connect, script.as_deref(), program);
         let routes = RouteCommands::new(&self.config.global, &subject);
+        let firewall = Firewall::of(&subject);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.phase = Phase::Opening(Box::new(Opening { subject, device }));
         }
-        if command.is_none() && routes.is_empty() {
+        if command.is_none() && routes.is_empty() && firewall.is_none() {
             return self.grant(id);
         }
         let (events, scripts) = (self.events.clone(), self.scripts.clone());
         tokio::task::spawn_local(async move {
-            let result = bring_up(&scripts, &routes, command).await;
+            let result = bring_up(&scripts, firewall.as_ref(), &routes, command).await;
             let _main_is_over = events.send(Event::ConnectScript(id, result)).await;
         });
     }
@@ -158,11 +162,7 @@ impl Server {
         match result {
             Ok(()) => self.grant(id),
             Err(why) => {
-                self.log(
-                    id,
-                    Level::Error,
-                    &format!("connect script refuses the user: {why}"),
-                );
+                self.log(id, Level::Error, &format!("the user is refused: {why}"));
                 let Some(connection) = self.connections.get_mut(&id) else {
                     return;
                 };
@@ -270,7 +270,7 @@ impl Server {
         let config = self.config.clone();
         let script = config.global.host_update_script.as_deref();
         if subject.wish.hostname.is_some()
-            && let Some(command) = scripts::command(subject, Reason::HostUpdate, script)
+            && let Some(command) = scripts::command(subject, Reason::HostUpdate, script, None)
         {
             self.run_detached(command);
         }
@@ -282,14 +282,26 @@ fn close_aside(device: Tun) {
     tokio::task::spawn_blocking(move || drop(device));
 }
 
-/// Runs the commands for the networks behind the client, then the connect script. When it refuses
-/// the client, their work is undone.
-async fn bring_up(scripts: &Scripts, routes: &RouteCommands, script: Option<Command>) -> Result<(), String> {
-    routes.add(scripts).await?;
-    let Some(script) = script else { return Ok(()) };
-    let result = scripts.run(script).await;
-    if result.is_err() {
-        routes.remove(scripts).await;
+/// Puts the rules of a restricted session in force, runs the commands for the networks behind the
+/// client, then the connect script. When anything fails, all of it is undone.
+async fn bring_up(
+    scripts: &Scripts,
+    firewall: Option<&Firewall>,
+    routes: &RouteCommands,
+    script: Option<Command>,
+) -> Result<(), String> {
+    if let Some(firewall) = firewall {
+        firewall.install().await.map_err(|why| format!("firewall: {why}"))?;
+    }
+    let mut result = routes.add(scripts).await;
+    if let (Ok(()), Some(script)) = (&result, script) {
+        result = scripts.run(script).await;
+        if result.is_err() {
+            routes.remove(scripts).await;
+        }
+    }
+    if let (Err(_), Some(firewall)) = (&result, firewall) {
+        firewall.remove().await;
     }
     result
 }

@@ -11,6 +11,7 @@ use culvert_sys::signal::SIGKILL;
 use culvert_vocab::Mtu;
 
 use super::device;
+use super::firewall::Firewall;
 use super::iroutes::RouteCommands;
 use super::scripts::{self, Reason, Subject};
 use super::state::{Connection, Event, Phase, Server, Stage};
@@ -254,8 +255,15 @@ impl Server {
     pub(crate) fn run_disconnect_script(&mut self, subject: &Subject, counters: Counters, lasted: Duration) {
         let config = self.config.clone();
         let script = config.global.disconnect_script.as_deref();
-        if let Some(command) = scripts::command(subject, Reason::Disconnect(counters, lasted), script) {
+        let reason = Reason::Disconnect(counters, lasted);
+        if let Some(command) = scripts::command(subject, reason, script, scripts::firewall_program()) {
             self.run_detached(command);
+        }
+        if let Some(firewall) = Firewall::of(subject) {
+            self.detach(async move {
+                firewall.remove().await;
+                Ok(())
+            });
         }
         let routes = RouteCommands::new(&config.global, subject);
         if !routes.is_empty() {
