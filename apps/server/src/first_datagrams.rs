@@ -148,7 +148,9 @@ mod tests {
 
     fn hello(identifier: Identifier) -> Vec<u8> {
         let config = ClientConfig::new(SecretBytes::new(vec![7; 32]), identifier.to_vec());
-        Connection::client(config, Instant::now()).poll_transmit().unwrap()
+        Connection::client(config, Instant::now())
+            .poll_transmit()
+            .unwrap()
     }
 
     /// A record of an established association, as far as anybody can see.

@@ -67,6 +67,7 @@ pub(super) fn for_tunnel(
             NetPriority::Priority(value) => session::NetPriority::Priority(value),
             NetPriority::Tos(value) => session::NetPriority::Tos(value),
         }),
+        stats_report: own.stats_report_time,
         rx_per_second: own.rx_data_per_sec.unwrap_or(0),
         tx_per_second: own.tx_data_per_sec.unwrap_or(0),
         output_buffer: host.output_buffer.unwrap_or(0),

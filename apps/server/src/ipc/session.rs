@@ -101,6 +101,8 @@ pub struct SessionSettings {
     pub no_udp: bool,
     /// `net-priority`.
     pub net_priority: Option<NetPriority>,
+    /// `stats-report-time`.
+    pub stats_report: Option<Duration>,
     /// Bytes per second from the client, 0 = unlimited.
     pub rx_per_second: u64,
     /// Bytes per second to the client, 0 = unlimited.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use culvert_server_config::{RekeyMethod, TlsPriorities};
+use culvert_server_config::{Compression, RekeyMethod, TlsPriorities};
 use culvert_vocab::GroupName;
 use serde::{Deserialize, Serialize};
 
@@ -57,4 +57,8 @@ pub struct HostSnapshot {
     pub rekey_method: RekeyMethod,
     /// UDP must use the cipher of TLS.
     pub match_tls_dtls_ciphers: bool,
+    /// Compression that clients may ask for, best first; empty for none.
+    pub compression: Vec<Compression>,
+    /// Packets of at most this many octets are not compressed.
+    pub no_compress_limit: u32,
 }

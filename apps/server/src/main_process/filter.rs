@@ -132,7 +132,9 @@ mod tests {
         let (mut passed, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             let deadline = Instant::now() + Duration::from_secs(10);
-            poller.wait(&mut Events::with_capacity(1), Some(deadline)).unwrap();
+            poller
+                .wait(&mut Events::with_capacity(1), Some(deadline))
+                .unwrap();
             let received = socket.receive_from(&mut buffer).unwrap();
             if &buffer[..received.len] == MARK {
                 return passed;
@@ -144,7 +146,9 @@ mod tests {
     #[test]
     fn clients_pass_and_junk_does_not() {
         let config = ClientConfig::new(SecretBytes::new(vec![7; 32]), vec![1; 32]);
-        let hello = Connection::client(config, Instant::now()).poll_transmit().unwrap();
+        let hello = Connection::client(config, Instant::now())
+            .poll_transmit()
+            .unwrap();
         let record = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 1, 5];
         let cisco = vec![23, 1, 0, 0, 1, 0, 0, 0, 0, 0, 9, 0, 1, 5];
         let mut finished = hello.clone();

@@ -72,6 +72,7 @@ pub(crate) fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> Tunne
         custom_headers: settings.custom_headers.clone(),
         switch_to_tcp: settings.switch_to_tcp,
         net_priority: settings.net_priority,
+        stats_report: settings.stats_report,
         rx_per_second: settings.rx_per_second,
         tx_per_second: settings.tx_per_second,
         output_buffer: settings.output_buffer,

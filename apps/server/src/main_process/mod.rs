@@ -50,9 +50,9 @@ pub(crate) use self::children::{Started, start_broker, start_zygote};
 pub(crate) use self::device::free_group;
 pub(crate) use self::listen::Listeners;
 pub(crate) use self::pid_file::PidFile;
+use self::pool::Pool;
 pub(crate) use self::reload::{send_snapshot, snapshot};
 pub(crate) use self::state::Fixed;
-use self::pool::Pool;
 use self::state::{Event, Server, Stage, ban_policy};
 use self::zygotes::Zygotes;
 

@@ -225,7 +225,9 @@ impl Server {
                 let text = log::printable(text.as_str());
                 log::write(level, &format!("pool process {}: {text}", number.0));
             }
-            PoolToMain::Stray { local, peer, packet } => self.handle_stray(number, local, peer, packet.as_slice()),
+            PoolToMain::Stray { local, peer, packet } => {
+                self.handle_stray(number, local, peer, packet.as_slice())
+            }
             PoolToMain::Forbidden(call) => {
                 let call = u32::from_le_bytes(call);
                 let name = sandbox::system_call_name(call).unwrap_or("unnamed");
@@ -240,7 +242,9 @@ impl Server {
         if !pool.listens_on(local) {
             return self.handle_broken_pool(number, "a datagram to an address that is not ours");
         }
-        let Some(process) = pool.get_mut(number) else { return };
+        let Some(process) = pool.get_mut(number) else {
+            return;
+        };
         let (since, count) = &mut process.strays;
         if since.elapsed() >= Duration::from_secs(1) {
             (*since, *count) = (Instant::now(), 0);

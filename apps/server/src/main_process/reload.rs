@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use culvert_certs::CertificateChain;
 use culvert_password_file::PasswordFile;
-use culvert_server_config::{AuthMethod, Config, Host};
+use culvert_server_config::{AuthMethod, Config, Global, Host};
 use culvert_vocab::GroupName;
 
 use super::state::{Server, ban_policy};
@@ -156,7 +156,10 @@ fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, LinkError> {
 /// See [`SnapshotError`].
 pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, SnapshotError> {
     Ok(Snapshot {
-        hosts: config.hosts().map(host_snapshot).collect::<Result<_, _>>()?,
+        hosts: config
+            .hosts()
+            .map(|host| host_snapshot(&config.global, host))
+            .collect::<Result<_, _>>()?,
         auth_timeout: config.global.auth_timeout,
         log_level,
         memory_limit: config.global.limit_worker_memory.then_some(WORKER_MEMORY),
@@ -166,7 +169,7 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
     })
 }
 
-fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
+fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotError> {
     let mut chains = Vec::new();
     // Main has no keys: the broker checks that they fit the certificates that are taken for leaves.
     let mut certificate_sha1 = None;
@@ -208,6 +211,12 @@ fn host_snapshot(host: &Host) -> Result<HostSnapshot, SnapshotError> {
         profile,
         rekey_method: host.rekey_method,
         match_tls_dtls_ciphers: host.match_tls_dtls_ciphers,
+        compression: if host.compression {
+            global.compression_algo_priority.clone()
+        } else {
+            Vec::new()
+        },
+        no_compress_limit: host.no_compress_limit,
     })
 }
 

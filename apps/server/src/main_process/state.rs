@@ -22,7 +22,8 @@ use crate::bans::{BanPolicy, BanTable};
 use crate::control::ControlRequest;
 use crate::ipc::link::Sender;
 use crate::ipc::messages::{
-    BrokerToMain, ConnectionId, MainToWorker, PoolNumber, TunnelWish, WorkerReason, WorkerToMain, ZygoteToMain,
+    BrokerToMain, ConnectionId, MainToWorker, PoolNumber, TunnelWish, WorkerReason, WorkerToMain,
+    ZygoteToMain,
 };
 use crate::ipc::pool::PoolToMain;
 use crate::ipc::session::{CloseReason, Counters, VerifiedSession};

@@ -82,7 +82,10 @@ impl Server {
         let group = self.fixed.device_group;
         tokio::task::spawn_blocking(move || {
             if let Err(error) = device::remove_group(group) {
-                log::write(Level::Warning, &format!("main: cannot remove the tun devices: {error}"));
+                log::write(
+                    Level::Warning,
+                    &format!("main: cannot remove the tun devices: {error}"),
+                );
             }
         });
         self.remind(Stage::Over, STOP_TIME);

@@ -9,9 +9,11 @@ use culvert_anyconnect::server::{
     connect_refusal, connect_response,
 };
 use culvert_dtls::CipherSuite;
+use culvert_server_config::Compression;
 use culvert_sys::tcp;
 use culvert_tls::{Cipher, HandOver as TlsHandOver, Handshake, Version};
 use culvert_vocab::{MTU_MAX, RekeyMethod, SecretBytes, TunnelConfig};
+use culvert_wire::compress::Method;
 
 use super::broker::Broker;
 use super::hand_over::{Carrier, DatagramHandOver, HandOver, Opened};
@@ -28,6 +30,8 @@ use crate::ipc::snapshot::{HostSnapshot, Snapshot};
 /// Largest DTLS send buffer that `output-buffer` may ask for is no concern here: only the TCP
 /// socket has one.
 const SEND_BUFFER_MAX: usize = 16 << 20;
+/// How often main is told what was carried, unless `stats-report-time` wants it more often.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// Asks for the tunnel and answers the client.
 pub(super) fn open(
@@ -103,7 +107,13 @@ pub(super) fn open(
         },
     });
     let config = announced_config(&grant, &mtu, tls13);
-    let announcement = announcement(host, &grant, config.clone(), &mtu, datagram.is_some());
+    let compression = Agreed {
+        stream: agree(&host.compression, &connect.stream_encodings),
+        datagram: agree(&host.compression, &connect.datagram_encodings).filter(|_| datagram.is_some()),
+    };
+    let mut announcement = announcement(host, &grant, config.clone(), &mtu, datagram.is_some());
+    announcement.stream_encoding = compression.stream.map(method);
+    announcement.datagram_encoding = compression.datagram.map(method);
     stream.reporter().tell(&WorkerToMain::SetMtu(mtu.data));
     mark_stream(&stream, &grant, mtu.data.get());
     respond(
@@ -131,6 +141,12 @@ pub(super) fn open(
         switch_to_stream: grant.switch_to_tcp,
         net_priority: grant.net_priority,
         discover_mtu: snapshot.try_mtu_discovery,
+        stream_compression: compression.stream,
+        datagram_compression: compression.datagram,
+        no_compress_limit: host.no_compress_limit,
+        rx_per_second: grant.rx_per_second,
+        tx_per_second: grant.tx_per_second,
+        report: grant.stats_report.map_or(REPORT, |time| time.min(REPORT)),
     };
     Ok(Opened {
         state,
@@ -179,6 +195,27 @@ fn announcement(
         datagram_encoding: None,
         included_headers: host.included_headers.clone(),
         custom_headers: grant.custom_headers.clone(),
+    }
+}
+
+/// Compression of the two channels.
+struct Agreed {
+    stream: Option<Compression>,
+    datagram: Option<Compression>,
+}
+
+/// The first that the client offers.
+fn agree(own: &[Compression], offered: &[Method]) -> Option<Compression> {
+    own.iter()
+        .copied()
+        .find(|compression| offered.contains(&method(*compression)))
+}
+
+/// The method of a configured name.
+pub(super) fn method(compression: Compression) -> Method {
+    match compression {
+        Compression::OcLz4 => Method::Lz4,
+        Compression::Lzs => Method::Lzs,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use culvert_server_config::Compression;
 use culvert_tls::HandOver as TlsHandOver;
 use culvert_vocab::{Mtu, SecretBytes, Timers};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,18 @@ pub(super) struct HandOver {
     pub(super) net_priority: Option<NetPriority>,
     /// Don't-fragment on UDP.
     pub(super) discover_mtu: bool,
+    /// Compression of the TLS channel.
+    pub(super) stream_compression: Option<Compression>,
+    /// Compression of the UDP channel.
+    pub(super) datagram_compression: Option<Compression>,
+    /// Packets of at most this many octets are not compressed.
+    pub(super) no_compress_limit: u32,
+    /// Octets per second from the client, 0 for no limit.
+    pub(super) rx_per_second: u64,
+    /// Octets per second to the client, 0 for no limit.
+    pub(super) tx_per_second: u64,
+    /// How often main is told what was carried.
+    pub(super) report: Duration,
 }
 
 /// What a DTLS handshake with the client needs.

@@ -81,12 +81,7 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
     reporter.tell(&WorkerToMain::Closing { reason, counters });
 }
 
-fn hand_over(
-    state: &HandOver,
-    tcp: &OwnedFd,
-    reporter: &Reporter,
-    pool: OwnedFd,
-) -> Result<(), LinkError> {
+fn hand_over(state: &HandOver, tcp: &OwnedFd, reporter: &Reporter, pool: OwnedFd) -> Result<(), LinkError> {
     let pool = Blocking::new(Channel::from_fd(pool));
     pool.send(state, &[tcp.as_fd(), reporter.as_fd()])
 }

@@ -6,16 +6,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use culvert_anyconnect::data::{CstpOpener, CstpSealer, DtlsChannel};
+use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer, DtlsChannel};
 use culvert_anyconnect::wire::Goodbye;
 use culvert_dtls::{CipherSuite, Connection, ServerConfig};
 use culvert_record::FrameKind;
+use culvert_server_config::Compression as Algorithm;
 use culvert_sys::epoll::{self, Interest, Poller};
 use culvert_sys::tcp;
 use culvert_sys::tun::Tun;
 use culvert_sys::udp::{Path, PathMtuDiscovery, UdpSocket};
 use culvert_tunnel::{
-    Arrival, Buffers, Channel, DatagramSocket, Device, Event, Role, Session, SessionConfig, SharedSocket, TOKENS,
+    Arrival, Buffers, Channel, DatagramSocket, Device, Event, Role, Session, SessionConfig, SharedSocket,
+    TOKENS,
 };
 use culvert_vocab::{MTU_MAX, Mtu, RekeyMethod};
 
@@ -23,6 +25,7 @@ use crate::ipc::fields::Text;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerReason, WorkerToMain};
 use crate::ipc::session::{Counters, NetPriority};
+use crate::worker::connect::method;
 use crate::worker::hand_over::HandOver;
 use crate::worker::log::Reporter;
 
@@ -30,12 +33,10 @@ use crate::worker::log::Reporter;
 pub(super) const CLIENT_TOKENS: u64 = 8;
 /// Main's token, behind the session's.
 const MAIN: u64 = TOKENS;
-/// How often counters are reported.
-const REPORT: Duration = Duration::from_secs(10);
 /// Longest time for the farewell to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type ClientSession = Session<CstpSealer, CstpOpener, DtlsChannel>;
+type ClientSession = Session<Compressing<CstpSealer>, Compressing<CstpOpener>, Compressing<DtlsChannel>>;
 
 /// A client whose tunnel is open.
 pub(super) struct Client {
@@ -44,9 +45,11 @@ pub(super) struct Client {
     reporter: Arc<Reporter>,
     token_base: u64,
     datagram: Option<ServerConfig>,
+    datagram_compression: Option<Compression>,
     mtu_limit: u16,
     own_rekey: Option<Duration>,
     next_rekey: Option<Instant>,
+    report: Duration,
     next_report: Instant,
     reported: Counters,
     net_priority: Option<NetPriority>,
@@ -89,13 +92,20 @@ impl Client {
         config.idle_timeout = state.idle_timeout;
         config.session_end = state.session_left.map(|left| now + left);
         config.switch_to_stream = state.switch_to_stream;
+        config.received_per_second = state.rx_per_second;
+        config.sent_per_second = state.tx_per_second;
+        let limit = usize::try_from(state.no_compress_limit).unwrap_or(usize::MAX);
+        let compression =
+            |agreed: Option<Algorithm>| agreed.map(|agreed| Compression::new(method(agreed), limit));
+        let stream_compression = compression(state.stream_compression);
+        let datagram_compression = compression(state.datagram_compression);
         let mut session = ClientSession::new(config, Arc::clone(poller), token_base, now);
         session.attach_device(Device::Kernel(Tun::from_fd(tun).map_err(io::Error::other)?))?;
         session.attach_stream(
             now,
             tcp,
-            CstpSealer::new(sealer),
-            CstpOpener::new(opener),
+            Compressing::new(CstpSealer::new(sealer), stream_compression.clone()),
+            Compressing::new(CstpOpener::new(opener), stream_compression),
             &state.unread,
             buffers,
         )?;
@@ -117,10 +127,12 @@ impl Client {
             reporter,
             token_base,
             datagram,
+            datagram_compression,
             mtu_limit: state.mtu_limit,
             own_rekey: state.own_rekey,
             next_rekey: state.own_rekey.map(|time| now + time),
-            next_report: now + REPORT,
+            report: state.report,
+            next_report: now + state.report,
             reported: Counters::default(),
             net_priority: state.net_priority,
             discover_mtu: state.discover_mtu,
@@ -159,7 +171,7 @@ impl Client {
         self.session.handle_timeout(now, buffers);
         self.settle(now, buffers);
         if now >= self.next_report {
-            self.next_report = now + REPORT;
+            self.next_report = now + self.report;
             let counters = self.counters();
             if counters != self.reported {
                 self.reported = counters;
@@ -302,6 +314,7 @@ impl Client {
         };
         if hello {
             let channel = DtlsChannel::new(Connection::server(config.clone(), now));
+            let channel = Compressing::new(channel, self.datagram_compression.clone());
             self.session
                 .attach_datagram(now, socket, channel, packet, buffers)?;
             Ok(true)
@@ -398,10 +411,13 @@ impl Client {
         }
     }
 
-    /// Unknown frame types are ignored, compressed data that was never agreed on is not.
+    /// Unknown frame types are ignored, compressed data that cannot be restored is not.
     fn strange_frame(&mut self, now: Instant, kind: FrameKind, buffers: &mut Buffers) {
         if kind == FrameKind::Compressed {
-            self.log(LogLevel::Info, "received compressed data without agreement");
+            self.log(
+                LogLevel::Info,
+                "received compressed data that is malformed or was never agreed on",
+            );
             return self.part(now, WorkerReason::Error, buffers);
         }
         self.log(

@@ -56,7 +56,10 @@ fn carry(
     // The login's memory goes back to the system: tunnels live long.
     mem::trim();
     if isolate && let Err(error) = confine::tunnel() {
-        reporter.log(LogLevel::Notice, &format!("system calls are not restricted: {error}"));
+        reporter.log(
+            LogLevel::Notice,
+            &format!("system calls are not restricted: {error}"),
+        );
     }
     let poller = Arc::clone(clients.poller());
     let mut events = Events::with_capacity(EVENTS);

@@ -320,9 +320,7 @@ impl Pool {
     /// Brings datagrams of one peer to their client.
     fn sort_out(&mut self, now: Instant, socket: &Arc<UdpSocket>, first: &Received, arrivals: &[Arrival]) {
         if let Some(number) = self.peers.get(&first.peer)
-            && self
-                .clients
-                .receive_datagrams(now, *number, first.peer, arrivals)
+            && self.clients.receive_datagrams(now, *number, first.peer, arrivals)
         {
             return;
         }
