@@ -16,6 +16,7 @@ pub mod net;
 pub mod probe;
 pub mod process;
 pub mod raw;
+pub mod reflector;
 pub mod resolved;
 pub mod server;
 pub mod wait;
@@ -25,6 +26,7 @@ pub use fixture::{Fixture, PASSWORD, USER};
 pub use net::{Host, World};
 pub use process::{Finished, Process};
 pub use raw::Raw;
+pub use reflector::Reflector;
 pub use resolved::Resolved;
 pub use server::{Server, ServerOptions};
 

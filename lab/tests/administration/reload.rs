@@ -1,32 +1,13 @@
 //! SIGHUP and `occtl reload` while clients are connected.
 
 use std::fs;
-use std::net::IpAddr;
+use std::path::Path;
 
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, wait};
+use culvert_lab::{
+    Client, ClientOptions, Fixture, Make, Reflector, Server, ServerOptions, World, probe, wait,
+};
 
 use crate::inner_server;
-
-/// A client of bob's whose device is a program that answers pings; gives its inner address.
-fn second_client(world: &World, fixture: &Fixture) -> (Process, IpAddr) {
-    let script = format!("exec {} <&$VPNFD", env!("CARGO_BIN_EXE_reflect"));
-    let script = fixture.write_script("reflect", &script).display().to_string();
-    let options = ClientOptions {
-        arguments: &["--script-tun", "--script", &script],
-        script: false,
-        user: "bob",
-        name: "second",
-        ..ClientOptions::default()
-    };
-    let mut client = Client::launch(Make::Culvert, world, fixture, &options).process;
-    client.wait_for("Configured as");
-    let text = client.stdout();
-    let address = text
-        .lines()
-        .find_map(|line| line.split_once("Configured as ")?.1.split([',', ' ']).next())
-        .unwrap_or_else(|| panic!("no address: {text}"));
-    (client, address.parse().unwrap())
-}
 
 /// A login and a tunnel of a new client, for the text of its connection.
 fn third_client(make: Make, world: &World, fixture: &Fixture, name: &str) -> String {
@@ -55,11 +36,12 @@ fn clients_stay_and_new_ones_get_the_new_values() {
     };
     let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
     let mut first = Client::connect(Make::Real, &world, &fixture);
-    let (mut second, second_address) = second_client(&world, &fixture);
-    let alive = |first: &mut Client, second: &mut Process| {
+    let program = Path::new(env!("CARGO_BIN_EXE_reflect"));
+    let mut second = Reflector::connect(&world, &fixture, program, "bob");
+    let alive = |first: &mut Client, second: &mut Reflector| {
         probe::ping(&world.client, inner_server());
-        probe::ping(&world.server, second_address);
-        assert!(first.process.is_running() && second.is_running());
+        probe::ping(&world.server, second.address);
+        assert!(first.process.is_running() && second.process.is_running());
     };
     alive(&mut first, &mut second);
     assert!(

@@ -163,16 +163,16 @@ fn old_names_that_change_nothing() {
 
 #[test]
 fn options_without_effect_are_named_once_at_the_end() {
-    let (_, notes) =
-        with("compression = true\nexpose-iroutes = false\n[vhost:a]\ncompression = true").expect("valid");
+    let (_, notes) = with("camouflage = true\ndebug-no-secmod-stats = false\n[vhost:a]\ncamouflage = true")
+        .expect("valid");
     let notes = texts(&notes);
     assert_eq!(
-        notes.iter().filter(|note| note.contains("'compression'")).count(),
+        notes.iter().filter(|note| note.contains("'camouflage'")).count(),
         1
     );
-    assert!(notes.contains(&"warning: option 'compression' has no effect yet".to_owned()));
+    assert!(notes.contains(&"warning: option 'camouflage' has no effect yet".to_owned()));
     assert!(
-        !notes.iter().any(|note| note.contains("'expose-iroutes'")),
+        !notes.iter().any(|note| note.contains("'debug-no-secmod-stats'")),
         "false is what happens anyway"
     );
 }

@@ -1,0 +1,97 @@
+//! `compression`, `compression-algo-priority`, `no-compress-limit`, with the real client.
+
+use culvert_lab::Make;
+
+use crate::Scene;
+
+/// Octets of pings in one direction.
+const PINGED: u64 = 100 * 1300;
+
+/// Octets that passed the server's wire, both ways.
+fn wire(scene: &Scene) -> u64 {
+    let count = |direction: &str| -> u64 {
+        let path = format!("/sys/class/net/eth0/statistics/{direction}_bytes");
+        scene.world.server.run("cat", &[&path]).trim().parse().unwrap()
+    };
+    count("rx") + count("tx")
+}
+
+/// What 100 large pings of zeros cost on the wire.
+fn cost(overrides: &[(&str, &str)], arguments: &[&str], encoding: Option<&str>) -> u64 {
+    let scene = Scene::new(overrides);
+    let mut all = vec!["-v"];
+    all.extend(arguments);
+    let mut client = scene.connect(Make::Real, &all);
+    let channel = if arguments.contains(&"--no-dtls") {
+        "CSTP"
+    } else {
+        client.process.wait_for("Established DTLS connection");
+        "DTLS"
+    };
+    scene.ping();
+    let before = wire(&scene);
+    let arguments = [
+        "-n",
+        "-c",
+        "100",
+        "-i",
+        "0.01",
+        "-s",
+        "1300",
+        "-p",
+        "00",
+        "10.99.1.1",
+    ];
+    let pings = scene.world.client.run("ping", &arguments);
+    assert!(
+        pings.contains(" 100 received"),
+        "{pings}\n{}",
+        scene.logs(&client)
+    );
+    let cost = wire(&scene) - before;
+    let said = format!("X-{channel}-Content-Encoding: {}", encoding.unwrap_or_default());
+    let text = client.process.output();
+    assert_eq!(text.contains(&said), encoding.is_some(), "{said}: {text}");
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", scene.logs(&client));
+    cost
+}
+
+const ON: (&str, &str) = ("compression", "true");
+const LZS_FIRST: (&str, &str) = ("compression-algo-priority", "lzs:lz4");
+
+#[test]
+fn packets_are_compressed_with_lz4() {
+    for transport in [&["--compression=all"][..], &["--compression=all", "--no-dtls"]] {
+        let cost = cost(&[ON], transport, Some("oc-lz4"));
+        assert!(cost < PINGED / 2, "{cost}");
+    }
+}
+
+#[test]
+fn packets_are_compressed_with_lzs() {
+    for transport in [&["--compression=all"][..], &["--compression=all", "--no-dtls"]] {
+        let cost = cost(&[ON, LZS_FIRST], transport, Some("lzs"));
+        assert!(cost < PINGED / 2, "{cost}");
+    }
+}
+
+#[test]
+fn packets_are_not_compressed_unless_both_want_it() {
+    let off = cost(
+        &[("compression", "false")],
+        &["--compression=all", "--no-dtls"],
+        None,
+    );
+    assert!(off > 2 * PINGED, "{off}");
+    let not_asked = cost(&[ON], &["--compression=none", "--no-dtls"], None);
+    assert!(not_asked > 2 * PINGED, "{not_asked}");
+}
+
+/// The server leaves short packets alone; the client does not ask it.
+#[test]
+fn short_packets_are_not_compressed() {
+    let limit = ("no-compress-limit", "1400");
+    let cost = cost(&[ON, limit], &["--compression=all", "--no-dtls"], Some("oc-lz4"));
+    assert!(cost > PINGED && cost < PINGED * 3 / 2, "{cost}");
+}
