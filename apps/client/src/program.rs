@@ -6,16 +6,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use culvert_anyconnect::client::{Cookie, Platform};
 use culvert_netcfg::Paths;
 use culvert_sys::user;
 use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
 
-use crate::connect::Connector;
 use crate::context::Context;
 use crate::credentials::Credentials;
-use crate::identity;
 use crate::login::{self, Answers, TwoPhase, cookie_line};
 use crate::net::{HttpClient, Peer, Trust};
 use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
@@ -80,21 +77,17 @@ fn start(options: Options, lines: Lines) -> Result<u8, String> {
 /// Login, result of the login, tunnel.
 fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
     let mut http = HttpClient::new(Arc::clone(context));
-    let platform = identity::os_or(context.options.identity.os.as_deref());
-    let Some(platform) = Platform::new(platform) else {
-        context
-            .output
-            .error(&format!("Invalid OS identity \"{platform}\""));
-        return 1;
+    let mut protocol = match protocol::of(context) {
+        Ok(protocol) => protocol,
+        Err(text) => {
+            context.output.error(&text);
+            return 1;
+        }
     };
     let given = context.options.login.cookie.clone();
     let (cookie, server) = match given {
         Some(cookie) => (cookie, server),
-        None => match login::log_in(
-            context,
-            &mut http,
-            &mut protocol::anyconnect::login(context, server, platform.clone()),
-        ) {
+        None => match protocol.log_in(context, &mut http, server) {
             Ok(done) => (done.cookie, done.server),
             Err(failed) => {
                 if !matches!(failed, login::LoginFailure::NoInput) {
@@ -112,10 +105,10 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
         Ok(Next::End) => return 0,
         Ok(Next::Connect) => {}
     }
-    let cookie = match Cookie::parse(cookie.expose()) {
-        Ok(cookie) => cookie,
-        Err(error) => {
-            context.output.error(&error.to_string());
+    let connector = match protocol.connector(context, http, server, &cookie) {
+        Ok(connector) => connector,
+        Err(text) => {
+            context.output.error(&text);
             return 1;
         }
     };
@@ -133,7 +126,6 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
         }
     };
     repair_network(context);
-    let connector = Connector::new(Arc::clone(context), http, server, cookie, platform);
     tunnel::run(context, connector, pid_file)
 }
 

@@ -21,23 +21,39 @@ pub fn name(index: u32) -> io::Result<String> {
     Ok(text.to_string_lossy().into_owned())
 }
 
-/// Every address of every interface, with the prefix length of its subnet.
+/// An address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// Name of the interface.
+    pub name: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length of its subnet.
+    pub prefix_len: u8,
+}
+
+/// Every address of every interface.
 ///
 /// # Errors
 /// The system's refusal.
-pub fn subnets() -> io::Result<Vec<(IpAddr, u8)>> {
+pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: getifaddrs stores a list that freeifaddrs below takes back.
     cvt(unsafe { libc::getifaddrs(&raw mut list) })?;
     let mut found = Vec::new();
     let mut entry = list;
     while !entry.is_null() {
-        // SAFETY: `entry` is an element of the list, which is still allocated; its address and
-        // netmask are null or valid socket addresses of the family that they state.
+        // SAFETY: `entry` is an element of the list, which is still allocated; its name is a
+        // string, its address and netmask are null or valid socket addresses of the family that
+        // they state.
         unsafe {
             let current = &*entry;
             if let (Some(address), Some(mask)) = (ip(current.ifa_addr), ip(current.ifa_netmask)) {
-                found.push((address, prefix_length(mask)));
+                found.push(InterfaceAddress {
+                    name: CStr::from_ptr(current.ifa_name).to_string_lossy().into_owned(),
+                    address,
+                    prefix_len: prefix_length(mask),
+                });
             }
             entry = current.ifa_next;
         }
@@ -45,6 +61,18 @@ pub fn subnets() -> io::Result<Vec<(IpAddr, u8)>> {
     // SAFETY: `list` came from getifaddrs and is not used afterwards.
     unsafe { libc::freeifaddrs(list) };
     Ok(found)
+}
+
+/// Every address of every interface, with the prefix length of its subnet.
+///
+/// # Errors
+/// The system's refusal.
+pub fn subnets() -> io::Result<Vec<(IpAddr, u8)>> {
+    let found = addresses()?;
+    Ok(found
+        .into_iter()
+        .map(|found| (found.address, found.prefix_len))
+        .collect())
 }
 
 /// # Safety
@@ -85,6 +113,7 @@ mod tests {
     fn loopback_is_among_them() {
         let found = subnets().unwrap();
         assert!(found.contains(&(Ipv4Addr::LOCALHOST.into(), 8)), "{found:?}");
+        assert!(addresses().unwrap().iter().any(|found| found.name == "lo"));
     }
 
     #[test]

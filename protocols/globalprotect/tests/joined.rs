@@ -209,7 +209,9 @@ fn log_in(server: &mut Server, path: &str, secrets: &[&str]) -> Result<Gateway, 
     loop {
         step = match step.map_err(|error| error.to_string())? {
             Step::Exchange(exchange) => login.handle_response(server.exchange(&exchange.request)),
-            Step::Form(form) if secrets.is_empty() && form.group_field.is_none() => return Err("no more secrets".into()),
+            Step::Form(form) if secrets.is_empty() && form.group_field.is_none() => {
+                return Err("no more secrets".into());
+            }
             Step::Form(form) => login.handle_form(fill(form, &mut secrets)),
             Step::Done(done) => {
                 assert_eq!(done.server.host_header(), "vpn.example:8443");

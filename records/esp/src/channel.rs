@@ -8,9 +8,10 @@ use culvert_record::{
 
 use crate::association::{Association, KeyError};
 use crate::inbound::Inbound;
+use crate::lzo;
 use crate::packet::{NextHeader, PREFIX_LEN};
 use crate::probe::{Examined, Probe};
-use crate::sealer::Sealer;
+use crate::sealer::{self, Sealer};
 
 /// Time between two probes while the channel is unproven.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -40,7 +41,9 @@ enum Stage {
 /// one that is given to it.
 pub struct Channel<P> {
     inbound: Inbound,
-    outbound: Sealer,
+    /// Absent while another thread has it.
+    outbound: Option<Sealer>,
+    icv_len: usize,
     probe: P,
     stage: Stage,
     outgoing: Vec<Vec<u8>>,
@@ -79,7 +82,8 @@ impl<P: Probe> Channel<P> {
     fn new(inbound: &Association, outbound: &Association, probe: P, stage: Stage) -> Result<Self, KeyError> {
         Ok(Self {
             inbound: Inbound::new(inbound)?,
-            outbound: Sealer::new(outbound)?,
+            outbound: Some(Sealer::new(outbound)?),
+            icv_len: outbound.integrity().icv_len(),
             probe,
             stage,
             outgoing: Vec::new(),
@@ -100,7 +104,8 @@ impl<P: Probe> Channel<P> {
     ) -> Result<(), KeyError> {
         let sealer = Sealer::new(outbound)?;
         self.inbound.replace(now, inbound)?;
-        self.outbound = sealer;
+        self.outbound = Some(sealer);
+        self.icv_len = outbound.integrity().icv_len();
         self.description = inbound.description();
         Ok(())
     }
@@ -116,14 +121,16 @@ impl<P: Probe> Channel<P> {
     }
 
     fn enqueue(&mut self, next_header: NextHeader, payload: &[u8]) {
+        let Some(sealer) = self.outbound.as_mut() else {
+            return;
+        };
         if self.outgoing.len() == OUTGOING_MAX {
             return;
         }
-        let room = payload.len() + self.outbound.tailroom();
         let mut packet = vec![0; PREFIX_LEN];
         packet.extend_from_slice(payload);
-        packet.resize(PREFIX_LEN + room, 0);
-        match self.outbound.seal(next_header, &mut packet, payload.len()) {
+        packet.resize(packet.len() + sealer.tailroom(), 0);
+        match sealer.seal_as(next_header, &mut packet, payload.len()) {
             Ok(len) => {
                 packet.truncate(len);
                 self.outgoing.push(packet);
@@ -166,37 +173,35 @@ fn is_consistent(next_header: NextHeader, payload: &[u8]) -> bool {
 
 impl<P: Probe> PacketSealer for Channel<P> {
     fn headroom(&self) -> usize {
-        self.outbound.headroom()
+        PREFIX_LEN
     }
 
     fn tailroom(&self) -> usize {
-        self.outbound.tailroom()
+        sealer::tailroom(self.icv_len)
     }
 
     fn sealed_len(&self, len: usize) -> usize {
-        self.outbound.sealed_len(len)
+        sealer::sealed_len(self.icv_len, len)
     }
 
-    /// ESP knows data only: a frame of any other kind is a dummy packet, which the peer discards.
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-        let next_header = match kind {
-            FrameKind::Data => NextHeader::of_packet(buffer.get(PREFIX_LEN..).unwrap_or_default()),
-            _ => NextHeader::Dummy,
-        };
-        self.outbound.seal(next_header, buffer, len)
+        let sealer = self.outbound.as_mut().ok_or(SealError::Exhausted)?;
+        sealer.seal(kind, buffer, len)
     }
 }
 
 impl<P: Probe> DatagramChannel for Channel<P> {
-    type Sealer = Self;
+    type Sealer = Sealer;
 
-    /// Never: answers to the peer's probes are sealed where they are opened.
-    fn take_sealer(&mut self) -> Option<Self> {
-        None
+    fn take_sealer(&mut self) -> Option<Sealer> {
+        match self.stage {
+            Stage::Proven if self.outgoing.is_empty() => self.outbound.take(),
+            _ => None,
+        }
     }
 
-    fn put_sealer(&mut self, sealer: Self) {
-        *self = sealer;
+    fn put_sealer(&mut self, sealer: Sealer) {
+        self.outbound = Some(sealer);
     }
 
     fn state(&self) -> ChannelState {
@@ -228,6 +233,10 @@ impl<P: Probe> DatagramChannel for Channel<P> {
                 payload: opened.payload,
             },
         }
+    }
+
+    fn decompress(&self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+        lzo::decompress(packet, out).ok().filter(|len| *len > 0)
     }
 
     fn handle_timeout(&mut self, now: Instant) {

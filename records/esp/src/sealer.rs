@@ -1,6 +1,6 @@
 //! The sending half of an association (`specs/esp.md` §5).
 
-use culvert_record::SealError;
+use culvert_record::{FrameKind, PacketSealer, SealError};
 
 use crate::association::{Association, KeyError, Spi};
 use crate::cipher::Cipher;
@@ -39,27 +39,12 @@ impl Sealer {
         })
     }
 
-    /// Octets before the payload.
-    pub fn headroom(&self) -> usize {
-        PREFIX_LEN
-    }
-
-    /// Most octets after the payload.
-    pub fn tailroom(&self) -> usize {
-        BLOCK - 1 + TRAILER_LEN + self.mac.icv_len()
-    }
-
-    /// Octets of the packet for a payload of `len` octets.
-    pub fn sealed_len(&self, len: usize) -> usize {
-        PREFIX_LEN + len + pad_len(len) + TRAILER_LEN + self.mac.icv_len()
-    }
-
     /// Seals the payload at `buffer[headroom..headroom + len]` in place; returns the packet's
     /// length.
     ///
     /// # Errors
     /// See [`SealError`].
-    pub fn seal(
+    pub fn seal_as(
         &mut self,
         next_header: NextHeader,
         buffer: &mut [u8],
@@ -73,7 +58,7 @@ impl Sealer {
         Ok(sealed)
     }
 
-    /// As [`Self::seal`], with a given sequence number and IV.
+    /// As [`Self::seal_as`], with a given sequence number and IV.
     pub(crate) fn seal_with(
         &self,
         sequence: u32,
@@ -119,6 +104,39 @@ impl Sealer {
     }
 }
 
+impl PacketSealer for Sealer {
+    fn headroom(&self) -> usize {
+        PREFIX_LEN
+    }
+
+    fn tailroom(&self) -> usize {
+        tailroom(self.mac.icv_len())
+    }
+
+    fn sealed_len(&self, len: usize) -> usize {
+        sealed_len(self.mac.icv_len(), len)
+    }
+
+    /// ESP knows data only: a frame of any other kind is a dummy packet, which the peer discards.
+    fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        let next_header = match kind {
+            FrameKind::Data => NextHeader::of_packet(buffer.get(PREFIX_LEN..).unwrap_or_default()),
+            _ => NextHeader::Dummy,
+        };
+        self.seal_as(next_header, buffer, len)
+    }
+}
+
+/// Most octets after a payload.
+pub(crate) fn tailroom(icv_len: usize) -> usize {
+    BLOCK - 1 + TRAILER_LEN + icv_len
+}
+
+/// Octets of the packet for a payload of `len` octets.
+pub(crate) fn sealed_len(icv_len: usize, len: usize) -> usize {
+    PREFIX_LEN + len + pad_len(len) + TRAILER_LEN + icv_len
+}
+
 #[cfg(test)]
 mod tests {
     use culvert_vocab::SecretBytes;
@@ -141,12 +159,12 @@ mod tests {
     fn numbers_begin_with_one_and_never_wrap() {
         let mut sealer = sealer();
         let mut buffer = [0; 100];
-        sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+        sealer.seal_as(NextHeader::Ipv4, &mut buffer, 20).unwrap();
         assert_eq!(buffer[4..8], [0, 0, 0, 1]);
         sealer.next_sequence = Some(u32::MAX - 1);
-        sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+        sealer.seal_as(NextHeader::Ipv4, &mut buffer, 20).unwrap();
         assert_eq!(
-            sealer.seal(NextHeader::Ipv4, &mut buffer, 20),
+            sealer.seal_as(NextHeader::Ipv4, &mut buffer, 20),
             Err(SealError::Exhausted)
         );
     }
@@ -157,7 +175,7 @@ mod tests {
         let mut ivs = std::collections::HashSet::new();
         let mut buffer = [0; 100];
         for _ in 0..200 {
-            sealer.seal(NextHeader::Ipv4, &mut buffer, 20).unwrap();
+            sealer.seal_as(NextHeader::Ipv4, &mut buffer, 20).unwrap();
             ivs.insert(buffer[8..24].to_vec());
         }
         assert_eq!(ivs.len(), 200);
@@ -168,11 +186,11 @@ mod tests {
         let mut sealer = sealer();
         let needed = sealer.sealed_len(20);
         assert_eq!(
-            sealer.seal(NextHeader::Ipv4, &mut vec![0; needed - 1], 20),
+            sealer.seal_as(NextHeader::Ipv4, &mut vec![0; needed - 1], 20),
             Err(SealError::Buffer)
         );
         assert_eq!(
-            sealer.seal(NextHeader::Ipv4, &mut vec![0; 70_000], 66_000),
+            sealer.seal_as(NextHeader::Ipv4, &mut vec![0; 70_000], 66_000),
             Err(SealError::Oversize)
         );
     }

@@ -8,7 +8,12 @@
 
 #![forbid(unsafe_code)]
 
+mod boxed;
+
+use std::any::Any;
 use std::ops::Range;
+
+pub use boxed::{AnyDatagramChannel, erase};
 
 /// What one frame of a tunnel carries, in any protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +73,7 @@ pub enum OpenError {
 
 /// Seals packets of one session in one direction; shares nothing with the half that opens, so
 /// that it may work on another thread.
-pub trait PacketSealer: Send + 'static {
+pub trait PacketSealer: Any + Send {
     /// Octets to leave free before the payload.
     fn headroom(&self) -> usize;
 

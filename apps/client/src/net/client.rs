@@ -8,7 +8,7 @@ use culvert_certs::spki_pin;
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
-use super::https::IoFailure;
+use super::https::{Greeted, IoFailure};
 use super::{Failure, Https, dump};
 use crate::context::Context;
 use crate::output::Level;
@@ -48,6 +48,21 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// `pin-sha256:` of its key.
     pub(crate) pin: Option<String>,
+}
+
+/// How a server takes the wish to leave HTTP.
+pub(crate) enum Upgrade {
+    /// It agrees.
+    Done {
+        /// The connection, which is not HTTP's any more.
+        connection: Box<Https>,
+        /// What followed the greeting already.
+        rest: Vec<u8>,
+    },
+    /// It answers with HTTP.
+    Refused(Response),
+    /// It closes the connection without a word.
+    Ended,
 }
 
 /// Sends requests, one connection at a time.
@@ -97,16 +112,7 @@ impl HttpClient {
         server: &ServerUrl,
         build: &mut dyn FnMut(&Https) -> Request,
     ) -> Result<Response, ExchangeError> {
-        let keep = self.context.options.network.http_keepalive;
-        if !keep
-            || !self
-                .connection
-                .as_mut()
-                .is_some_and(|connection| connection.serves(server))
-        {
-            self.connection = None;
-        }
-        let reused = self.connection.is_some();
+        let reused = self.keep_connection(server);
         let mut result = self.exchange_once(server, build)?;
         if reused && let (Err(IoFailure::Lost(_) | IoFailure::Tls(_)), method) = &result {
             let text = format!("Retrying failed {method} request on new connection");
@@ -114,19 +120,76 @@ impl HttpClient {
             self.connection = None;
             result = self.exchange_once(server, build)?;
         }
-        result.0.map_err(|failure| {
-            self.connection = None;
-            match failure {
-                IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
-                IoFailure::Response(error) => ExchangeError::Response(error),
-                IoFailure::Lost(text) | IoFailure::Tls(text) => {
-                    self.context
-                        .output
-                        .error(&format!("Failed to read from SSL socket: {text}"));
-                    ExchangeError::Failed
-                }
+        result.0.map_err(|failure| self.failed(failure))
+    }
+
+    /// Sends a request that the server answers with `greeting` instead of HTTP, if it agrees. A
+    /// re-used connection that has ended is replaced by a new one.
+    ///
+    /// # Errors
+    /// See [`ExchangeError`].
+    pub(crate) fn upgrade(
+        &mut self,
+        server: &ServerUrl,
+        request: &Request,
+        greeting: &[u8],
+    ) -> Result<Upgrade, ExchangeError> {
+        let mut reused = self.keep_connection(server);
+        loop {
+            let context = Arc::clone(&self.context);
+            let greeted = self.open(server)?.upgrade(&context, request, greeting);
+            let ended = matches!(
+                greeted,
+                Ok(Greeted::Ended) | Err(IoFailure::Lost(_) | IoFailure::Tls(_))
+            );
+            if std::mem::take(&mut reused) && ended {
+                self.connection = None;
+                continue;
             }
-        })
+            return match greeted {
+                Ok(Greeted::Agreed { rest }) => match self.connection.take() {
+                    Some(connection) => Ok(Upgrade::Done {
+                        connection: Box::new(connection),
+                        rest,
+                    }),
+                    None => Err(ExchangeError::Failed),
+                },
+                Ok(Greeted::Refused(response)) => {
+                    self.log(&response);
+                    Ok(Upgrade::Refused(response))
+                }
+                Ok(Greeted::Ended) => Ok(Upgrade::Ended),
+                Err(failure) => Err(self.failed(failure)),
+            };
+        }
+    }
+
+    /// Forgets a connection that cannot carry one more request to `server`; tells whether one is
+    /// left.
+    fn keep_connection(&mut self, server: &ServerUrl) -> bool {
+        let keep = self.context.options.network.http_keepalive;
+        let serves = self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| connection.serves(server));
+        if !keep || !serves {
+            self.connection = None;
+        }
+        self.connection.is_some()
+    }
+
+    fn failed(&mut self, failure: IoFailure) -> ExchangeError {
+        self.connection = None;
+        match failure {
+            IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
+            IoFailure::Response(error) => ExchangeError::Response(error),
+            IoFailure::Lost(text) | IoFailure::Tls(text) => {
+                self.context
+                    .output
+                    .error(&format!("Failed to read from SSL socket: {text}"));
+                ExchangeError::Failed
+            }
+        }
     }
 
     /// One attempt, with the method that was tried.
@@ -135,33 +198,37 @@ impl HttpClient {
         server: &ServerUrl,
         build: &mut dyn FnMut(&Https) -> Request,
     ) -> Result<(Result<Response, IoFailure>, String), ExchangeError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => {
-                let key = (server.host.clone(), server.port);
-                let known = self.addresses.get(&key).copied();
-                let connection = Https::open(&self.context, server, known)?;
-                self.addresses.insert(key, connection.address());
-                self.peer = Some(Peer {
-                    address: connection.address(),
-                    pin: connection
-                        .tls()
-                        .peer_certificates()
-                        .first()
-                        .and_then(|leaf| spki_pin(leaf).ok()),
-                });
-                self.connection.insert(connection)
-            }
-        };
+        let context = Arc::clone(&self.context);
+        let connection = self.open(server)?;
         let request = build(connection);
-        if self.context.options.output.dump_http {
-            dump::request(&self.context.output, &request);
+        if context.options.output.dump_http {
+            dump::request(&context.output, &request);
         }
-        let result = connection.exchange(&self.context, &request);
+        let result = connection.exchange(&context, &request);
         if let Ok(response) = &result {
             self.log(response);
         }
         Ok((result, request.method))
+    }
+
+    /// The connection that is open, or a new one.
+    fn open(&mut self, server: &ServerUrl) -> Result<&mut Https, ExchangeError> {
+        if self.connection.is_none() {
+            let key = (server.host.clone(), server.port);
+            let known = self.addresses.get(&key).copied();
+            let connection = Https::open(&self.context, server, known)?;
+            self.addresses.insert(key, connection.address());
+            self.peer = Some(Peer {
+                address: connection.address(),
+                pin: connection
+                    .tls()
+                    .peer_certificates()
+                    .first()
+                    .and_then(|leaf| spki_pin(leaf).ok()),
+            });
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().ok_or(ExchangeError::Failed)
     }
 
     fn log(&self, response: &Response) {

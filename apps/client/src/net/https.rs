@@ -54,6 +54,17 @@ impl From<WaitError> for IoFailure {
     }
 }
 
+/// How a server takes the wish to leave HTTP.
+pub(super) enum Greeted {
+    /// It agrees; what follows the greeting.
+    Agreed {
+        rest: Vec<u8>,
+    },
+    Refused(Response),
+    /// It closes the connection without a word.
+    Ended,
+}
+
 /// Why there is no TLS connection.
 enum OpenFailure {
     Interrupted(Signal),
@@ -236,8 +247,7 @@ impl Https {
         }
     }
 
-    /// Sends a request and reads its answer.
-    pub(super) fn exchange(&mut self, context: &Context, request: &Request) -> Result<Response, IoFailure> {
+    fn send(&mut self, context: &Context, request: &Request) -> Result<(), IoFailure> {
         let bytes = zeroize::Zeroizing::new(request.to_bytes());
         for part in bytes.chunks(RECORD_MAX) {
             self.tls
@@ -245,6 +255,48 @@ impl Https {
                 .map_err(|error| IoFailure::Lost(error.to_string()))?;
             self.flush(context, Instant::now() + SILENCE_MAX)?;
         }
+        Ok(())
+    }
+
+    /// Sends a request that the server answers with `greeting` instead of HTTP, if it agrees.
+    pub(super) fn upgrade(
+        &mut self,
+        context: &Context,
+        request: &Request,
+        greeting: &[u8],
+    ) -> Result<Greeted, IoFailure> {
+        self.send(context, request)?;
+        let mut received = Vec::new();
+        loop {
+            while let Some(plaintext) = self
+                .tls
+                .poll_plaintext()
+                .map_err(|error| IoFailure::Lost(error.to_string()))?
+            {
+                received.extend_from_slice(&plaintext);
+                if let Some(rest) = received.strip_prefix(greeting) {
+                    return Ok(Greeted::Agreed { rest: rest.to_vec() });
+                }
+                if !greeting.starts_with(&received) {
+                    let mut reader = ResponseReader::new(&request.method);
+                    let response = match reader.handle_input(&received)? {
+                        Some(response) => response,
+                        None => self.read_response(context, &mut reader)?,
+                    };
+                    self.ended = true;
+                    return Ok(Greeted::Refused(response));
+                }
+            }
+            if self.tls.peer_closed() || !self.receive(context, Instant::now() + SILENCE_MAX)? {
+                self.ended = true;
+                return Ok(Greeted::Ended);
+            }
+        }
+    }
+
+    /// Sends a request and reads its answer.
+    pub(super) fn exchange(&mut self, context: &Context, request: &Request) -> Result<Response, IoFailure> {
+        self.send(context, request)?;
         let mut reader = ResponseReader::new(&request.method);
         let response = self.read_response(context, &mut reader);
         let rest = reader.take_rest();

@@ -7,7 +7,7 @@ mod https;
 mod resolve;
 mod trust;
 
-pub(crate) use client::{ExchangeError, HttpClient, Peer};
+pub(crate) use client::{ExchangeError, HttpClient, Peer, Upgrade};
 pub(crate) use https::Https;
 pub(crate) use trust::Trust;
 

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 
 use super::table::{self, Opt};
-use super::{CookieMode, FormEntry, Host, KeyPair, Options, Resolve, Stop, TcpKeepalive, UserIds};
+use super::{
+    CookieMode, FormEntry, Host, KeyPair, Options, ProtocolName, Resolve, Stop, TcpKeepalive, UserIds,
+};
 
 /// Smallest MTU that an option may ask for.
 const MTU_OPTION_MIN: i64 = 576;
@@ -12,7 +14,7 @@ const MTU_OPTION_MAX: i64 = 65535;
 /// Names for `--os` (`specs/client.md` §2).
 pub(super) const OS_NAMES: [&str; 6] = ["linux", "linux-64", "win", "mac-intel", "android", "apple-ios"];
 /// Protocols of the specification that this version does not speak.
-const LATER_PROTOCOLS: [&str; 7] = ["nc", "gp", "pulse", "f5", "fortinet", "array", "nullppp"];
+const LATER_PROTOCOLS: [&str; 6] = ["nc", "pulse", "f5", "fortinet", "array", "nullppp"];
 /// Modes of `--token-mode`.
 const TOKEN_MODES: [&str; 5] = ["rsa", "totp", "hotp", "yubioath", "oidc"];
 
@@ -161,7 +163,7 @@ impl<'a> Applier<'a> {
             Opt::Syslog => options.output.syslog = true,
             Opt::DumpHttpTraffic => options.output.dump_http = true,
 
-            Opt::Protocol => return protocol(&text(name, value)?),
+            Opt::Protocol => options.protocol = protocol(&text(name, value)?)?,
             Opt::Compression => return compression(&text(name, value)?),
             Opt::TokenMode => return token_mode(&text(name, value)?),
             Opt::Proxy => return proxy(&text(name, value)?),
@@ -296,10 +298,12 @@ fn os_name(name: String) -> Result<String, Stop> {
     )))
 }
 
-fn protocol(name: &str) -> Result<(), Stop> {
+fn protocol(name: &str) -> Result<ProtocolName, Stop> {
     let lower = name.to_ascii_lowercase();
-    if lower == "anyconnect" {
-        return Ok(());
+    match lower.as_str() {
+        "anyconnect" => return Ok(ProtocolName::AnyConnect),
+        "gp" => return Ok(ProtocolName::GlobalProtect),
+        _ => {}
     }
     if LATER_PROTOCOLS.contains(&lower.as_str()) {
         return Err(unavailable(&format!("--protocol={lower}")));

@@ -105,7 +105,7 @@ fn argument(spec: &Spec, kept: &str, value: &str) -> Vec<String> {
         Opt::SetUid | Opt::CsdUser => vec!["USERNAME".into(), "''".into()],
         Opt::Os => choices(&["mac-intel", "android", "linux-64", "linux", "apple-ios", "win"]),
         Opt::Compression => choices(&["none", "off", "all", "stateless"]),
-        Opt::Protocol => choices(&["anyconnect"]),
+        Opt::Protocol => choices(&["anyconnect", "gp"]),
         Opt::TokenMode => choices(&["totp", "hotp", "oidc", "rsa", "yubioath"]),
         _ => Vec::new(),
     }

@@ -11,13 +11,13 @@ use crate::identity::{PROGRAM_VERSION, TLS_LIBRARY};
 const TEXT_COLUMN: usize = 34;
 
 fn features_line() -> String {
-    format!("Using {TLS_LIBRARY}. Features present: DTLS")
+    format!("Using {TLS_LIBRARY}. Features present: DTLS, ESP")
 }
 
 /// The four lines of `--version`.
 pub fn version_text() -> String {
     format!(
-        "OpenConnect version {PROGRAM_VERSION}\n{}\nSupported protocols: anyconnect (default)\n\
+        "OpenConnect version {PROGRAM_VERSION}\n{}\nSupported protocols: anyconnect (default), gp\n\
          Default vpnc-script (override with --script): built-in network configuration\n",
         features_line()
     )
@@ -42,6 +42,11 @@ pub fn help_text() -> String {
                 &mut help,
                 "      --protocol=anyconnect",
                 "Cisco AnyConnect and ocserv (default)",
+            );
+            append_line(
+                &mut help,
+                "      --protocol=gp",
+                "Palo Alto Networks GlobalProtect",
             );
         }
     }

@@ -23,6 +23,8 @@ pub use parse::parse;
 pub struct Options {
     /// The server's URL as given.
     pub server: String,
+    /// `--protocol`
+    pub protocol: ProtocolName,
     /// How to log in.
     pub login: LoginOptions,
     /// Certificates and keys.
@@ -41,6 +43,16 @@ pub struct Options {
     pub process: ProcessOptions,
     /// Messages.
     pub output: OutputOptions,
+}
+
+/// The protocols that there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProtocolName {
+    /// `anyconnect`
+    #[default]
+    AnyConnect,
+    /// `gp`
+    GlobalProtect,
 }
 
 /// How to log in, and what to do with the cookie.
@@ -313,6 +325,7 @@ impl Options {
     fn new() -> Self {
         Self {
             server: String::new(),
+            protocol: ProtocolName::default(),
             login: LoginOptions::default(),
             credentials: CredentialOptions {
                 primary: None,

@@ -12,12 +12,18 @@ use crate::process::{self, Background, PidFile};
 
 /// How long the device waits for UDP, so that its MTU is final.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// The same for a tunnel that has nothing but UDP until UDP turns out not to work.
+const SETTLE_MAX_DATAGRAM_ONLY: Duration = Duration::from_secs(60);
 
 impl Running {
     /// Waits for UDP, tells the user, goes to the background, makes and configures the device,
     /// and becomes another user (`specs/client.md` §12.1).
     pub(super) fn bring_up(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {
-        let settled_by = Instant::now() + SETTLE_MAX;
+        let limit = match self.is_datagram_only() {
+            true => SETTLE_MAX_DATAGRAM_ONLY,
+            false => SETTLE_MAX,
+        };
+        let settled_by = Instant::now() + limit;
         while !self.datagram.is_settled() && Instant::now() < settled_by {
             self.step(Some(settled_by))?;
         }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use culvert_anyconnect::data::DtlsChannel;
 use culvert_anyconnect::mtu::Prober;
+use culvert_globalprotect::data::{EspChannel, MagicPing};
+use culvert_record::{AnyDatagramChannel, erase};
 use culvert_sys::udp::UdpSocket;
 use culvert_vocab::Mtu;
 
 use super::status::DatagramState;
-use crate::connect::DtlsOffer;
+use crate::connect::DatagramOffer;
 
 /// Time between two attempts while UDP does not work.
 const RETRY: Duration = Duration::from_secs(60);
@@ -36,14 +38,14 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Datagram {
     state: State,
-    offer: Option<DtlsOffer>,
+    offer: Option<DatagramOffer>,
     /// Cipher of the channel in use.
     cipher: Option<String>,
 }
 
 impl Datagram {
     /// What the server offers, unless the user wants no UDP.
-    pub(super) fn new(offer: Option<DtlsOffer>, disabled: bool) -> Self {
+    pub(super) fn new(offer: Option<DatagramOffer>, disabled: bool) -> Self {
         let state = match &offer {
             _ if disabled => State::Disabled,
             None => State::Never,
@@ -57,7 +59,7 @@ impl Datagram {
     }
 
     /// The offer, if there is one and it may be used.
-    pub(super) fn offer(&self) -> Option<&DtlsOffer> {
+    pub(super) fn offer(&self) -> Option<&DatagramOffer> {
         self.offer.as_ref()
     }
 
@@ -75,10 +77,20 @@ impl Datagram {
         }
     }
 
-    /// The channel is up; `mtu` is the most that it may carry.
-    pub(super) fn established(&mut self, now: Instant, cipher: String, mtu: Mtu, inner_ipv6: bool) {
+    /// The channel is up.
+    pub(super) fn established(&mut self, cipher: String) {
         self.cipher = Some(cipher);
+        self.state = State::Connected;
+    }
+
+    /// The path MTU is to be found out; `mtu` is the most that the channel may carry.
+    pub(super) fn probe(&mut self, now: Instant, mtu: Mtu, inner_ipv6: bool) {
         self.state = State::Probing(Prober::new(now, mtu, inner_ipv6));
+    }
+
+    /// Name of the record layer; DTLS where there is none.
+    pub(super) fn name(&self) -> &'static str {
+        self.offer.as_ref().map_or("DTLS", DatagramOffer::name)
     }
 
     /// True when nothing is in progress whose result the device would better wait for.
@@ -131,27 +143,36 @@ impl Datagram {
     }
 }
 
-/// A socket and a fresh handshake for `offer`.
+/// A socket and a fresh channel for `offer`.
 ///
 /// # Errors
-/// The socket could not be made.
+/// The socket could not be made, or the offer cannot be used.
 pub(super) fn open(
-    offer: &DtlsOffer,
+    offer: &DatagramOffer,
     server: SocketAddr,
     local_port: u16,
     now: Instant,
-) -> io::Result<(UdpSocket, DtlsChannel)> {
-    let peer = SocketAddr::new(server.ip(), offer.port);
+) -> io::Result<(UdpSocket, AnyDatagramChannel)> {
+    let (port, channel): (u16, AnyDatagramChannel) = match offer {
+        DatagramOffer::Dtls(dtls) => {
+            let config = culvert_dtls::ClientConfig::new(dtls.psk.clone(), dtls.app_id.clone());
+            let connection = culvert_dtls::Connection::client(config, now);
+            (dtls.port, erase(DtlsChannel::new(connection)))
+        }
+        DatagramOffer::Esp(esp) => {
+            let keys = &esp.parameters;
+            let ping = MagicPing::client(esp.client, esp.gateway)
+                .ok_or_else(|| io::Error::other("magic pings between two families"))?;
+            let channel = EspChannel::client(&keys.down, &keys.up, ping, now).map_err(io::Error::other)?;
+            (keys.port, erase(channel))
+        }
+    };
+    let peer = SocketAddr::new(server.ip(), port);
     let local = (local_port != 0).then(|| match peer {
         SocketAddr::V4(_) => SocketAddr::from(([0, 0, 0, 0], local_port)),
         SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], local_port)),
     });
-    let socket = UdpSocket::connected(local, peer)?;
-    let config = culvert_dtls::ClientConfig::new(offer.psk.clone(), offer.app_id.clone());
-    Ok((
-        socket,
-        DtlsChannel::new(culvert_dtls::Connection::client(config, now)),
-    ))
+    Ok((UdpSocket::connected(local, peer)?, channel))
 }
 
 #[cfg(test)]
@@ -159,14 +180,15 @@ mod tests {
     use culvert_vocab::SecretBytes;
 
     use super::*;
+    use crate::connect::DtlsOffer;
 
-    fn offer() -> Option<DtlsOffer> {
-        Some(DtlsOffer {
+    fn offer() -> Option<DatagramOffer> {
+        Some(DatagramOffer::Dtls(DtlsOffer {
             port: 443,
             app_id: vec![1; 32],
             psk: SecretBytes::new(vec![2; 32]),
             base_mtu: 1500,
-        })
+        }))
     }
 
     #[test]
@@ -186,8 +208,9 @@ mod tests {
         assert!(datagram.wants_attempt(now + RETRY));
 
         datagram.connecting();
-        datagram.established(now, "(DTLS1.2)".into(), Mtu::clamped(1400), false);
+        datagram.established("(DTLS1.2)".into());
         assert_eq!(datagram.status(), DatagramState::Connected);
+        datagram.probe(now, Mtu::clamped(1400), false);
         assert!(!datagram.is_settled());
         assert_eq!(datagram.cipher(), Some("(DTLS1.2)"));
         let probe = datagram.prober().and_then(Prober::poll_probe).expect("a probe");

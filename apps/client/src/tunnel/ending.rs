@@ -22,6 +22,8 @@ pub(crate) enum Ending {
     ServerEnded,
     /// No reconnect within `--reconnect-timeout`.
     ReconnectFailed,
+    /// The server is not content with this host, or could not be told about it.
+    HostCheckFailed,
     /// The tun device, or the program of `--script-tun`, is gone.
     DeviceLost,
     /// The tunnel could not be set up; the text says why.
@@ -43,6 +45,7 @@ impl Ending {
         match self {
             Self::UserEnded => Some("Aborted by caller"),
             Self::ServerEnded => Some("Server request"),
+            Self::HostCheckFailed => Some("HIP check or report failed"),
             Self::DeviceLost => Some("Client connection terminated"),
             Self::Setup(_) => Some("Set up tun device failed"),
             Self::AddressChanged => Some("Address changed"),
@@ -68,6 +71,7 @@ impl Ending {
             }
             Self::ServerEnded => output.error("Session terminated by server; exiting."),
             Self::ReconnectFailed => output.error("CSTP reconnect failed; exiting"),
+            Self::HostCheckFailed => output.error("HIP check or report failed; exiting."),
             Self::DeviceLost => output.error("Unrecoverable I/O error; exiting."),
             Self::Setup(text) => {
                 output.error(text);
@@ -81,6 +85,7 @@ impl Ending {
             | Self::ConnectFailed
             | Self::ServerEnded
             | Self::ReconnectFailed
+            | Self::HostCheckFailed
             | Self::DeviceLost
             | Self::Setup(_) => 1,
         }

@@ -18,7 +18,11 @@ use crate::process::PidFile;
 use running::Running;
 
 /// Connects and carries packets until something ends the session. Returns the exit code.
-pub(crate) fn run(context: &Arc<Context>, mut connector: Connector, pid_file: Option<PidFile>) -> u8 {
+pub(crate) fn run(
+    context: &Arc<Context>,
+    mut connector: Box<dyn Connector>,
+    pid_file: Option<PidFile>,
+) -> u8 {
     let ending = match connector.connect() {
         Ok(tunnel) => match Running::start(Arc::clone(context), connector, tunnel) {
             Ok(mut running) => running.run(pid_file),

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use culvert_anyconnect::data::{CstpOpener, CstpSealer, DtlsChannel};
 use culvert_anyconnect::mtu::{PROBE_FILL, client_data_mtu};
-use culvert_anyconnect::wire::bye_payload;
-use culvert_record::FrameKind;
+use culvert_record::{AnyDatagramChannel, FrameKind, PacketSealer, StreamOpener, StreamSealer};
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
-use culvert_tls::Version;
 use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, SecondThread, Session, SessionConfig};
 use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
@@ -20,7 +17,7 @@ use super::datagram::{self, Datagram};
 use super::ending::Ending;
 use super::setup::{Facts, NetworkSetup};
 use super::status;
-use crate::connect::{Connector, Tunnel};
+use crate::connect::{ConnectFailure, Connector, DatagramOffer, Stream, Tunnel};
 use crate::context::Context;
 use crate::process::PidFile;
 use crate::signals::Signal;
@@ -32,12 +29,12 @@ pub(super) const PROGRAM_TOKEN: u64 = 1;
 /// How long the goodbye may wait for a blocked socket.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
-type ClientSession = Session<CstpSealer, CstpOpener, DtlsChannel>;
+type ClientSession = Session<Box<dyn StreamSealer>, Box<dyn StreamOpener>, AnyDatagramChannel>;
 
 /// A session and everything that belongs to it.
 pub(super) struct Running {
     pub(super) context: Arc<Context>,
-    pub(super) connector: Connector,
+    pub(super) connector: Box<dyn Connector>,
     pub(super) setup: NetworkSetup,
     pub(super) tunnel: Facts,
     pub(super) session: ClientSession,
@@ -46,7 +43,10 @@ pub(super) struct Running {
     events: Events,
     buffers: Buffers,
     cipher: String,
-    version: Version,
+    /// The keys of the TLS channel can be renewed in place.
+    renews_keys: bool,
+    /// When the server wants to hear about this host again.
+    next_check: Option<Instant>,
     expires: Option<SystemTime>,
     /// The device exists.
     pub(super) device_up: bool,
@@ -54,7 +54,11 @@ pub(super) struct Running {
 
 impl Running {
     /// Puts a connected tunnel to work; UDP is tried at once.
-    pub(super) fn start(context: Arc<Context>, connector: Connector, tunnel: Tunnel) -> io::Result<Self> {
+    pub(super) fn start(
+        context: Arc<Context>,
+        connector: Box<dyn Connector>,
+        tunnel: Tunnel,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let poller = Arc::new(Poller::new()?);
         poller.add(&*context.signals, SIGNAL_TOKEN, Interest::READ)?;
@@ -73,7 +77,8 @@ impl Running {
             events: Events::with_capacity(16),
             buffers: Buffers::new(),
             cipher: String::new(),
-            version: tunnel.version,
+            renews_keys: false,
+            next_check: None,
             expires: None,
             device_up: false,
             tunnel: Facts {
@@ -90,34 +95,81 @@ impl Running {
     pub(super) fn attach(&mut self, tunnel: Tunnel) -> io::Result<()> {
         let now = Instant::now();
         let config = &tunnel.config;
-        let stream = self.timers(config.stream);
-        self.context.output.info(&format!(
-            "CSTP connected. DPD {}, Keepalive {}",
-            seconds(stream.dpd),
-            seconds(stream.keepalive)
-        ));
-        self.session.set_timers(stream, self.timers(config.datagram));
+        self.session
+            .set_timers(self.timers(config.stream), self.timers(config.datagram));
         self.session.set_mtu(config.mtu.get());
-        self.session.attach_stream(
-            now,
-            OwnedFd::from(tunnel.socket),
-            CstpSealer::new(tunnel.sealer),
-            CstpOpener::new(tunnel.opener),
-            &tunnel.unread,
-            &mut self.buffers,
-        )?;
+        match tunnel.stream {
+            Some(stream) => self.attach_stream(now, stream, config.stream)?,
+            None => self.session.detach_stream(),
+        }
         self.expires = config.session_left.map(|left| SystemTime::now() + left);
-        self.cipher = tunnel.cipher;
-        self.version = tunnel.version;
+        self.next_check = self.connector.check_interval().map(|interval| now + interval);
         self.tunnel = Facts {
             config: tunnel.config,
             gateway: tunnel.address,
         };
         self.set_device_mtu();
         self.session.detach_datagram();
-        self.datagram = Datagram::new(tunnel.dtls, self.context.options.tunnel.no_dtls);
+        self.datagram = Datagram::new(tunnel.datagram, self.context.options.tunnel.no_dtls);
         self.start_datagram(now);
         Ok(())
+    }
+
+    fn attach_stream(&mut self, now: Instant, stream: Stream, timers: Timers) -> io::Result<()> {
+        let timers = self.timers(timers);
+        self.context.output.info(&format!(
+            "CSTP connected. DPD {}, Keepalive {}",
+            seconds(timers.dpd),
+            seconds(timers.keepalive)
+        ));
+        self.cipher = stream.cipher;
+        self.renews_keys = stream.renews_keys;
+        self.session.attach_stream(
+            now,
+            OwnedFd::from(stream.socket),
+            stream.sealer,
+            stream.opener,
+            &stream.unread,
+            &mut self.buffers,
+        )
+    }
+
+    /// True when the tunnel has no TLS channel: UDP carries everything, or is being tried.
+    pub(super) fn is_datagram_only(&self) -> bool {
+        self.session.stream_socket().is_none()
+    }
+
+    /// Opens the TLS channel of a tunnel that has none; UDP is then over.
+    fn fall_back(&mut self) -> Result<(), Ending> {
+        self.session.detach_datagram();
+        self.datagram = Datagram::new(None, false);
+        match self.connector.connect_stream() {
+            Ok(stream) => self
+                .attach_stream(Instant::now(), stream, self.tunnel.config.stream)
+                .map_err(|error| Ending::Setup(format!("Failed to use the TLS connection: {error}"))),
+            Err(ConnectFailure::Rejected) => Err(Ending::CookieRejected),
+            Err(ConnectFailure::Interrupted(signal)) => match Ending::of_signal(signal) {
+                Some(ending) => Err(ending),
+                None => self.reconnect(),
+            },
+            Err(ConnectFailure::Other) => self.reconnect(),
+        }
+    }
+
+    /// Tells the server about this host, when it is time.
+    fn check_host(&mut self, now: Instant) -> Result<(), Ending> {
+        if self.next_check.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.next_check = self.connector.check_interval().map(|interval| now + interval);
+        let over_stream = !self.is_datagram_only();
+        self.session.detach_stream();
+        match self.connector.check_host() {
+            Ok(()) if over_stream => self.fall_back(),
+            Ok(()) => Ok(()),
+            Err(ConnectFailure::Interrupted(signal)) => Ending::of_signal(signal).map_or(Ok(()), Err),
+            Err(_) => Err(Ending::HostCheckFailed),
+        }
     }
 
     /// The server's timers, as far as the user does not overrule them.
@@ -178,7 +230,12 @@ impl Running {
     /// # Errors
     /// The session is over.
     pub(super) fn step(&mut self, until: Option<Instant>) -> Result<(), Ending> {
-        let timeouts = [until, self.session.poll_timeout(), self.datagram.poll_timeout()];
+        let timeouts = [
+            until,
+            self.session.poll_timeout(),
+            self.datagram.poll_timeout(),
+            self.next_check,
+        ];
         let deadline = timeouts.into_iter().flatten().min();
         self.poller
             .wait(&mut self.events, deadline)
@@ -203,6 +260,7 @@ impl Running {
             self.handle_event(now, event)?;
         }
         self.drive_datagram(now);
+        self.check_host(now)?;
         while signalled && let Some(signal) = self.context.signals.next() {
             self.handle_signal(signal)?;
         }
@@ -225,10 +283,20 @@ impl Running {
                 return self.reconnect();
             }
             Event::RekeyDue(Channel::Stream) => return self.rekey_stream(now),
-            Event::RekeyDue(Channel::Datagram) => {
-                self.start_datagram(now);
+            Event::RekeyDue(Channel::Datagram) if self.is_datagram_only() => {
+                output.info("ESP rekey due");
+                return self.reconnect();
             }
+            Event::RekeyDue(Channel::Datagram) => self.start_datagram(now),
             Event::DatagramUp { description } => self.datagram_up(now, description),
+            Event::DatagramFailed if self.is_datagram_only() => {
+                output.error("Failed to connect ESP tunnel; using HTTPS instead.");
+                return self.fall_back();
+            }
+            Event::DatagramLost(loss) if self.is_datagram_only() => {
+                output.error(&format!("ESP connection lost: {loss}"));
+                return self.fall_back();
+            }
             Event::DatagramFailed => {
                 output.info("DTLS handshake failed; using SSL");
                 self.datagram.failed(now);
@@ -270,8 +338,7 @@ impl Running {
 
     fn rekey_stream(&mut self, now: Instant) -> Result<(), Ending> {
         self.context.output.info("CSTP rekey due");
-        let in_place =
-            self.version == Version::Tls13 && self.tunnel.config.stream.rekey_method == RekeyMethod::Ssl;
+        let in_place = self.renews_keys && self.tunnel.config.stream.rekey_method == RekeyMethod::Ssl;
         if in_place && self.session.rekey_stream(now, true, &mut self.buffers).is_ok() {
             return Ok(());
         }
@@ -279,21 +346,31 @@ impl Running {
     }
 
     fn datagram_up(&mut self, now: Instant, cipher: String) {
+        let base = match self.datagram.offer() {
+            Some(DatagramOffer::Dtls(offer)) => offer.base_mtu,
+            Some(DatagramOffer::Esp(_)) | None => {
+                self.context
+                    .output
+                    .info(&format!("ESP session established with server. {cipher}"));
+                self.connector.datagram_established();
+                return self.datagram.established(cipher);
+            }
+        };
         self.context.output.info(&format!(
             "Established DTLS connection (using Culvert). Ciphersuite {cipher}."
         ));
         let granted = self.tunnel.config.mtu;
-        let overhead = self.session.datagram_channel().map(DtlsChannel::record_overhead);
-        let base = self.datagram.offer().map(|offer| offer.base_mtu);
-        let mtu = match (overhead, base) {
-            (Some(overhead), Some(base)) => {
-                client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted)
-            }
-            _ => granted,
-        };
+        let overhead = self
+            .session
+            .datagram_channel()
+            .map(|channel| channel.headroom() + channel.tailroom());
+        let mtu = overhead.map_or(granted, |overhead| {
+            client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted)
+        });
         self.apply_mtu(mtu);
         let inner_ipv6 = self.tunnel.config.ipv6.is_some();
-        self.datagram.established(now, cipher, mtu, inner_ipv6);
+        self.datagram.established(cipher);
+        self.datagram.probe(now, mtu, inner_ipv6);
     }
 
     /// Path MTU probes and new attempts.
@@ -377,7 +454,12 @@ impl Running {
 
     /// The "Configured as" lines.
     pub(super) fn summary(&self) -> Vec<String> {
-        let configured = status::configured_as(&self.tunnel.config, true, self.datagram.status());
+        let configured = status::configured_as(
+            &self.tunnel.config,
+            !self.is_datagram_only(),
+            self.datagram.name(),
+            self.datagram.status(),
+        );
         std::iter::once(configured)
             .chain(status::expiry(self.expires))
             .collect()
@@ -394,6 +476,7 @@ impl Running {
         let lines = status::statistics(
             &self.session.statistics(),
             &self.cipher,
+            self.datagram.name(),
             self.datagram.cipher(),
             left(Channel::Stream, &config.stream),
             left(Channel::Datagram, &config.datagram),
@@ -417,9 +500,10 @@ impl Running {
         let Some(reason) = ending.goodbye() else {
             return;
         };
-        self.context.output.info(&format!("Send BYE packet: {reason}"));
+        let Some(bye) = self.connector.log_out(reason) else {
+            return;
+        };
         let give_up = Instant::now() + GOODBYE_MAX;
-        let bye = bye_payload(reason);
         let sent = self.session.send(
             Instant::now(),
             Channel::Stream,

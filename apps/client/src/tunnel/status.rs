@@ -30,12 +30,17 @@ impl DatagramState {
 }
 
 /// The "Configured as" line.
-pub(crate) fn configured_as(config: &TunnelConfig, stream_up: bool, datagram: DatagramState) -> String {
+pub(crate) fn configured_as(
+    config: &TunnelConfig,
+    stream_up: bool,
+    datagram_name: &str,
+    datagram: DatagramState,
+) -> String {
     let v4 = config.ipv4.map(|ip| ip.address.to_string());
     let v6 = config.ipv6.map(|ip| format!("{}/{}", ip.address, ip.prefix_len));
     let addresses: Vec<String> = v4.into_iter().chain(v6).collect();
     format!(
-        "Configured as {}, with SSL {} and DTLS {}",
+        "Configured as {}, with SSL {} and {datagram_name} {}",
         addresses.join(" + "),
         if stream_up { "connected" } else { "disconnected" },
         datagram.as_str()
@@ -60,6 +65,7 @@ pub(crate) fn expiry(expires: Option<SystemTime>) -> Option<String> {
 pub(crate) fn statistics(
     counters: &Statistics,
     stream: &str,
+    datagram_name: &str,
     datagram: Option<&str>,
     stream_rekey: Option<Duration>,
     datagram_rekey: Option<Duration>,
@@ -69,9 +75,11 @@ pub(crate) fn statistics(
         counters.received_packets, counters.received_octets, counters.sent_packets, counters.sent_octets
     )];
     lines.push(format!("SSL ciphersuite: {stream}"));
-    lines.extend(datagram.map(|cipher| format!("DTLS ciphersuite: {cipher}")));
+    lines.extend(datagram.map(|cipher| format!("{datagram_name} ciphersuite: {cipher}")));
     lines.extend(stream_rekey.map(|left| format!("Next SSL rekey in {} seconds", left.as_secs())));
-    lines.extend(datagram_rekey.map(|left| format!("Next DTLS rekey in {} seconds", left.as_secs())));
+    lines.extend(
+        datagram_rekey.map(|left| format!("Next {datagram_name} rekey in {} seconds", left.as_secs())),
+    );
     lines
 }
 
@@ -89,7 +97,7 @@ mod tests {
             netmask: None,
         });
         assert_eq!(
-            configured_as(&config, true, DatagramState::InProgress),
+            configured_as(&config, true, "DTLS", DatagramState::InProgress),
             "Configured as 192.168.55.190, with SSL connected and DTLS in progress"
         );
         config.ipv6 = "fd77:55::1".parse().ok().map(|address| AddressV6 {
@@ -97,7 +105,7 @@ mod tests {
             prefix_len: 128,
         });
         assert_eq!(
-            configured_as(&config, true, DatagramState::Connected),
+            configured_as(&config, true, "DTLS", DatagramState::Connected),
             "Configured as 192.168.55.190 + fd77:55::1/128, with SSL connected and DTLS connected"
         );
     }

@@ -157,6 +157,10 @@ impl<T: DatagramChannel> DatagramChannel for Compressing<T> {
         self.channel.start_rekey(now)
     }
 
+    fn send_probe(&mut self, now: Instant) -> bool {
+        self.channel.send_probe(now)
+    }
+
     fn description(&self) -> Option<&str> {
         self.channel.description()
     }

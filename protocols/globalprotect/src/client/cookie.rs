@@ -2,6 +2,7 @@
 //! §7, §10).
 
 use culvert_vocab::SecretString;
+use culvert_wire::form;
 use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 
@@ -39,6 +40,16 @@ impl Cookie {
     /// The text.
     pub fn to_secret(&self) -> SecretString {
         self.0.to_text()
+    }
+
+    /// Name of the user, as the gateway knows it.
+    pub fn user(&self) -> String {
+        let user = self.0.raw("user").map(SecretString::expose).unwrap_or_default();
+        form::decode(&format!("user={user}"))
+            .ok()
+            .and_then(|fields| fields.into_iter().next())
+            .map(|(_, user)| user)
+            .unwrap_or_default()
     }
 
     pub(super) fn fields(&self) -> &Parameters {

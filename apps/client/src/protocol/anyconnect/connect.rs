@@ -1,0 +1,290 @@
+//! The CONNECT exchange (`specs/cstp-dtls.md` §2, §3).
+
+use std::sync::Arc;
+
+use culvert_anyconnect::client::{
+    ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey, StrapProof,
+    parse_connect_response,
+};
+use culvert_anyconnect::data::{CstpOpener, CstpSealer};
+use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
+use culvert_anyconnect::psk;
+use culvert_anyconnect::wire::bye_payload;
+use culvert_sys::{random, tcp};
+use culvert_tls::{Records, Version};
+use culvert_vocab::{SecretBytes, TunnelConfig};
+use culvert_wire::http::Request;
+use culvert_wire::url::ServerUrl;
+
+use crate::connect::{ConnectFailure, Connector, DatagramOffer, DtlsOffer, Stream, Tunnel};
+use crate::context::Context;
+use crate::identity;
+use crate::net::{ExchangeError, HttpClient, Https};
+
+/// Base MTU when neither end has named one.
+const BASE_MTU_UNKNOWN: u16 = 1406;
+
+/// Repeats CONNECT with one cookie for as long as the session lasts.
+pub(super) struct CstpConnector {
+    http: HttpClient,
+    request: RequestMaker,
+}
+
+/// What the CONNECT requests of a session are made of.
+struct RequestMaker {
+    context: Arc<Context>,
+    server: ServerUrl,
+    cookie: Cookie,
+    strap: Option<Strap>,
+    platform: Platform,
+    /// For the resumption modes, which only need to see the header.
+    master_secret: SecretBytes,
+    /// Addresses granted before, to be granted again.
+    previous: Option<TunnelConfig>,
+}
+
+impl RequestMaker {
+    fn make(&self, connection: &Https, mtu: RequestedMtu) -> Request {
+        let options = &self.context.options;
+        let identity = &options.identity;
+        ConnectOptions {
+            server: self.server.clone(),
+            user_agent: identity::user_agent_or(identity.user_agent.as_deref()),
+            version: identity::version_or(identity.version.as_deref()),
+            cookie: self.cookie.webvpn().clone(),
+            hostname: identity::host_name_or(identity.host_name.as_deref()),
+            strap: self.strap.as_ref().and_then(|strap| strap.prove(connection)),
+            platform: self.platform.clone(),
+            stream_encodings: Vec::new(),
+            mtu,
+            ipv6: !options.tunnel.disable_ipv6,
+            previous_ipv4: self
+                .previous
+                .as_ref()
+                .and_then(|config| config.ipv4)
+                .map(|ip| ip.address),
+            previous_ipv6: self
+                .previous
+                .as_ref()
+                .and_then(|config| config.ipv6)
+                .map(|ip| ip.address),
+            dtls: (!options.tunnel.no_dtls).then(|| DtlsRequest {
+                master_secret: self.master_secret.clone(),
+                encodings: Vec::new(),
+            }),
+        }
+        .to_request()
+    }
+}
+
+/// Keys of session token protection (`specs/cstp-dtls.md` §2.3).
+struct Strap {
+    /// The key that the server knows.
+    current: StrapKey,
+    /// The key that the next CONNECT announces; `None` announces the current one again.
+    next: Option<StrapKey>,
+}
+
+impl Strap {
+    /// Keys for a cookie, if it is bound to one. A cookie that the user gave keeps its key in the
+    /// first CONNECT.
+    fn of_cookie(cookie: &Cookie, given: bool) -> Option<Self> {
+        let current = StrapKey::from_secret(cookie.strap_key()?).ok()?;
+        let next = if given {
+            None
+        } else {
+            Some(StrapKey::generate().ok()?)
+        };
+        Some(Self { current, next })
+    }
+
+    /// The proof for a connection; TLS 1.2 has no binding that both sides know.
+    fn prove(&self, connection: &Https) -> Option<StrapProof> {
+        if connection.tls().negotiated()?.version != Version::Tls13 {
+            return None;
+        }
+        let mut binding = [0; psk::CHANNEL_BINDING_LEN];
+        connection
+            .tls()
+            .exporter(psk::CHANNEL_BINDING_LABEL, &mut binding)
+            .ok()?;
+        self.current
+            .prove(&binding, self.next.as_ref().unwrap_or(&self.current))
+            .ok()
+    }
+
+    /// The server has accepted the announced key.
+    fn advance(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.current = next;
+        }
+        self.next = StrapKey::generate().ok();
+    }
+}
+
+impl CstpConnector {
+    /// A connector that goes on with the connection of the login, if there was one. `given` says
+    /// that the cookie comes from the user and not from a login of this run.
+    pub(super) fn new(
+        context: Arc<Context>,
+        http: HttpClient,
+        server: ServerUrl,
+        cookie: Cookie,
+        platform: Platform,
+    ) -> Self {
+        let given = context.options.login.cookie.is_some();
+        let strap = Strap::of_cookie(&cookie, given).filter(|_| !context.options.login.no_external_auth);
+        let mut master_secret = zeroize::Zeroizing::new([0; MASTER_SECRET_LEN]);
+        // Zeroes would do: no mode that uses it is offered.
+        let _ = random::fill(master_secret.as_mut_slice());
+        let request = RequestMaker {
+            context,
+            server,
+            cookie,
+            strap,
+            platform,
+            master_secret: SecretBytes::new(master_secret.to_vec()),
+            previous: None,
+        };
+        Self { http, request }
+    }
+
+    fn connect_once(&mut self) -> Result<Tunnel, ConnectFailure> {
+        let mut requested = None;
+        let request = &self.request;
+        let response = self.http.exchange_built(&request.server, &mut |connection| {
+            let mtu = requested_mtu(&request.context, connection);
+            requested = Some(mtu);
+            request.make(connection, mtu)
+        });
+        let output = &request.context.output;
+        let response = match response {
+            Ok(response) => response,
+            Err(ExchangeError::Response(error)) => {
+                output.error(&format!("Error fetching CONNECT response: {error}"));
+                return Err(ConnectFailure::Other);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        output.info(&format!("Got CONNECT response: {}", response.status_line()));
+        let connected = match parse_connect_response(&response) {
+            Ok(connected) => connected,
+            Err(error) => {
+                output.error(&error.to_string());
+                return Err(if error.is_permission() {
+                    ConnectFailure::Rejected
+                } else {
+                    ConnectFailure::Other
+                });
+            }
+        };
+        for note in &connected.notes {
+            output.error(note);
+        }
+        if let Some(strap) = &mut self.request.strap {
+            strap.advance();
+        }
+        let connection = self.http.take_connection().ok_or(ConnectFailure::Other)?;
+        self.finish(connection, connected, requested)
+    }
+
+    /// Takes the connection over for packets.
+    fn finish(
+        &mut self,
+        connection: Https,
+        connected: Connected,
+        requested: Option<RequestedMtu>,
+    ) -> Result<Tunnel, ConnectFailure> {
+        let failed = |text: String| {
+            self.request.context.output.error(&text);
+            ConnectFailure::Other
+        };
+        let address = connection.address();
+        let cipher = connection.tls().description().unwrap_or_default();
+        let version = connection.tls().negotiated().map(|negotiated| negotiated.version);
+        let version = version.ok_or_else(|| failed("The TLS handshake is not complete".into()))?;
+        let datagram = match connected.dtls {
+            Some(offer) => {
+                let mut key = zeroize::Zeroizing::new([0; psk::PSK_LEN]);
+                connection
+                    .tls()
+                    .exporter(psk::PSK_EXPORTER_LABEL, key.as_mut_slice())
+                    .map_err(|error| failed(format!("Failed to derive the DTLS key: {error}")))?;
+                Some(DatagramOffer::Dtls(DtlsOffer {
+                    port: offer.port,
+                    app_id: offer.app_id,
+                    psk: SecretBytes::new(key.to_vec()),
+                    base_mtu: connected
+                        .base_mtu
+                        .or(requested.map(|mtu| mtu.base))
+                        .unwrap_or(BASE_MTU_UNKNOWN),
+                }))
+            }
+            None => None,
+        };
+        let (socket, tls) = connection.into_parts();
+        let Records {
+            sealer,
+            opener,
+            unread,
+        } = tls
+            .into_records()
+            .map_err(|error| failed(format!("Failed to take over the TLS connection: {error}")))?;
+        self.request.previous = Some(connected.config.clone());
+        Ok(Tunnel {
+            config: connected.config,
+            address,
+            stream: Some(Stream {
+                socket,
+                sealer: Box::new(CstpSealer::new(sealer)),
+                opener: Box::new(CstpOpener::new(opener)),
+                unread,
+                cipher,
+                renews_keys: version == Version::Tls13,
+            }),
+            datagram,
+        })
+    }
+}
+
+impl Connector for CstpConnector {
+    /// A server whose name is dynamic is looked up again; the address that worked before is the
+    /// fallback.
+    fn connect(&mut self) -> Result<Tunnel, ConnectFailure> {
+        let dynamic = self
+            .request
+            .previous
+            .as_ref()
+            .is_some_and(|config| config.dynamic_dns);
+        let Some(address) = self.http.peer().map(|peer| peer.address).filter(|_| dynamic) else {
+            return self.connect_once();
+        };
+        self.http.set_address(&self.request.server, None);
+        match self.connect_once() {
+            Err(ConnectFailure::Other) => {
+                self.http.set_address(&self.request.server, Some(address));
+                self.connect_once()
+            }
+            result => result,
+        }
+    }
+
+    fn log_out(&mut self, reason: &str) -> Option<Vec<u8>> {
+        let text = format!("Send BYE packet: {reason}");
+        self.request.context.output.info(&text);
+        Some(bye_payload(reason))
+    }
+}
+
+/// What to ask for, from the options and what the kernel knows of the connection.
+fn requested_mtu(context: &Context, connection: &Https) -> RequestedMtu {
+    let path = tcp::path_info(connection.socket()).ok();
+    let octets = |value: u32| u16::try_from(value).ok();
+    client_request(&ClientMtu {
+        base_option: context.options.tunnel.base_mtu,
+        mtu_option: context.options.tunnel.mtu,
+        tcp_path_mtu: path.and_then(|path| octets(path.path_mtu)),
+        tcp_mss: path.and_then(|path| octets(path.send_mss.max(path.receive_mss))),
+        outer_ipv6: connection.address().is_ipv6(),
+    })
+}

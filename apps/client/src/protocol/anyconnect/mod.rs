@@ -1,0 +1,74 @@
+//! AnyConnect and ocserv.
+
+mod connect;
+
+use std::sync::Arc;
+
+use culvert_anyconnect::client::{Cookie, Login, LoginConfig, Platform, StrapKeys};
+use culvert_login::client::LoggedIn;
+use culvert_vocab::SecretString;
+use culvert_wire::url::ServerUrl;
+
+use self::connect::CstpConnector;
+use super::Protocol;
+use crate::connect::Connector;
+use crate::context::Context;
+use crate::identity;
+use crate::login::{self, LoginFailure};
+use crate::net::HttpClient;
+
+/// The protocol.
+pub(super) struct AnyConnect {
+    platform: Platform,
+}
+
+impl AnyConnect {
+    pub(super) fn new(context: &Context) -> Result<Self, String> {
+        let os = identity::os_or(context.options.identity.os.as_deref());
+        let platform = Platform::new(os).ok_or_else(|| format!("Invalid OS identity \"{os}\""))?;
+        Ok(Self { platform })
+    }
+}
+
+impl Protocol for AnyConnect {
+    fn log_in(
+        &mut self,
+        context: &Arc<Context>,
+        http: &mut HttpClient,
+        server: ServerUrl,
+    ) -> Result<LoggedIn, LoginFailure> {
+        let mut login = Login::new(login_config(context, server, self.platform.clone()));
+        login::log_in(context, http, &mut login)
+    }
+
+    fn connector(
+        &self,
+        context: &Arc<Context>,
+        http: HttpClient,
+        server: ServerUrl,
+        cookie: &SecretString,
+    ) -> Result<Box<dyn Connector>, String> {
+        let cookie = Cookie::parse(cookie.expose()).map_err(|error| error.to_string())?;
+        let context = Arc::clone(context);
+        let platform = self.platform.clone();
+        Ok(Box::new(CstpConnector::new(
+            context, http, server, cookie, platform,
+        )))
+    }
+}
+
+fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> LoginConfig {
+    let options = &context.options;
+    let external = !options.login.no_external_auth;
+    LoginConfig {
+        server,
+        user_agent: identity::user_agent_or(options.identity.user_agent.as_deref()),
+        version: identity::version_or(options.identity.version.as_deref()),
+        platform,
+        group: options.login.auth_group.clone(),
+        xml_post: !options.login.no_xml_post,
+        external_auth: external,
+        strap: external.then(StrapKeys::generate).and_then(Result::ok),
+        passwords: !options.login.no_password,
+    }
+}
