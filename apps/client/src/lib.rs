@@ -11,6 +11,7 @@
 //! net/        names, TCP, TLS with the user's trust, HTTP
 //! login/      from nothing to a cookie
 //! connect     from a cookie to a tunnel
+//! token/      one-time codes
 //! tunnel/     packets, UDP, reconnect, the host's network, the end
 //! script/     programs of the user: environment, running them
 //! ```
@@ -31,6 +32,7 @@ pub mod prompt;
 mod protocol;
 pub mod script;
 pub mod signals;
+mod token;
 mod tunnel;
 
 pub use program::run;

@@ -15,12 +15,13 @@ use crate::context::Context;
 use crate::credentials::Credentials;
 use crate::login::{self, Answers, TwoPhase, cookie_line};
 use crate::net::{HttpClient, Peer, Trust};
-use crate::options::{self, CookieMode, Host, Options, Stop, UserIds};
+use crate::options::{self, CookieMode, Host, Options, Proxy, Stop, UserIds};
 use crate::output::Output;
 use crate::process::{self, PidFile};
 use crate::prompt::{Console, Lines, reason};
 use crate::protocol;
 use crate::signals::Signals;
+use crate::token::Generator;
 use crate::tunnel;
 
 /// Runs the program with these arguments, the program's name first, and returns the exit code.
@@ -34,9 +35,6 @@ pub fn run(arguments: &[OsString]) -> u8 {
         Err(stop) => return report(&stop),
     };
     process::harden(arguments);
-    if std::env::var_os("https_proxy").is_some_and(|proxy| !proxy.is_empty()) && !options.network.no_proxy {
-        machine.warn("Proxies are not available in this version; connecting directly despite https_proxy.");
-    }
     match start(options, machine.lines) {
         Ok(code) => code,
         Err(text) => {
@@ -46,8 +44,9 @@ pub fn run(arguments: &[OsString]) -> u8 {
     }
 }
 
-fn start(options: Options, lines: Lines) -> Result<u8, String> {
+fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
     let server = ServerUrl::parse(&options.server).map_err(|error| error.to_string())?;
+    use_proxy(&mut options, &server)?;
     let server = server.with_default_path(options.login.user_group.as_deref().unwrap_or_default());
     let signals = Signals::new().map_err(|error| format!("Failed to set up signal handling: {error}"))?;
     let signals = Arc::new(signals);
@@ -59,10 +58,12 @@ fn start(options: Options, lines: Lines) -> Result<u8, String> {
         options.login.non_interactive,
         options.login.password.is_some(),
     );
+    let token = options.login.token.clone();
+    let token = token.map(|token| Generator::new(token, Arc::clone(&output)));
     let trust = Trust::new(options.trust.clone(), console.clone(), Arc::clone(&output));
     Ok(session(
         &Arc::new(Context {
-            answers: Mutex::new(Answers::new(&options.login)),
+            answers: Mutex::new(Answers::new(&options.login).with_token(token)),
             credentials: Credentials::default(),
             options,
             output,
@@ -72,6 +73,23 @@ fn start(options: Options, lines: Lines) -> Result<u8, String> {
         }),
         server,
     ))
+}
+
+/// Settles the proxy: that of the options, else that of the environment. Datagrams do not pass
+/// through proxies.
+fn use_proxy(options: &mut Options, server: &ServerUrl) -> Result<(), String> {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let network = &mut options.network;
+    let url = variable("https_proxy");
+    if network.proxy.is_none()
+        && !network.no_proxy
+        && !url.is_empty()
+        && !options::is_excepted(&variable("no_proxy"), server.host_name())
+    {
+        network.proxy = Some(Proxy::parse(&url).map_err(|error| error.to_string())?);
+    }
+    options.tunnel.no_dtls |= network.proxy.is_some();
+    Ok(())
 }
 
 /// Login, result of the login, tunnel.

@@ -34,6 +34,16 @@ pub struct Field {
     pub ignored: bool,
 }
 
+/// Kinds of software tokens. They decide which field of a form gets a generated code
+/// (`specs/client.md` §9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// TOTP, HOTP, and YubiKeys that speak them.
+    Oath,
+    /// RSA SecurID.
+    SecurId,
+}
+
 /// Kinds of [`Field`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldKind {

@@ -13,7 +13,7 @@ mod secret;
 mod session;
 mod tunnel;
 
-pub use form::{Choice, Field, FieldKind, Form};
+pub use form::{Choice, Field, FieldKind, Form, TokenKind};
 pub use name::{GroupName, NameError, UserName};
 pub use secret::{SecretBytes, SecretString};
 pub use session::{SafeId, SessionId, SessionIdError};

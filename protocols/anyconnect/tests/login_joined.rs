@@ -162,6 +162,7 @@ fn config() -> LoginConfig {
         xml_post: true,
         external_auth: false,
         strap: None,
+        token: None,
         passwords: true,
     }
 }
@@ -384,6 +385,7 @@ fn every_request_on_a_connection_of_its_own() {
 fn no_passwd() {
     let mut server = Server::new(FrontEndConfig::default());
     let forbidden = LoginConfig {
+        token: None,
         passwords: false,
         ..config()
     };

@@ -48,6 +48,7 @@ fn config(url: &str, (user_agent, version): (&str, &str)) -> LoginConfig {
         xml_post: true,
         external_auth: true,
         strap: Some(StrapKeys::generate().unwrap()),
+        token: None,
         passwords: true,
     }
 }

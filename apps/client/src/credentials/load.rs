@@ -90,7 +90,7 @@ impl Loading<'_> {
         let content = self.read(path)?;
         let pkcs12 = Pkcs12::parse(&content).map_err(|error| self.pkcs12_failure(&error))?;
         let (key, certificates) = match pkcs12 {
-            Some(pkcs12) => self.from_pkcs12(&pkcs12)?,
+            Some(pkcs12) => self.open_pkcs12(&pkcs12)?,
             None => {
                 let certificates = certificates(&content)
                     .map_err(|error| self.failed(&format!("Loading certificate failed: {error}")))?;
@@ -101,7 +101,7 @@ impl Loading<'_> {
         Ok(Loaded { key, chain })
     }
 
-    fn from_pkcs12(
+    fn open_pkcs12(
         &self,
         pkcs12: &Pkcs12,
     ) -> Result<(PrivateKey, Vec<CertificateDer<'static>>), LoadFailure> {

@@ -5,6 +5,7 @@ use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
 use crate::options::{FormEntry, LoginOptions};
 use crate::output::printable;
 use crate::prompt::{AskError, Asker};
+use crate::token::Generator;
 
 /// Answers that the command line gives.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(crate) struct Answers {
     password: Option<SecretString>,
     group: Option<String>,
     entries: Vec<FormEntry>,
+    token: Option<Generator>,
 }
 
 impl Answers {
@@ -24,7 +26,14 @@ impl Answers {
             password: options.password.clone(),
             group: options.auth_group.clone(),
             entries: options.form_entries.clone(),
+            token: None,
         }
+    }
+
+    /// The same with codes from a software token.
+    pub(crate) fn with_token(mut self, token: Option<Generator>) -> Self {
+        self.token = token;
+        self
     }
 
     /// `--form-entry` for a field: `None` if not given, else its value if it has one.
@@ -94,9 +103,13 @@ impl Answers {
     /// # Errors
     /// Nobody could be asked.
     pub(crate) fn fill(&mut self, form: &mut Form, asker: &mut dyn Asker) -> Result<(), AskError> {
-        for (index, field) in form.fields.iter_mut().enumerate() {
-            if !field.ignored && form.group_field != Some(index) {
-                self.answer(&form.id, field, asker)?;
+        // Codes come last: they are good for seconds only, and others may be asked.
+        for codes in [false, true] {
+            for (index, field) in form.fields.iter_mut().enumerate() {
+                let is_code = field.kind == FieldKind::Token;
+                if is_code == codes && !field.ignored && form.group_field != Some(index) {
+                    self.answer(&form.id, field, asker)?;
+                }
             }
         }
         Ok(())
@@ -115,17 +128,11 @@ impl Answers {
                     None => asker.ask(&label, false)?,
                 }
             }
-            // No token generator is available, so a one-time code is typed like a password.
-            FieldKind::Password | FieldKind::Token => {
-                match self
-                    .password
-                    .take()
-                    .or_else(|| self.entry_value(form, &field.name))
-                {
-                    Some(value) => value,
-                    None => asker.ask(&label, true)?,
-                }
-            }
+            FieldKind::Token => match self.token.as_mut().and_then(Generator::generate) {
+                Some(code) => code,
+                None => self.password(form, &field.name, &label, asker)?,
+            },
+            FieldKind::Password => self.password(form, &field.name, &label, asker)?,
             FieldKind::Select(choices) => {
                 let given = self.entry_value(form, &field.name);
                 choose(&label, choices, given.as_ref().map(SecretString::expose), asker)?.into()
@@ -139,6 +146,19 @@ impl Answers {
         };
         field.value = Some(answer);
         Ok(())
+    }
+
+    fn password(
+        &mut self,
+        form: &str,
+        field: &str,
+        label: &str,
+        asker: &mut dyn Asker,
+    ) -> Result<SecretString, AskError> {
+        match self.password.take().or_else(|| self.entry_value(form, field)) {
+            Some(value) => Ok(value),
+            None => asker.ask(label, true),
+        }
     }
 }
 

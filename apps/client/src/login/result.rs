@@ -34,7 +34,11 @@ impl TwoPhase<'_> {
         };
         let url = quoted("URL", &url.to_string())?;
         let name = self.server.host_name();
-        let (host, resolve) = match self.peer.map(|peer| peer.address.ip()) {
+        let (host, resolve) = match self
+            .peer
+            .filter(|peer| !peer.proxied)
+            .map(|peer| peer.address.ip())
+        {
             Some(IpAddr::V4(ip)) => (ip.to_string(), Some(format!("{name}:{ip}"))),
             Some(IpAddr::V6(ip)) => (format!("[{ip}]"), Some(format!("{name}:{ip}"))),
             None => (name.to_owned(), None),
@@ -74,11 +78,16 @@ mod tests {
     use super::*;
 
     fn assignments(cookie: &str, url: &str, address: &str) -> Result<String, ResultError> {
+        assignments_of(cookie, url, address, false)
+    }
+
+    fn assignments_of(cookie: &str, url: &str, address: &str, proxied: bool) -> Result<String, ResultError> {
         TwoPhase {
             cookie: &cookie.into(),
             server: &ServerUrl::parse(url).expect("URL"),
             peer: Some(&Peer {
                 address: address.parse().expect("address"),
+                proxied,
                 pin: Some("pin-sha256:xp3scfzy3rOQsv9NcOve/8YVVv+pHr4qNCXEXrNl5s8=".into()),
             }),
         }
@@ -98,6 +107,17 @@ mod tests {
             v6.contains("HOST='[2001:db8::1]'\nCONNECT_URL='https://[2001:db8::1]/'\n"),
             "{v6}"
         );
+    }
+
+    /// The server's address is not known then.
+    #[test]
+    fn behind_a_proxy() {
+        let text = assignments_of("c", "h:4443", "192.0.2.9:3128", true).unwrap_or_default();
+        assert!(
+            text.contains("\nHOST='h'\nCONNECT_URL='https://h:4443/'\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\nRESOLVE="), "{text}");
     }
 
     #[test]

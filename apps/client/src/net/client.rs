@@ -44,8 +44,10 @@ impl From<Failure> for ExchangeError {
 /// A server that was connected to.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Its address.
+    /// Its address, or that of the proxy.
     pub(crate) address: SocketAddr,
+    /// The server is behind a proxy.
+    pub(crate) proxied: bool,
     /// `pin-sha256:` of its key.
     pub(crate) pin: Option<String>,
 }
@@ -220,6 +222,7 @@ impl HttpClient {
             self.addresses.insert(key, connection.address());
             self.peer = Some(Peer {
                 address: connection.address(),
+                proxied: self.context.options.network.proxy.is_some(),
                 pin: connection
                     .tls()
                     .peer_certificates()

@@ -11,7 +11,7 @@ use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
 use culvert_wire::url::ServerUrl;
 use rustls_pki_types::ServerName;
 
-use super::{Failure, dial, resolve};
+use super::{Failure, dial, proxy, resolve};
 use crate::context::Context;
 use crate::credentials::LoadFailure;
 use crate::prompt::reason;
@@ -138,6 +138,9 @@ impl Https {
         server: &ServerUrl,
         known: Option<SocketAddr>,
     ) -> Result<(TcpStream, SocketAddr), Failure> {
+        if let Some(proxy) = &context.options.network.proxy {
+            return proxy::connect(context, proxy, server, known);
+        }
         let addresses = match known {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,

@@ -4,6 +4,7 @@ mod client;
 mod dial;
 mod dump;
 mod https;
+mod proxy;
 mod resolve;
 mod trust;
 

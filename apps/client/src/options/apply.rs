@@ -2,7 +2,11 @@
 
 use std::ffi::OsString;
 
+use culvert_http_auth::Schemes;
+
+use super::proxy::Proxy;
 use super::table::{self, Opt};
+use super::token::{TokenArguments, TokenMode};
 use super::{
     CookieMode, FormEntry, Host, KeyPair, Options, ProtocolName, Resolve, Stop, TcpKeepalive, UserIds,
 };
@@ -15,8 +19,6 @@ const MTU_OPTION_MAX: i64 = 65535;
 pub(super) const OS_NAMES: [&str; 6] = ["linux", "linux-64", "win", "mac-intel", "android", "apple-ios"];
 /// Protocols of the specification that this version does not speak.
 const LATER_PROTOCOLS: [&str; 6] = ["nc", "pulse", "f5", "fortinet", "array", "nullppp"];
-/// Modes of `--token-mode`.
-const TOKEN_MODES: [&str; 5] = ["rsa", "totp", "hotp", "yubioath", "oidc"];
 
 /// Collects options one by one.
 pub(super) struct Applier<'a> {
@@ -24,6 +26,7 @@ pub(super) struct Applier<'a> {
     options: Options,
     server: Option<String>,
     key_pair: KeyPair,
+    token: TokenArguments,
 }
 
 impl<'a> Applier<'a> {
@@ -33,6 +36,7 @@ impl<'a> Applier<'a> {
             options: Options::new(),
             server: None,
             key_pair: KeyPair::default(),
+            token: TokenArguments::default(),
         }
     }
 
@@ -53,6 +57,7 @@ impl<'a> Applier<'a> {
         options.server = self
             .server
             .ok_or_else(|| Stop::Usage("No server specified".into()))?;
+        self.token.apply(self.host, &mut options.login)?;
         // A key without a certificate is never used.
         options.credentials.primary = Some(self.key_pair).filter(|pair| !pair.certificate.is_empty());
         if options.output.dump_http {
@@ -114,7 +119,17 @@ impl<'a> Applier<'a> {
                     seconds => TcpKeepalive::Seconds(seconds),
                 }
             }
-            Opt::NoProxy => options.network.no_proxy = true,
+            Opt::NoProxy => {
+                options.network.no_proxy = true;
+                options.network.proxy = None;
+            }
+            Opt::Proxy => {
+                let proxy = Proxy::parse(&text(name, value)?);
+                options.network.proxy = Some(proxy.map_err(|error| Stop::Error(error.to_string()))?);
+                options.network.no_proxy = false;
+            }
+            Opt::ProxyAuth => options.network.proxy_auth = Schemes::parse(&text(name, value)?),
+            Opt::HttpAuth => options.network.http_auth = Schemes::parse(&text(name, value)?),
             Opt::PassTos => options.network.pass_tos = true,
             Opt::DtlsLocalPort => options.network.udp_port = number(name, value, given)?,
             Opt::ReconnectTimeout => options.network.reconnect_timeout = number(name, value, given)?,
@@ -165,8 +180,8 @@ impl<'a> Applier<'a> {
 
             Opt::Protocol => options.protocol = protocol(&text(name, value)?)?,
             Opt::Compression => return compression(&text(name, value)?),
-            Opt::TokenMode => return token_mode(&text(name, value)?),
-            Opt::Proxy => return proxy(&text(name, value)?),
+            Opt::TokenMode => self.token.mode = Some(TokenMode::parse(&text(name, value)?)?),
+            Opt::TokenSecret => self.token.secret = Some(text(name, value)?.into()),
             Opt::AllowInsecureCrypto => {
                 return Err(Stop::Error(
                     "Cannot enable insecure 3DES or RC4 ciphers: this version does not have them".into(),
@@ -196,11 +211,10 @@ impl<'a> Applier<'a> {
             }
 
             // Details of options that are refused; alone they have no effect in any version.
-            Opt::ProxyAuth | Opt::TokenSecret | Opt::McaKey | Opt::McaKeyPassword => {}
+            Opt::McaKey | Opt::McaKeyPassword => {}
 
             Opt::McaCertificate
             | Opt::Deflate
-            | Opt::HttpAuth
             | Opt::LibProxy
             | Opt::XmlConfig
             | Opt::CsdUser
@@ -214,7 +228,7 @@ impl<'a> Applier<'a> {
     }
 }
 
-fn unavailable(what: &str) -> Stop {
+pub(super) fn unavailable(what: &str) -> Stop {
     Stop::Error(format!("{what} is not available in this version"))
 }
 
@@ -316,21 +330,6 @@ fn compression(mode: &str) -> Result<(), Stop> {
         "none" | "off" => Ok(()),
         "stateless" | "all" => Err(unavailable(&format!("--compression={mode}"))),
         _ => Err(Stop::Error(format!("Invalid compression mode '{mode}'"))),
-    }
-}
-
-fn token_mode(mode: &str) -> Result<(), Stop> {
-    if TOKEN_MODES.iter().any(|known| known.eq_ignore_ascii_case(mode)) {
-        return Err(unavailable("--token-mode"));
-    }
-    Err(Stop::Error(format!("Invalid software token mode \"{mode}\"")))
-}
-
-fn proxy(url: &str) -> Result<(), Stop> {
-    match url.split_once("://").map(|(scheme, _)| scheme) {
-        None | Some("http" | "socks" | "socks5") => Err(unavailable("--proxy")),
-        Some("https" | "socks4") => Err(Stop::Error("Only http or socks(5) proxies supported".into())),
-        Some(_) => Err(Stop::Error(format!("Failed to parse proxy '{url}'"))),
     }
 }
 

@@ -5,18 +5,23 @@ mod completion;
 mod config_file;
 mod help;
 mod parse;
+mod proxy;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use culvert_http_auth::Schemes;
 use culvert_vocab::SecretString;
 
 pub use completion::complete;
 pub use help::{help_text, version_text};
 pub use parse::parse;
+pub use proxy::{Proxy, ProxyKind, ProxyUrlError, is_excepted};
+pub use token::{TokenOptions, TokenSecret};
 
 /// What the command line asks for. Every value has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +71,10 @@ pub struct LoginOptions {
     pub auth_group: Option<String>,
     /// The line read by `--passwd-on-stdin`.
     pub password: Option<SecretString>,
+    /// `--token-mode`, `--token-secret`: a token that generates codes.
+    pub token: Option<TokenOptions>,
+    /// `--token-mode=oidc`: a bearer token for HTTP.
+    pub bearer: Option<SecretString>,
     /// `--no-passwd`
     pub no_password: bool,
     /// `--non-inter`
@@ -158,8 +167,14 @@ pub struct NetworkOptions {
     pub http_keepalive: bool,
     /// `--tcp-keepalive`
     pub tcp_keepalive: TcpKeepalive,
+    /// `--proxy`
+    pub proxy: Option<Proxy>,
     /// `--no-proxy`: not even the one of the environment.
     pub no_proxy: bool,
+    /// `--proxy-auth`
+    pub proxy_auth: Schemes,
+    /// `--http-auth`
+    pub http_auth: Schemes,
     /// `--passtos`
     pub pass_tos: bool,
     /// `--dtls-local-port`; 0 lets the kernel choose.
@@ -302,7 +317,10 @@ impl Default for NetworkOptions {
             resolve: Vec::new(),
             http_keepalive: true,
             tcp_keepalive: TcpKeepalive::Off,
+            proxy: None,
             no_proxy: false,
+            proxy_auth: Schemes::default(),
+            http_auth: Schemes::default(),
             pass_tos: false,
             udp_port: 0,
             reconnect_timeout: 300,

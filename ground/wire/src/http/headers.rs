@@ -16,6 +16,11 @@ impl Headers {
         self.0.push((one_line(name.into()), one_line(value.into())));
     }
 
+    /// Removes every line with this name, in any case.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    }
+
     /// Value of the first line with this name, in any case.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0

@@ -64,12 +64,20 @@ enum State {
     Done,
 }
 
+/// Whether a body follows the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Never,
+    AfterRefusal,
+    AsTheHeadSays,
+}
+
 /// Reader of one response, tolerant where real gateways need it: line ends without CR, folded
 /// headers, lines without colon, bodies that end with the connection.
 #[derive(Debug)]
 pub struct ResponseReader {
     state: State,
-    head_only: bool,
+    body: Body,
     buffer: Vec<u8>,
     head_len: usize,
     continues: usize,
@@ -77,12 +85,26 @@ pub struct ResponseReader {
 }
 
 impl ResponseReader {
-    /// A reader for the answer to a request with this method. After `CONNECT` and `HEAD` there
-    /// is no body: what follows the head is left to [`Self::take_rest`].
+    /// A reader for the answer of a gateway to a request with this method. After `CONNECT` and
+    /// `HEAD` there is no body, not even after a refusal: what follows the head is left to
+    /// [`Self::take_rest`].
     pub fn new(request_method: &str) -> Self {
+        Self::expecting(match request_method {
+            "CONNECT" | "HEAD" => Body::Never,
+            _ => Body::AsTheHeadSays,
+        })
+    }
+
+    /// A reader for the answer of a proxy to `CONNECT`: only a success has no body (RFC 9110
+    /// §9.3.6).
+    pub fn for_proxy() -> Self {
+        Self::expecting(Body::AfterRefusal)
+    }
+
+    fn expecting(body: Body) -> Self {
         Self {
             state: State::StatusLine,
-            head_only: matches!(request_method, "CONNECT" | "HEAD"),
+            body,
             buffer: Vec::new(),
             head_len: 0,
             continues: 0,
@@ -171,7 +193,12 @@ impl ResponseReader {
             self.state = State::StatusLine;
             return Ok(());
         }
-        self.state = if self.head_only || matches!(response.status, 204 | 304) {
+        let bodyless = match self.body {
+            Body::Never => true,
+            Body::AfterRefusal => (200..300).contains(&response.status),
+            Body::AsTheHeadSays => matches!(response.status, 204 | 304),
+        };
+        self.state = if bodyless {
             State::Sized { response, len: 0 }
         } else if let Some(coding) = response.headers.get("Transfer-Encoding") {
             if !coding.eq_ignore_ascii_case("chunked") {

@@ -341,6 +341,9 @@ impl Login {
         if form.is_empty() {
             return self.handle_empty_form(auth, &form.form);
         }
+        if let Some(token) = self.config.token {
+            form.mark_codes(token);
+        }
         form.set_group(self.group.as_deref());
         let asked = form.form.clone();
         self.state = State::Asking(Box::new(form));

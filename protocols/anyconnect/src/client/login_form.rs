@@ -1,7 +1,7 @@
 //! A form of the server, with what [`Form`] does not say: which fields depend on the group, and
 //! how answers are named (`specs/anyconnect.md` §3.3).
 
-use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
+use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString, TokenKind};
 use culvert_wire::xml::Element;
 
 use super::document::Auth;
@@ -149,6 +149,20 @@ impl LoginForm {
         Ok(())
     }
 
+    /// Marks the passwords that codes of this kind of token are for (`specs/client.md` §9.1).
+    pub(super) fn mark_codes(&mut self, token: TokenKind) {
+        let challenge = self.form.id == "challenge";
+        for field in &mut self.form.fields {
+            let wants_code = match token {
+                TokenKind::SecurId => matches!(field.name.as_str(), "password" | "answer"),
+                TokenKind::Oath => challenge || field.name == "secondary_password",
+            };
+            if field.kind == FieldKind::Password && wants_code {
+                field.kind = FieldKind::Token;
+            }
+        }
+    }
+
     /// True when the server expects no field at all.
     pub(super) fn is_empty(&self) -> bool {
         self.form.fields.is_empty()
@@ -175,7 +189,10 @@ impl LoginForm {
 
     fn apply(&mut self, rule: &GroupRule) {
         for (field, &second) in self.form.fields.iter_mut().zip(&self.second) {
-            if !matches!(field.kind, FieldKind::Text | FieldKind::Password) {
+            if !matches!(
+                field.kind,
+                FieldKind::Text | FieldKind::Password | FieldKind::Token
+            ) {
                 continue;
             }
             field.ignored = rule.no_authentication || (second && !rule.second_authentication);
@@ -311,6 +328,32 @@ mod tests {
         assert_eq!(asked(&form), [true, false, false]);
         assert_eq!(form.set_group(Some("C")).as_deref(), Some("C"));
         assert_eq!(asked(&form), [false, false, false]);
+    }
+
+    #[test]
+    fn codes_of_tokens() {
+        let code_fields = |id: &str, token| {
+            let mut form = parse(
+                "<form><input type='text' name='answer'/><input type='password' name='password'/>\
+                 <input type='password' name='answer'/><input type='password' name='secondary_password'/></form>",
+            )
+            .unwrap();
+            form.form.id = id.into();
+            form.mark_codes(token);
+            let fields = form.form.fields.iter();
+            fields
+                .map(|field| field.kind == FieldKind::Token)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(code_fields("main", TokenKind::Oath), [false, false, false, true]);
+        assert_eq!(
+            code_fields("challenge", TokenKind::Oath),
+            [false, true, true, true]
+        );
+        assert_eq!(
+            code_fields("main", TokenKind::SecurId),
+            [false, true, true, false]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a login needs to know, and why it fails.
 
+use culvert_vocab::TokenKind;
 use culvert_wire::http::ResponseError;
 use culvert_wire::url::{ServerUrl, UrlError};
 
@@ -32,6 +33,8 @@ pub struct LoginConfig {
     /// Keys to announce, if possession can be proved on CONNECT; `None` for
     /// `--no-external-auth`.
     pub strap: Option<StrapKeys>,
+    /// The user's software token, whose codes go into fields that want them.
+    pub token: Option<TokenKind>,
     /// False for `--no-passwd`: a form ends the login.
     pub passwords: bool,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use culvert_anyconnect::client::{Cookie, Login, LoginConfig, Platform, StrapKeys};
 use culvert_login::client::LoggedIn;
-use culvert_vocab::SecretString;
+use culvert_vocab::{SecretString, TokenKind};
 use culvert_wire::url::ServerUrl;
 
 use self::connect::CstpConnector;
@@ -69,6 +69,7 @@ fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> Log
         xml_post: !options.login.no_xml_post,
         external_auth: external,
         strap: external.then(StrapKeys::generate).and_then(Result::ok),
+        token: options.login.token.as_ref().map(|_| TokenKind::Oath),
         passwords: !options.login.no_password,
     }
 }

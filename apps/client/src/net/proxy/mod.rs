@@ -1,0 +1,234 @@
+//! TCP to the server through a proxy (`specs/client.md` §11).
+
+mod http;
+mod socks;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use culvert_http_auth::Authenticator;
+use culvert_sys::epoll::Interest;
+use culvert_sys::random;
+use culvert_wire::url::ServerUrl;
+
+use super::{Failure, dial, resolve};
+use crate::context::Context;
+use crate::identity;
+use crate::options::{Proxy, ProxyKind};
+use crate::prompt::reason;
+use crate::signals::{Signal, WaitError};
+use http::HttpConnect;
+use socks::Socks;
+
+/// Longest silence of a proxy.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Most connections for one tunnel: schemes of authentication may need one each.
+const CONNECTIONS_MAX: usize = 6;
+
+/// What a proxy's octets mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// The negotiation goes on.
+    More,
+    /// What follows is the server's.
+    Open,
+    /// The negotiation goes on, on a new connection.
+    Reconnect,
+}
+
+/// Why a proxy gives no connection to the server.
+#[derive(Debug, thiserror::Error)]
+enum ProxyError {
+    #[error("cancelled by a signal")]
+    Interrupted(Signal),
+    #[error("Proxy negotiation failed: {0}")]
+    Io(String),
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
+    #[error(transparent)]
+    Socks(#[from] socks::SocksError),
+    #[error("The proxy sent more than its answer")]
+    EarlyData,
+    #[error("The proxy asks for a new connection again and again")]
+    TooManyConnections,
+}
+
+impl From<WaitError> for ProxyError {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Interrupted(signal) => Self::Interrupted(signal),
+            WaitError::TimedOut => Self::Io("the proxy does not answer".into()),
+            WaitError::Io(error) => Self::Io(reason(&error)),
+        }
+    }
+}
+
+/// The conversation with the proxy, of either kind.
+enum Conversation {
+    Http(Box<HttpConnect>),
+    Socks(Socks),
+}
+
+impl Conversation {
+    fn new(context: &Context, proxy: &Proxy, server: &ServerUrl) -> Result<Self, ProxyError> {
+        let network = &context.options.network;
+        Ok(match proxy.kind {
+            ProxyKind::Http => Self::Http(Box::new(HttpConnect::new(
+                server,
+                &identity::user_agent_or(context.options.identity.user_agent.as_deref()),
+                Authenticator::new(network.proxy_auth, proxy.credentials.clone(), None),
+            ))),
+            ProxyKind::Socks => Self::Socks(Socks::new(server, proxy.credentials.as_ref())?),
+        })
+    }
+
+    /// The first octets on a new connection.
+    fn begin(&mut self) -> Vec<u8> {
+        match self {
+            Self::Http(http) => http.begin(),
+            Self::Socks(socks) => socks.begin(),
+        }
+    }
+
+    /// Takes what the proxy says; gives what to answer, and what that means.
+    fn handle_input(&mut self, input: &[u8]) -> Result<(Vec<u8>, Progress), ProxyError> {
+        Ok(match self {
+            Self::Http(http) => {
+                let random = random::array().map_err(|error| ProxyError::Io(reason(&error)))?;
+                http.handle_input(input, random, SystemTime::now())?
+            }
+            Self::Socks(socks) => socks.handle_input(input)?,
+        })
+    }
+
+    /// The proxy has closed the connection, which may be the end of its answer.
+    fn handle_eof(&mut self) -> Result<Progress, ProxyError> {
+        let closed = || ProxyError::Io("the proxy closed the connection".into());
+        match self {
+            Self::Http(http) => {
+                let random = random::array().map_err(|error| ProxyError::Io(reason(&error)))?;
+                http.handle_eof(random, SystemTime::now())?.ok_or_else(closed)
+            }
+            Self::Socks(_) => Err(closed()),
+        }
+    }
+
+    /// True when octets are left over after [`Progress::Open`].
+    fn has_rest(&self) -> bool {
+        match self {
+            Self::Http(http) => http.has_rest(),
+            Self::Socks(socks) => socks.has_rest(),
+        }
+    }
+}
+
+/// A connection to `server` through `proxy`, and the proxy's address; `known` is its address if
+/// one has worked before.
+///
+/// # Errors
+/// The user has been told.
+pub(super) fn connect(
+    context: &Context,
+    proxy: &Proxy,
+    server: &ServerUrl,
+    known: Option<SocketAddr>,
+) -> Result<(TcpStream, SocketAddr), Failure> {
+    let failed = |error: ProxyError| match error {
+        ProxyError::Interrupted(signal) => {
+            context.output.error("Proxy connection cancelled");
+            Failure::Interrupted(signal)
+        }
+        error => {
+            context.output.error(&error.to_string());
+            Failure::Failed
+        }
+    };
+    let mut conversation = Conversation::new(context, proxy, server).map_err(failed)?;
+    let mut known = known;
+    for _ in 0..CONNECTIONS_MAX {
+        let (socket, address) = reach(context, proxy, known)?;
+        known = Some(address);
+        let name = match proxy.kind {
+            ProxyKind::Http => "HTTP",
+            ProxyKind::Socks => "SOCKS",
+        };
+        context.output.info(&format!(
+            "Requesting {name} proxy connection to {}:{}",
+            server.host, server.port
+        ));
+        if converse(context, &socket, &mut conversation).map_err(failed)? {
+            return Ok((socket, address));
+        }
+    }
+    Err(failed(ProxyError::TooManyConnections))
+}
+
+fn reach(
+    context: &Context,
+    proxy: &Proxy,
+    known: Option<SocketAddr>,
+) -> Result<(TcpStream, SocketAddr), Failure> {
+    let addresses = match known {
+        Some(address) => vec![address],
+        None => resolve::resolve(context, &proxy.host, proxy.port)?,
+    };
+    dial::connect(context, &addresses).inspect_err(|failure| {
+        if *failure == Failure::Failed {
+            let text = format!("Failed to connect to host {}", proxy.host);
+            context.output.error(&text);
+        }
+    })
+}
+
+/// Talks until the way is open (true) or a new connection is needed (false).
+fn converse(
+    context: &Context,
+    mut socket: &TcpStream,
+    conversation: &mut Conversation,
+) -> Result<bool, ProxyError> {
+    send(context, socket, &conversation.begin())?;
+    let mut buffer = [0; 4096];
+    loop {
+        let deadline = Instant::now() + SILENCE_MAX;
+        let count = match socket.read(&mut buffer) {
+            Ok(0) => return Ok(conversation.handle_eof()? == Progress::Open),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                context
+                    .signals
+                    .wait(&[(socket.as_fd(), Interest::READ)], Some(deadline))?;
+                continue;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(ProxyError::Io(reason(&error))),
+        };
+        let (answer, progress) = conversation.handle_input(buffer.get(..count).unwrap_or_default())?;
+        match progress {
+            Progress::More => send(context, socket, &answer)?,
+            Progress::Reconnect => return Ok(false),
+            // A server speaks only after the client's hello.
+            Progress::Open if conversation.has_rest() => return Err(ProxyError::EarlyData),
+            Progress::Open => return Ok(true),
+        }
+    }
+}
+
+fn send(context: &Context, mut socket: &TcpStream, octets: &[u8]) -> Result<(), ProxyError> {
+    let deadline = Instant::now() + SILENCE_MAX;
+    let mut rest = octets;
+    while !rest.is_empty() {
+        match socket.write(rest) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                context
+                    .signals
+                    .wait(&[(socket.as_fd(), Interest::WRITE)], Some(deadline))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(ProxyError::Io(reason(&error))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929).
+
+use std::net::Ipv6Addr;
+
+use culvert_http_auth::Credentials;
+use culvert_wire::url::ServerUrl;
+use zeroize::Zeroizing;
+
+use super::Progress;
+
+const VERSION: u8 = 5;
+/// Version of the negotiation of user name and password.
+const PASSWORD_VERSION: u8 = 1;
+const METHOD_NONE: u8 = 0;
+const METHOD_PASSWORD: u8 = 2;
+const METHOD_REFUSED: u8 = 0xff;
+const COMMAND_CONNECT: u8 = 1;
+const ADDRESS_V4: u8 = 1;
+const ADDRESS_NAME: u8 = 3;
+const ADDRESS_V6: u8 = 4;
+
+/// Why the proxy does not connect.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SocksError {
+    #[error("User name, password and host name of a SOCKS proxy may have 255 bytes at most")]
+    TooLong,
+    #[error("SOCKS server requires authentication")]
+    AuthenticationRequired,
+    #[error("Password authentication to SOCKS server failed")]
+    PasswordRefused,
+    #[error("SOCKS proxy error {0:02x}: {text}", text = reply_text(*.0))]
+    Refused(u8),
+    #[error("Unexpected answer from SOCKS proxy: {0:02x} {1:02x}")]
+    Malformed(u8, u8),
+    #[error("Unexpected address type {0:02x} in the answer of the SOCKS proxy")]
+    AddressType(u8),
+}
+
+fn reply_text(code: u8) -> &'static str {
+    match code {
+        1 => "general failure",
+        2 => "connection not allowed by ruleset",
+        3 => "network unreachable",
+        4 => "host unreachable",
+        5 => "connection refused by destination host",
+        6 => "TTL expired",
+        7 => "command not supported / protocol error",
+        8 => "address type not supported",
+        _ => "unknown",
+    }
+}
+
+/// What is expected next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Method,
+    PasswordReply,
+    Reply,
+    Open,
+}
+
+/// The conversation with a SOCKS proxy.
+#[derive(Debug)]
+pub(super) struct Socks {
+    state: State,
+    input: Vec<u8>,
+    /// Both as in the messages: length and octets.
+    login: Option<Zeroizing<Vec<u8>>>,
+    request: Vec<u8>,
+}
+
+impl Socks {
+    pub(super) fn new(server: &ServerUrl, credentials: Option<&Credentials>) -> Result<Self, SocksError> {
+        let login = match credentials {
+            None => None,
+            Some(credentials) => {
+                let mut login = Zeroizing::new(vec![PASSWORD_VERSION]);
+                push_text(&mut login, &credentials.user)?;
+                push_text(&mut login, credentials.password.expose())?;
+                Some(login)
+            }
+        };
+        let mut request = vec![VERSION, COMMAND_CONNECT, 0];
+        let name = server.host_name();
+        match name.parse::<Ipv6Addr>() {
+            Ok(v6) => {
+                request.push(ADDRESS_V6);
+                request.extend(v6.octets());
+            }
+            Err(_) => {
+                request.push(ADDRESS_NAME);
+                push_text(&mut request, name)?;
+            }
+        }
+        request.extend(server.port.to_be_bytes());
+        Ok(Self {
+            state: State::Method,
+            input: Vec::new(),
+            login,
+            request,
+        })
+    }
+
+    /// The greeting: which ways to authenticate there are.
+    pub(super) fn begin(&mut self) -> Vec<u8> {
+        match self.login {
+            None => vec![VERSION, 1, METHOD_NONE],
+            Some(_) => vec![VERSION, 2, METHOD_NONE, METHOD_PASSWORD],
+        }
+    }
+
+    pub(super) fn handle_input(&mut self, input: &[u8]) -> Result<(Vec<u8>, Progress), SocksError> {
+        self.input.extend_from_slice(input);
+        let mut answer = Vec::new();
+        loop {
+            let Some(length) = self.message_len()? else {
+                return Ok((answer, Progress::More));
+            };
+            let message: Vec<u8> = self.input.drain(..length).collect();
+            let (first, second) = (byte(&message, 0), byte(&message, 1));
+            match self.state {
+                State::Method => answer.extend(self.method(first, second)?),
+                State::PasswordReply if second == 0 => {
+                    self.state = State::Reply;
+                    answer.extend_from_slice(&self.request);
+                }
+                State::PasswordReply => return Err(SocksError::PasswordRefused),
+                State::Reply => {
+                    self.state = State::Open;
+                    return Ok((answer, Progress::Open));
+                }
+                State::Open => {}
+            }
+        }
+    }
+
+    /// Length of the message at the start of the input, once it is all there. Refusals are known
+    /// by the first octets; not every proxy sends the rest.
+    fn message_len(&self) -> Result<Option<usize>, SocksError> {
+        let [first, second, rest @ ..] = self.input.as_slice() else {
+            return Ok(None);
+        };
+        let version = match self.state {
+            State::PasswordReply => PASSWORD_VERSION,
+            _ => VERSION,
+        };
+        if *first != version {
+            return Err(SocksError::Malformed(*first, *second));
+        }
+        let length = match self.state {
+            State::Open => return Ok(None),
+            State::Method | State::PasswordReply => 2,
+            State::Reply if *second != 0 => return Err(SocksError::Refused(*second)),
+            State::Reply => {
+                let [_, kind, after @ ..] = rest else {
+                    return Ok(None);
+                };
+                // Address and port follow four octets.
+                match *kind {
+                    ADDRESS_V4 => 4 + 4 + 2,
+                    ADDRESS_V6 => 4 + 16 + 2,
+                    ADDRESS_NAME => match after.first() {
+                        Some(length) => 4 + 1 + usize::from(*length) + 2,
+                        None => return Ok(None),
+                    },
+                    other => return Err(SocksError::AddressType(other)),
+                }
+            }
+        };
+        Ok((self.input.len() >= length).then_some(length))
+    }
+
+    /// The proxy has chosen how to authenticate.
+    fn method(&mut self, version: u8, method: u8) -> Result<Vec<u8>, SocksError> {
+        match (method, &self.login) {
+            (METHOD_NONE, _) => {
+                self.state = State::Reply;
+                Ok(self.request.clone())
+            }
+            (METHOD_PASSWORD, Some(login)) => {
+                self.state = State::PasswordReply;
+                Ok(login.to_vec())
+            }
+            (METHOD_REFUSED, _) => Err(SocksError::AuthenticationRequired),
+            _ => Err(SocksError::Malformed(version, method)),
+        }
+    }
+
+    /// True when the proxy has sent more than its answer.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.input.is_empty()
+    }
+}
+
+fn byte(message: &[u8], index: usize) -> u8 {
+    message.get(index).copied().unwrap_or_default()
+}
+
+/// A text with its length in one octet.
+fn push_text(message: &mut Vec<u8>, text: &str) -> Result<(), SocksError> {
+    let length = u8::try_from(text.len()).map_err(|_| SocksError::TooLong)?;
+    message.push(length);
+    message.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn socks(url: &str, user: Option<&str>) -> Result<Socks, SocksError> {
+        let credentials = user.map(|user| Credentials {
+            user: user.into(),
+            password: "p".into(),
+        });
+        Socks::new(&ServerUrl::parse(url).expect("URL"), credentials.as_ref())
+    }
+
+    /// `specs/vectors/client/proxy-auth.txt`, but for GSSAPI.
+    #[test]
+    fn captured_conversations() {
+        let request = b"\x05\x01\x00\x03\x0910.77.0.1\x11\x5b".to_vec();
+        let mut free = socks("https://10.77.0.1:4443/", None).unwrap();
+        assert_eq!(free.begin(), [5, 1, 0]);
+        assert_eq!(free.handle_input(&[5]), Ok((vec![], Progress::More)));
+        assert_eq!(free.handle_input(&[0]), Ok((request.clone(), Progress::More)));
+        let reply = [5, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for octet in &reply[..9] {
+            assert_eq!(free.handle_input(&[*octet]), Ok((vec![], Progress::More)));
+        }
+        assert_eq!(free.handle_input(&reply[9..]), Ok((vec![], Progress::Open)));
+        assert!(!free.has_rest());
+
+        let mut login = socks("https://10.77.0.1:4443/", Some("u x")).unwrap();
+        assert_eq!(login.begin(), [5, 2, 0, 2]);
+        assert_eq!(
+            login.handle_input(&[5, 2]),
+            Ok((b"\x01\x03u x\x01p".to_vec(), Progress::More))
+        );
+        assert_eq!(login.handle_input(&[1, 0]), Ok((request, Progress::More)));
+        let named = [&[5, 0, 0, 3, 4][..], b"host\x00\x50"].concat();
+        assert_eq!(login.handle_input(&named), Ok((vec![], Progress::Open)));
+    }
+
+    #[test]
+    fn addresses_of_every_kind() {
+        let v6 = socks("https://[2001:db8::1]/", None).unwrap();
+        assert_eq!(v6.request[3..6], [4, 0x20, 0x01]);
+        assert_eq!(v6.request[20..], [1, 0xbb]);
+        let mut reply = socks("https://h/", None).unwrap();
+        reply.handle_input(&[5, 0]).unwrap();
+        let answer = [&[5, 0, 0, 4][..], &[9; 18], b"x"].concat();
+        assert_eq!(reply.handle_input(&answer), Ok((vec![], Progress::Open)));
+        assert!(reply.has_rest());
+        assert_eq!(
+            socks("https://h/", Some(&"u".repeat(256))).err(),
+            Some(SocksError::TooLong)
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        let after = |user: Option<&str>, inputs: &[&[u8]]| {
+            let mut socks = socks("https://h/", user).unwrap();
+            let end = inputs.iter().find_map(|input| socks.handle_input(input).err());
+            end.expect("refused").to_string()
+        };
+        assert_eq!(after(None, &[&[5, 0xff]]), "SOCKS server requires authentication");
+        assert_eq!(
+            after(Some("u"), &[&[5, 2], &[1, 1]]),
+            "Password authentication to SOCKS server failed"
+        );
+        assert_eq!(
+            after(None, &[&[5, 0], &[5, 5]]),
+            "SOCKS proxy error 05: connection refused by destination host"
+        );
+        assert_eq!(
+            after(None, &[&[4, 90]]),
+            "Unexpected answer from SOCKS proxy: 04 5a"
+        );
+        // A method that was not offered.
+        assert_eq!(
+            after(None, &[&[5, 2]]),
+            "Unexpected answer from SOCKS proxy: 05 02"
+        );
+        assert!(after(None, &[&[5, 0], &[5, 0, 0, 9]]).contains("address type 09"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(inputs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..8)) {
+            let mut socks = socks("https://h/", Some("u")).unwrap();
+            for input in [vec![5, 2], vec![1, 0]].into_iter().chain(inputs) {
+                if socks.handle_input(&input).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+}
