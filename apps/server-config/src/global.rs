@@ -70,7 +70,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         pid_file: reader.path("pid-file"),
         isolate_workers: reader.flag("isolate-workers", true),
         worker_processes: reader
-            .parsed_last("worker-processes", |text| worker_processes(text))
+            .parsed_last("worker-processes", worker_processes)
             .flatten(),
         limit_worker_memory: reader.flag("limit-worker-memory", true),
         sec_mod_scale: reader.number_or("sec-mod-scale", 0),

@@ -67,11 +67,13 @@ pub fn write_for(pid: u32, level: Level, message: &str) {
         system::log(priority(level), &message);
     }
     // A closed standard error must not end a server that also has the system log.
-    let _written = match settings.stderr {
-        Some(StderrStyle::Plain) => writeln!(std::io::stderr(), "{message}"),
-        Some(StderrStyle::WithPid) => writeln!(std::io::stderr(), "ocserv[{pid}]: {message}"),
-        None => Ok(()),
+    // One call per line: main and broker write to the same file.
+    let line = match settings.stderr {
+        Some(StderrStyle::Plain) => format!("{message}\n"),
+        Some(StderrStyle::WithPid) => format!("ocserv[{pid}]: {message}\n"),
+        None => return,
     };
+    let _written = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// `message` with control characters escaped and cut to [`MESSAGE_MAX`] octets: much of it comes

@@ -188,10 +188,14 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
 
     // Before the broker starts: it has a channel per client, too, and inherits the limit.
     let clients = config.global.max_clients.map_or(USUAL_CLIENTS, u64::from);
-    let _kernel_knows_better = process::set_limit(
-        Resource::Descriptors,
-        clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS,
-    );
+    let wanted = clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
+    let allowed = process::raise_limit(Resource::Descriptors, wanted)?;
+    if allowed < wanted && config.global.max_clients.is_some() {
+        let enough = allowed.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CLIENT;
+        eprintln!(
+            "warning: {allowed} open files are allowed: enough for {enough} clients, not for max-clients = {clients} (LimitNOFILE)"
+        );
+    }
     let arguments = options.for_children(&config_path, &config.global);
     let broker = start_broker(&arguments, daemon)?;
     let zygote = start_zygote(&arguments, daemon, worker_ids)?;

@@ -21,33 +21,61 @@ pub enum Resource {
     Data,
 }
 
+impl Resource {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::Descriptors => libc::RLIMIT_NOFILE,
+            Self::Processes => libc::RLIMIT_NPROC,
+            Self::CoreDump => libc::RLIMIT_CORE,
+            Self::FileSize => libc::RLIMIT_FSIZE,
+            Self::AddressSpace => libc::RLIMIT_AS,
+            Self::Data => libc::RLIMIT_DATA,
+        }
+    }
+
+    fn hard_limit(self) -> io::Result<u64> {
+        let mut present = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: `present` is writable.
+        cvt(unsafe { libc::getrlimit(self.number(), &raw mut present) })?;
+        Ok(present.rlim_max)
+    }
+
+    /// Soft and hard limit alike.
+    fn set(self, limit: u64) -> io::Result<()> {
+        let wanted = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        // SAFETY: `wanted` is a valid rlimit.
+        cvt(unsafe { libc::setrlimit(self.number(), &raw const wanted) }).map(|_| ())
+    }
+}
+
 /// Limits a resource for good (soft and hard limit alike); a limit above the present hard one
 /// is lowered to it.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn set_limit(resource: Resource, limit: u64) -> io::Result<()> {
-    let resource = match resource {
-        Resource::Descriptors => libc::RLIMIT_NOFILE,
-        Resource::Processes => libc::RLIMIT_NPROC,
-        Resource::CoreDump => libc::RLIMIT_CORE,
-        Resource::FileSize => libc::RLIMIT_FSIZE,
-        Resource::AddressSpace => libc::RLIMIT_AS,
-        Resource::Data => libc::RLIMIT_DATA,
-    };
-    let mut present = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `present` is writable.
-    cvt(unsafe { libc::getrlimit(resource, &raw mut present) })?;
-    let limit = limit.min(present.rlim_max);
-    let wanted = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: limit,
-    };
-    // SAFETY: `wanted` is a valid rlimit.
-    cvt(unsafe { libc::setrlimit(resource, &raw const wanted) }).map(|_| ())
+    resource.set(limit.min(resource.hard_limit()?))
+}
+
+/// Allows at least `wanted` of a resource, as far as this process may. Returns what is allowed now.
+///
+/// # Errors
+/// None in practice.
+pub fn raise_limit(resource: Resource, wanted: u64) -> io::Result<u64> {
+    let present = resource.hard_limit()?;
+    let limit = wanted.max(present);
+    // More than the present hard limit needs CAP_SYS_RESOURCE.
+    if resource.set(limit).is_ok() {
+        return Ok(limit);
+    }
+    resource.set(present)?;
+    Ok(present)
 }
 
 /// Allows or forbids core dumps and debugging of this process.

@@ -102,9 +102,7 @@ impl Carrier {
                 .attach_datagram(now, socket, channel, &[], &mut self.buffers)
                 .unwrap();
         }
-        self.poller
-            .add(&program, base + TOKENS, Interest::READ)
-            .unwrap();
+        self.poller.add(&program, base + TOKENS, Interest::READ).unwrap();
         let address = tunnel
             .config
             .ipv4
@@ -165,7 +163,8 @@ impl Carrier {
         while begin.elapsed() < length {
             let due = (begin.elapsed().as_secs_f64() * options.rate as f64) as u64;
             // What cannot be sent in time is not sent later in a burst.
-            for _ in sent..due.min(sent + 256) {
+            let turn = due.min(sent + 256);
+            while sent < turn {
                 let client = &mut self.clients[(sent % count) as usize];
                 refused += u64::from(!client.ping(options.size, sent));
                 sent += 1;

@@ -41,7 +41,9 @@ impl JunkKind {
             Self::Random => (0..100u8).map(|octet| octet.wrapping_mul(37)).collect(),
             Self::Hello => {
                 let config = ClientConfig::new(SecretBytes::new(vec![7; 32]), vec![0x55; 32]);
-                Connection::client(config, Instant::now()).poll_transmit().unwrap()
+                Connection::client(config, Instant::now())
+                    .poll_transmit()
+                    .unwrap()
             }
             Self::Record => {
                 let mut record = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 87];
@@ -76,7 +78,8 @@ impl Junk {
                 let mut done = count.load(Ordering::Relaxed);
                 while done < due {
                     // One that is refused counts, too: the flood goes on.
-                    let _lost = sockets[(done % SOCKETS as u64) as usize].send(&datagram, datagram.len(), None);
+                    let _lost =
+                        sockets[(done % SOCKETS as u64) as usize].send(&datagram, datagram.len(), None);
                     done += 1;
                 }
                 count.store(done, Ordering::Relaxed);

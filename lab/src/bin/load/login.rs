@@ -62,8 +62,7 @@ impl Logins {
                 let settings = settings();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= numbers.end || sender.send(log_in(&options, &settings, number)).is_err()
-                    {
+                    if number >= numbers.end || sender.send(log_in(&options, &settings, number)).is_err() {
                         return;
                     }
                 }

@@ -27,7 +27,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use culvert_sys::process::{Resource, set_limit};
+use culvert_sys::process::{Resource, raise_limit};
 
 use self::carry::Carrier;
 use self::junk::{Junk, JunkKind};
@@ -72,9 +72,19 @@ fn main() -> ExitCode {
         }
     };
     let wanted = options.clients as u64 * DESCRIPTORS + 256;
-    if let Err(error) = set_limit(Resource::Descriptors, wanted).and_then(|()| enough_descriptors(wanted)) {
-        eprintln!("load: {} clients need {wanted} descriptors: {error}", options.clients);
-        return ExitCode::FAILURE;
+    match raise_limit(Resource::Descriptors, wanted) {
+        Ok(allowed) if allowed >= wanted => {}
+        Ok(allowed) => {
+            eprintln!(
+                "load: {} clients need {wanted} descriptors, {allowed} are allowed (prlimit --nofile)",
+                options.clients
+            );
+            return ExitCode::FAILURE;
+        }
+        Err(error) => {
+            eprintln!("load: cannot raise the limit of descriptors: {error}");
+            return ExitCode::FAILURE;
+        }
     }
     run(&options)
 }
@@ -152,19 +162,6 @@ fn log_in(carrier: &mut Carrier, options: &Options, numbers: Range<usize>) -> f6
     // So that what is measured then is not the logins.
     carrier.idle(Duration::from_secs(2));
     seconds
-}
-
-/// The limit is as high as this process may have it, which may be too low.
-fn enough_descriptors(wanted: u64) -> std::io::Result<()> {
-    let limits = std::fs::read_to_string("/proc/self/limits")?;
-    let line = limits.lines().find(|line| line.starts_with("Max open files"));
-    let limit = line.and_then(|line| line.split_ascii_whitespace().nth(3)?.parse::<u64>().ok());
-    match limit {
-        Some(limit) if limit < wanted => Err(std::io::Error::other(format!(
-            "at most {limit} are allowed (raise it with prlimit --nofile)"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {

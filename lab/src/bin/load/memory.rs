@@ -47,8 +47,9 @@ impl Memory {
 
     /// What each of the clients since `earlier` costs.
     pub(crate) fn print_slope(&self, earlier: &Self, clients: usize) {
-        let per_client =
-            |part: fn(&Share) -> u64| (self.sum(part) as f64 - earlier.sum(part) as f64) / clients.max(1) as f64;
+        let per_client = |part: fn(&Share) -> u64| {
+            (self.sum(part) as f64 - earlier.sum(part) as f64) / clients.max(1) as f64
+        };
         println!(
             "memory per client: {:.1} KiB proportional, {:.1} KiB private",
             per_client(|share| share.proportional),
