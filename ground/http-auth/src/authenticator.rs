@@ -150,15 +150,6 @@ impl Authenticator {
         }
     }
 
-    /// A new connection: what was begun on the old one is forgotten, failures are not.
-    pub fn restart(&mut self) {
-        for attempt in &mut self.attempts {
-            if *attempt != Attempt::Failed {
-                *attempt = Attempt::None;
-            }
-        }
-    }
-
     /// Answers the challenges of one 401 or 407, a header line each.
     ///
     /// # Errors
@@ -272,9 +263,6 @@ mod tests {
         );
         assert_eq!(answer(&mut all, &offer), Ok(("Digest".into(), true)));
         assert_eq!(answer(&mut all, &offer), Ok(("Basic".into(), true)));
-        assert_eq!(answer(&mut all, &offer), Err(AuthError::Exhausted));
-        // A new connection brings no scheme back that has failed.
-        all.restart();
         assert_eq!(answer(&mut all, &offer), Err(AuthError::Exhausted));
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod http_auth;
 mod login;
 mod network;
 mod outer;

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use culvert_certs::spki_pin;
+use culvert_http_auth::{Answer, Authenticator, Circumstances};
+use culvert_sys::random;
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
@@ -13,6 +16,11 @@ use super::{Failure, Https, dump};
 use crate::context::Context;
 use crate::output::Level;
 use crate::signals::Signal;
+
+/// Header of a server that wants to know who asks.
+const CHALLENGE: &str = "WWW-Authenticate";
+/// Header that says it.
+const AUTHORIZATION: &str = "Authorization";
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +109,47 @@ impl HttpClient {
         if fresh {
             self.connection = None;
         }
-        self.exchange_built(server, &mut |_| request.clone())
+        let network = &self.context.options.network;
+        let token = self.context.options.login.bearer.clone();
+        let mut authenticator = Authenticator::new(network.http_auth, None, token);
+        let mut request = request.clone();
+        loop {
+            let response = self.exchange_built(server, &mut |_| request.clone())?;
+            if response.status != 401 || response.headers.get(CHALLENGE).is_none() {
+                return Ok(response);
+            }
+            let Some(answer) = self.answer(&mut authenticator, server, &request, &response) else {
+                return Ok(response);
+            };
+            if answer.fresh {
+                self.connection = None;
+            }
+            request.headers.remove(AUTHORIZATION);
+            request.headers.push_first(AUTHORIZATION, answer.header.expose());
+        }
+    }
+
+    /// Answers the challenge of a server, if that is possible.
+    fn answer(
+        &self,
+        authenticator: &mut Authenticator,
+        server: &ServerUrl,
+        request: &Request,
+        response: &Response,
+    ) -> Option<Answer> {
+        let circumstances = Circumstances {
+            method: &request.method,
+            uri: &request.target,
+            random: random::array().ok()?,
+            now: SystemTime::now(),
+        };
+        let answer = authenticator.answer(response.headers.get_all(CHALLENGE), &circumstances);
+        answer
+            .inspect_err(|error| {
+                let text = format!("Server '{}': {error}", server.host_name());
+                self.context.output.error(&text);
+            })
+            .ok()
     }
 
     /// Sends the request that `build` makes for the connection it goes over. A request that fails

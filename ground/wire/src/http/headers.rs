@@ -16,6 +16,11 @@ impl Headers {
         self.0.push((one_line(name.into()), one_line(value.into())));
     }
 
+    /// [`Self::push`] before all other lines.
+    pub fn push_first(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(0, (one_line(name.into()), one_line(value.into())));
+    }
+
     /// Removes every line with this name, in any case.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
