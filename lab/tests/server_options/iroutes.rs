@@ -99,7 +99,7 @@ fn a_command_that_fails_refuses_the_user() {
     assert_eq!(refused.code, 2, "{}{}", refused.stdout, refused.stderr);
     let log = scene.server.log();
     assert!(
-        log.contains("connect script refuses the user: route-add-cmd 'test 10.78.0.0/24 = 10.77.0.0/16'"),
+        log.contains("the user is refused: route-add-cmd 'test 10.78.0.0/24 = 10.77.0.0/16'"),
         "{log}"
     );
     wait::until("the undoing of the first", || {

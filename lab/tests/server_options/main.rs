@@ -5,6 +5,8 @@
 mod accounting;
 mod compression;
 mod iroutes;
+mod leases;
+mod limits;
 mod rate_limits;
 
 use std::net::IpAddr;

@@ -158,7 +158,10 @@ fn old_names_that_change_nothing() {
     let (config, notes) =
         with("use-seccomp = false\nuse-dbus = false\nalways-require-cert = true").expect("valid");
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(!config.global.isolate_workers && !config.global.use_occtl);
+    assert!(
+        !config.global.use_occtl && config.global.isolate_workers,
+        "the defaults"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 mod candidates;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use culvert_vocab::{AddressV4, AddressV6, SafeId};
@@ -41,6 +41,8 @@ pub struct LeaseTable {
     /// Clients' networks by their first address; they never overlap.
     ipv6: BTreeMap<Ipv6Addr, (Ipv6Addr, SafeId)>,
     sessions: HashMap<SafeId, Lease>,
+    /// Addresses that somebody outside has.
+    avoided: HashSet<Ipv4Addr>,
 }
 
 /// What one session holds.
@@ -123,6 +125,22 @@ impl LeaseTable {
         Ok(addresses)
     }
 
+    /// True when the session has addresses.
+    pub fn holds(&self, session: &SafeId) -> bool {
+        self.sessions.contains_key(session)
+    }
+
+    /// Leaves an address out, until [`Self::forget_avoided`]. Explicit addresses are given all the
+    /// same.
+    pub fn avoid(&mut self, address: Ipv4Addr) {
+        self.avoided.insert(address);
+    }
+
+    /// Addresses that were left out may be tried again.
+    pub fn forget_avoided(&mut self) {
+        self.avoided.clear();
+    }
+
     /// Takes the addresses of a session back, if it holds some. For the end of the last
     /// connection of the session, not of one that was replaced.
     pub fn release(&mut self, session: &SafeId) {
@@ -175,7 +193,10 @@ impl LeaseTable {
         random: RandomSource<'_>,
     ) -> Result<Ipv4Addr, LeaseError> {
         let usable = |address: &Ipv4Addr| {
-            pool.contains(address) && !reserved_ipv4(pool, *address) && !self.ipv4.contains_key(address)
+            pool.contains(address)
+                && !reserved_ipv4(pool, *address)
+                && !self.ipv4.contains_key(address)
+                && !self.avoided.contains(address)
         };
         if let Some(address) = previous.filter(usable) {
             return Ok(address);

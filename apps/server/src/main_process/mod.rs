@@ -15,6 +15,7 @@ mod grant;
 mod iroutes;
 mod listen;
 mod pid_file;
+mod ping;
 mod pool;
 mod reload;
 mod scripts;
@@ -231,6 +232,7 @@ impl Server {
             }
             Event::Zygote(number, message) => self.handle_zygote(number, message),
             Event::ZygoteGone(number, why) => self.handle_zygote_gone(number, &why),
+            Event::LeasePinged(id, answered) => self.handle_pinged(id, answered),
             Event::ConnectScript(id, result) => self.handle_connect_script(id, result),
             Event::ScriptEnded(result) => {
                 self.running_scripts = self.running_scripts.saturating_sub(1);
@@ -251,6 +253,7 @@ impl Server {
         self.bans.expire(Instant::now());
         self.statistics.renew(self.config.global.server_stats_reset_time);
         self.expire_logins();
+        self.leases.forget_avoided();
         self.maintain_zygotes();
         self.listeners.retain(|listener| !listener.is_closed());
         for connection in self.connections.values_mut() {

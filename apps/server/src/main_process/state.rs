@@ -26,7 +26,7 @@ use crate::ipc::messages::{
     ZygoteToMain,
 };
 use crate::ipc::pool::PoolToMain;
-use crate::ipc::session::{CloseReason, Counters, VerifiedSession};
+use crate::ipc::session::{Addresses, CloseReason, Counters, VerifiedSession};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
@@ -61,6 +61,8 @@ pub(crate) enum Event {
     PoolGone(PoolNumber),
     /// It is time to start a pool process again.
     StartPool(PoolNumber),
+    /// Whether somebody has the address that is to be leased.
+    LeasePinged(ConnectionId, bool),
     /// The connect script of a session has ended.
     ConnectScript(ConnectionId, Result<(), String>),
     /// A script that nobody waits for has ended.
@@ -128,12 +130,26 @@ pub(crate) enum Phase {
     Login,
     /// Its session is on another connection, which has to end first.
     Waiting(Box<(VerifiedSession, TunnelWish)>),
+    /// Somebody else may have its address (`ping-leases`).
+    Pinging(Box<Pinging>),
     /// The connect script runs.
     Opening(Box<Opening>),
     /// The tunnel is open.
     Open(Box<Tunnel>),
     /// Refused, or ended by us.
     Ending,
+}
+
+/// A tunnel whose address is not settled yet.
+pub(crate) struct Pinging {
+    /// The session.
+    pub(crate) session: VerifiedSession,
+    /// What the client asked for.
+    pub(crate) wish: TunnelWish,
+    /// The addresses that it is going to have.
+    pub(crate) addresses: Addresses,
+    /// How many addresses were tried, this one included.
+    pub(crate) tried: u8,
 }
 
 /// A tunnel that is ready but for the connect script.

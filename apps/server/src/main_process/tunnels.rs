@@ -1,5 +1,6 @@
 //! Opening a tunnel: addresses, device, connect script, grant (`specs/server-auth.md` §4.3).
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Command;
 use std::time::{Instant, SystemTime};
@@ -13,12 +14,16 @@ use super::device;
 use super::firewall::Firewall;
 use super::grant;
 use super::iroutes::{self, RouteCommands};
+use super::ping;
 use super::scripts::{self, Reason, Scripts, Subject};
-use super::state::{Event, Opening, Phase, Pooled, Server, Stage, Tunnel, unix_time};
+use super::state::{Event, Opening, Phase, Pinging, Pooled, Server, Stage, Tunnel, unix_time};
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{ConnectionId, DatagramGrant, MainToBroker, MainToWorker, Refusal, TunnelWish};
 use crate::ipc::session::{Addresses, CloseReason, VerifiedSession};
 use crate::log::{self, Level};
+
+/// Addresses that are tried for one client when others have them.
+const PINGS_MAX: u8 = 16;
 
 impl Server {
     /// The broker has verified a cookie: open the tunnel of its session.
@@ -38,7 +43,7 @@ impl Server {
             return self.refuse(id, Refusal::Server);
         }
         let Some(old) = old else {
-            return self.prepare(id, session, wish);
+            return self.prepare(id, session, wish, 0);
         };
         // The session moves here. Its old connection ends first, so that device and addresses are
         // free and the scripts run in order.
@@ -62,24 +67,27 @@ impl Server {
         match std::mem::replace(&mut connection.phase, Phase::Login) {
             Phase::Waiting(waiting) => {
                 let (session, wish) = *waiting;
-                self.prepare(id, session, wish);
+                self.prepare(id, session, wish, 0);
             }
             other => connection.phase = other,
         }
     }
 
-    /// Leases and device of a session that no connection has. Whatever fails, it holds no lease
-    /// afterwards, not even one that it had with an earlier connection.
-    fn prepare(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish) {
+    /// Addresses for a session that no connection has. Whatever fails, it holds no lease
+    /// afterwards, not even one that it had with an earlier connection. `tried` addresses answered
+    /// to a ping.
+    fn prepare(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish, tried: u8) {
         let mut fill = |bytes: &mut [u8]| {
             // Addresses are no secrets: without randomness they are merely predictable.
             let _best_effort = random::fill(bytes);
         };
+        self.sessions.insert(session.id.clone(), id);
+        let held = self.leases.holds(&session.id);
         let addresses = match self.leases.assign(&session, &wish, &mut fill) {
             Ok(addresses) => addresses,
             Err(error) => {
                 self.log(id, Level::Warning, &error.to_string());
-                self.leases.release(&session.id);
+                self.release_session(id, &session.id);
                 return self.refuse(id, Refusal::NotAcceptable);
             }
         };
@@ -89,9 +97,83 @@ impl Server {
                 Level::Error,
                 "no IP address is configured for this user and the families its client asks for",
             );
-            self.leases.release(&session.id);
+            self.release_session(id, &session.id);
             return self.refuse(id, Refusal::Configuration);
         }
+        let unsettled = addresses
+            .ipv4
+            .filter(|_| self.config.global.ping_leases && !held && session.settings.explicit_ipv4.is_none());
+        match unsettled {
+            None => self.set_up(id, session, wish, addresses),
+            Some(address) => {
+                let Some(connection) = self.connections.get_mut(&id) else {
+                    return;
+                };
+                connection.phase = Phase::Pinging(Box::new(Pinging {
+                    session,
+                    wish,
+                    addresses,
+                    tried: tried + 1,
+                }));
+                self.ping(id, address.address);
+            }
+        }
+    }
+
+    fn ping(&self, id: ConnectionId, address: Ipv4Addr) {
+        let events = self.events.clone();
+        // Concurrent pings are to different addresses, so this need not be unique.
+        let identifier = (id.0 & 0xffff) as u16;
+        tokio::task::spawn_local(async move {
+            let answered = ping::answers(address, identifier).await.unwrap_or_else(|error| {
+                log::write(Level::Warning, &format!("main: cannot ping {address}: {error}"));
+                false
+            });
+            let _main_is_over = events.send(Event::LeasePinged(id, answered)).await;
+        });
+    }
+
+    /// It is known whether somebody has the address. If so, another one is tried.
+    pub(crate) fn handle_pinged(&mut self, id: ConnectionId, answered: bool) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        // One that is told to end gives back what it has at its end.
+        if connection.ended_by_us.is_some() || !matches!(connection.phase, Phase::Pinging(_)) {
+            return;
+        }
+        let Phase::Pinging(pinging) = std::mem::replace(&mut connection.phase, Phase::Login) else {
+            return;
+        };
+        let Pinging {
+            session,
+            wish,
+            addresses,
+            tried,
+        } = *pinging;
+        match addresses.ipv4.filter(|_| answered) {
+            None => self.set_up(id, session, wish, addresses),
+            Some(_) if tried >= PINGS_MAX => {
+                self.log(
+                    id,
+                    Level::Warning,
+                    "could not figure out a valid IPv4 IP: all answer to pings",
+                );
+                self.release_session(id, &session.id);
+                self.refuse(id, Refusal::NotAcceptable);
+            }
+            Some(taken) => {
+                let text = format!("somebody else has the address {}", taken.address);
+                self.log(id, Level::Info, &text);
+                self.leases.release(&session.id);
+                self.leases.avoid(taken.address);
+                self.prepare(id, session, wish, tried);
+            }
+        }
+    }
+
+    /// The device of a session that has its addresses.
+    fn set_up(&mut self, id: ConnectionId, session: VerifiedSession, wish: TunnelWish, addresses: Addresses) {
         let iroutes = if iroutes::has_commands(&self.config.global) {
             &[]
         } else {
@@ -108,7 +190,7 @@ impl Server {
             Ok(device) => device,
             Err(error) => {
                 self.log(id, Level::Error, &format!("cannot give a tunnel: {error}"));
-                self.leases.release(&session.id);
+                self.release_session(id, &session.id);
                 return self.refuse(id, Refusal::Server);
             }
         };
@@ -126,7 +208,6 @@ impl Server {
             wish,
         };
         show(&mut connection.shown, &subject);
-        self.sessions.insert(subject.session.id.clone(), id);
         self.log(
             id,
             Level::Debug,
@@ -291,7 +372,10 @@ async fn bring_up(
     script: Option<Command>,
 ) -> Result<(), String> {
     if let Some(firewall) = firewall {
-        firewall.install().await.map_err(|why| format!("firewall: {why}"))?;
+        firewall
+            .install()
+            .await
+            .map_err(|why| format!("firewall: {why}"))?;
     }
     let mut result = routes.add(scripts).await;
     if let (Ok(()), Some(script)) = (&result, script) {

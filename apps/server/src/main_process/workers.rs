@@ -8,7 +8,7 @@ use culvert_control::messages as control;
 use culvert_sys::process::{self, Pid};
 use culvert_sys::sandbox;
 use culvert_sys::signal::SIGKILL;
-use culvert_vocab::Mtu;
+use culvert_vocab::{Mtu, SafeId};
 
 use super::device;
 use super::firewall::Firewall;
@@ -230,6 +230,7 @@ impl Server {
                 self.release(id, &opening.subject);
                 self.orphans.insert(id, opening.subject);
             }
+            Phase::Pinging(pinging) => self.release_session(id, &pinging.session.id),
             Phase::Login | Phase::Waiting(_) | Phase::Ending => {}
         }
         self.successors.retain(|_, successor| *successor != id);
@@ -240,7 +241,11 @@ impl Server {
 
     /// Gives back what a session holds, unless it lives on with another connection.
     pub(crate) fn release(&mut self, id: ConnectionId, subject: &Subject) {
-        let session = &subject.session.id;
+        self.release_session(id, &subject.session.id);
+    }
+
+    /// The same by the session's name.
+    pub(crate) fn release_session(&mut self, id: ConnectionId, session: &SafeId) {
         if self.sessions.get(session) != Some(&id) {
             return;
         }
