@@ -155,6 +155,9 @@ fn test(options: &Options) -> Result<(), Failure> {
 
 fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let daemon = status.is_some();
+    // Before anything is opened under their numbers. The status pipe of a daemon has such a number, and
+    // its process id is not the one that the sockets are for.
+    let inherited = main_process::inherited_sockets();
     let (config, config_path) = load(options)?;
     if user::effective_uid() != 0 {
         return Err(Failure("This server requires root access to operate.".to_owned()));
@@ -200,7 +203,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let broker = start_broker(&arguments, daemon)?;
     let zygote = start_zygote(&arguments, daemon, worker_ids)?;
     send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
-    let listeners = Listeners::open(&config.global)?;
+    let listeners = Listeners::open(&config.global, inherited)?;
     for note in &listeners.notes {
         if daemon {
             log::write(Level::Info, &format!("main: {note}"));
@@ -212,7 +215,8 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let fixed = Fixed {
         device: config.global.device.clone(),
         device_group: main_process::free_group()?,
-        udp_port: config.global.udp_port.filter(|_| !listeners.udp.is_empty()),
+        listen_namespace: listeners.namespace.clone(),
+        udp_port: listeners.udp.first().map(|(_, address)| address.port()),
         worker_ids,
         log_level,
         broker_pid: broker.child.id(),
@@ -237,6 +241,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         if let Some(status) = status {
             announce(status);
         }
+        main_process::tell_ready();
     })?;
     Ok(code)
 }

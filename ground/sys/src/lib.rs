@@ -8,11 +8,13 @@
 #![allow(unsafe_code)]
 
 pub mod channel;
+pub mod clock;
 mod cvt;
 pub mod epoll;
 pub mod files;
 pub mod interfaces;
 pub mod mem;
+pub mod netns;
 pub mod process;
 pub mod random;
 pub mod rtnl;

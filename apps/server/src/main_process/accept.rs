@@ -6,15 +6,18 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_control::messages as control;
 use culvert_sys::channel::Channel;
 use culvert_sys::process;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::listen::unmapped;
+use super::proxy_header::{self, Progress};
 use super::state::{Connection, Event, Phase, Server, Stage, unix_time};
 use crate::ipc::link::{self, LinkError, Receiver};
 use crate::ipc::messages::{ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain};
@@ -29,11 +32,45 @@ pub(crate) const LOG_BUDGET: u32 = 1000;
 /// which are rare.
 pub(crate) const MESSAGE_BUDGET: u32 = 2 * LOG_BUDGET;
 
+/// Longest time for the header of a proxy.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Connections whose header is waited for at a time.
+const HEADERS: usize = 1024;
 /// Time for a worker to end after it has closed its channel.
 const EXIT_TIME: Duration = Duration::from_secs(2);
 
+/// A connection before its admission.
+pub(crate) struct Arrival {
+    stream: TcpStream,
+    /// The client, unmapped.
+    peer: SocketAddr,
+    /// Our address that it connected to, unmapped.
+    local: SocketAddr,
+}
+
+/// What the tasks that accept share with main.
+#[derive(Clone)]
+pub(crate) struct Admission {
+    /// `max-clients` was reached: accepting pauses.
+    pub(crate) crowded: Rc<Cell<bool>>,
+    /// Connections begin with the header of a proxy (`listen-proxy-proto`).
+    pub(crate) proxied: Rc<Cell<bool>>,
+    /// Connections whose header may be waited for at a time.
+    headers: Arc<Semaphore>,
+}
+
+impl Admission {
+    pub(crate) fn new(proxied: bool) -> Self {
+        Self {
+            crowded: Rc::default(),
+            proxied: Rc::new(Cell::new(proxied)),
+            headers: Arc::new(Semaphore::new(HEADERS)),
+        }
+    }
+}
+
 /// Accepts on one socket for ever.
-pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, crowded: Rc<Cell<bool>>) {
+pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, admission: Admission) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -45,17 +82,26 @@ pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, c
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let Ok(stream) = stream.into_std() else { continue };
-                if events.send(Event::Accepted(stream, peer)).await.is_err() {
-                    return;
-                }
-                // Below 90 % of max-clients again, or after a second.
-                for _ in 0..20 {
-                    if !crowded.get() {
-                        break;
+            Ok((stream, peer)) if admission.proxied.get() => {
+                let permit = Arc::clone(&admission.headers).acquire_owned().await;
+                let events = events.clone();
+                tokio::task::spawn_local(async move {
+                    match read_header(stream, peer).await {
+                        Ok(arrival) => {
+                            let _main_is_over = events.send(Event::Accepted(arrival)).await;
+                        }
+                        Err(why) => log::write(Level::Info, &format!("main: {peer}: {why}")),
                     }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    drop(permit);
+                });
+            }
+            Ok((stream, peer)) => {
+                let arrival = stream
+                    .into_std()
+                    .and_then(|stream| Arrival::new(stream, peer, None));
+                let Ok(arrival) = arrival else { continue };
+                if events.send(Event::Accepted(arrival)).await.is_err() {
+                    return;
                 }
             }
             // Descriptors are used up, or the client is gone already: do not spin.
@@ -64,23 +110,77 @@ pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, c
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+        // Below 90 % of max-clients again, or after a second.
+        for _ in 0..20 {
+            if !admission.crowded.get() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Arrival {
+    /// `stated`: who connected to which address, as the proxy says.
+    fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        stated: Option<(SocketAddr, SocketAddr)>,
+    ) -> io::Result<Self> {
+        let (peer, local) = match stated {
+            Some(addresses) => addresses,
+            None => (peer, stream.local_addr()?),
+        };
+        Ok(Self {
+            stream,
+            peer: unmapped(peer),
+            local: unmapped(local),
+        })
+    }
+}
+
+/// Reads the header of a proxy in good time.
+async fn read_header(mut stream: tokio::net::TcpStream, peer: SocketAddr) -> Result<Arrival, String> {
+    let stated = match tokio::time::timeout(HEADER_TIME, read_addresses(&mut stream)).await {
+        Ok(result) => result?,
+        Err(_) => return Err("no PROXY header in time".to_owned()),
+    };
+    let stream = stream.into_std().map_err(|error| error.to_string())?;
+    Arrival::new(stream, peer, stated).map_err(|error| error.to_string())
+}
+
+/// Reads the header of a proxy, and no octet beyond it.
+async fn read_addresses(
+    stream: &mut tokio::net::TcpStream,
+) -> Result<Option<(SocketAddr, SocketAddr)>, String> {
+    let mut seen = Vec::new();
+    loop {
+        match proxy_header::parse(&seen).map_err(|error| error.to_string())? {
+            Progress::Done(stated) => return Ok(stated),
+            Progress::More(count) => {
+                let known = seen.len();
+                seen.resize(known + count, 0);
+                let read = stream.read_exact(seen.get_mut(known..).unwrap_or_default()).await;
+                read.map_err(|error| format!("no complete PROXY header: {error}"))?;
+            }
+        }
     }
 }
 
 impl Server {
     /// Admits a connection or closes it without a word.
-    pub(crate) fn handle_accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn handle_accepted(&mut self, arrival: Arrival) {
         if self.stage != Stage::Serving {
             return;
         }
         if let Some(reloading) = &mut self.reloading {
-            return reloading.hold(stream, peer);
+            return reloading.hold(arrival);
         }
-        let peer = unmapped(peer);
+        let peer = arrival.peer;
         if let Some(max) = self.config.global.max_clients
             && self.connections.len() >= max as usize
         {
-            self.crowded.set(true);
+            self.admission.crowded.set(true);
             return log::write(
                 Level::Info,
                 &format!("main: reached maximum client limit (active: {max})"),
@@ -99,18 +199,13 @@ impl Server {
         }
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
-        if let Err(error) = self.start_worker(id, stream, peer) {
+        if let Err(error) = self.start_worker(id, arrival) {
             log::write(Level::Error, &format!("main: cannot serve {peer}: {error}"));
         }
     }
 
-    fn start_worker(
-        &mut self,
-        id: ConnectionId,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<(), LinkError> {
-        let local = unmapped(stream.local_addr()?);
+    fn start_worker(&mut self, id: ConnectionId, arrival: Arrival) -> Result<(), LinkError> {
+        let Arrival { stream, peer, local } = arrival;
         // Over a socket that is not really TCP (preload wrappers) this may be refused.
         let _best_effort = stream.set_nodelay(true);
         let (main_end, worker_main_end) = Channel::pair()?;

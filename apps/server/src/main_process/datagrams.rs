@@ -121,6 +121,14 @@ fn local_address(bound: SocketAddr, destination: Option<IpAddr>, peer: SocketAdd
     }
 }
 
+/// IPv4 as such; everything else, scopes included, as it is.
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(six) if six.ip().to_ipv4_mapped().is_some() => unmapped(address),
+        _ => address,
+    }
+}
+
 impl Server {
     /// Gives whoever carries the session a socket for this peer.
     pub(crate) fn handle_datagram(&self, datagram: FirstDatagram) {
@@ -138,7 +146,13 @@ impl Server {
         if !open {
             return;
         }
-        let socket = match UdpSocket::connected(Some(local), peer) {
+        // A socket of both families, as service managers make, gives IPv4 addresses in the form of
+        // IPv6; the answers need none.
+        let (from, to) = (plain(local), plain(peer));
+        let made = self
+            .fixed
+            .in_listen_namespace(|| UdpSocket::connected(Some(from), to));
+        let socket = match made.flatten() {
             Ok(socket) => socket,
             Err(error) => return self.log(id, Level::Warning, &format!("cannot make a UDP socket: {error}")),
         };

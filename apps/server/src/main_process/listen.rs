@@ -2,13 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
 
 use culvert_server_config::Global;
+use culvert_sys::netns::NetworkNamespace;
 use culvert_sys::udp::{PathMtuDiscovery, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::filter;
 
+/// Where `ip netns` keeps its namespaces.
+const NAMESPACES: &str = "/var/run/netns";
 /// Queue of connections that the kernel keeps for us.
 const BACKLOG: i32 = 1024;
 
@@ -21,6 +27,8 @@ pub(crate) struct Listeners {
     pub(crate) udp: Vec<(UdpSocket, SocketAddr)>,
     /// What happened, one line each: notes about sockets and warnings about refused addresses.
     pub(crate) notes: Vec<String>,
+    /// Where they are, unless in this process's own namespace.
+    pub(crate) namespace: Option<Rc<NetworkNamespace>>,
 }
 
 /// Why the server cannot listen.
@@ -34,6 +42,17 @@ pub(crate) enum ListenError {
         /// Why not.
         cause: io::Error,
     },
+    /// `listen-netns` names no namespace.
+    #[error("cannot init listen namespaces: '{name}': {cause}")]
+    Namespace {
+        /// The configured name.
+        name: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The service manager has passed sockets, and none is of use.
+    #[error("no useful sockets were provided by systemd")]
+    NoneInherited,
     /// Not one TCP address could be bound.
     #[error("{reasons}Could not listen to any TCP ports")]
     NoTcp {
@@ -43,16 +62,89 @@ pub(crate) enum ListenError {
 }
 
 impl Listeners {
-    /// Opens the sockets of a configuration.
+    /// Takes the sockets that a service manager has opened, or opens those of a configuration.
     ///
     /// # Errors
     /// See [`ListenError`]. That single addresses are refused is only noted.
-    pub(crate) fn open(global: &Global) -> Result<Self, ListenError> {
-        let mut listeners = Self {
+    pub(crate) fn open(global: &Global, inherited: Vec<OwnedFd>) -> Result<Self, ListenError> {
+        if !inherited.is_empty() {
+            return Self::adopt(inherited, global.try_mtu_discovery);
+        }
+        let Some(name) = &global.listen_netns else {
+            return Self::open_here(global);
+        };
+        let failed = |cause| {
+            let name = name.clone();
+            ListenError::Namespace { name, cause }
+        };
+        let namespace = NetworkNamespace::open(&Path::new(NAMESPACES).join(name)).map_err(failed)?;
+        let listeners = namespace.enter(|| Self::open_here(global)).map_err(failed)??;
+        let namespace = Some(Rc::new(namespace));
+        Ok(Self {
+            namespace,
+            ..listeners
+        })
+    }
+
+    /// Sockets that are open already. Their ports count, not the configured ones.
+    fn adopt(inherited: Vec<OwnedFd>, discover_mtu: bool) -> Result<Self, ListenError> {
+        let mut listeners = Self::none();
+        for fd in inherited {
+            let adopted = listeners.adopt_one(fd, discover_mtu);
+            if let Err(error) = adopted {
+                listeners
+                    .notes
+                    .push(format!("warning: a socket of systemd: {error}"));
+            }
+        }
+        if listeners.tcp.is_empty() && listeners.udp.is_empty() {
+            return Err(ListenError::NoneInherited);
+        }
+        let count = listeners.tcp.len() + listeners.udp.len();
+        listeners
+            .notes
+            .push(format!("listening on {count} systemd sockets..."));
+        Ok(listeners)
+    }
+
+    fn adopt_one(&mut self, fd: OwnedFd, discover_mtu: bool) -> io::Result<()> {
+        let socket = Socket::from(fd);
+        let Some(address) = socket.local_addr()?.as_socket() else {
+            self.notes.push("Non-internet socket fd received!".to_owned());
+            return Ok(());
+        };
+        // The sockets of single clients share the port.
+        socket.set_reuse_address(true)?;
+        match socket.r#type()? {
+            Type::STREAM => {
+                socket.set_nonblocking(true)?;
+                self.tcp.push(socket.into());
+            }
+            Type::DGRAM => {
+                let socket = UdpSocket::from_fd(socket.into())?;
+                prepare_udp(&socket, discover_mtu)?;
+                // Without it main sorts out the junk itself.
+                let _best_effort = socket.set_filter(&filter::first_datagrams());
+                self.udp.push((socket, address));
+            }
+            other => self
+                .notes
+                .push(format!("a socket of type {other:?} is of no use")),
+        }
+        Ok(())
+    }
+
+    fn none() -> Self {
+        Self {
             tcp: Vec::new(),
             udp: Vec::new(),
             notes: Vec::new(),
-        };
+            namespace: None,
+        }
+    }
+
+    fn open_here(global: &Global) -> Result<Self, ListenError> {
+        let mut listeners = Self::none();
         let mut refused = String::new();
         for address in addresses(global.listen_host.as_deref(), global.tcp_port)? {
             match listen_tcp(address) {

@@ -17,8 +17,10 @@ mod listen;
 mod pid_file;
 mod ping;
 mod pool;
+mod proxy_header;
 mod reload;
 mod scripts;
+mod service_manager;
 mod state;
 mod statistics;
 mod stop;
@@ -27,7 +29,7 @@ mod utmp;
 mod workers;
 mod zygotes;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Child;
@@ -53,6 +55,7 @@ pub(crate) use self::listen::Listeners;
 pub(crate) use self::pid_file::PidFile;
 use self::pool::Pool;
 pub(crate) use self::reload::{send_snapshot, snapshot};
+pub(crate) use self::service_manager::{inherited_sockets, ready as tell_ready};
 pub(crate) use self::state::Fixed;
 use self::state::{Event, Server, Stage, ban_policy};
 use self::zygotes::Zygotes;
@@ -138,20 +141,23 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
     watch_signals(&events)?;
 
-    let crowded = Rc::new(Cell::new(false));
+    let admission = accept::Admission::new(config.global.listen_proxy_proto);
     let mut accepting = Vec::new();
     for socket in listeners.tcp {
         accepting.push(tokio::task::spawn_local(accept::accept(
             socket,
             events.clone(),
-            Rc::clone(&crowded),
+            admission.clone(),
         )));
     }
     let mut udp = listeners.udp;
     let pool = config
         .global
         .worker_processes
-        .map(|count| Pool::new(count.get(), &mut udp, config.global.try_mtu_discovery));
+        .map(|count| {
+            fixed.in_listen_namespace(|| Pool::new(count.get(), &mut udp, config.global.try_mtu_discovery))
+        })
+        .transpose()?;
     let datagram_sessions: datagrams::Sessions = Rc::new(RefCell::new(FirstDatagrams::new()));
     for (socket, address) in udp {
         accepting.push(tokio::task::spawn_local(datagrams::receive(
@@ -185,7 +191,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         stage: Stage::Serving,
         exit_code: 0,
         accepting,
-        crowded,
+        admission,
         reloading: None,
         listeners: Vec::new(),
         questions: control::Questions::default(),
@@ -215,7 +221,7 @@ impl Server {
     /// The one place where main's state changes.
     fn handle(&mut self, event: Event, broker: &mut Child) {
         match event {
-            Event::Accepted(stream, peer) => self.handle_accepted(stream, peer),
+            Event::Accepted(arrival) => self.handle_accepted(arrival),
             Event::Datagram(datagram) => self.handle_datagram(datagram),
             Event::Worker(id, message) => self.handle_worker(id, message),
             Event::WorkerBroke(id, why) => self.handle_broken_worker(id, &why),

@@ -2,7 +2,6 @@
 //! (`specs/server-config.md` §5).
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -11,6 +10,8 @@ use culvert_password_file::PasswordFile;
 use culvert_server_config::{AuthMethod, Config, Global, Host};
 use culvert_vocab::GroupName;
 
+use super::accept::Arrival;
+use super::service_manager;
 use super::state::{Server, ban_policy};
 use crate::ipc::fields::Bytes;
 use crate::ipc::link::LinkError;
@@ -30,15 +31,15 @@ const HELD_MAX: usize = 1024;
 pub(crate) struct Reloading {
     config: Rc<Config>,
     snapshot: Snapshot,
-    held: Vec<(TcpStream, SocketAddr)>,
+    held: Vec<Arrival>,
     again: bool,
 }
 
 impl Reloading {
     /// Keeps a connection until the reload is over. Too many are closed.
-    pub(crate) fn hold(&mut self, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn hold(&mut self, arrival: Arrival) {
         if self.held.len() < HELD_MAX {
-            self.held.push((stream, peer));
+            self.held.push(arrival);
         }
     }
 }
@@ -75,6 +76,7 @@ impl Server {
             return;
         }
         log::write(Level::Info, "main: reloading configuration");
+        service_manager::reloading();
         let loaded = match Config::load(&self.config_path) {
             Ok((config, _notes_were_printed_at_the_start)) => config,
             Err(error) => return keep_old(&error.to_string()),
@@ -105,13 +107,15 @@ impl Server {
                 Ok(()) => {
                     self.config = reloading.config;
                     self.bans.set_policy(ban_policy(&self.config));
+                    self.admission.proxied.set(self.config.global.listen_proxy_proto);
                     self.renew_zygote();
                 }
                 Err(error) => keep_old(&error.to_string()),
             },
         }
-        for (stream, peer) in reloading.held {
-            self.handle_accepted(stream, peer);
+        service_manager::ready();
+        for arrival in reloading.held {
+            self.handle_accepted(arrival);
         }
         if reloading.again {
             self.reload();
@@ -124,6 +128,7 @@ fn keep_old(why: &str) {
         log::write(Level::Error, &format!("main: {line}"));
     }
     log::write(Level::Error, "main: the old configuration stays in force");
+    service_manager::ready();
 }
 
 /// Gives the zygote a snapshot, piece by piece.

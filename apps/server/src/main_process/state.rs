@@ -1,7 +1,7 @@
 //! What main knows: its connections, and the events that change them.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use culvert_control::messages as control;
 use culvert_server_config::Config;
+use culvert_sys::netns::NetworkNamespace;
 use culvert_sys::tun::Tun;
 use culvert_vocab::SafeId;
 use tokio::sync::{mpsc, oneshot};
@@ -34,7 +35,7 @@ use crate::log::{self, Level};
 /// `Server::handle`, which never waits.
 pub(crate) enum Event {
     /// A client connected.
-    Accepted(TcpStream, SocketAddr),
+    Accepted(super::accept::Arrival),
     /// A datagram that opens a new path of a session came to a listening UDP socket.
     Datagram(FirstDatagram),
     /// A worker says something.
@@ -219,8 +220,8 @@ pub(crate) struct Server {
     pub(crate) exit_code: u8,
     /// Tasks that accept connections and datagrams.
     pub(crate) accepting: Vec<tokio::task::JoinHandle<()>>,
-    /// `max-clients` was reached: accepting pauses.
-    pub(crate) crowded: Rc<std::cell::Cell<bool>>,
+    /// What the tasks that accept have to know.
+    pub(crate) admission: super::accept::Admission,
     /// What happens to connections while a reload is under way: they wait here.
     pub(crate) reloading: Option<super::reload::Reloading>,
     /// Listeners of `occtl show events`.
@@ -244,6 +245,8 @@ pub(crate) struct Fixed {
     pub(crate) device: String,
     /// Group of their interfaces.
     pub(crate) device_group: u32,
+    /// Where sockets for clients are made; `None`: in the main process's own namespace.
+    pub(crate) listen_namespace: Option<Rc<NetworkNamespace>>,
     /// Announced UDP port.
     pub(crate) udp_port: Option<u16>,
     /// User and group of the workers.
@@ -256,6 +259,19 @@ pub(crate) struct Fixed {
     pub(crate) child_arguments: Vec<std::ffi::OsString>,
     /// Not in the foreground: children have no standard error.
     pub(crate) daemon: bool,
+}
+
+impl Fixed {
+    /// Makes sockets for clients.
+    ///
+    /// # Errors
+    /// Their namespace cannot be entered.
+    pub(crate) fn in_listen_namespace<T>(&self, make: impl FnOnce() -> T) -> std::io::Result<T> {
+        match &self.listen_namespace {
+            Some(namespace) => namespace.enter(make),
+            None => Ok(make()),
+        }
+    }
 }
 
 impl Server {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::device;
+use super::service_manager;
 use super::state::{Event, Server, Stage};
 use crate::ipc::messages::ConnectionId;
 use crate::ipc::session::CloseReason;
@@ -73,6 +74,7 @@ impl Server {
             "main: termination request received; waiting for children to die",
         );
         self.stage = Stage::Stopping;
+        service_manager::stopping();
         self.stop_accepting();
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in all {

@@ -199,7 +199,7 @@ impl Server {
             .max_clients
             .is_none_or(|max| now * 10 < max as usize * 9)
         {
-            self.crowded.set(false);
+            self.admission.crowded.set(false);
         }
         match connection.phase {
             Phase::Open(tunnel) => {

@@ -110,7 +110,10 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
         ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
     let copying = (phase == Phase::Pool).then_some(libc::F_DUPFD_CLOEXEC);
     let commands = FCNTL.iter().copied().chain(copying);
-    rules.insert(libc::SYS_fcntl, one_of(1, commands.map(|command| command as u64))?);
+    rules.insert(
+        libc::SYS_fcntl,
+        one_of(1, commands.map(|command| command as u64))?,
+    );
     // Nothing that is written is ever executed.
     rules.insert(libc::SYS_mmap, without_bits(2, libc::PROT_EXEC as u64)?);
     rules.insert(libc::SYS_mprotect, without_bits(2, libc::PROT_EXEC as u64)?);

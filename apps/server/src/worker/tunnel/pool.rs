@@ -221,10 +221,7 @@ impl Pool {
         // Another process may hold a copy of the channel.
         let _was_registered = self.clients.poller().delete(&login.channel);
         let Some(Login {
-            tun,
-            adoption,
-            early,
-            ..
+            tun, adoption, early, ..
         }) = self.logins.remove(&token)
         else {
             return;
@@ -345,10 +342,12 @@ impl Pool {
             early.kind = kind;
             return self.begin(now, number, early);
         }
-        let coming = self
-            .logins
-            .values_mut()
-            .find(|login| login.adoption.datagram_id.is_some_and(|id| names(&early.packet, &id)));
+        let coming = self.logins.values_mut().find(|login| {
+            login
+                .adoption
+                .datagram_id
+                .is_some_and(|id| names(&early.packet, &id))
+        });
         match coming {
             Some(login) => login.early = Some(early),
             None if self.strays.may_ask(now) => self.ask_main(early),
