@@ -69,9 +69,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         use_occtl: reader.flag("use-occtl", false),
         pid_file: reader.path("pid-file"),
         isolate_workers: reader.flag("isolate-workers", true),
-        worker_processes: reader
-            .parsed_last("worker-processes", worker_processes)
-            .flatten(),
+        worker_processes: reader.parsed_last("worker-processes", worker_processes).flatten(),
         limit_worker_memory: reader.flag("limit-worker-memory", true),
         sec_mod_scale: reader.number_or("sec-mod-scale", 0),
         log_level: reader.number_or("log-level", 2).min(LOG_LEVEL_MAX) as u8,

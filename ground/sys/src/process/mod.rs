@@ -6,7 +6,7 @@ mod title;
 
 pub use privileges::{
     Resource, drop_bounding_capabilities, drop_capabilities, drop_user, forbid_new_privileges, raise_limit,
-    set_dumpable,    set_limit, unshare_network,
+    set_dumpable, set_limit, unshare_network,
 };
 pub use spawn::CommandExt;
 pub use title::{overwrite_argument, set_title};
