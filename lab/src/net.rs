@@ -208,6 +208,16 @@ impl World {
         }
     }
 
+    /// Makes the wire one without segmentation and receive offload: every packet for itself.
+    pub fn switch_offload_off(&self) {
+        for host in [&self.client, &self.server] {
+            host.run(
+                "ethtool",
+                &["-K", "eth0", "tso", "off", "gso", "off", "gro", "off"],
+            );
+        }
+    }
+
     /// Gives the client host another outer IPv4 address, as after a change of network.
     pub fn roam(&self, address: &str) {
         self.client.ip(&format!("address delete {CLIENT_V4}/24 dev eth0"));

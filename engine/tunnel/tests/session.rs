@@ -489,3 +489,57 @@ fn timers_probe_give_up_and_rekey() {
     assert!(!pair.client.session.datagram_established());
     assert_eq!(pair.client.session.poll_timeout(), None);
 }
+
+#[test]
+fn a_packet_that_no_datagram_can_carry_is_dropped_alone() {
+    let mut pair = Pair::with_stream();
+    pair.connect_datagrams();
+    pair.client.session.detach_stream();
+    let mut huge = packet(0);
+    huge.resize(65_510, 0);
+    // All of them are read in one pass.
+    for index in 0..6 {
+        let packet = if index == 3 { huge.clone() } else { packet(index) };
+        tcp::send(&pair.client.program, &packet).unwrap();
+    }
+    pair.run_until(|pair| pair.server.packets.len() == 5);
+    for (received, index) in pair.server.packets.iter().zip([0, 1, 2, 4, 5]) {
+        assert_eq!(*received, packet(index));
+    }
+    let too_large = |event: &&Event| matches!(event, Event::DatagramTooLarge { size } if *size > 65_510);
+    assert_eq!(pair.client.events.iter().filter(too_large).count(), 1);
+    assert_eq!(pair.client.session.statistics().dropped, 1);
+}
+
+#[test]
+fn a_queue_length_sizes_both_sockets() {
+    let option = |socket: &dyn AsFd, level, name| {
+        let (mut value, mut len) = (0i32, 4);
+        let fd = socket.as_fd().as_raw_fd();
+        // SAFETY: the option is an int, for which there is room.
+        let got = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
+        assert_eq!(got, 0);
+        value
+    };
+    for queue_len in [5, 32, 100] {
+        let config = SessionConfig {
+            queue_len,
+            ..SessionConfig::new(Role::Client, 1400)
+        };
+        let mut pair = Pair::new(config, SessionConfig::new(Role::Server, 1400));
+        pair.connect_stream();
+        pair.connect_datagrams();
+        let octets = i32::try_from(queue_len * 1400).unwrap();
+        let session = &pair.client.session;
+        let datagrams = session.datagram_socket().and_then(|socket| socket.own()).unwrap();
+        // The kernel doubles what it is given, for its own overhead.
+        assert_eq!(option(datagrams, libc::SOL_SOCKET, libc::SO_SNDBUF), 2 * octets);
+        let stream = session.stream_socket().unwrap();
+        assert_eq!(
+            option(&stream, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+            octets
+        );
+        pair.client.session.detach_stream();
+        pair.exchange(200);
+    }
+}

@@ -27,8 +27,7 @@ use crate::ipc::messages::{
 use crate::ipc::session::NetPriority;
 use crate::ipc::snapshot::{HostSnapshot, Snapshot};
 
-/// Largest DTLS send buffer that `output-buffer` may ask for is no concern here: only the TCP
-/// socket has one.
+/// Largest send buffer of the TCP socket that `output-buffer` may ask for.
 const SEND_BUFFER_MAX: usize = 16 << 20;
 /// How often main is told what was carried, unless `stats-report-time` wants it more often.
 const REPORT: Duration = Duration::from_secs(10);
@@ -146,6 +145,7 @@ pub(super) fn open(
         no_compress_limit: host.no_compress_limit,
         rx_per_second: grant.rx_per_second,
         tx_per_second: grant.tx_per_second,
+        output_buffer: grant.output_buffer,
         report: grant.stats_report.map_or(REPORT, |time| time.min(REPORT)),
     };
     Ok(Opened {

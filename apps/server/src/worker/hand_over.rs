@@ -51,6 +51,9 @@ pub(super) struct HandOver {
     pub(super) rx_per_second: u64,
     /// Octets per second to the client, 0 for no limit.
     pub(super) tx_per_second: u64,
+    /// Packets that may wait in the socket's send buffer (`output-buffer`); 0 for the kernel's
+    /// default.
+    pub(super) output_buffer: u32,
     /// How often main is told what was carried.
     pub(super) report: Duration,
 }

@@ -161,6 +161,18 @@ impl Coalescer {
     pub fn flush(&mut self, buffer: &mut [u8], mut write: impl FnMut(Joined, &[IoSlice<'_>])) {
         for run in &self.runs {
             let header = run.finish(&self.segments, buffer);
+            // The usual case of small packets, without the long list of parts.
+            if run.count == 1
+                && let Some(packet) = self.segments.get(run.first).map(|first| &first.packet)
+            {
+                let joined = Joined {
+                    packets: 1,
+                    octets: packet.len(),
+                };
+                let packet = buffer.get(packet.clone()).unwrap_or_default();
+                write(joined, &[IoSlice::new(&header), IoSlice::new(packet)]);
+                continue;
+            }
             let mut parts = [IoSlice::new(&[]); SEGMENTS_MAX + 1];
             parts[0] = IoSlice::new(&header);
             let (mut count, mut octets, mut next) = (1, 0, Some(run.first));

@@ -8,8 +8,9 @@ use crate::policy::{PolicyConfig, Role};
 
 /// Longest queue that options may ask for, in octets.
 const QUEUE_OCTETS_MAX: usize = 16 << 20;
-/// Octets that may wait unsent in a stream without a queue length: enough to keep it busy.
-const DEFAULT_UNSENT: usize = 128 * 1024;
+/// Octets that may wait unsent in a stream without a queue length: enough to keep it busy, little
+/// enough that a ping does not wait long behind them.
+const DEFAULT_UNSENT: usize = 48 * 1024;
 
 /// What a session needs to know of its tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]

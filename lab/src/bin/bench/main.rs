@@ -5,8 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cases;
+mod chart;
+mod cost;
 mod measure;
 mod report;
+mod traffic;
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +18,8 @@ use std::process::ExitCode;
 
 use culvert_lab::Make;
 
-use measure::{Plan, Results};
+use cases::Results;
+use traffic::Plan;
 
 fn main() -> ExitCode {
     let mut plan = Plan {
@@ -58,13 +63,15 @@ fn main() -> ExitCode {
                 if make == Make::Real { &mut real } else { &mut ours },
             );
         }
+        eprintln!("round {round} of {}: one of ours, one of theirs", plan.rounds);
+        measure::mixed(&plan, &mut ours);
     }
     let rows = report::rows(&ours, &real, &wire);
     let markdown = report::markdown(&rows, &plan);
     println!("{markdown}");
     if let Some(dir) = write {
         fs::write(dir.join("bench.md"), &markdown).unwrap();
-        fs::write(dir.join("bench.svg"), report::svg(&rows)).unwrap();
+        fs::write(dir.join("bench.svg"), chart::svg(&rows)).unwrap();
     }
     ExitCode::SUCCESS
 }

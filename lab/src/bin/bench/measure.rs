@@ -1,259 +1,188 @@
-//! The cases: what is run, and how each number is obtained.
+//! How each number is obtained.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
+use std::process::Stdio;
 use std::time::Instant;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::net::{Host, SERVER_V4};
-use culvert_lab::process::{Process, children};
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, World};
-use serde_json::Value;
+use culvert_lab::net::SERVER_V4;
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, World};
+
+use crate::cases::{Case, Results};
+use crate::cost::{tree_cpu, tree_pss};
+use crate::traffic::{Plan, Traffic, ping};
 
 /// Serial logins per measurement.
 const LOGINS: u32 = 20;
-/// Octets of the payload in the packet rate case.
-const SMALL: &str = "200";
-
-/// How much is measured.
-pub(crate) struct Plan {
-    pub(crate) rounds: u32,
-    /// Length of each transfer.
-    pub(crate) seconds: u32,
-}
-
-/// What is measured; the order is that of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Case {
-    DtlsUp,
-    DtlsDown,
-    DtlsFourUp,
-    DtlsFourDown,
-    TlsUp,
-    TlsDown,
-    PacketsUp,
-    ClientCpuUp,
-    ServerCpuUp,
-    ClientCpuDown,
-    ServerCpuDown,
-    Ping,
-    PingLoaded,
-    ClientMemory,
-    ServerMemory,
-    Logins,
-}
-
-/// Every measured value of one side.
-#[derive(Debug, Default)]
-pub(crate) struct Results(BTreeMap<Case, Vec<f64>>);
-
-impl Results {
-    fn add(&mut self, case: Case, value: f64) {
-        self.0.entry(case).or_default().push(value);
-    }
-
-    pub(crate) fn median(&self, case: Case) -> Option<f64> {
-        let mut values = self.0.get(&case)?.clone();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        Some(if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            (values[middle - 1] + values[middle]) / 2.0
-        })
-    }
-}
+/// Sessions over which the memory of one is measured.
+const SESSIONS: u32 = 10;
 
 /// The two hosts without a VPN: the upper bound.
 pub(crate) fn bare_wire(plan: &Plan, results: &mut Results) {
     let world = World::new();
     let fixture = Fixture::new();
     let traffic = Traffic::new(plan, &world, &fixture, SERVER_V4.parse().unwrap());
-    results.add(Case::DtlsUp, traffic.tcp(&[]));
-    results.add(Case::DtlsDown, traffic.tcp(&["-R"]));
-    results.add(Case::DtlsFourUp, traffic.tcp(&["-P", "4"]));
-    results.add(Case::DtlsFourDown, traffic.tcp(&["-P", "4", "-R"]));
+    for (case, arguments) in ONE_STREAM.into_iter().chain(FOUR_STREAMS) {
+        results.add(case, traffic.tcp(arguments));
+    }
     results.add(Case::PacketsUp, traffic.packets());
     results.add(Case::Ping, ping(&world.client, SERVER_V4));
+    world.switch_offload_off();
+    for (case, arguments) in WITHOUT_OFFLOAD {
+        results.add(case, traffic.tcp(arguments));
+    }
 }
+
+const REVERSE: &[&str] = &["-R"];
+const ONE_STREAM: [(Case, &[&str]); 2] = [(Case::DtlsUp, &[]), (Case::DtlsDown, REVERSE)];
+const FOUR_STREAMS: [(Case, &[&str]); 2] = [
+    (Case::DtlsFourUp, &["-P", "4"]),
+    (Case::DtlsFourDown, &["-P", "4", "-R"]),
+];
+const WITHOUT_OFFLOAD: [(Case, &[&str]); 2] = [(Case::PlainUp, &[]), (Case::PlainDown, REVERSE)];
+const WITH_LOSS: [(Case, &[&str]); 2] = [(Case::LossUp, &[]), (Case::LossDown, REVERSE)];
 
 /// One pair of programs, from login to the end, over DTLS and over TLS alone.
 pub(crate) fn pair(plan: &Plan, make: Make, results: &mut Results) {
     let world = World::new();
     let fixture = Fixture::new();
     let server = Server::start(make, &world, &fixture);
-    let address: IpAddr = INNER_SERVER_V4.parse().unwrap();
-    {
-        let mut client = Client::connect(make, &world, &fixture);
-        client.process.wait_for("Established DTLS connection");
-        results.add(Case::Ping, ping(&world.client, INNER_SERVER_V4));
-        results.add(Case::ClientMemory, pss(client.process.pid()) / 1e3);
-        let workers = server.workers();
-        results.add(
-            Case::ServerMemory,
-            workers.iter().map(|pid| pss(*pid)).sum::<f64>() / 1e3,
-        );
-
-        let traffic = Traffic::new(plan, &world, &fixture, address);
-        let cpu = |process: &Process| tree_cpu(process.pid());
-        let measured = |arguments: &[&str]| {
-            let before = (cpu(&client.process), cpu(&server.process));
-            let gbit = traffic.tcp(arguments);
-            let transferred = gbit * f64::from(plan.seconds);
-            let client = (cpu(&client.process) - before.0) / transferred;
-            (gbit, client, (cpu(&server.process) - before.1) / transferred)
-        };
-        let (gbit, client_cpu, server_cpu) = measured(&[]);
-        results.add(Case::DtlsUp, gbit);
-        results.add(Case::ClientCpuUp, client_cpu);
-        results.add(Case::ServerCpuUp, server_cpu);
-        let (gbit, client_cpu, server_cpu) = measured(&["-R"]);
-        results.add(Case::DtlsDown, gbit);
-        results.add(Case::ClientCpuDown, client_cpu);
-        results.add(Case::ServerCpuDown, server_cpu);
-        results.add(Case::DtlsFourUp, traffic.tcp(&["-P", "4"]));
-        results.add(Case::DtlsFourDown, traffic.tcp(&["-P", "4", "-R"]));
-        results.add(Case::PacketsUp, traffic.packets());
-        results.add(Case::PingLoaded, traffic.ping_under_load());
-        client.process.signal("INT");
-        client.process.wait();
-    }
+    results.add(Case::Logins, logins(make, &world, &fixture));
     {
         let options = ClientOptions {
             arguments: &["--no-dtls"],
             ..ClientOptions::default()
         };
         let _client = Client::connect_with(make, &world, &fixture, &options);
-        let traffic = Traffic::new(plan, &world, &fixture, address);
+        let traffic = Traffic::new(plan, &world, &fixture, inner_server());
         results.add(Case::TlsUp, traffic.tcp(&[]));
-        results.add(Case::TlsDown, traffic.tcp(&["-R"]));
+        results.add(Case::TlsDown, traffic.tcp(REVERSE));
     }
-    results.add(Case::Logins, logins(make, &world, &fixture));
+    let mut client = Client::connect(make, &world, &fixture);
+    client.process.wait_for("Established DTLS connection");
+    results.add(Case::Ping, ping(&world.client, INNER_SERVER_V4));
+    results.add(Case::ClientMemory, tree_pss(client.process.pid()) / 1e3);
+    results.add(
+        Case::SessionMemory,
+        session_memory(make, &world, &fixture, &server) / 1e3,
+    );
+
+    let traffic = Traffic::new(plan, &world, &fixture, inner_server());
+    let ends = (&client.process, &server.process);
+    for ((case, arguments), (client_cpu, server_cpu)) in ONE_STREAM.into_iter().zip([
+        (Case::ClientCpuUp, Case::ServerCpuUp),
+        (Case::ClientCpuDown, Case::ServerCpuDown),
+    ]) {
+        let cost = measured(plan, &traffic, arguments, ends);
+        results.add(case, cost.gbit_per_second);
+        results.add(client_cpu, cost.client);
+        results.add(server_cpu, cost.server);
+    }
+    for (case, arguments) in FOUR_STREAMS {
+        results.add(case, traffic.tcp(arguments));
+    }
+    results.add(Case::PacketsUp, traffic.packets());
+    results.add(Case::PingLoadedUp, traffic.ping_beside(&[]));
+    results.add(Case::PingLoadedDown, traffic.ping_beside(REVERSE));
+    world.switch_offload_off();
+    for (case, arguments) in WITHOUT_OFFLOAD {
+        results.add(case, traffic.tcp(arguments));
+    }
+    // Without offload every packet is lost or not by itself.
+    world.lose_udp(1);
+    for (case, arguments) in WITH_LOSS {
+        results.add(case, traffic.tcp(arguments));
+    }
 }
 
-/// iperf3 between the hosts, towards one address.
-struct Traffic<'a> {
-    world: &'a World,
-    address: String,
-    seconds: String,
-    _listener: Process,
-}
-
-impl<'a> Traffic<'a> {
-    fn new(plan: &Plan, world: &'a World, fixture: &Fixture, address: IpAddr) -> Self {
-        let mut command = world.server.command("iperf3");
-        command.args(["--server", "--bind", &address.to_string(), "--forceflush"]);
-        let mut listener = Process::start(command, fixture.dir(), "iperf3", None);
-        listener.wait_for("Server listening");
-        Self {
-            world,
-            address: address.to_string(),
-            seconds: plan.seconds.to_string(),
-            _listener: listener,
+/// Our program with the real one at the other end: what ours costs.
+pub(crate) fn mixed(plan: &Plan, ours: &mut Results) {
+    for (client, server) in [(Make::Culvert, Make::Real), (Make::Real, Make::Culvert)] {
+        let world = World::new();
+        let fixture = Fixture::new();
+        let server_process = Server::start(server, &world, &fixture);
+        let mut client_process = Client::connect(client, &world, &fixture);
+        client_process.process.wait_for("Established DTLS connection");
+        let traffic = Traffic::new(plan, &world, &fixture, inner_server());
+        let ends = (&client_process.process, &server_process.process);
+        let (up, down) = (
+            measured(plan, &traffic, &[], ends),
+            measured(plan, &traffic, REVERSE, ends),
+        );
+        if client == Make::Culvert {
+            ours.add(Case::MixedClientCpuUp, up.client);
+            ours.add(Case::MixedClientCpuDown, down.client);
+        } else {
+            ours.add(Case::MixedServerCpuUp, up.server);
+            ours.add(Case::MixedServerCpuDown, down.server);
         }
     }
+}
 
-    fn iperf3(&self, arguments: &[&str]) -> Value {
-        let mut all = vec!["--json", "--client", &self.address, "--time", &self.seconds];
-        all.extend(arguments);
-        // iperf3's server is busy for a moment after each test, and says so in the report.
-        let mut problem = Value::Null;
-        for _ in 0..5 {
-            let report: Value = serde_json::from_str(&self.world.client.run("iperf3", &all)).unwrap();
-            if report["error"].is_null() {
-                return report;
-            }
-            problem = report["error"].clone();
-            std::thread::sleep(std::time::Duration::from_millis(300));
-        }
-        panic!("iperf3 {arguments:?}: {problem}");
-    }
+fn inner_server() -> IpAddr {
+    INNER_SERVER_V4.parse().unwrap()
+}
 
-    /// Gbit/s that arrived.
-    fn tcp(&self, arguments: &[&str]) -> f64 {
-        let report = self.iperf3(arguments);
-        report["end"]["sum_received"]["bits_per_second"]
-            .as_f64()
-            .expect("iperf3's result")
-            / 1e9
-    }
+/// A transfer and the CPU seconds per Gbit of both ends.
+struct Cost {
+    gbit_per_second: f64,
+    client: f64,
+    server: f64,
+}
 
-    /// Small packets per second that arrived, sent as fast as the sender can.
-    fn packets(&self) -> f64 {
-        let report = self.iperf3(&["--udp", "--bitrate", "0", "--length", SMALL]);
-        let sum = &report["end"]["sum"];
-        let field = |name: &str| sum[name].as_f64().expect("iperf3's result");
-        (field("packets") - field("lost_packets")) / field("seconds")
-    }
-
-    /// Round trip in ms while one TCP stream fills the tunnel.
-    fn ping_under_load(&self) -> f64 {
-        let mut command = self.world.client.command("iperf3");
-        command.args(["--client", &self.address, "--time", &self.seconds]);
-        let mut load = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        let milliseconds = ping(&self.world.client, &self.address);
-        load.wait().unwrap();
-        milliseconds
+fn measured(plan: &Plan, traffic: &Traffic<'_>, arguments: &[&str], ends: (&Process, &Process)) -> Cost {
+    let cpu = || (tree_cpu(ends.0.pid()), tree_cpu(ends.1.pid()));
+    let before = cpu();
+    let gbit_per_second = traffic.tcp(arguments);
+    let after = cpu();
+    let gbit = gbit_per_second * f64::from(plan.seconds);
+    Cost {
+        gbit_per_second,
+        client: (after.0 - before.0) / gbit,
+        server: (after.1 - before.1) / gbit,
     }
 }
 
-/// Average round trip in ms.
-fn ping(from: &Host, to: &str) -> f64 {
-    let text = from.run("ping", &["-n", "-q", "-c", "100", "-i", "0.01", to]);
-    let averages = text
-        .lines()
-        .find(|line| line.starts_with("rtt"))
-        .expect("ping's summary");
-    averages
-        .split('/')
-        .nth(4)
-        .and_then(|text| text.parse().ok())
-        .expect("ping's average")
+/// What one more idle session costs all processes of the server, in kB.
+fn session_memory(make: Make, world: &World, fixture: &Fixture, server: &Server) -> f64 {
+    let before = tree_pss(server.process.pid());
+    let clients: Vec<Client> = (0..SESSIONS)
+        .map(|number| {
+            let (name, device) = (format!("idle{number}"), format!("idle{number}"));
+            let options = ClientOptions {
+                arguments: &["--script", "/bin/true", "--interface", &device],
+                script: false,
+                name: &name,
+                ..ClientOptions::default()
+            };
+            let mut client = Client::launch(make, world, fixture, &options);
+            client.process.wait_for("Established DTLS connection");
+            client
+        })
+        .collect();
+    let after = tree_pss(server.process.pid());
+    drop(clients);
+    (after - before) / f64::from(SESSIONS)
 }
 
-/// CPU seconds of a process and all its descendants.
-fn tree_cpu(pid: u32) -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat
-        .rsplit_once(')')
-        .map_or(Vec::new(), |(_, rest)| rest.split_ascii_whitespace().collect());
-    let ticks = |index: usize| {
-        fields
-            .get(index)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    (ticks(11) + ticks(12)) / TICKS_PER_SECOND + children(pid).into_iter().map(tree_cpu).sum::<f64>()
-}
-
-/// Proportional set size in kB.
-fn pss(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .expect("a Pss line");
-    line.split_ascii_whitespace()
-        .next()
-        .and_then(|text| text.parse().ok())
-        .expect("a number")
-}
-
-/// Serial logins per second, each with a program start, a full handshake and a password.
+/// Serial logins per second, each with a program start, a full handshake and a password. A shell
+/// on the client's host runs them, so that nothing else is measured.
 fn logins(make: Make, world: &World, fixture: &Fixture) -> f64 {
+    let options = ClientOptions {
+        arguments: &["--cookieonly"],
+        script: false,
+        ..ClientOptions::default()
+    };
+    let login = Client::command(make, world, fixture, &options);
+    let mut shell = world.client.command("sh");
+    let script = format!(
+        "i=0; while [ $i -lt {LOGINS} ]; do \"$@\" <{} || exit 1; i=$((i + 1)); done",
+        fixture.path("password").display()
+    );
+    // `ip netns exec NAME` comes before the program.
+    shell.args(["-c", &script, "sh"]).args(login.get_args().skip(3));
+    shell.stdout(Stdio::null()).stderr(Stdio::null());
     let begin = Instant::now();
-    for _ in 0..LOGINS {
-        let options = ClientOptions {
-            arguments: &["--cookieonly"],
-            name: "login",
-            ..ClientOptions::default()
-        };
-        let mut client = Client::launch(make, world, fixture, &options);
-        let code = client.process.exit_code_soon();
-        assert_eq!(code, 0, "{}", client.process.output());
-    }
+    assert!(shell.status().unwrap().success(), "a login failed: {login:?}");
     f64::from(LOGINS) / begin.elapsed().as_secs_f64()
 }

@@ -1,71 +1,103 @@
-//! Tables and pictures of the results.
+//! The results as a page.
 
-use crate::measure::{Case, Plan, Results};
+use crate::cases::{Case, Facts, Results};
+use crate::traffic::Plan;
 
 /// One line of the table.
 pub(crate) struct Row {
-    what: &'static str,
-    unit: &'static str,
+    facts: Facts,
     real: f64,
     ours: f64,
     wire: Option<f64>,
-    more_is_better: bool,
+}
+
+/// How a row stands against its targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Missed,
+    Floor,
+    Aim,
+    /// There is no target.
+    Open,
 }
 
 impl Row {
+    pub(crate) fn what(&self) -> &'static str {
+        self.facts.what
+    }
+
     /// How many times better ours is.
-    fn ratio(&self) -> f64 {
-        if self.more_is_better {
+    pub(crate) fn ratio(&self) -> f64 {
+        if self.facts.more_is_better {
             self.ours / self.real
         } else {
             self.real / self.ours
         }
     }
-}
 
-const CASES: [(Case, &str, &str, bool); 16] = [
-    (Case::DtlsUp, "DTLS, one TCP stream up", "Gbit/s", true),
-    (Case::DtlsDown, "DTLS, one TCP stream down", "Gbit/s", true),
-    (Case::DtlsFourUp, "DTLS, four TCP streams up", "Gbit/s", true),
-    (Case::DtlsFourDown, "DTLS, four TCP streams down", "Gbit/s", true),
-    (Case::TlsUp, "TLS only, one TCP stream up", "Gbit/s", true),
-    (Case::TlsDown, "TLS only, one TCP stream down", "Gbit/s", true),
-    (
-        Case::PacketsUp,
-        "DTLS, UDP packets of 200 bytes up",
-        "packets/s",
-        true,
-    ),
-    (Case::ClientCpuUp, "client CPU, sending", "s/Gbit", false),
-    (Case::ServerCpuUp, "server CPU, receiving", "s/Gbit", false),
-    (Case::ClientCpuDown, "client CPU, receiving", "s/Gbit", false),
-    (Case::ServerCpuDown, "server CPU, sending", "s/Gbit", false),
-    (Case::Ping, "ping, idle", "ms", false),
-    (Case::PingLoaded, "ping under load", "ms", false),
-    (Case::ClientMemory, "idle client, PSS", "MB", false),
-    (
-        Case::ServerMemory,
-        "idle session on the server, PSS of its worker",
-        "MB",
-        false,
-    ),
-    (Case::Logins, "logins, one after the other", "per s", true),
-];
+    /// Ours as a share of the bare wire.
+    fn of_wire(&self) -> Option<f64> {
+        self.wire
+            .filter(|_| self.facts.more_is_better)
+            .map(|wire| self.ours / wire)
+    }
+
+    /// The worst of all targets. Ratios count as they are printed.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let at_least = |value: f64, (aim, floor): (f64, f64)| {
+            if value >= aim {
+                Verdict::Aim
+            } else if value >= floor {
+                Verdict::Floor
+            } else {
+                Verdict::Missed
+            }
+        };
+        let as_printed = (self.ratio() * 10.0).round() / 10.0;
+        let ratio = self.facts.ratio.map(|target| at_least(as_printed, target));
+        let of_wire = self.facts.of_wire.zip(self.of_wire());
+        let of_wire = of_wire.map(|(target, share)| at_least(share, target));
+        let most = self
+            .facts
+            .most
+            .map(|(aim, floor)| at_least(-self.ours, (-aim, -floor)));
+        [ratio, of_wire, most]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Verdict::Open)
+    }
+
+    /// Aim and floor in words.
+    fn targets(&self) -> String {
+        let ratio = self
+            .facts
+            .ratio
+            .map(|(aim, floor)| format!("{} / {}", number(aim), number(floor)));
+        let of_wire = self
+            .facts
+            .of_wire
+            .map(|(aim, floor)| format!("{:.0} % / {:.0} % of the wire", aim * 100.0, floor * 100.0));
+        let most = self
+            .facts
+            .most
+            .map(|(aim, floor)| format!("{} / {} {}", number(aim), number(floor), self.facts.unit));
+        let all: Vec<String> = [ratio, of_wire, most].into_iter().flatten().collect();
+        all.join("; ")
+    }
+}
 
 /// The rows for which both sides were measured.
 pub(crate) fn rows(ours: &Results, real: &Results, wire: &Results) -> Vec<Row> {
-    let row = |(case, what, unit, more_is_better): (Case, &'static str, &'static str, bool)| {
-        let (real, ours) = (real.median(case)?, ours.median(case)?);
+    let row = |case: Case| {
         Some(Row {
-            what,
-            unit,
-            real,
-            ours,
+            facts: case.facts(),
+            real: real.median(case.reference())?,
+            ours: ours.median(case)?,
             wire: wire.median(case),
-            more_is_better,
         })
     };
-    CASES.into_iter().filter_map(row).collect()
+    Case::ALL.into_iter().filter_map(row).collect()
 }
 
 fn number(value: f64) -> String {
@@ -86,54 +118,33 @@ pub(crate) fn markdown(rows: &[Row], plan: &Plan) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!(
         "# Benchmark\n\n`make bench` on {cores} cores of {model}: medians of {} interleaved rounds, {} s per transfer, both ends\n\
-         on this machine. Real: openconnect and ocserv of Debian 12. The ratio says how many times better ours is.\n\n\
-         | case | unit | real | ours | ratio | bare veth |\n|---|---|---|---|---|---|\n",
+         on this machine. Real: openconnect and ocserv of Debian 12; where one of ours meets one of theirs, the column has the\n\
+         real pair's cost of the same end. The ratio says how many times better ours is; aim and floor are ratios unless they\n\
+         say otherwise.\n\n\
+         | case | unit | real | ours | ratio | aim / floor | reached | bare veth | ours of it |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
         plan.rounds, plan.seconds
     );
     for row in rows {
-        let wire = row.wire.map(number).unwrap_or_default();
-        let (real, ours) = (number(row.real), number(row.ours));
+        let reached = match row.verdict() {
+            Verdict::Missed => "**neither**",
+            Verdict::Floor => "floor",
+            Verdict::Aim => "aim",
+            Verdict::Open => "",
+        };
+        let of_wire = row.of_wire().map(|share| format!("{:.0} %", share * 100.0));
         text.push_str(&format!(
-            "| {} | {} | {real} | {ours} | {:.1} | {wire} |\n",
-            row.what,
-            row.unit,
-            row.ratio()
+            "| {} | {} | {} | {} | {:.1} | {} | {reached} | {} | {} |\n",
+            row.facts.what,
+            row.facts.unit,
+            number(row.real),
+            number(row.ours),
+            row.ratio(),
+            row.targets(),
+            row.wire.map(number).unwrap_or_default(),
+            of_wire.unwrap_or_default(),
         ));
     }
     text.push_str("\n![ratios](bench.svg)\n");
     text
-}
-
-/// The ratios as a bar chart.
-pub(crate) fn svg(rows: &[Row]) -> String {
-    const LINE: f64 = 26.0;
-    const LEFT: f64 = 330.0;
-    const WIDTH: f64 = 380.0;
-    let most = rows.iter().map(Row::ratio).fold(1.0, f64::max);
-    let scale = WIDTH / most;
-    let height = LINE * (rows.len() as f64 + 1.5);
-    let one = LEFT + scale;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"800\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"18\" font-weight=\"bold\">How many times better than openconnect and ocserv of Debian 12</text>\n"
-    );
-    for (index, row) in rows.iter().enumerate() {
-        let y = LINE * (index as f64 + 1.2);
-        let (ratio, text_y) = (row.ratio(), y + 15.0);
-        let colour = if ratio >= 1.0 { "#2a7f62" } else { "#b5482e" };
-        let width = ratio * scale;
-        svg.push_str(&format!(
-            "<text x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{}</text>\
-             <rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"20\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"{text_y}\">{ratio:.1}</text>\n",
-            LEFT - 8.0,
-            row.what,
-            LEFT + width + 6.0,
-        ));
-    }
-    svg.push_str(&format!(
-        "<line x1=\"{one:.1}\" y1=\"{LINE}\" x2=\"{one:.1}\" y2=\"{height}\" stroke=\"#555\" stroke-dasharray=\"4 3\"/>\n</svg>\n"
-    ));
-    svg
 }

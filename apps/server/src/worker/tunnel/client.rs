@@ -94,6 +94,7 @@ impl Client {
         config.switch_to_stream = state.switch_to_stream;
         config.received_per_second = state.rx_per_second;
         config.sent_per_second = state.tx_per_second;
+        config.queue_len = usize::try_from(state.output_buffer).unwrap_or(usize::MAX);
         let limit = usize::try_from(state.no_compress_limit).unwrap_or(usize::MAX);
         let compression =
             |agreed: Option<Algorithm>| agreed.map(|agreed| Compression::new(method(agreed), limit));
