@@ -6,9 +6,13 @@ use std::time::Duration;
 use culvert_globalprotect::client::EspOffer;
 use culvert_record::{StreamOpener, StreamSealer};
 use culvert_vocab::{SecretBytes, TunnelConfig};
+use culvert_wire::compress::Method;
 
 use crate::net::ExchangeError;
 use crate::signals::Signal;
+
+/// Packets of more octets are compressed, where that was agreed on (`specs/cstp-dtls.md` §12.2).
+pub(crate) const COMPRESS_LIMIT: usize = 39;
 
 /// Why there is no tunnel.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,8 @@ pub(crate) struct Stream {
     pub(crate) cipher: String,
     /// Its keys can be renewed without a new connection (TLS 1.3).
     pub(crate) renews_keys: bool,
+    /// How packets are compressed.
+    pub(crate) compression: Option<Method>,
 }
 
 /// How to open the UDP channel.
@@ -78,6 +84,14 @@ impl DatagramOffer {
             Self::Esp(_) => "ESP",
         }
     }
+
+    /// How packets are compressed.
+    pub(crate) fn compression(&self) -> Option<Method> {
+        match self {
+            Self::Dtls(dtls) => dtls.compression,
+            Self::Esp(_) => None,
+        }
+    }
 }
 
 /// How to open the DTLS channel.
@@ -91,6 +105,8 @@ pub(crate) struct DtlsOffer {
     pub(crate) psk: SecretBytes,
     /// Largest outer packet that both ends assume.
     pub(crate) base_mtu: u16,
+    /// How packets are compressed.
+    pub(crate) compression: Option<Method>,
 }
 
 /// Opens the tunnels of a session, with one cookie, for as long as it lasts.

@@ -9,6 +9,7 @@ mod network;
 mod outer;
 mod process;
 mod syslog;
+mod transport;
 
 use std::net::IpAddr;
 

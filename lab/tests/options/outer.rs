@@ -76,7 +76,7 @@ fn our_client_and_our_server_over_ipv6() {
 }
 
 /// A capture of the datagrams that the client host sends; tcpdump's text.
-fn capture(scene: &Scene, name: &str) -> Process {
+pub(crate) fn capture(scene: &Scene, name: &str) -> Process {
     let mut command = scene.world.client.command("tcpdump");
     command.args([
         "-i",

@@ -179,7 +179,9 @@ impl<'a> Applier<'a> {
             Opt::DumpHttpTraffic => options.output.dump_http = true,
 
             Opt::Protocol => options.protocol = protocol(&text(name, value)?)?,
-            Opt::Compression => return compression(&text(name, value)?),
+            Opt::Compression => options.tunnel.compression = compression(&text(name, value)?)?,
+            Opt::Deflate => options.tunnel.compression = true,
+            Opt::NoDeflate => options.tunnel.compression = false,
             Opt::TokenMode => self.token.mode = Some(TokenMode::parse(&text(name, value)?)?),
             Opt::TokenSecret => self.token.secret = Some(text(name, value)?.into()),
             Opt::AllowInsecureCrypto => {
@@ -200,8 +202,8 @@ impl<'a> Applier<'a> {
                 return Err(unavailable("--protocol=nc"));
             }
 
-            // Every cipher suite of this version has forward secrecy, and nothing is compressed.
-            Opt::Pfs | Opt::NoDeflate => {}
+            // Every cipher suite of this version has forward secrecy.
+            Opt::Pfs => {}
             Opt::Certificate => self.key_pair.certificate = value,
             Opt::SslKey => self.key_pair.key = Some(value),
             Opt::KeyPassword => self.key_pair.password = Some(text(name, value)?.into()),
@@ -214,7 +216,6 @@ impl<'a> Applier<'a> {
             Opt::McaKey | Opt::McaKeyPassword => {}
 
             Opt::McaCertificate
-            | Opt::Deflate
             | Opt::LibProxy
             | Opt::XmlConfig
             | Opt::CsdUser
@@ -325,10 +326,11 @@ fn protocol(name: &str) -> Result<ProtocolName, Stop> {
     Err(Stop::Error(format!("Unknown VPN protocol '{name}'")))
 }
 
-fn compression(mode: &str) -> Result<(), Stop> {
+/// Stateful compression is not offered: `all` means the methods that there are.
+fn compression(mode: &str) -> Result<bool, Stop> {
     match mode {
-        "none" | "off" => Ok(()),
-        "stateless" | "all" => Err(unavailable(&format!("--compression={mode}"))),
+        "none" | "off" => Ok(false),
+        "stateless" | "all" => Ok(true),
         _ => Err(Stop::Error(format!("Invalid compression mode '{mode}'"))),
     }
 }

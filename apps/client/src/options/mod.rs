@@ -228,6 +228,8 @@ pub struct TunnelOptions {
     pub force_dpd: Option<u32>,
     /// `--no-dtls`
     pub no_dtls: bool,
+    /// Compression of single packets is offered: `--compression`, `--no-deflate`.
+    pub compression: bool,
     /// `--disable-ipv6`
     pub disable_ipv6: bool,
     /// `--queue-len`
@@ -354,6 +356,7 @@ impl Options {
             identity: IdentityOptions::default(),
             tunnel: TunnelOptions {
                 queue_len: 32,
+                compression: true,
                 ..TunnelOptions::default()
             },
             setup: SetupOptions::default(),

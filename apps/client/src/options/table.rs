@@ -252,7 +252,7 @@ pub(super) const OPTIONS: &[Spec] = &[
     value(Opt::SslKey, Some('k'), "sslkey", Authentication, "KEY", "Private key of the client certificate"),
     value(Opt::Cookie, Some('C'), "cookie", TwoPhase, "COOKIE", "Connect with this cookie, do not log in"),
     spec(Opt::Compression, None, "compression", Argument::Required),
-    flag(Opt::Deflate, Some('d'), "deflate", Tunnel, "Offer stateful compression"),
+    flag(Opt::Deflate, Some('d'), "deflate", Tunnel, "Offer compression (always the case)"),
     spec(Opt::Juniper, None, "juniper", Argument::None),
     flag(Opt::NoDeflate, Some('D'), "no-deflate", Tunnel, "Offer no compression"),
     value(Opt::CertExpireWarning, Some('e'), "cert-expire-warning", Authentication, "DAYS", "Warn when the client certificate expires within DAYS"),

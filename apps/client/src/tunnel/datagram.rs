@@ -4,15 +4,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use culvert_anyconnect::data::DtlsChannel;
+use culvert_anyconnect::data::{Compressing, Compression, DtlsChannel};
 use culvert_anyconnect::mtu::Prober;
 use culvert_globalprotect::data::{EspChannel, MagicPing};
 use culvert_record::{AnyDatagramChannel, erase};
 use culvert_sys::udp::UdpSocket;
 use culvert_vocab::Mtu;
 
-use super::status::DatagramState;
-use crate::connect::DatagramOffer;
+use super::status::{self, DatagramState};
+use crate::connect::{COMPRESS_LIMIT, DatagramOffer};
 
 /// Time between two attempts while UDP does not work.
 const RETRY: Duration = Duration::from_secs(60);
@@ -93,6 +93,12 @@ impl Datagram {
         self.offer.as_ref().map_or("DTLS", DatagramOffer::name)
     }
 
+    /// [`Self::name`] with the compression.
+    pub(super) fn full_name(&self) -> String {
+        let compression = self.offer.as_ref().and_then(DatagramOffer::compression);
+        status::with_compression(self.name(), compression)
+    }
+
     /// True when nothing is in progress whose result the device would better wait for.
     pub(super) fn is_settled(&self) -> bool {
         !matches!(self.state, State::Connecting | State::Probing(_))
@@ -157,7 +163,10 @@ pub(super) fn open(
         DatagramOffer::Dtls(dtls) => {
             let config = culvert_dtls::ClientConfig::new(dtls.psk.clone(), dtls.app_id.clone());
             let connection = culvert_dtls::Connection::client(config, now);
-            (dtls.port, erase(DtlsChannel::new(connection)))
+            let agreed = dtls.compression;
+            let agreed = agreed.map(|method| Compression::new(method, COMPRESS_LIMIT));
+            let channel = Compressing::new(DtlsChannel::new(connection), agreed);
+            (dtls.port, erase(channel))
         }
         DatagramOffer::Esp(esp) => {
             let keys = &esp.parameters;
@@ -188,6 +197,7 @@ mod tests {
             app_id: vec![1; 32],
             psk: SecretBytes::new(vec![2; 32]),
             base_mtu: 1500,
+            compression: None,
         }))
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Running {
     events: Events,
     buffers: Buffers,
     cipher: String,
+    /// The TLS channel's name, for the user.
+    stream_name: String,
     /// The keys of the TLS channel can be renewed in place.
     renews_keys: bool,
     /// When the server wants to hear about this host again.
@@ -77,6 +79,7 @@ impl Running {
             events: Events::with_capacity(16),
             buffers: Buffers::new(),
             cipher: String::new(),
+            stream_name: status::with_compression("SSL", None),
             renews_keys: false,
             next_check: None,
             expires: None,
@@ -123,6 +126,7 @@ impl Running {
             seconds(timers.keepalive)
         ));
         self.cipher = stream.cipher;
+        self.stream_name = status::with_compression("SSL", stream.compression);
         self.renews_keys = stream.renews_keys;
         self.session.attach_stream(
             now,
@@ -456,8 +460,9 @@ impl Running {
     pub(super) fn summary(&self) -> Vec<String> {
         let configured = status::configured_as(
             &self.tunnel.config,
+            &self.stream_name,
             !self.is_datagram_only(),
-            self.datagram.name(),
+            &self.datagram.full_name(),
             self.datagram.status(),
         );
         std::iter::once(configured)

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use culvert_tunnel::Statistics;
 use culvert_vocab::TunnelConfig;
+use culvert_wire::compress::Method;
 
 /// Where the UDP channel stands, in the words of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +30,19 @@ impl DatagramState {
     }
 }
 
+/// The name of a channel with that of its compression.
+pub(crate) fn with_compression(name: &str, compression: Option<Method>) -> String {
+    match compression {
+        None => name.to_owned(),
+        Some(Method::Lz4) => format!("{name} + LZ4"),
+        Some(Method::Lzs) => format!("{name} + LZS"),
+    }
+}
+
 /// The "Configured as" line.
 pub(crate) fn configured_as(
     config: &TunnelConfig,
+    stream_name: &str,
     stream_up: bool,
     datagram_name: &str,
     datagram: DatagramState,
@@ -40,7 +51,7 @@ pub(crate) fn configured_as(
     let v6 = config.ipv6.map(|ip| format!("{}/{}", ip.address, ip.prefix_len));
     let addresses: Vec<String> = v4.into_iter().chain(v6).collect();
     format!(
-        "Configured as {}, with SSL {} and {datagram_name} {}",
+        "Configured as {}, with {stream_name} {} and {datagram_name} {}",
         addresses.join(" + "),
         if stream_up { "connected" } else { "disconnected" },
         datagram.as_str()
@@ -97,7 +108,7 @@ mod tests {
             netmask: None,
         });
         assert_eq!(
-            configured_as(&config, true, "DTLS", DatagramState::InProgress),
+            configured_as(&config, "SSL", true, "DTLS", DatagramState::InProgress),
             "Configured as 192.168.55.190, with SSL connected and DTLS in progress"
         );
         config.ipv6 = "fd77:55::1".parse().ok().map(|address| AddressV6 {
@@ -105,8 +116,14 @@ mod tests {
             prefix_len: 128,
         });
         assert_eq!(
-            configured_as(&config, true, "DTLS", DatagramState::Connected),
-            "Configured as 192.168.55.190 + fd77:55::1/128, with SSL connected and DTLS connected"
+            configured_as(
+                &config,
+                &with_compression("SSL", Some(Method::Lz4)),
+                true,
+                &with_compression("DTLS", Some(Method::Lzs)),
+                DatagramState::Connected
+            ),
+            "Configured as 192.168.55.190 + fd77:55::1/128, with SSL + LZ4 connected and DTLS + LZS connected"
         );
     }
 

@@ -223,7 +223,10 @@ mod tests {
         let mut connect = connect("basic");
         connect.begin();
         let challenge = "HTTP/1.0 407 no\r\nProxy-Authenticate: Basic\r\n\r\n<html>";
-        assert_eq!(input(&mut connect, challenge), Ok((String::new(), Progress::More)));
+        assert_eq!(
+            input(&mut connect, challenge),
+            Ok((String::new(), Progress::More))
+        );
         let end = |connect: &mut HttpConnect| connect.handle_eof([1; 32], SystemTime::UNIX_EPOCH);
         assert_eq!(end(&mut connect), Ok(Some(Progress::Reconnect)));
         connect.begin();

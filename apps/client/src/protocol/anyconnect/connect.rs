@@ -6,17 +6,18 @@ use culvert_anyconnect::client::{
     ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey, StrapProof,
     parse_connect_response,
 };
-use culvert_anyconnect::data::{CstpOpener, CstpSealer};
+use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer};
 use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
 use culvert_anyconnect::psk;
 use culvert_anyconnect::wire::bye_payload;
 use culvert_sys::{random, tcp};
 use culvert_tls::{Records, Version};
 use culvert_vocab::{SecretBytes, TunnelConfig};
+use culvert_wire::compress::Method;
 use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
 
-use crate::connect::{ConnectFailure, Connector, DatagramOffer, DtlsOffer, Stream, Tunnel};
+use crate::connect::{COMPRESS_LIMIT, ConnectFailure, Connector, DatagramOffer, DtlsOffer, Stream, Tunnel};
 use crate::context::Context;
 use crate::identity;
 use crate::net::{ExchangeError, HttpClient, Https};
@@ -47,6 +48,10 @@ impl RequestMaker {
     fn make(&self, connection: &Https, mtu: RequestedMtu) -> Request {
         let options = &self.context.options;
         let identity = &options.identity;
+        let encodings = match options.tunnel.compression {
+            true => vec![Method::Lz4, Method::Lzs],
+            false => Vec::new(),
+        };
         ConnectOptions {
             server: self.server.clone(),
             user_agent: identity::user_agent_or(identity.user_agent.as_deref()),
@@ -55,7 +60,7 @@ impl RequestMaker {
             hostname: identity::host_name_or(identity.host_name.as_deref()),
             strap: self.strap.as_ref().and_then(|strap| strap.prove(connection)),
             platform: self.platform.clone(),
-            stream_encodings: Vec::new(),
+            stream_encodings: encodings.clone(),
             mtu,
             ipv6: !options.tunnel.disable_ipv6,
             previous_ipv4: self
@@ -70,7 +75,7 @@ impl RequestMaker {
                 .map(|ip| ip.address),
             dtls: (!options.tunnel.no_dtls).then(|| DtlsRequest {
                 master_secret: self.master_secret.clone(),
-                encodings: Vec::new(),
+                encodings,
             }),
         }
         .to_request()
@@ -218,6 +223,7 @@ impl CstpConnector {
                         .base_mtu
                         .or(requested.map(|mtu| mtu.base))
                         .unwrap_or(BASE_MTU_UNKNOWN),
+                    compression: connected.datagram_encoding,
                 }))
             }
             None => None,
@@ -231,16 +237,19 @@ impl CstpConnector {
             .into_records()
             .map_err(|error| failed(format!("Failed to take over the TLS connection: {error}")))?;
         self.request.previous = Some(connected.config.clone());
+        let compression = connected.stream_encoding;
+        let agreed = compression.map(|method| Compression::new(method, COMPRESS_LIMIT));
         Ok(Tunnel {
             config: connected.config,
             address,
             stream: Some(Stream {
                 socket,
-                sealer: Box::new(CstpSealer::new(sealer)),
-                opener: Box::new(CstpOpener::new(opener)),
+                sealer: Box::new(Compressing::new(CstpSealer::new(sealer), agreed.clone())),
+                opener: Box::new(Compressing::new(CstpOpener::new(opener), agreed)),
                 unread,
                 cipher,
                 renews_keys: version == Version::Tls13,
+                compression,
             }),
             datagram,
         })

@@ -222,6 +222,7 @@ impl GpConnector {
             unread,
             cipher,
             renews_keys,
+            compression: None,
         })
     }
 }
