@@ -150,8 +150,11 @@ impl LoginForm {
     }
 
     /// Marks the passwords that codes of this kind of token are for (`specs/client.md` §9.1).
+    /// ocserv 1.1 asks for a one-time code in a field that is named like the password; only its
+    /// message tells.
     pub(super) fn mark_codes(&mut self, token: TokenKind) {
-        let challenge = self.form.id == "challenge";
+        let message = self.form.message.as_deref().unwrap_or_default();
+        let challenge = self.form.id == "challenge" || message.contains("OTP");
         for field in &mut self.form.fields {
             let wants_code = match token {
                 TokenKind::SecurId => matches!(field.name.as_str(), "password" | "answer"),
@@ -354,6 +357,14 @@ mod tests {
             code_fields("main", TokenKind::SecurId),
             [false, true, true, false]
         );
+    }
+
+    #[test]
+    fn a_message_tells_what_is_asked() {
+        let mut form = parse("<form><input type='password' name='password'/></form>").unwrap();
+        form.form.message = Some("Please enter your OTP password.".into());
+        form.mark_codes(TokenKind::Oath);
+        assert_eq!(form.form.fields[0].kind, FieldKind::Token);
     }
 
     #[test]
