@@ -41,9 +41,16 @@ pub(crate) enum First {
     Record,
 }
 
-/// Is this a ClientHello of that session?
-pub(crate) fn names(packet: &[u8], identifier: &Identifier) -> bool {
-    hello_identifier(packet, true).is_ok_and(|found| found == identifier)
+/// What [`FirstDatagrams::find`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding<K> {
+    /// A new path of this session.
+    Path(K, First),
+    /// Nothing to care about: junk, or a session that had a new path a moment ago.
+    Nothing,
+    /// Of no session here: perhaps of one that is kept elsewhere, with its identifier if it is a
+    /// ClientHello.
+    Unknown(Option<Identifier>),
 }
 
 impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
@@ -77,18 +84,24 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
         }
     }
 
-    /// The session that a datagram from `source` belongs to. `None` also when that session had
-    /// a new path a moment ago.
-    pub(crate) fn find(&mut self, now: Instant, source: IpAddr, packet: &[u8]) -> Option<(K, First)> {
-        let (key, first) = match hello_identifier(packet, true) {
-            Ok(identifier) => {
-                let identifier = Identifier::try_from(identifier).ok()?;
-                (*self.by_identifier.get(&identifier)?, First::Hello)
-            }
-            Err(HelloError::NotHandshake) => (self.only_session_of(source)?, First::Record),
-            Err(_) => return None,
+    /// What a datagram from `source` means.
+    pub(crate) fn find(&mut self, now: Instant, source: IpAddr, packet: &[u8]) -> Finding<K> {
+        let (key, first) = match hello_identifier(packet, true).map(Identifier::try_from) {
+            Ok(Ok(identifier)) => match self.by_identifier.get(&identifier) {
+                Some(key) => (*key, First::Hello),
+                None => return Finding::Unknown(Some(identifier)),
+            },
+            Err(HelloError::NotHandshake) => match self.by_address.get(&source).map(Vec::as_slice) {
+                Some([only]) => (*only, First::Record),
+                // Several could be meant.
+                Some(_) => return Finding::Nothing,
+                None => return Finding::Unknown(None),
+            },
+            Ok(Err(_)) | Err(_) => return Finding::Nothing,
         };
-        let session = self.sessions.get_mut(&key)?;
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Finding::Nothing;
+        };
         // Limited apart: anybody can send records in the name of the client's address, and must not
         // keep its handshakes away.
         let last = match first {
@@ -96,7 +109,7 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
             First::Record => &mut session.last_record,
         };
         if last.is_some_and(|last| now.duration_since(last) <= INTERVAL) {
-            return None;
+            return Finding::Nothing;
         }
         *last = Some(now);
         let previous = session.address;
@@ -105,25 +118,7 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
             self.forget_address(key, previous);
             self.by_address.entry(source).or_default().push(key);
         }
-        Some((key, first))
-    }
-
-    /// Could this datagram be of a session that is kept elsewhere?
-    pub(crate) fn is_unknown(&self, source: IpAddr, packet: &[u8]) -> bool {
-        match hello_identifier(packet, true) {
-            Ok(identifier) => Identifier::try_from(identifier)
-                .is_ok_and(|identifier| !self.by_identifier.contains_key(&identifier)),
-            Err(HelloError::NotHandshake) => !self.by_address.contains_key(&source),
-            Err(_) => false,
-        }
-    }
-
-    /// None when several could be meant.
-    fn only_session_of(&self, address: IpAddr) -> Option<K> {
-        match self.by_address.get(&address)?.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        }
+        Finding::Path(key, first)
     }
 
     fn forget_address(&mut self, key: K, address: IpAddr) {
@@ -166,13 +161,17 @@ mod tests {
         let mut first = FirstDatagrams::new();
         first.add(1, [1; 32], HOME);
         first.add(2, [2; 32], HOME);
-        assert_eq!(first.find(now, AWAY, &hello([2; 32])), Some((2, First::Hello)));
-        assert_eq!(first.find(now, AWAY, &hello([3; 32])), None);
-        assert!(first.is_unknown(HOME, &hello([3; 32])) && !first.is_unknown(AWAY, &hello([1; 32])));
-        assert!(first.is_unknown([203, 0, 113, 1].into(), &record()) && !first.is_unknown(HOME, &record()));
+        assert_eq!(
+            first.find(now, AWAY, &hello([2; 32])),
+            Finding::Path(2, First::Hello)
+        );
+        assert_eq!(
+            first.find(now, AWAY, &hello([3; 32])),
+            Finding::Unknown(Some([3; 32]))
+        );
         // Session 2 has moved, so records are no longer ambiguous.
-        assert_eq!(first.find(now, HOME, &record()), Some((1, First::Record)));
-        assert_eq!(first.find(now, AWAY, &record()), Some((2, First::Record)));
+        assert_eq!(first.find(now, HOME, &record()), Finding::Path(1, First::Record));
+        assert_eq!(first.find(now, AWAY, &record()), Finding::Path(2, First::Record));
     }
 
     #[test]
@@ -181,11 +180,11 @@ mod tests {
         let mut first = FirstDatagrams::new();
         first.add(1, [1; 32], HOME);
         first.add(2, [2; 32], HOME);
-        assert_eq!(first.find(now, HOME, &record()), None);
+        assert_eq!(first.find(now, HOME, &record()), Finding::Nothing);
         first.remove(1);
-        assert_eq!(first.find(now, HOME, &record()), Some((2, First::Record)));
+        assert_eq!(first.find(now, HOME, &record()), Finding::Path(2, First::Record));
         first.remove(2);
-        assert_eq!(first.find(now, HOME, &record()), None);
+        assert_eq!(first.find(now, HOME, &record()), Finding::Unknown(None));
         assert!(first.by_address.is_empty() && first.by_identifier.is_empty());
     }
 
@@ -194,11 +193,22 @@ mod tests {
         let now = Instant::now();
         let mut first = FirstDatagrams::new();
         first.add(1, [1; 32], HOME);
-        assert_eq!(first.find(now, HOME, &record()), Some((1, First::Record)));
-        assert_eq!(first.find(now, HOME, &record()), None);
-        assert_eq!(first.find(now, HOME, &hello([1; 32])), Some((1, First::Hello)));
-        assert_eq!(first.find(now, HOME, &hello([1; 32])), None);
+        assert_eq!(first.find(now, HOME, &record()), Finding::Path(1, First::Record));
+        assert_eq!(first.find(now, HOME, &record()), Finding::Nothing);
+        let hello = hello([1; 32]);
+        assert_eq!(first.find(now, HOME, &hello), Finding::Path(1, First::Hello));
+        assert_eq!(first.find(now, HOME, &hello), Finding::Nothing);
         let later = now + INTERVAL + Duration::from_millis(1);
-        assert_eq!(first.find(later, HOME, &hello([1; 32])), Some((1, First::Hello)));
+        assert_eq!(first.find(later, HOME, &hello), Finding::Path(1, First::Hello));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn strangers_never_panic(packet: Vec<u8>) {
+            let mut first = FirstDatagrams::new();
+            first.add(1, [1; 32], HOME);
+            let found = first.find(Instant::now(), AWAY, &packet);
+            proptest::prop_assert!(!matches!(found, Finding::Path(..)));
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::listen::unmapped;
 use super::state::{Event, Phase, Server};
-use crate::first_datagrams::{First, FirstDatagrams};
+use crate::first_datagrams::{Finding, First, FirstDatagrams};
 use crate::ipc::fields::Bytes;
 use crate::ipc::messages::{ConnectionId, MainToWorker};
 use crate::ipc::pollable;
@@ -97,9 +97,12 @@ pub(crate) fn find(
     peer: SocketAddr,
     packet: &[u8],
 ) -> Option<FirstDatagram> {
-    let (id, kind) = sessions
+    let found = sessions
         .borrow_mut()
-        .find(Instant::now(), unmapped(peer).ip(), packet)?;
+        .find(Instant::now(), unmapped(peer).ip(), packet);
+    let Finding::Path(id, kind) = found else {
+        return None;
+    };
     let packet = Bytes::new(packet.to_vec()).ok()?;
     Some(FirstDatagram {
         id,

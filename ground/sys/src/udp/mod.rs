@@ -100,11 +100,15 @@ impl UdpSocket {
     /// # Errors
     /// The address is not ours, or in use without `SO_REUSEADDR`.
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(local, true)
+    }
+
+    fn bind_with(local: SocketAddr, reuse_address: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         if local.is_ipv6() {
             socket.set_only_v6(true)?;
         }
-        socket.set_reuse_address(true)?;
+        socket.set_reuse_address(reuse_address)?;
         socket.bind(&local.into())?;
         socket.set_nonblocking(true)?;
         Ok(Self {
@@ -125,7 +129,10 @@ impl UdpSocket {
         } else {
             Ipv4Addr::UNSPECIFIED.into()
         };
-        let socket = Self::bind(local.unwrap_or(SocketAddr::new(any, 0)))?;
+        let local = local.unwrap_or(SocketAddr::new(any, 0));
+        // A port that the kernel chooses must be nobody else's: two sockets with the same addresses
+        // and ports would take each other's datagrams.
+        let socket = Self::bind_with(local, local.port() != 0)?;
         socket.connect(peer)?;
         Ok(socket)
     }

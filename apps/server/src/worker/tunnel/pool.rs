@@ -16,7 +16,7 @@ use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::Arrival;
 
 use super::clients::{Clients, Ended, Number, OTHER_TOKENS};
-use crate::first_datagrams::{First, FirstDatagrams, names};
+use crate::first_datagrams::{Finding, First, FirstDatagrams, Identifier};
 use crate::ipc::fields::{Bytes, Text};
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, WorkerReason, WorkerToMain};
@@ -67,6 +67,8 @@ struct Pool {
     /// Logins that are about to hand their tunnels over, by token.
     logins: HashMap<u64, Login>,
     next_login: u64,
+    /// The same logins by what a ClientHello names their sessions.
+    coming: HashMap<Identifier, u64>,
     /// Whom datagrams of an address belong to.
     peers: HashMap<SocketAddr, Number>,
     /// The addresses in `peers`, by client, oldest first.
@@ -115,6 +117,7 @@ impl Pool {
             sockets: Vec::new(),
             logins: HashMap::new(),
             next_login: LOGINS,
+            coming: HashMap::new(),
             peers: HashMap::new(),
             paths: HashMap::new(),
             first: FirstDatagrams::new(),
@@ -161,6 +164,7 @@ impl Pool {
     fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.logins.clear();
+        self.coming.clear();
         self.clients.part(now, WorkerReason::Told);
     }
 
@@ -184,6 +188,9 @@ impl Pool {
                     let channel = Blocking::new(Channel::from_fd(channel));
                     poller.add(&channel, token, Interest::READ)?;
                     self.next_login += 1;
+                    if let Some(identifier) = adoption.datagram_id {
+                        self.coming.insert(identifier, token);
+                    }
                     let login = Login {
                         channel,
                         tun,
@@ -226,6 +233,9 @@ impl Pool {
         else {
             return;
         };
+        if let Some(identifier) = adoption.datagram_id {
+            self.coming.remove(&identifier);
+        }
         let (state, descriptors) = match taken {
             Ok(Some(taken)) => taken,
             Ok(None) => return,
@@ -326,7 +336,13 @@ impl Pool {
         let packet = self.clients.buffers.received(octets.start..end);
         let source = first.peer.ip().to_canonical();
         let found = self.first.find(now, source, packet);
-        if found.is_none() && !self.first.is_unknown(source, packet) {
+        let coming = match found {
+            Finding::Nothing => return,
+            Finding::Unknown(Some(identifier)) => self.coming.get(&identifier).copied(),
+            Finding::Path(..) | Finding::Unknown(None) => None,
+        };
+        let unknown = matches!(found, Finding::Unknown(_));
+        if unknown && coming.is_none() && !self.strays.may_ask(now) {
             return;
         }
         let mut early = Early {
@@ -338,20 +354,13 @@ impl Pool {
             kind: First::Hello,
             packet: packet.to_vec(),
         };
-        if let Some((number, kind)) = found {
+        if let Finding::Path(number, kind) = found {
             early.kind = kind;
             return self.begin(now, number, early);
         }
-        let coming = self.logins.values_mut().find(|login| {
-            login
-                .adoption
-                .datagram_id
-                .is_some_and(|id| names(&early.packet, &id))
-        });
-        match coming {
+        match coming.and_then(|token| self.logins.get_mut(&token)) {
             Some(login) => login.early = Some(early),
-            None if self.strays.may_ask(now) => self.ask_main(early),
-            None => {}
+            None => self.ask_main(early),
         }
     }
 
