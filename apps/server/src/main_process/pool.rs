@@ -27,8 +27,9 @@ const LIFE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// First datagrams per second that a process may ask about.
 const STRAYS: u32 = 100;
-/// Octets of buffer of a UDP socket that all clients of a process share.
-const BUFFER: usize = 4 << 20;
+/// Octets of buffer of a UDP socket that all clients of a process share: what waits there delays
+/// everybody.
+const BUFFER: usize = 1 << 20;
 
 /// All processes of the pool and their sockets.
 pub(crate) struct Pool {
