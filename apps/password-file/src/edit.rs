@@ -71,7 +71,7 @@ impl Edit {
     pub fn apply_to(&self, path: &Path, user: &str) -> Result<(), EditError> {
         // a link that leads nowhere is a file that does not exist yet
         let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let temporary = Temporary::create(&file)?;
+        let temporary = Temporary::create(&file, ".tmp")?;
         let old = match fs::read(&file) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(self, Self::Set { .. }) => {
@@ -129,17 +129,18 @@ fn with_lock(line: &[u8], lock: bool) -> Vec<u8> {
     line
 }
 
-/// The file's lock and its new contents: FILE.tmp, removed unless it becomes FILE.
-struct Temporary {
+/// The new contents of a file beside it (and by its existence a lock), removed unless it becomes
+/// the file.
+pub(crate) struct Temporary {
     path: PathBuf,
     file: File,
     renamed: bool,
 }
 
 impl Temporary {
-    fn create(target: &Path) -> Result<Self, EditError> {
+    pub(crate) fn create(target: &Path, suffix: &str) -> Result<Self, EditError> {
         let mut path = OsString::from(target);
-        path.push(".tmp");
+        path.push(suffix);
         let path = PathBuf::from(path);
         match OpenOptions::new()
             .write(true)
@@ -159,7 +160,8 @@ impl Temporary {
         }
     }
 
-    fn replace(mut self, target: &Path, contents: &[u8]) -> Result<(), EditError> {
+    /// Makes `contents` the contents of `target`, with its owner and mode.
+    pub(crate) fn replace(mut self, target: &Path, contents: &[u8]) -> Result<(), EditError> {
         self.try_replace(target, contents)
             .map_err(|source| EditError::Write {
                 file: self.path.clone(),

@@ -49,6 +49,8 @@ pub enum AuthMethod {
         passwd: Option<PathBuf>,
         /// OTP users file.
         otp: Option<PathBuf>,
+        /// PINs in the OTP users file count: `otp-pin`.
+        otp_pin: bool,
     },
     /// PAM.
     Pam {
@@ -232,7 +234,7 @@ impl AuthMethod {
     }
 
     fn plain(call: &Call<'_>) -> Result<Self, String> {
-        let (mut passwd, mut otp) = (None, None);
+        let (mut passwd, mut otp, mut otp_pin) = (None, None, false);
         if let Some(mut words) = call.legacy_words() {
             passwd = words.next().map(PathBuf::from);
         } else {
@@ -240,6 +242,7 @@ impl AuthMethod {
                 match name.as_str() {
                     "passwd" => passwd = text(value).map(PathBuf::from),
                     "otp" => otp = text(value).map(PathBuf::from),
+                    "otp-pin" => otp_pin = truth(value),
                     _ => return Err(unknown(&name)),
                 }
             }
@@ -247,7 +250,7 @@ impl AuthMethod {
         if passwd.is_none() && otp.is_none() {
             return Err("plain: no password or OTP file specified".to_owned());
         }
-        Ok(Self::Plain { passwd, otp })
+        Ok(Self::Plain { passwd, otp, otp_pin })
     }
 
     fn pam(call: &Call<'_>) -> Result<Self, String> {

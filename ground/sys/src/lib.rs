@@ -11,6 +11,7 @@ pub mod channel;
 pub mod clock;
 mod cvt;
 pub mod epoll;
+pub mod file_lock;
 pub mod files;
 pub mod interfaces;
 pub mod mem;

@@ -5,6 +5,7 @@ fn plain(passwd: Option<&str>, otp: Option<&str>) -> AuthMethod {
     AuthMethod::Plain {
         passwd: passwd.map(PathBuf::from),
         otp: otp.map(PathBuf::from),
+        otp_pin: false,
     }
 }
 
@@ -23,6 +24,14 @@ fn methods_with_their_options() {
             plain(Some("/etc/p"), Some("/etc/o")),
         ),
         ("plain[otp=/etc/o]", plain(None, Some("/etc/o"))),
+        (
+            "plain[otp=/etc/o,otp-pin=true]",
+            AuthMethod::Plain {
+                passwd: None,
+                otp: Some("/etc/o".into()),
+                otp_pin: true,
+            },
+        ),
         ("plain[/etc/p]", plain(Some("/etc/p"), None)),
         ("plain[./p]", plain(Some("./p"), None)),
         (

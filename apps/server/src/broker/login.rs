@@ -174,7 +174,7 @@ impl Conversation {
         }
         let (message, number) = match progress {
             Progress::Prompt { message, number } => (message, number),
-            Progress::Wrong => {
+            wrong @ (Progress::Wrong | Progress::Refused) => {
                 let user = pending
                     .login
                     .user
@@ -187,7 +187,7 @@ impl Conversation {
                 log::write(log::Level::Info, &text);
                 self.failed(true);
                 self.tries = self.tries.saturating_add(1);
-                if self.tries >= TRIES {
+                if wrong == Progress::Refused || self.tries >= TRIES {
                     return Ok(self.refuse(LoginFailure::Credentials));
                 }
                 (format!("{LOGIN_FAILED}{ASK_PASSWORD}"), pending.login.prompt)

@@ -9,6 +9,7 @@ mod plain;
 
 use std::sync::Arc;
 
+use culvert_password_file::otp::OtpFile;
 use culvert_server_config::{AuthConfig, AuthMethod};
 use culvert_vocab::{GroupName, SecretString, UserName};
 use tokio::sync::Semaphore;
@@ -37,6 +38,8 @@ pub(super) enum Progress {
     },
     /// Wrong answer; the same prompt may be answered again, a few times.
     Wrong,
+    /// Wrong answer, and no other is taken.
+    Refused,
     /// The method could not decide; one line for the log. Always a refusal.
     Unavailable(String),
 }
@@ -91,21 +94,18 @@ impl Methods {
 /// A configured method.
 #[derive(Debug, Clone)]
 pub(super) enum Method {
-    /// A password file.
+    /// A password file, a file of one-time passwords, or both.
     Plain(Arc<plain::Plain>),
 }
 
 impl Method {
     fn new(method: &AuthMethod, workers: &Workers) -> Result<Self, Unsupported> {
         match method {
-            AuthMethod::Plain {
-                passwd: Some(passwd),
-                otp: None,
-            } => Ok(Self::Plain(Arc::new(plain::Plain::new(
-                passwd,
-                workers.hashing.clone(),
-            )))),
-            AuthMethod::Plain { .. } => Err(Unsupported("plain[otp]".to_owned())),
+            AuthMethod::Plain { passwd, otp, otp_pin } => {
+                let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
+                let plain = plain::Plain::new(passwd.clone(), otp, workers.hashing.clone());
+                Ok(Self::Plain(Arc::new(plain)))
+            }
             other => Err(Unsupported(other.name().to_owned())),
         }
     }
@@ -115,14 +115,8 @@ impl Method {
     pub(super) fn begin(&self, user: Option<UserName>) -> (Attempt, Progress) {
         match self {
             Self::Plain(plain) => {
-                let prompt = Progress::Prompt {
-                    message: ASK_PASSWORD.to_owned(),
-                    number: 0,
-                };
-                (
-                    Attempt::Plain(plain::Attempt::new(Arc::clone(plain), user)),
-                    prompt,
-                )
+                let (attempt, prompt) = plain::Attempt::new(Arc::clone(plain), user, false);
+                (Attempt::Plain(attempt), prompt)
             }
         }
     }
@@ -138,7 +132,7 @@ impl Method {
 /// A login in progress.
 #[derive(Debug)]
 pub(super) enum Attempt {
-    /// With a password file.
+    /// With files.
     Plain(plain::Attempt),
 }
 

@@ -59,9 +59,19 @@ impl Files {
     }
 
     pub(super) fn configure(&self, extra: &str) {
+        self.write_configuration("auth = \"plain[passwd=@/passwd]\"", extra);
+    }
+
+    /// Configures the methods; `@` stands for the folder.
+    pub(super) fn authenticate(&self, methods: &str) {
+        self.write_configuration(methods, "");
+    }
+
+    fn write_configuration(&self, methods: &str, extra: &str) {
         let at = self.directory.path().display();
+        let methods = methods.replace('@', &at.to_string());
         let text = format!(
-            "auth = \"plain[passwd={at}/passwd]\"\ntcp-port = 443\nsocket-file = {at}/socket\ndevice = vpns\n\
+            "{methods}\ntcp-port = 443\nsocket-file = {at}/socket\ndevice = vpns\n\
              server-cert = {at}/cert.pem\nserver-key = {at}/key.pem\nipv4-network = 10.99.1.0/24\n{extra}\n"
         );
         std::fs::write(self.path("ocserv.conf"), text).unwrap();
@@ -229,7 +239,16 @@ impl Worker {
     }
 
     pub(super) async fn answer(&mut self, password: &str) -> LoginReply {
-        match self.ask(WorkerToBroker::LoginAnswer(secret(password))).await {
+        self.say_answer(password);
+        self.login_reply().await
+    }
+
+    pub(super) fn say_answer(&self, password: &str) {
+        self.say(&WorkerToBroker::LoginAnswer(secret(password)));
+    }
+
+    pub(super) async fn login_reply(&mut self) -> LoginReply {
+        match self.reply().await {
             BrokerToWorker::Login(reply) => reply,
             other => panic!("{other:?}"),
         }

@@ -3,4 +3,5 @@
 mod boundary;
 mod harness;
 mod logins;
+mod one_time_passwords;
 mod tunnels;
