@@ -16,4 +16,10 @@ pub enum CertError {
     /// None of the certificates belongs to the private key.
     #[error("the private key does not match the certificate")]
     KeyMismatch,
+    /// Not a certificate revocation list.
+    #[error("malformed certificate revocation list")]
+    MalformedList,
+    /// A list of an issuer that did not sign it.
+    #[error("wrong signature of a certificate revocation list")]
+    ListSignature,
 }

@@ -79,6 +79,22 @@ pub(crate) fn check_certificate(
     }
 }
 
+/// Checks the signature of something else that certificate authorities sign. SHA-1 counts as
+/// insecure.
+pub(crate) fn check_signed(
+    algorithm: &AlgorithmIdentifier<'_>,
+    issuer: &SubjectPublicKeyInfo<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> Checked {
+    match certificate_kind(algorithm) {
+        None => Checked::Invalid,
+        Some(kind) if is_sha1(kind) || is_short_rsa(issuer) => Checked::Insecure,
+        Some(kind) if verify(kind, issuer, message, signature) => Checked::Valid,
+        Some(_) => Checked::Invalid,
+    }
+}
+
 /// Checks a handshake signature. TLS 1.3 ties ECDSA schemes to their curve (RFC 8446 §4.2.3).
 pub(crate) fn check_handshake(
     scheme: SignatureScheme,

@@ -9,6 +9,7 @@ use rustls::server::{
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, ClientConfig, ServerConfig, SignatureAlgorithm};
 
+use crate::client_proof::recording;
 use crate::{Algorithms, TlsError};
 
 /// Settings of a TLS server, one per virtual host (`specs/server-config.md` §10).
@@ -19,7 +20,8 @@ pub struct ServerSettings {
     /// Session store for resumption by session id. Tickets are never used; `None` turns
     /// resumption off.
     pub sessions: Option<Arc<dyn StoresServerSessions>>,
-    /// Asks clients for a certificate and checks it; `None` does not ask.
+    /// Asks clients for a certificate and checks it; `None` does not ask. A
+    /// [`crate::RemoteClientVerifier`] sees the whole handshake.
     pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// What may be negotiated.
     pub algorithms: Algorithms,
@@ -36,9 +38,13 @@ pub fn server_config(settings: ServerSettings) -> Result<Arc<ServerConfig>, TlsE
     if settings.keys.is_empty() {
         return Err(TlsError::NothingEnabled("server key"));
     }
-    let provider = Arc::new(settings.algorithms.provider()?);
+    let mut provider = settings.algorithms.provider()?;
+    if settings.client_verifier.is_some() {
+        let suites = provider.cipher_suites;
+        provider.cipher_suites = suites.into_iter().map(recording).collect();
+    }
     let verifier = settings.client_verifier.unwrap_or_else(|| Arc::new(NoClientAuth));
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&settings.algorithms.protocol_versions()?)?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(FirstSuitable(settings.keys)));

@@ -15,6 +15,7 @@
 
 mod accept;
 mod algorithms;
+mod client_proof;
 mod config;
 mod description;
 mod error;
@@ -33,6 +34,7 @@ mod spki;
 
 pub use accept::{Acceptor, ClientHello};
 pub use algorithms::{Algorithms, Cipher, Group, Version};
+pub use client_proof::{ClientProof, JudgeClient, MalformedProof, ProvenHandshake, RemoteClientVerifier};
 pub use config::{ClientSettings, ServerSettings, server_config};
 pub use description::Negotiated;
 pub use error::{KeyError, RemoteSignError, TlsError};
