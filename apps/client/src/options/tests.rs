@@ -383,3 +383,41 @@ fn tokens() {
         assert_eq!(run(line), Err(Stop::Error(text.into())), "{line:?}");
     }
 }
+
+/// `docs/options-client.md` has a row for each option, in order, and names files that exist; the
+/// tests that it names use the option.
+#[test]
+fn the_page_of_options_is_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
+    let page = read("docs/options-client.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `--"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.len(), OPTIONS.len());
+    for (row, spec) in rows.iter().zip(OPTIONS) {
+        let long = format!("--{}", spec.long);
+        let short = spec.short.map(|letter| format!("-{letter}"));
+        let name = match &short {
+            Some(short) => format!("`{long}`, `{short}`"),
+            None => format!("`{long}`"),
+        };
+        let [option, place, test] = row[..] else {
+            panic!("{row:?}");
+        };
+        assert_eq!(option, name);
+        if is_refused(spec.opt) {
+            assert_eq!(place, "refused", "{long}");
+        }
+        if place != "refused" {
+            read(place);
+        }
+        if !matches!(test, "" | "spellings only") {
+            let text = read(test);
+            let used = short.is_some_and(|short| text.contains(&format!("\"{short}\"")));
+            assert!(used || text.contains(&long), "{test} does not use {long}");
+        }
+    }
+}
