@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod accounting;
+mod announced;
 mod compression;
 mod iroutes;
 mod leases;
 mod limits;
 mod rate_limits;
+mod scripts;
+mod transport;
 
 use std::net::IpAddr;
 use std::path::Path;

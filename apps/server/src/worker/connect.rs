@@ -85,10 +85,9 @@ pub(super) fn open(
             let mut psk = vec![0; PSK_LEN];
             let label = PSK_EXPORTER_LABEL;
             handshake.exporter(label, &mut psk)?;
-            let only = host.match_tls_dtls_ciphers.then_some(negotiated.cipher);
             Some(DatagramHandOver {
                 psk: SecretBytes::new(psk),
-                suites: suites(only),
+                suites: suites(host, negotiated.cipher),
             })
         }
         _ => None,
@@ -219,19 +218,45 @@ pub(super) fn method(compression: Compression) -> Method {
     }
 }
 
-/// All suites, or those with the cipher of the TLS channel (`match-tls-dtls-ciphers`).
-fn suites(only: Option<Cipher>) -> Vec<u16> {
-    let wanted = |suite: &CipherSuite| match only {
-        None => true,
-        Some(Cipher::Aes128Gcm) => *suite == CipherSuite::PskAes128GcmSha256,
-        Some(Cipher::Aes256Gcm) => *suite == CipherSuite::PskAes256GcmSha384,
-        Some(Cipher::ChaCha20Poly1305) => *suite == CipherSuite::PskChacha20Poly1305Sha256,
+/// The suites that the priorities allow, in their order, authenticated encryption first; with `match-tls-dtls-ciphers` only the one
+/// with the cipher of the TLS channel.
+fn suites(host: &HostSnapshot, negotiated: Cipher) -> Vec<u16> {
+    let of_tls = match negotiated {
+        Cipher::Aes128Gcm => CipherSuite::PskAes128GcmSha256,
+        Cipher::Aes256Gcm => CipherSuite::PskAes256GcmSha384,
+        Cipher::ChaCha20Poly1305 => CipherSuite::PskChacha20Poly1305Sha256,
     };
-    CipherSuite::ALL
-        .into_iter()
-        .filter(wanted)
-        .map(CipherSuite::id)
-        .collect()
+    if host.match_tls_dtls_ciphers {
+        return vec![of_tls.id()];
+    }
+    let priorities = &host.tls_priorities;
+    let allowed = |cipher: &str, suite: &CipherSuite| {
+        let (own, mac) = gnutls_names(*suite);
+        own == cipher && priorities.macs().any(|name| name == mac)
+    };
+    let mut suites: Vec<CipherSuite> = priorities
+        .ciphers()
+        .flat_map(|cipher| {
+            CipherSuite::ALL
+                .into_iter()
+                .filter(move |suite| allowed(cipher, suite))
+        })
+        .collect();
+    suites.sort_by_key(|suite| gnutls_names(*suite).1 != "AEAD");
+    suites.into_iter().map(CipherSuite::id).collect()
+}
+
+/// Cipher and MAC of a suite as `tls-priorities` names them.
+fn gnutls_names(suite: CipherSuite) -> (&'static str, &'static str) {
+    match suite {
+        CipherSuite::PskAes256GcmSha384 => ("AES-256-GCM", "AEAD"),
+        CipherSuite::PskChacha20Poly1305Sha256 => ("CHACHA20-POLY1305", "AEAD"),
+        CipherSuite::PskAes128GcmSha256 => ("AES-128-GCM", "AEAD"),
+        CipherSuite::PskAes256CbcSha384 => ("AES-256-CBC", "SHA384"),
+        CipherSuite::PskAes128CbcSha256 => ("AES-128-CBC", "SHA256"),
+        CipherSuite::PskAes256CbcSha => ("AES-256-CBC", "SHA1"),
+        CipherSuite::PskAes128CbcSha => ("AES-128-CBC", "SHA1"),
+    }
 }
 
 /// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.

@@ -1,0 +1,138 @@
+//! How packets travel: marks, buffers, ciphers, the way round UDP that does not get through, and
+//! the end of a server that drains.
+
+use std::time::{Duration, Instant};
+
+use culvert_lab::{Client, ClientOptions, Make, Process, probe, wait};
+
+use crate::{Scene, inner_server};
+
+/// A tcpdump that ends with the first packet that it waits for.
+fn sniff(scene: &Scene, host: &culvert_lab::Host, interface: &str, filter: &str, name: &str) -> Process {
+    let mut command = host.command("tcpdump");
+    command.args(["-i", interface, "-n", "--immediate-mode", "-c", "1", filter]);
+    let mut sniffer = Process::start(command, scene.fixture.dir(), name, None);
+    sniffer.wait_for("listening on");
+    sniffer
+}
+
+#[test]
+fn packets_to_clients_are_marked() {
+    let scene = Scene::new(&[("net-priority", "0x28"), ("output-buffer", "10")]);
+    let mut client = scene.connect(Make::Real, &[]);
+    client.process.wait_for("Established DTLS connection");
+    let filter = |protocol: &str| format!("{protocol} and src port 443 and ip[1] = 0x28");
+    let mut udp = sniff(&scene, &scene.world.server, "eth0", &filter("udp"), "udp");
+    scene.ping();
+    wait::until(&scene.logs(&client), || (!udp.is_running()).then_some(()));
+    let mut tcp = sniff(&scene, &scene.world.server, "eth0", &filter("tcp"), "tcp");
+    scene.server.occtl(&["disconnect", "user", "alice"]);
+    wait::until(&scene.logs(&client), || (!tcp.is_running()).then_some(()));
+}
+
+#[test]
+fn the_send_buffer_has_the_size_of_output_buffer() {
+    let scene = Scene::new(&[("output-buffer", "10"), ("mtu", "1300")]);
+    let _client = scene.connect(Make::Real, &[]);
+    scene.ping();
+    let text = scene
+        .world
+        .server
+        .run("ss", &["-Htnm", "state", "established", "sport", "=", ":443"]);
+    // The kernel doubles what it is asked for.
+    let size = text.split(",tb").nth(1).and_then(|rest| rest.split(',').next());
+    let size: u32 = size.unwrap_or_else(|| panic!("{text}")).parse().unwrap();
+    assert!(
+        size.is_multiple_of(20) && (20 * 1100..=20 * 1300).contains(&size),
+        "{text}"
+    );
+}
+
+/// The cipher that DTLS has; `None` without DTLS.
+fn datagram_cipher(overrides: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
+    let scene = Scene::new(overrides);
+    let options = ClientOptions {
+        arguments,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(Make::Real, &scene.world, &scene.fixture, &options);
+    if client
+        .process
+        .stdout()
+        .contains("with SSL connected and DTLS disabled")
+    {
+        return None;
+    }
+    client.process.wait_for("Established DTLS connection");
+    scene.ping();
+    let text = client.process.stdout();
+    let cipher = text
+        .split("Ciphersuite (DTLS1.2)-(PSK)-(")
+        .nth(1)?
+        .split(')')
+        .next()?;
+    Some(cipher.to_owned())
+}
+
+#[test]
+fn the_ciphers_of_dtls_follow_the_configuration() {
+    assert_eq!(datagram_cipher(&[], &[]).as_deref(), Some("AES-256-GCM"));
+    let no_256 = ("tls-priorities", "NORMAL:-AES-256-GCM:-CHACHA20-POLY1305");
+    assert_eq!(datagram_cipher(&[no_256], &[]).as_deref(), Some("AES-128-GCM"));
+    assert_eq!(datagram_cipher(&[("dtls-psk", "false")], &[]), None);
+    assert_eq!(datagram_cipher(&[("udp-port", "0")], &[]), None);
+}
+
+/// UDP does not reach the server any more: what it has for the client goes over TLS soon, long
+/// before dead peer detection would notice.
+#[test]
+fn packets_go_round_udp_after_switch_to_tcp_timeout() {
+    let scene = Scene::new(&[("switch-to-tcp-timeout", "2"), ("dpd", "60")]);
+    let mut client = scene.connect(Make::Real, &[]);
+    client.process.wait_for("Established DTLS connection");
+    scene.ping();
+    scene.world.block_udp();
+    let address = Client::inner_v4(&scene.world).to_string();
+    let mut arrival = sniff(
+        &scene,
+        &scene.world.client,
+        culvert_lab::client::DEVICE,
+        "icmp[icmptype] = icmp-echo",
+        "arrival",
+    );
+    let mut command = scene.world.server.command("ping");
+    command.args(["-n", "-i", "0.5", &address]);
+    let _pings = Process::start(command, scene.fixture.dir(), "pings", None);
+    let limit = Duration::from_secs(15);
+    wait::until_within(limit, &scene.logs(&client), || {
+        (!arrival.is_running()).then_some(())
+    });
+}
+
+/// A server that drains takes no new clients; those that it has stay until the time is over.
+#[test]
+fn a_server_drains() {
+    let mut scene = Scene::new(&[("server-drain-ms", "4000")]);
+    let mut client = scene.connect(Make::Real, &[]);
+    scene.ping();
+    let told = Instant::now();
+    scene.server.process.signal("TERM");
+    wait::until(&scene.server.log(), || {
+        scene.server.log().contains("draining for 4000 ms").then_some(())
+    });
+    let options = ClientOptions {
+        arguments: &["--cookieonly"],
+        name: "late",
+        ..ClientOptions::default()
+    };
+    let late = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
+    assert_eq!(late.code, 1, "{}{}", late.stdout, late.stderr);
+    assert!(probe::answers(&scene.world.client, inner_server()));
+    assert_eq!(client.process.exit_code(), 1, "{}", scene.logs(&client));
+    assert!(
+        told.elapsed() >= Duration::from_secs(4),
+        "{}",
+        scene.logs(&client)
+    );
+    assert_eq!(scene.server.process.exit_code(), 0, "{}", scene.server.log());
+}
