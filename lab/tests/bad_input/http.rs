@@ -206,8 +206,8 @@ fn our_server_forgets_connections_that_end_in_the_middle() {
     scene.is_undisturbed();
 }
 
-/// Frames of a tunnel over TLS: unknown types are ignored, what is no frame ends the connection
-/// and not the session. (The real server also ends it when frames share a TLS record.)
+/// Frames of a tunnel over TLS: unknown types are ignored, what is no frame ends the connection,
+/// with a disconnect frame, and not the session. (The real server also ends it when frames share a TLS record.)
 #[test]
 fn junk_in_a_tunnel_to_our_server() {
     let mut scene = Scene::new(Make::Culvert);
@@ -243,7 +243,8 @@ fn junk_in_a_tunnel_to_our_server() {
                 .any(|frame| kind(frame) == Some('\u{4}'))
         });
         raw.send(&junk);
-        raw.closed();
+        let answer = raw.closed();
+        assert!(answer.ends_with("STF\u{1}\0\0\u{5}\0"), "{name}: {answer:?}");
     }
     scene.is_undisturbed();
 }

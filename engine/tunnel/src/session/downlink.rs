@@ -150,7 +150,14 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 self.detach_stream();
                 self.events.push_back(Event::StreamClosed);
             }
-            Err(error) => self.stream_failed(StreamError::Open(error)),
+            Err(error) => {
+                // A client whose frames make no sense is told that this is the end of the tunnel
+                // (`specs/cstp-dtls.md` §4); it may be gone.
+                if error == OpenError::Malformed && self.config.role == Role::Server {
+                    let _ = self.send(now, Channel::Stream, FrameKind::Disconnect, &[], buffers);
+                }
+                self.stream_failed(StreamError::Open(error));
+            }
         }
     }
 
