@@ -9,7 +9,7 @@ use culvert_anyconnect::server::{
     connect_refusal, connect_response,
 };
 use culvert_dtls::CipherSuite;
-use culvert_server_config::Compression;
+use culvert_server_config::{Compression, TlsPriorities};
 use culvert_sys::tcp;
 use culvert_tls::{Cipher, HandOver as TlsHandOver, Handshake, Version};
 use culvert_vocab::{MTU_MAX, RekeyMethod, SecretBytes, TunnelConfig};
@@ -87,7 +87,11 @@ pub(super) fn open(
             handshake.exporter(label, &mut psk)?;
             Some(DatagramHandOver {
                 psk: SecretBytes::new(psk),
-                suites: suites(host, negotiated.cipher),
+                suites: suites(
+                    &host.tls_priorities,
+                    host.match_tls_dtls_ciphers,
+                    negotiated.cipher,
+                ),
             })
         }
         _ => None,
@@ -220,16 +224,15 @@ pub(super) fn method(compression: Compression) -> Method {
 
 /// The suites that the priorities allow, in their order, authenticated encryption first; with `match-tls-dtls-ciphers` only the one
 /// with the cipher of the TLS channel.
-fn suites(host: &HostSnapshot, negotiated: Cipher) -> Vec<u16> {
+fn suites(priorities: &TlsPriorities, match_tls: bool, negotiated: Cipher) -> Vec<u16> {
     let of_tls = match negotiated {
         Cipher::Aes128Gcm => CipherSuite::PskAes128GcmSha256,
         Cipher::Aes256Gcm => CipherSuite::PskAes256GcmSha384,
         Cipher::ChaCha20Poly1305 => CipherSuite::PskChacha20Poly1305Sha256,
     };
-    if host.match_tls_dtls_ciphers {
+    if match_tls {
         return vec![of_tls.id()];
     }
-    let priorities = &host.tls_priorities;
     let allowed = |cipher: &str, suite: &CipherSuite| {
         let (own, mac) = gnutls_names(*suite);
         own == cipher && priorities.macs().any(|name| name == mac)
@@ -288,5 +291,25 @@ fn shown(refusal: Refusal) -> ConnectRefusal {
         Refusal::NotAcceptable => ConnectRefusal::CookieNotAcceptable,
         Refusal::Configuration => ConnectRefusal::Configuration,
         Refusal::Server => ConnectRefusal::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagram_suites_follow_the_priorities() {
+        let priorities = TlsPriorities::parse("PERFORMANCE:-CHACHA20-POLY1305").unwrap();
+        let by_priority = suites(&priorities, false, Cipher::Aes256Gcm);
+        let expected = [
+            CipherSuite::PskAes128GcmSha256,
+            CipherSuite::PskAes256GcmSha384,
+            CipherSuite::PskAes128CbcSha,
+            CipherSuite::PskAes256CbcSha,
+        ];
+        assert_eq!(by_priority, expected.map(CipherSuite::id));
+        let matching = suites(&priorities, true, Cipher::Aes256Gcm);
+        assert_eq!(matching, [CipherSuite::PskAes256GcmSha384.id()]);
     }
 }
