@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::codec::{Malformed, decode, encode};
 use super::fields::{Bytes, SecretText, Text};
 use super::messages::*;
+use super::pool::PoolToMain;
 use super::session::{ClientDescription, Counters};
 
 #[test]
@@ -81,6 +82,7 @@ proptest! {
         let _any_result = decode::<WorkerToBroker>(&bytes);
         let _any_result = decode::<WorkerToMain>(&bytes);
         let _any_result = decode::<ZygoteToMain>(&bytes);
+        let _any_result = decode::<PoolToMain>(&bytes);
     }
 
     #[test]

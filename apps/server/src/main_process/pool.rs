@@ -27,6 +27,9 @@ const LIFE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// First datagrams per second that a process may ask about.
 const STRAYS: u32 = 100;
+/// Messages per second that a process may send: first datagrams, of which it limits itself to fewer,
+/// and rare log lines.
+const MESSAGES: u32 = 500;
 /// Octets of buffer of a UDP socket that all clients of a process share: what waits there delays
 /// everybody.
 const BUFFER: usize = 1 << 20;
@@ -47,8 +50,32 @@ struct Process {
     /// Tells the watching task about the process; taken when it is known.
     spawned: Option<oneshot::Sender<OwnedFd>>,
     started: Instant,
-    /// Start of the present second, and questions since then.
-    strays: (Instant, u32),
+    strays: Rate,
+    messages: Rate,
+}
+
+/// How much happened in the present second.
+struct Rate {
+    since: Instant,
+    count: u32,
+}
+
+impl Rate {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            count: 0,
+        }
+    }
+
+    /// Counts one more; false above `limit`.
+    fn is_below(&mut self, limit: u32) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            *self = Self::new();
+        }
+        self.count += 1;
+        self.count <= limit
+    }
 }
 
 impl Pool {
@@ -66,7 +93,8 @@ impl Pool {
             pid: None,
             spawned: None,
             started: now,
-            strays: (now, 0),
+            strays: Rate::new(),
+            messages: Rate::new(),
         });
         udp.retain(|(_, address)| match pool.bind(*address, discover_mtu) {
             Ok(group) => {
@@ -221,6 +249,10 @@ impl Server {
 
     /// What a pool process says.
     pub(crate) fn handle_pool(&mut self, number: PoolNumber, message: PoolToMain) {
+        let process = self.pool.as_mut().and_then(|pool| pool.get_mut(number));
+        if process.is_none_or(|process| !process.messages.is_below(MESSAGES)) {
+            return self.handle_broken_pool(number, "too many messages");
+        }
         match message {
             PoolToMain::Log { level, text } => {
                 let text = log::printable(text.as_str());
@@ -246,12 +278,7 @@ impl Server {
         let Some(process) = pool.get_mut(number) else {
             return;
         };
-        let (since, count) = &mut process.strays;
-        if since.elapsed() >= Duration::from_secs(1) {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        *count += 1;
-        if *count > STRAYS {
+        if !process.strays.is_below(STRAYS) {
             return;
         }
         if let Some(datagram) = datagrams::find(&self.datagram_sessions, local, peer, packet) {

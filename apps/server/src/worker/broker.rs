@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use culvert_tls::{KeyIndex, RemoteSignError};
+use culvert_tls::{ClientProof, KeyIndex, RemoteSignError};
 use culvert_vocab::SecretBytes;
 use rustls::SignatureScheme;
 use rustls::server::StoresServerSessions;
@@ -13,7 +13,7 @@ use rustls::server::StoresServerSessions;
 use super::stream::End;
 use crate::ipc::fields::{Bytes, SecretField, Text};
 use crate::ipc::link::Blocking;
-use crate::ipc::messages::{BrokerToWorker, HostIndex, WorkerToBroker};
+use crate::ipc::messages::{BrokerToWorker, CertificateProof, HostIndex, WorkerToBroker};
 
 /// Longest time for an answer that needs no login back end.
 const QUICK: Duration = Duration::from_secs(10);
@@ -99,6 +99,21 @@ impl Broker {
             Ok(_) => Err(RemoteSignError("the broker refuses to sign".to_owned())),
             Err(error) => Err(RemoteSignError(error.to_string())),
         }
+    }
+
+    /// Has what a client signed judged.
+    pub(super) fn judge_certificate(&self, proof: ClientProof) -> bool {
+        let (Ok(transcript), Ok(signature)) = (Bytes::new(proof.transcript), Bytes::new(proof.signature))
+        else {
+            return false;
+        };
+        let request = WorkerToBroker::Certificate(Box::new(CertificateProof {
+            tls13: proof.tls13,
+            transcript,
+            scheme: proof.scheme,
+            signature,
+        }));
+        matches!(self.quick(&request), Ok(BrokerToWorker::Certificate(true)))
     }
 
     fn fetch(&self, id: &[u8], take: bool) -> Option<Vec<u8>> {

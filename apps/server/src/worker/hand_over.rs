@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use culvert_server_config::Compression;
 use culvert_tls::HandOver as TlsHandOver;
-use culvert_vocab::{Mtu, SecretBytes, Timers};
+use culvert_vocab::{MTU_MAX, Mtu, SecretBytes, Timers};
 use serde::{Deserialize, Serialize};
 
 use crate::ipc::link::Message;
@@ -58,6 +58,34 @@ pub(super) struct HandOver {
     pub(super) report: Duration,
 }
 
+/// Longest time that a configuration can name, rounded up: times are added to the clock.
+const LONGEST: Duration = Duration::from_secs(1 << 33);
+/// Shortest: a process that carries others, too, must not be busy with one client's timers.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+impl HandOver {
+    /// False when no login of ours hands over such values. A pool process gets them from a process
+    /// that reads what strangers send.
+    pub(super) fn is_plausible(&self) -> bool {
+        let timers = [self.stream, self.datagram_timers];
+        let timers = timers
+            .iter()
+            .flat_map(|timers| [timers.dpd, timers.keepalive, timers.rekey]);
+        let repeated = [
+            self.idle_timeout,
+            self.own_rekey,
+            self.switch_to_stream,
+            Some(self.report),
+        ];
+        timers
+            .chain(repeated)
+            .flatten()
+            .all(|time| (SHORTEST..=LONGEST).contains(&time))
+            && self.session_left.is_none_or(|left| left <= LONGEST)
+            && self.mtu_limit <= MTU_MAX
+    }
+}
+
 /// What a DTLS handshake with the client needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct DatagramHandOver {
@@ -91,4 +119,22 @@ pub(super) enum Carrier {
     Here(OwnedFd),
     /// A pool process, at the other end of this channel.
     Pool(OwnedFd),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ipc::decode;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_pool_process_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(state) = decode::<HandOver>(&bytes) {
+                let _plausible = state.is_plausible();
+                let _refused = state.tls.into_halves();
+            }
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! TLS handshake and HTTP, up to CONNECT.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use culvert_anyconnect::server::{Action, ClientInfo, FrontEnd, FrontEndConfig, GroupOption, Profile};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_tls::{Acceptor, Handshake};
+use culvert_vocab::GroupName;
 use culvert_wire::http::{RequestReader, Response};
 use sha1::{Digest, Sha1};
 
@@ -30,9 +32,9 @@ pub(super) fn run(
     broker: &Arc<Broker>,
     mut stream: Stream,
 ) -> Result<Opened, End> {
-    let (handshake, host) = handshake(snapshot, broker, &mut stream)?;
+    let (handshake, host, certificate) = handshake(snapshot, broker, &mut stream)?;
     let mut session = Session {
-        front_end: FrontEnd::new(Arc::new(front_end_config(host))),
+        front_end: FrontEnd::new(Arc::new(front_end_config(host, certificate))),
         handshake,
         broker,
         stream,
@@ -54,7 +56,7 @@ fn handshake<'s>(
     snapshot: &'s Snapshot,
     broker: &Arc<Broker>,
     stream: &mut Stream,
-) -> Result<(Handshake, &'s HostSnapshot), End> {
+) -> Result<(Handshake, &'s HostSnapshot, bool), End> {
     let mut buffer = [0; 16384];
     let mut acceptor = Acceptor::new();
     let hello = loop {
@@ -73,8 +75,8 @@ fn handshake<'s>(
         .hosts
         .get(usize::from(index.0))
         .ok_or(End::Protocol("an unknown virtual host"))?;
-    let config = tls::config(host, broker)?;
-    let mut handshake = match hello.into_handshake(&config) {
+    let configured = tls::config(host, broker)?;
+    let mut handshake = match hello.into_handshake(&configured.config) {
         Ok(handshake) => handshake,
         Err((error, alert)) => {
             let _client_may_be_gone = stream.write(&alert);
@@ -86,7 +88,8 @@ fn handshake<'s>(
         let count = stream.read(&mut buffer)?;
         feed(&mut handshake, stream, buffer.get(..count).unwrap_or_default())?;
     }
-    Ok((handshake, host))
+    let certificate = configured.certificate.load(Ordering::Relaxed);
+    Ok((handshake, host, certificate))
 }
 
 fn feed(handshake: &mut Handshake, stream: &mut Stream, mut bytes: &[u8]) -> Result<(), End> {
@@ -218,6 +221,12 @@ impl Session<'_> {
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Internal)) => {
                 AuthAnswer::Rejected(Rejection::Internal)
             }
+            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::NoCertificate)) => {
+                AuthAnswer::Rejected(Rejection::NoCertificate)
+            }
+            BrokerToWorker::Login(LoginReply::ChooseGroup(groups)) => AuthAnswer::ChooseGroup {
+                groups: groups.iter().map(GroupName::to_string).collect(),
+            },
             BrokerToWorker::Login(LoginReply::NotPending) => AuthAnswer::NotPending,
             BrokerToWorker::Cookie(good) => AuthAnswer::Cookie(good),
             _ => return Err(End::Protocol("the broker's answer does not fit")),
@@ -262,8 +271,10 @@ pub(super) fn describe(client: &ClientInfo) -> ClientDescription {
     }
 }
 
-fn front_end_config(host: &HostSnapshot) -> FrontEndConfig {
+fn front_end_config(host: &HostSnapshot, certificate: bool) -> FrontEndConfig {
+    let asked = host.client_certificates.as_ref().filter(|_| certificate);
     FrontEndConfig {
+        certificate_only: !asked.map_or(host.form, |asked| asked.form),
         banner: host.banner.clone(),
         pre_login_banner: host.pre_login_banner.clone(),
         groups: host

@@ -1,11 +1,13 @@
 //! The TLS configuration of a virtual host, with keys that are in the broker.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use culvert_certs::spki_of;
+use culvert_certs::{client_schemes, spki_of};
 use culvert_server_config::TlsPriorities;
 use culvert_tls::{
-    Algorithms, Cipher, Group, KeyIndex, RemoteKey, RemoteSign, ServerSettings, Version, server_config,
+    Algorithms, Cipher, Group, JudgeClient, KeyIndex, RemoteClientVerifier, RemoteKey, RemoteSign,
+    ServerSettings, Version, server_config,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -15,8 +17,14 @@ use super::broker::Broker;
 use super::stream::End;
 use crate::ipc::snapshot::HostSnapshot;
 
+/// The configuration for one connection, and whether its client has proven a certificate.
+pub(super) struct Configured {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) certificate: Arc<AtomicBool>,
+}
+
 /// Makes the configuration for one connection to `host`.
-pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Arc<ServerConfig>, End> {
+pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Configured, End> {
     let signer = Arc::clone(broker);
     let sign: RemoteSign = Arc::new(move |key, scheme, message| signer.sign(key, scheme, message));
     let mut keys = Vec::new();
@@ -31,13 +39,23 @@ pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Arc<Se
         let chain = chain.iter().cloned().map(CertificateDer::from).collect();
         keys.push(Arc::new(CertifiedKey::new(chain, Arc::new(key))));
     }
-    Ok(server_config(ServerSettings {
+    let verifier = host.client_certificates.as_ref().map(|asked| {
+        let judge = Arc::clone(broker);
+        let judge: JudgeClient = Arc::new(move |proof| judge.judge_certificate(proof));
+        RemoteClientVerifier::new(asked.mandatory, &asked.issuers, client_schemes(), judge)
+    });
+    let certificate = verifier
+        .as_ref()
+        .map(RemoteClientVerifier::proven)
+        .unwrap_or_default();
+    let config = server_config(ServerSettings {
         keys,
         sessions: Some(Arc::clone(broker) as _),
-        client_verifier: None,
+        client_verifier: verifier.map(|verifier| Arc::new(verifier) as _),
         algorithms: algorithms(&host.tls_priorities),
         server_precedence: host.tls_priorities.server_precedence(),
-    })?)
+    })?;
+    Ok(Configured { config, certificate })
 }
 
 /// What of a priority string exists here, in its order. The hybrid post-quantum group goes first

@@ -78,6 +78,9 @@ impl Client {
         token_base: u64,
         buffers: &mut Buffers,
     ) -> io::Result<Self> {
+        if !state.is_plausible() {
+            return Err(io::Error::other("a hand-over with implausible times"));
+        }
         let now = Instant::now();
         let (sealer, opener) = state.tls.into_halves().map_err(io::Error::other)?;
         let mut config = SessionConfig::new(Role::Server, state.mtu.get());
