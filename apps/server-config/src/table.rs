@@ -222,7 +222,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("idle-timeout", User, Reloadable, Number, Works),
     own("mobile-idle-timeout", User, Reloadable, Number, Works),
     own("switch-to-tcp-timeout", Host, Reloadable, Number, Works),
-    own("try-mtu-discovery", Global, Reloadable, Bool, NotYet),
+    own("try-mtu-discovery", Global, Reloadable, Bool, Works),
     own("mtu", User, Reloadable, Number, Works),
     own("output-buffer", Host, Reloadable, Number, Works),
     own("compression", Host, Reloadable, Bool, Works),

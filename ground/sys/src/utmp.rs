@@ -113,14 +113,13 @@ fn write(entry: &utmpx) -> io::Result<()> {
         return Ok(());
     }
     // SAFETY: `entry` is complete, and the lock keeps other threads out of libc's state.
-    let written = unsafe {
+    unsafe {
         setutxent();
         let written = pututxline(entry);
         let error = io::Error::last_os_error();
         endutxent();
         if written.is_null() { Err(error) } else { Ok(()) }
-    };
-    written
+    }
 }
 
 #[cfg(test)]

@@ -136,3 +136,28 @@ fn a_server_drains() {
     );
     assert_eq!(scene.server.process.exit_code(), 0, "{}", scene.server.log());
 }
+
+/// The server's path becomes narrow: its tunnel follows, and nothing is cut in two outside.
+#[test]
+fn the_mtu_follows_the_path_with_try_mtu_discovery() {
+    let scene = Scene::new(&[("try-mtu-discovery", "true")]);
+    let mut client = scene.connect(Make::Real, &[]);
+    client.process.wait_for("Established DTLS connection");
+    scene.ping();
+    let mtu = |scene: &Scene| -> u32 {
+        let (_, text) = scene.server.occtl(&["-j", "show", "users"]);
+        let users: serde_json::Value = serde_json::from_str(&text).unwrap();
+        users[0]["MTU"].as_str().unwrap().parse().unwrap()
+    };
+    assert!(mtu(&scene) > 1400, "{}", scene.logs(&client));
+    scene.world.server.ip("link set eth0 mtu 1300");
+    let device = culvert_lab::client::DEVICE;
+    let filter = "icmp[icmptype] = icmp-echo and greater 1000";
+    let mut arrival = sniff(&scene, &scene.world.client, device, filter, "arrival");
+    let address = Client::inner_v4(&scene.world).to_string();
+    let mut command = scene.world.server.command("ping");
+    command.args(["-n", "-i", "0.3", "-s", "1350", &address]);
+    let _pings = Process::start(command, scene.fixture.dir(), "pings", None);
+    wait::until(&scene.logs(&client), || (!arrival.is_running()).then_some(()));
+    wait::until(&scene.logs(&client), || (mtu(&scene) < 1280).then_some(()));
+}
