@@ -48,6 +48,13 @@ impl Config {
     }
 }
 
+impl Global {
+    /// GlobalProtect is among the protocols.
+    pub fn serves_globalprotect(&self) -> bool {
+        self.protocols.contains(&Protocol::GlobalProtect)
+    }
+}
+
 /// Options of scope G: set once, in the default part of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Global {
@@ -81,6 +88,8 @@ pub struct Global {
     pub isolate_workers: bool,
     /// Processes that share the open tunnels; `None` gives every client one of its own.
     pub worker_processes: Option<NonZeroU16>,
+    /// Protocols that are served beside AnyConnect's.
+    pub protocols: Vec<Protocol>,
     /// Limit the memory of the workers.
     pub limit_worker_memory: bool,
     /// Number of brokers; 0 is automatic.
@@ -177,6 +186,13 @@ impl SyslogFacility {
             }
         }
     }
+}
+
+/// Protocols beside AnyConnect's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// `globalprotect`
+    GlobalProtect,
 }
 
 /// Stateless compression algorithms of the tunnel.

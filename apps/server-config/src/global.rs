@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{BanPolicy, Compression, Global, SyslogFacility};
+use crate::config::{BanPolicy, Compression, Global, Protocol, SyslogFacility};
 use crate::load::System;
 use crate::reader::Reader;
 use crate::report::Check;
@@ -70,6 +70,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         pid_file: reader.path("pid-file"),
         isolate_workers: reader.flag("isolate-workers", true),
         worker_processes: reader.parsed_last("worker-processes", worker_processes).flatten(),
+        protocols: reader.parsed_last("protocols", protocols).unwrap_or_default(),
         limit_worker_memory: reader.flag("limit-worker-memory", true),
         sec_mod_scale: reader.number_or("sec-mod-scale", 0),
         log_level: reader.number_or("log-level", 2).min(LOG_LEVEL_MAX) as u8,
@@ -119,6 +120,18 @@ fn worker_processes(text: &str) -> Result<Option<NonZeroU16>, String> {
         .ok_or_else(|| {
             format!("worker-processes must be 'per-client' or 1 to {WORKER_PROCESSES_MAX}, not '{text}'")
         })
+}
+
+/// Names with commas between them. AnyConnect is always served; naming it is allowed.
+fn protocols(list: &str) -> Result<Vec<Protocol>, String> {
+    let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let parsed = names.map(|name| match name {
+        "anyconnect" => Ok(None),
+        "globalprotect" => Ok(Some(Protocol::GlobalProtect)),
+        other => Err(format!("unknown protocol: {other}")),
+    });
+    let parsed: Result<Vec<_>, _> = parsed.collect();
+    Ok(parsed?.into_iter().flatten().collect())
 }
 
 /// Accepts `lz4:lzs` (order) and `oc-lz4:90,lzs:80` (priorities).

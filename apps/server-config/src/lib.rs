@@ -24,7 +24,7 @@ mod user_config;
 
 pub use auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest, GroupSeparator, Radius};
 pub use config::{
-    BanPolicy, Compression, Config, Global, Host, NetPriority, RekeyMethod, Routes, SelectGroup,
+    BanPolicy, Compression, Config, Global, Host, NetPriority, Protocol, RekeyMethod, Routes, SelectGroup,
     SessionSettings, SyslogFacility,
 };
 pub use kkdcp::{Kkdcp, Transport};

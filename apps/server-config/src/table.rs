@@ -179,6 +179,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("use-occtl", Global, Reloadable, Bool, Works),
     own("pid-file", GlobalAnywhere, Static, Text, Works),
     own("worker-processes", Global, Static, Text, Works),
+    own("protocols", Global, Static, Text, Works),
     own("isolate-workers", Global, Reloadable, Bool, Works),
     own("limit-worker-memory", Global, Reloadable, Bool, Works),
     own("sec-mod-scale", Global, Static, Number, NotYet),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use culvert_dtls::{HelloError, hello_identifier};
+use culvert_esp::{Spi, spi_of};
 
 /// A session gets a new path at most this often.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -14,10 +15,17 @@ const INTERVAL: Duration = Duration::from_secs(3);
 /// What names a session in a ClientHello.
 pub(crate) type Identifier = [u8; 32];
 
+/// What names a session in its client's ESP packets: follows from its identifier.
+pub(crate) fn spi(identifier: &Identifier) -> Spi {
+    let [a, b, c, d, ..] = *identifier;
+    Spi::from_random([a, b, c, d])
+}
+
 /// Sessions that may use UDP, by what a first datagram tells.
 pub(crate) struct FirstDatagrams<K> {
     sessions: HashMap<K, Session>,
     by_identifier: HashMap<Identifier, K>,
+    by_spi: HashMap<Spi, K>,
     by_address: HashMap<IpAddr, Vec<K>>,
 }
 
@@ -53,11 +61,17 @@ pub(crate) enum Finding<K> {
     Unknown(Option<Identifier>),
 }
 
+/// No record of DTLS begins like the SPIs that are given to clients.
+fn is_esp(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|octet| *octet >= 0x40)
+}
+
 impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
     pub(crate) fn new() -> Self {
         Self {
             sessions: HashMap::new(),
             by_identifier: HashMap::new(),
+            by_spi: HashMap::new(),
             by_address: HashMap::new(),
         }
     }
@@ -73,6 +87,7 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
         };
         self.sessions.insert(key, session);
         self.by_identifier.insert(identifier, key);
+        self.by_spi.insert(spi(&identifier), key);
         self.by_address.entry(address).or_default().push(key);
     }
 
@@ -80,6 +95,9 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
     pub(crate) fn remove(&mut self, key: K) {
         if let Some(session) = self.sessions.remove(&key) {
             self.by_identifier.remove(&session.identifier);
+            if self.by_spi.get(&spi(&session.identifier)) == Some(&key) {
+                self.by_spi.remove(&spi(&session.identifier));
+            }
             self.forget_address(key, session.address);
         }
     }
@@ -87,6 +105,10 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
     /// What a datagram from `source` means.
     pub(crate) fn find(&mut self, now: Instant, source: IpAddr, packet: &[u8]) -> Finding<K> {
         let (key, first) = match hello_identifier(packet, true).map(Identifier::try_from) {
+            _ if is_esp(packet) => match spi_of(packet).and_then(|spi| self.by_spi.get(&spi)) {
+                Some(key) => (*key, First::Record),
+                None => return Finding::Unknown(None),
+            },
             Ok(Ok(identifier)) => match self.by_identifier.get(&identifier) {
                 Some(key) => (*key, First::Hello),
                 None => return Finding::Unknown(Some(identifier)),
@@ -186,6 +208,31 @@ mod tests {
         first.remove(2);
         assert_eq!(first.find(now, HOME, &record()), Finding::Unknown(None));
         assert!(first.by_address.is_empty() && first.by_identifier.is_empty());
+    }
+
+    #[test]
+    fn esp_packets_are_found_by_their_spi() {
+        let now = Instant::now();
+        let mut first = FirstDatagrams::new();
+        first.add(1, [1; 32], HOME);
+        first.add(2, [2; 32], HOME);
+        let packet = |identifier: Identifier| {
+            let mut packet = spi(&identifier).get().to_be_bytes().to_vec();
+            packet.extend_from_slice(&[0; 60]);
+            packet
+        };
+        assert_eq!(
+            first.find(now, AWAY, &packet([2; 32])),
+            Finding::Path(2, First::Record)
+        );
+        assert_eq!(
+            first.find(now, AWAY, &packet([2; 32])),
+            Finding::Nothing,
+            "too soon"
+        );
+        assert_eq!(first.find(now, HOME, &packet([3; 32])), Finding::Unknown(None));
+        first.remove(1);
+        assert_eq!(first.find(now, HOME, &packet([1; 32])), Finding::Unknown(None));
     }
 
     #[test]

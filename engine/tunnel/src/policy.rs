@@ -268,7 +268,7 @@ impl Policy {
             clock.dead = true;
             match (self.config.role, channel) {
                 // The session goes on over the stream until the peer is heard again.
-                (Role::Server, Channel::Datagram) => self.datagram_in_use = false,
+                (Role::Server, Channel::Datagram) if self.stream.is_some() => self.datagram_in_use = false,
                 _ => self.actions.push_back(Action::Dead(channel)),
             }
         } else if clock.blocked {

@@ -139,6 +139,7 @@ impl Conversation {
                     .is_ok();
                 Ok(BrokerToWorker::Cookie(good))
             }
+            WorkerToBroker::EndSession(cookie) => self.end_session(host, &cookie).map(BrokerToWorker::Cookie),
             WorkerToBroker::OpenTunnel(request) => {
                 self.open_tunnel(host, request).await.map(BrokerToWorker::Tunnel)
             }

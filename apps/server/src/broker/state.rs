@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    fn remove(&mut self, key: SessionKey, now: Moment) -> Vec<ConnectionId> {
+    pub(super) fn remove(&mut self, key: SessionKey, now: Moment) -> Vec<ConnectionId> {
         let holders = self.sessions.remove(key);
         self.note(key, now);
         holders

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use culvert_vocab::UserName;
+use culvert_vocab::{SessionId, UserName};
 
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
@@ -117,9 +117,30 @@ impl Conversation {
             ipv4: request.ipv4,
             ipv6: request.ipv6,
             udp: request.udp,
+            own_process: request.own_process,
             tls: request.tls,
         };
         Ok((verified, wish))
+    }
+
+    /// The client logs out on a connection that is not its tunnel's.
+    pub(super) fn end_session(&mut self, host: &LoadedHost, cookie: &SessionId) -> Result<bool, Violation> {
+        self.cookies.spend("too many cookies")?;
+        let now = Moment::now();
+        let mut state = self.broker.state.borrow_mut();
+        let name = host.config.display_name();
+        let Ok((key, _)) = state.sessions.check(cookie, name, now.monotonic) else {
+            return Ok(false);
+        };
+        let connections = match host.config.persistent_cookies {
+            true => state.sessions.holders(key),
+            false => state.remove(key, now),
+        };
+        drop(state);
+        if !connections.is_empty() {
+            self.broker.tell_main(&BrokerToMain::Disconnect(connections));
+        }
+        Ok(true)
     }
 
     async fn still_exists(&self, host: &LoadedHost, user: &UserName) -> bool {

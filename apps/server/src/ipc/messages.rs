@@ -86,6 +86,9 @@ pub enum WorkerToBroker {
     /// Is this the cookie of a live session of this host (for `/profiles`)?
     /// Reply: [`BrokerToWorker::Cookie`].
     CheckCookie(SessionId),
+    /// The client ends its session: the cookie becomes worthless, unless cookies persist, and a
+    /// tunnel on another connection ends. Reply: [`BrokerToWorker::Cookie`], whether there was one.
+    EndSession(SessionId),
     /// Asks for the tunnel of a session. At most once per connection.
     /// Reply: [`BrokerToWorker::Tunnel`]; when accepted, main decides on the main channel.
     OpenTunnel(TunnelRequest),
@@ -120,6 +123,9 @@ pub struct TunnelRequest {
     pub ipv6: bool,
     /// The client offered a UDP channel that this host supports.
     pub udp: bool,
+    /// The tunnel stays with its worker, also where a pool carries the others: the connection is
+    /// not a tunnel yet.
+    pub own_process: bool,
     /// Cipher description of the TLS channel, for `occtl`.
     pub tls: Text<128>,
 }
@@ -476,6 +482,8 @@ pub struct TunnelWish {
     pub ipv6: bool,
     /// The client offered a UDP channel.
     pub udp: bool,
+    /// The tunnel stays with its worker.
+    pub own_process: bool,
     /// Cipher description of the TLS channel.
     pub tls: Text<128>,
 }

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub isolate_workers: bool,
     /// UDP is served, with PSK-NEGOTIATE.
     pub dtls_psk: bool,
+    /// GlobalProtect clients are served, too (`protocols`).
+    pub globalprotect: bool,
     /// Don't-fragment on UDP sockets.
     pub try_mtu_discovery: bool,
 }

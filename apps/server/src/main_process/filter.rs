@@ -13,6 +13,8 @@ const HANDSHAKE: u32 = 22;
 const APPLICATION_DATA: u32 = 23;
 /// Versions: DTLS 1.2, DTLS 1.0, and Cisco's of before the RFC.
 const VERSIONS: [u32; 3] = [0xfefd, 0xfeff, 0x0100];
+/// Least first octet of the SPIs that are given to clients.
+const ESP: u32 = 0x40;
 /// First message of a handshake.
 const CLIENT_HELLO: u32 = 1;
 
@@ -23,10 +25,14 @@ pub(super) fn records() -> Vec<Instruction> {
     finish(program)
 }
 
-/// Datagrams that may be the first on a path: a ClientHello, or an encrypted record. For sockets that
-/// get nothing else.
-pub(super) fn first_datagrams() -> Vec<Instruction> {
-    let mut program = header();
+/// Datagrams that may be the first on a path: a ClientHello, an encrypted record, or with `esp` what
+/// may be an ESP packet. For sockets that get nothing else.
+pub(super) fn first_datagrams(esp: bool) -> Vec<Instruction> {
+    let mut program = Vec::new();
+    if esp {
+        program.extend([load_octet(PAYLOAD), jump_at_least(ESP, 0, 1), ret(ACCEPT)]);
+    }
+    program.extend(header());
     program.extend([
         // Epoch; behind the first one nothing can be seen of a record.
         load_half(PAYLOAD + 3),
@@ -170,6 +176,12 @@ mod tests {
         );
         let plain_data = vec![23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 5];
         all.push(plain_data);
-        assert_eq!(passing(&first_datagrams(), &all), [hello, record, cisco]);
+        let first = [hello, record, cisco];
+        assert_eq!(passing(&first_datagrams(false), &all), first);
+        all.push(vec![0x40; 60]);
+        assert_eq!(passing(&first_datagrams(false), &all), first);
+        let with_esp = passing(&first_datagrams(true), &all);
+        assert_eq!(with_esp.last(), Some(&vec![0x40; 60]));
+        assert!(first.iter().all(|datagram| with_esp.contains(datagram)));
     }
 }

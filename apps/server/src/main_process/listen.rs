@@ -68,7 +68,7 @@ impl Listeners {
     /// See [`ListenError`]. That single addresses are refused is only noted.
     pub(crate) fn open(global: &Global, inherited: Vec<OwnedFd>) -> Result<Self, ListenError> {
         if !inherited.is_empty() {
-            return Self::adopt(inherited, global.try_mtu_discovery);
+            return Self::adopt(inherited, global);
         }
         let Some(name) = &global.listen_netns else {
             return Self::open_here(global);
@@ -87,10 +87,10 @@ impl Listeners {
     }
 
     /// Sockets that are open already. Their ports count, not the configured ones.
-    fn adopt(inherited: Vec<OwnedFd>, discover_mtu: bool) -> Result<Self, ListenError> {
+    fn adopt(inherited: Vec<OwnedFd>, global: &Global) -> Result<Self, ListenError> {
         let mut listeners = Self::none();
         for fd in inherited {
-            let adopted = listeners.adopt_one(fd, discover_mtu);
+            let adopted = listeners.adopt_one(fd, global);
             if let Err(error) = adopted {
                 listeners
                     .notes
@@ -107,7 +107,7 @@ impl Listeners {
         Ok(listeners)
     }
 
-    fn adopt_one(&mut self, fd: OwnedFd, discover_mtu: bool) -> io::Result<()> {
+    fn adopt_one(&mut self, fd: OwnedFd, global: &Global) -> io::Result<()> {
         let socket = Socket::from(fd);
         let Some(address) = socket.local_addr()?.as_socket() else {
             self.notes.push("Non-internet socket fd received!".to_owned());
@@ -122,9 +122,10 @@ impl Listeners {
             }
             Type::DGRAM => {
                 let socket = UdpSocket::from_fd(socket.into())?;
-                prepare_udp(&socket, discover_mtu)?;
+                prepare_udp(&socket, global.try_mtu_discovery)?;
                 // Without it main sorts out the junk itself.
-                let _best_effort = socket.set_filter(&filter::first_datagrams());
+                let first = filter::first_datagrams(global.serves_globalprotect());
+                let _best_effort = socket.set_filter(&first);
                 self.udp.push((socket, address));
             }
             other => self
@@ -158,13 +159,14 @@ impl Listeners {
         if listeners.tcp.is_empty() {
             return Err(ListenError::NoTcp { reasons: refused });
         }
+        let esp = global.serves_globalprotect();
         if let Some(port) = global.udp_port {
             let host = global
                 .udp_listen_host
                 .as_deref()
                 .or(global.listen_host.as_deref());
             for address in addresses(host, port)? {
-                match listen_udp(address, global.try_mtu_discovery) {
+                match listen_udp(address, global.try_mtu_discovery, esp) {
                     Ok(socket) => {
                         listeners.notes.push(format!("listening (UDP) on {address}..."));
                         listeners.udp.push((socket, address));
@@ -213,11 +215,11 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn listen_udp(address: SocketAddr, discover_mtu: bool) -> io::Result<UdpSocket> {
+fn listen_udp(address: SocketAddr, discover_mtu: bool, esp: bool) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     prepare_udp(&socket, discover_mtu)?;
     // Without it main sorts out the junk itself.
-    let _best_effort = socket.set_filter(&filter::first_datagrams());
+    let _best_effort = socket.set_filter(&filter::first_datagrams(esp));
     Ok(socket)
 }
 

@@ -170,6 +170,7 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
         memory_limit: config.global.limit_worker_memory.then_some(WORKER_MEMORY),
         isolate_workers: config.global.isolate_workers,
         dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
+        globalprotect: config.global.serves_globalprotect(),
         try_mtu_discovery: config.global.try_mtu_discovery,
     })
 }

@@ -320,7 +320,7 @@ impl Server {
         datagram_id: Option<[u8; 32]>,
         device: Tun,
     ) -> Result<(OwnedFd, Option<Pooled>), LinkError> {
-        let Some(pool) = &self.pool else {
+        let Some(pool) = self.pool.as_ref().filter(|_| !subject.wish.own_process) else {
             return Ok((device.into_fd(), None));
         };
         let copy = device.as_fd().try_clone_to_owned()?;

@@ -383,6 +383,14 @@ impl SessionTable {
         session.holders
     }
 
+    /// Connections that hold a session.
+    pub fn holders(&self, key: SessionKey) -> Vec<ConnectionId> {
+        self.sessions
+            .get(&key)
+            .map(|session| session.holders.clone())
+            .unwrap_or_default()
+    }
+
     /// Keys of all sessions of a user.
     pub fn keys_of_user(&self, user: &UserName) -> Vec<SessionKey> {
         self.users.get(user).cloned().unwrap_or_default()

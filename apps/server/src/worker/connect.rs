@@ -11,13 +11,15 @@ use culvert_anyconnect::server::{
 use culvert_dtls::CipherSuite;
 use culvert_server_config::{Compression, TlsPriorities};
 use culvert_sys::tcp;
-use culvert_tls::{Cipher, HandOver as TlsHandOver, Handshake, Version};
+use culvert_tls::{Cipher, HandOver as TlsHandOver, Version};
 use culvert_vocab::{MTU_MAX, RekeyMethod, SecretBytes, TunnelConfig};
 use culvert_wire::compress::Method;
 
 use super::broker::Broker;
-use super::hand_over::{Carrier, DatagramHandOver, HandOver, Opened};
-use super::login::{describe, flush, respond, respond_and_close};
+use super::front_end::describe;
+use super::gateway::Connection;
+use super::hand_over::{Carrier, DatagramHandOver, HandOver, Opened, Protocol};
+use super::login::{flush, respond, respond_and_close};
 use super::stream::{End, Stream};
 use crate::ipc::fields::Text;
 use crate::ipc::messages::{
@@ -25,58 +27,46 @@ use crate::ipc::messages::{
     WorkerToBroker, WorkerToMain,
 };
 use crate::ipc::session::NetPriority;
-use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+use crate::ipc::snapshot::HostSnapshot;
 
 /// Largest send buffer of the TCP socket that `output-buffer` may ask for.
 const SEND_BUFFER_MAX: usize = 16 << 20;
 /// How often main is told what was carried, unless `stats-report-time` wants it more often.
-const REPORT: Duration = Duration::from_secs(10);
+pub(super) const REPORT: Duration = Duration::from_secs(10);
 
 /// Asks for the tunnel and answers the client.
 pub(super) fn open(
-    snapshot: &Snapshot,
-    host: &HostSnapshot,
     spawn: &SpawnRequest,
-    broker: &Broker,
     connect: Box<ConnectRequest>,
-    mut handshake: Handshake,
-    mut stream: Stream,
+    connection: Connection<'_>,
 ) -> Result<Opened, End> {
+    let Connection {
+        snapshot,
+        host,
+        broker,
+        mut handshake,
+        mut stream,
+        ..
+    } = connection;
     let negotiated = handshake
         .negotiated()
         .ok_or(End::Protocol("CONNECT without TLS"))?;
-    let request = WorkerToBroker::OpenTunnel(TunnelRequest {
+    let request = TunnelRequest {
         cookie: connect.session.clone(),
         client: describe(&connect.client),
         hostname: connect.hostname.as_deref().map(Text::truncated),
         ipv4: connect.ipv4,
         ipv6: connect.ipv6,
         udp: connect.psk.is_some() && snapshot.dtls_psk,
+        own_process: false,
         tls: Text::truncated(&negotiated.to_string()),
-    });
-    let answer = match broker.patient(&request)? {
-        BrokerToWorker::Tunnel(TunnelReply::Accepted) => stream.grant()?,
-        BrokerToWorker::Tunnel(TunnelReply::Refused(refusal)) => (MainToWorker::Refuse(refusal), Vec::new()),
-        _ => return Err(End::Protocol("the broker's answer does not fit")),
     };
-    let (grant, carrier) = match answer {
-        (MainToWorker::Grant(grant), descriptors) => {
-            let descriptor = descriptors
-                .into_iter()
-                .next()
-                .ok_or(End::Protocol("a grant without a descriptor"))?;
-            let carrier = if grant.pooled {
-                Carrier::Pool(descriptor)
-            } else {
-                Carrier::Here(descriptor)
-            };
-            (*grant, carrier)
-        }
-        (MainToWorker::Refuse(refusal), _) => {
+    let (grant, carrier) = match ask(broker, &mut stream, &request)? {
+        Ok(granted) => granted,
+        Err(refusal) => {
             respond_and_close(&mut handshake, &mut stream, &connect_refusal(shown(refusal)));
             return Err(End::Refused);
         }
-        _ => return Err(End::Protocol("main's answer does not fit")),
     };
 
     let tls13 = negotiated.version == Version::Tls13;
@@ -85,7 +75,7 @@ pub(super) fn open(
             let mut psk = vec![0; PSK_LEN];
             let label = PSK_EXPORTER_LABEL;
             handshake.exporter(label, &mut psk)?;
-            Some(DatagramHandOver {
+            Some(DatagramHandOver::Dtls {
                 psk: SecretBytes::new(psk),
                 suites: suites(
                     &host.tls_priorities,
@@ -135,7 +125,8 @@ pub(super) fn open(
         datagram_timers: config.datagram,
         idle_timeout: config.idle_timeout,
         session_left: config.session_left,
-        tls: TlsHandOver::new(records.sealer, records.opener),
+        protocol: Protocol::AnyConnect,
+        tls: Some(TlsHandOver::new(records.sealer, records.opener)),
         unread: records.unread,
         datagram,
         mtu_limit: mtu.link.min(MTU_MAX),
@@ -154,8 +145,37 @@ pub(super) fn open(
     Ok(Opened {
         state,
         tcp: stream.into_socket(),
+        control: None,
         carrier,
     })
+}
+
+/// Asks the broker, then main, for a tunnel.
+pub(super) fn ask(
+    broker: &Broker,
+    stream: &mut Stream,
+    request: &TunnelRequest,
+) -> Result<Result<(TunnelGrant, Carrier), Refusal>, End> {
+    match broker.patient(&WorkerToBroker::OpenTunnel(request.clone()))? {
+        BrokerToWorker::Tunnel(TunnelReply::Accepted) => {}
+        BrokerToWorker::Tunnel(TunnelReply::Refused(refusal)) => return Ok(Err(refusal)),
+        _ => return Err(End::Protocol("the broker's answer does not fit")),
+    }
+    match stream.grant()? {
+        (MainToWorker::Grant(grant), descriptors) => {
+            let descriptor = descriptors
+                .into_iter()
+                .next()
+                .ok_or(End::Protocol("a grant without a descriptor"))?;
+            let carrier = match grant.pooled {
+                true => Carrier::Pool(descriptor),
+                false => Carrier::Here(descriptor),
+            };
+            Ok(Ok((*grant, carrier)))
+        }
+        (MainToWorker::Refuse(refusal), _) => Ok(Err(refusal)),
+        _ => Err(End::Protocol("main's answer does not fit")),
+    }
 }
 
 /// The grant as it fits this client: its MTU, its TLS version.
@@ -263,7 +283,7 @@ fn gnutls_names(suite: CipherSuite) -> (&'static str, &'static str) {
 }
 
 /// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.
-fn mark_stream(stream: &Stream, grant: &TunnelGrant, mtu: u16) {
+pub(super) fn mark_stream(stream: &Stream, grant: &TunnelGrant, mtu: u16) {
     let socket = stream.socket();
     let marked = match grant.net_priority {
         Some(NetPriority::Priority(priority)) => tcp::set_priority(socket, priority),

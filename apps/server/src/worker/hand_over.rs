@@ -4,11 +4,13 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use culvert_globalprotect::wire::EspParameters;
 use culvert_server_config::Compression;
 use culvert_tls::HandOver as TlsHandOver;
 use culvert_vocab::{MTU_MAX, Mtu, SecretBytes, Timers};
 use serde::{Deserialize, Serialize};
 
+use super::tunnel::Control;
 use crate::ipc::link::Message;
 use crate::ipc::session::NetPriority;
 
@@ -25,8 +27,10 @@ pub(super) struct HandOver {
     pub(super) idle_timeout: Option<Duration>,
     /// Time left until the login expires.
     pub(super) session_left: Option<Duration>,
-    /// Keys and sequence numbers of the TLS channel.
-    pub(super) tls: TlsHandOver,
+    /// Whose frames these are.
+    pub(super) protocol: Protocol,
+    /// Keys and sequence numbers of the TLS channel; absent while the connection is not one.
+    pub(super) tls: Option<TlsHandOver>,
     /// Octets that came after CONNECT already.
     pub(super) unread: Vec<u8>,
     /// The UDP channel that the client may open.
@@ -86,13 +90,25 @@ impl HandOver {
     }
 }
 
-/// What a DTLS handshake with the client needs.
+/// The protocol of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Protocol {
+    AnyConnect,
+    GlobalProtect,
+}
+
+/// What the client's UDP channel needs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct DatagramHandOver {
-    /// Pre-shared key, exported from the TLS channel.
-    pub(super) psk: SecretBytes,
-    /// Numbers of the acceptable cipher suites, best first.
-    pub(super) suites: Vec<u16>,
+pub(super) enum DatagramHandOver {
+    /// A DTLS handshake.
+    Dtls {
+        /// Pre-shared key, exported from the TLS channel.
+        psk: SecretBytes,
+        /// Numbers of the acceptable cipher suites, best first.
+        suites: Vec<u16>,
+    },
+    /// ESP with keys that the client has got already.
+    Esp(EspParameters),
 }
 
 /// From a login to a pool process, on a channel that main has made for this one message. Two
@@ -109,6 +125,8 @@ pub(super) struct Opened {
     pub(super) state: HandOver,
     /// The client's connection.
     pub(super) tcp: OwnedFd,
+    /// What the connection is used for while it is not a channel of the tunnel.
+    pub(super) control: Option<Box<Control>>,
     /// Who carries it.
     pub(super) carrier: Carrier,
 }
@@ -133,7 +151,7 @@ mod tests {
         fn no_bytes_make_a_pool_process_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(state) = decode::<HandOver>(&bytes) {
                 let _plausible = state.is_plausible();
-                let _refused = state.tls.into_halves();
+                let _refused = state.tls.map(TlsHandOver::into_halves);
             }
         }
     }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use culvert_anyconnect::server::{Action, ClientInfo, FrontEnd, FrontEndConfig, GroupOption, Profile};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_tls::{Acceptor, Handshake};
 use culvert_vocab::GroupName;
 use culvert_wire::http::{RequestReader, Response};
-use sha1::{Digest, Sha1};
 
 use super::broker::Broker;
 use super::connect;
+use super::front_end::{Action, FrontEnds, Wish};
+use super::gateway::Connection;
 use super::hand_over::Opened;
 use super::stream::{End, Stream};
 use super::tls;
@@ -34,7 +34,7 @@ pub(super) fn run(
 ) -> Result<Opened, End> {
     let (handshake, host, certificate) = handshake(snapshot, broker, &mut stream)?;
     let mut session = Session {
-        front_end: FrontEnd::new(Arc::new(front_end_config(host, certificate))),
+        front_end: FrontEnds::new(snapshot, host, certificate),
         handshake,
         broker,
         stream,
@@ -45,11 +45,26 @@ pub(super) fn run(
             .reporter()
             .log(LogLevel::Debug, &format!("TLS handshake completed {description}"));
     }
-    let connect = session.serve()?;
+    let wish = session.serve()?;
     let Session {
-        handshake, stream, ..
+        handshake,
+        stream,
+        front_end,
+        ..
     } = session;
-    connect::open(snapshot, host, request, broker, connect, handshake, stream)
+    let gateway = Connection {
+        snapshot,
+        host,
+        broker,
+        front_end,
+        handshake,
+        stream,
+    };
+    match wish {
+        Wish::Connect(connect) => connect::open(request, connect, gateway),
+        Wish::Config(config) => gateway.open(&config),
+        Wish::Stream(session) => gateway.open_stream(&session),
+    }
 }
 
 fn handshake<'s>(
@@ -135,7 +150,7 @@ pub(super) fn respond_and_close(handshake: &mut Handshake, stream: &mut Stream, 
 }
 
 struct Session<'b> {
-    front_end: FrontEnd,
+    front_end: FrontEnds,
     handshake: Handshake,
     broker: &'b Broker,
     stream: Stream,
@@ -143,7 +158,7 @@ struct Session<'b> {
 
 impl Session<'_> {
     /// Answers requests until one asks for the tunnel.
-    fn serve(&mut self) -> Result<Box<culvert_anyconnect::server::ConnectRequest>, End> {
+    fn serve(&mut self) -> Result<Wish, End> {
         let mut reader = RequestReader::new();
         let mut buffer = [0; 16384];
         loop {
@@ -175,7 +190,16 @@ impl Session<'_> {
                             let answer = self.ask(question)?;
                             action = self.front_end.handle_answer(answer);
                         }
-                        Action::OpenTunnel(connect) => return Ok(connect),
+                        Action::EndSession { session, response } => {
+                            let ended = self.broker.quick(&WorkerToBroker::EndSession(session))?;
+                            if ended == BrokerToWorker::Cookie(true) {
+                                let text = "the client has logged out";
+                                self.stream.reporter().log(LogLevel::Info, text);
+                            }
+                            respond(&mut self.handshake, &mut self.stream, &response)?;
+                            break;
+                        }
+                        Action::Open(wish) => return Ok(wish),
                         Action::CloseSilently => {
                             return Err(End::Http("a request that gets no answer".to_owned()));
                         }
@@ -195,7 +219,7 @@ impl Session<'_> {
     }
 
     fn ask(&self, question: AuthRequest) -> Result<AuthAnswer, End> {
-        let Some(request) = to_broker(question, self.front_end.client()) else {
+        let Some(request) = to_broker(question, self.front_end.describe()) else {
             // Longer than any name or password may be.
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
@@ -235,7 +259,7 @@ impl Session<'_> {
 }
 
 /// The broker's form of a question; `None` when it exceeds what the broker takes.
-fn to_broker(question: AuthRequest, client: &ClientInfo) -> Option<WorkerToBroker> {
+fn to_broker(question: AuthRequest, client: ClientDescription) -> Option<WorkerToBroker> {
     Some(match question {
         AuthRequest::Start {
             user,
@@ -245,7 +269,7 @@ fn to_broker(question: AuthRequest, client: &ClientInfo) -> Option<WorkerToBroke
             user: Text::new(user).ok()?,
             password: password.map(SecretText::new).transpose().ok()?,
             group: group.map(Text::new).transpose().ok()?,
-            client: describe(client),
+            client,
         }),
         AuthRequest::Continue {
             context: None,
@@ -260,40 +284,4 @@ fn to_broker(question: AuthRequest, client: &ClientInfo) -> Option<WorkerToBroke
         },
         AuthRequest::VerifyCookie { session } => WorkerToBroker::CheckCookie(session),
     })
-}
-
-/// What the client says about itself, in the form of the messages.
-pub(super) fn describe(client: &ClientInfo) -> ClientDescription {
-    ClientDescription {
-        user_agent: Text::truncated(&client.user_agent),
-        device_type: Text::truncated(&client.device_type),
-        device_platform: Text::truncated(&client.platform),
-    }
-}
-
-fn front_end_config(host: &HostSnapshot, certificate: bool) -> FrontEndConfig {
-    let asked = host.client_certificates.as_ref().filter(|_| certificate);
-    FrontEndConfig {
-        certificate_only: !asked.map_or(host.form, |asked| asked.form),
-        banner: host.banner.clone(),
-        pre_login_banner: host.pre_login_banner.clone(),
-        groups: host
-            .groups
-            .iter()
-            .map(|(name, label)| GroupOption {
-                name: name.to_string(),
-                label: label.clone(),
-            })
-            .collect(),
-        default_group: host.default_group.clone(),
-        select_group_by_url: host.select_group_by_url,
-        cookie_timeout: host.cookie_timeout,
-        included_headers: host.included_headers.clone(),
-        profile: host.profile.as_ref().map(|(file, content)| Profile {
-            file: file.clone(),
-            sha1: Sha1::digest(content).into(),
-            content: content.clone(),
-        }),
-        certificate_sha1: host.certificate_sha1,
-    }
 }

@@ -2,11 +2,13 @@
 //! a channel to main and one to the broker, and nothing else; all that it is allowed to do is
 //! what their messages allow.
 //!
-//! A login ([`login`], [`connect`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on,
+//! A login ([`login`], [`connect`], [`gateway`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on,
 //! here or in a process of the pool ([`run_pool`]).
 
 mod broker;
 mod connect;
+mod front_end;
+mod gateway;
 mod hand_over;
 mod log;
 mod login;
@@ -58,16 +60,18 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
         Ok(Opened {
             state,
             tcp,
+            control,
             carrier: Carrier::Here(tun),
         }) => {
             // Nothing is asked of the broker any more.
             drop(broker);
-            tunnel::run(state, tcp, tun, &reporter, snapshot.isolate_workers)
+            tunnel::run(state, tcp, tun, control, &reporter, snapshot.isolate_workers)
         }
         Ok(Opened {
             state,
             tcp,
             carrier: Carrier::Pool(pool),
+            ..
         }) => match hand_over(&state, &tcp, &reporter, pool) {
             // From now on the channel to main is the pool process's.
             Ok(()) => return,

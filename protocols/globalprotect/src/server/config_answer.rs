@@ -1,6 +1,6 @@
 //! The answer to `getconfig` (`specs/globalprotect.md` §9.2, §17.4).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use culvert_vocab::TunnelConfig;
 use culvert_wire::http::Response;
@@ -12,6 +12,10 @@ use crate::wire::{EspParameters, path};
 
 /// Shorter lives would have clients fetch the configuration all the time.
 const TIMEOUT_MIN: u64 = 300;
+/// What clients ping inside the tunnel: addresses that nobody has, since the server answers to all
+/// (RFC 7600 §4.8, RFC 6666).
+const PING_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+const PING_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
 /// Default routes.
 const ALL_IPV4: &str = "0.0.0.0/0";
 const ALL_IPV6: &str = "::/0";
@@ -25,8 +29,6 @@ pub struct Grant {
     pub portal: String,
     /// User of the session.
     pub user: String,
-    /// Addresses inside the tunnel that answer magic pings.
-    pub ipv4_local: Option<IpAddr>,
     /// The ESP channel, if there is one.
     pub esp: Option<EspParameters>,
 }
@@ -50,9 +52,10 @@ pub fn config_answer(grant: &Grant) -> Response {
         .map(|time| text("timeout", &time.as_secs().max(TIMEOUT_MIN).to_string()));
     root = with_some(root, rekey);
     root = with_some(root, seconds("disconnect-on-idle", config.idle_timeout));
-    if let Some(gateway) = grant.ipv4_local {
-        root = root.with_child(text("gw-address", &gateway.to_string()));
-    }
+    root = root.with_child(match config.ipv4 {
+        Some(_) => text("gw-address", &PING_V4.to_string()),
+        None => text("gw-address-v6", &PING_V6.to_string()),
+    });
     if let Some(ipv4) = config.ipv4 {
         root = root
             .with_child(text("ip-address", &ipv4.address.to_string()))

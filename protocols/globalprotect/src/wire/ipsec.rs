@@ -5,12 +5,13 @@ use culvert_esp::{Association, Encryption, Integrity, Spi};
 use culvert_vocab::{SecretBytes, SecretString};
 use culvert_wire::xml::Element;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use serde::{Deserialize, Serialize};
 
 /// Why there is no ESP, in words for the user.
 type NoEsp = String;
 
 /// Everything that opens the ESP channel, besides addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EspParameters {
     /// UDP port of the gateway.
     pub port: u16,
@@ -86,6 +87,34 @@ impl EspParameters {
                 .ok_or_else(|| format!("ESP port '{port}' is no port"))?,
             up: association("c2s")?,
             down: association("s2c")?,
+        })
+    }
+
+    /// Fresh keys; `random` fills octets with unpredictable values and tells whether it could.
+    /// `up` is the SPI by which the gateway finds the session.
+    pub fn generate(
+        port: u16,
+        up: Spi,
+        (encryption, integrity): (Encryption, Integrity),
+        random: &mut dyn FnMut(&mut [u8]) -> bool,
+    ) -> Option<Self> {
+        let mut association = |spi: Option<Spi>| {
+            let mut octets = |len: usize| {
+                let mut key = vec![0; len];
+                random(&mut key).then(|| SecretBytes::new(key))
+            };
+            let spi = match spi {
+                Some(spi) => spi,
+                None => Spi::from_random(*octets(4)?.expose().first_chunk()?),
+            };
+            let (encryption_key, integrity_key) =
+                (octets(encryption.key_len())?, octets(integrity.key_len())?);
+            Association::new(spi, encryption, encryption_key, integrity, integrity_key).ok()
+        };
+        Some(Self {
+            port,
+            up: association(Some(up))?,
+            down: association(None)?,
         })
     }
 
@@ -170,6 +199,23 @@ mod tests {
         let mut text = String::new();
         parameters.to_element().write_to(&mut text);
         assert_eq!(text, BLOCK);
+    }
+
+    #[test]
+    fn fresh_keys_differ_in_both_directions() {
+        let mut next = 0;
+        let mut random = |octets: &mut [u8]| {
+            next += 1;
+            octets.fill(next);
+            true
+        };
+        let algorithms = (Encryption::Aes256Cbc, Integrity::HmacSha256);
+        let up = Spi::from_random([9; 4]);
+        let made = EspParameters::generate(443, up, algorithms, &mut random).unwrap();
+        assert_eq!((made.up.spi(), made.port), (up, 443));
+        assert_ne!(made.up.encryption_key(), made.down.encryption_key());
+        assert_ne!(made.up.integrity_key(), made.down.integrity_key());
+        assert_eq!(EspParameters::generate(443, up, algorithms, &mut |_| false), None);
     }
 
     #[test]

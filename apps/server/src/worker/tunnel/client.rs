@@ -9,34 +9,50 @@ use std::time::{Duration, Instant};
 use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer, DtlsChannel};
 use culvert_anyconnect::wire::Goodbye;
 use culvert_dtls::{CipherSuite, Connection, ServerConfig};
-use culvert_record::FrameKind;
+use culvert_globalprotect::data::{EspChannel, GpstServerOpener, GpstServerSealer, MagicPing};
+use culvert_globalprotect::wire::EspParameters;
+use culvert_record::{AnyDatagramChannel, FrameKind, StreamOpener, StreamSealer, erase};
 use culvert_server_config::Compression as Algorithm;
 use culvert_sys::epoll::{self, Interest, Poller};
 use culvert_sys::tcp;
 use culvert_sys::tun::Tun;
 use culvert_sys::udp::{Path, PathMtuDiscovery, UdpSocket};
+use culvert_tls::{Opener, Sealer};
 use culvert_tunnel::{
     Arrival, Buffers, Channel, DatagramSocket, Device, Event, Role, Session, SessionConfig, SharedSocket,
     TOKENS,
 };
 use culvert_vocab::{MTU_MAX, Mtu, RekeyMethod};
 
+use super::control::{Control, Turn};
 use crate::ipc::fields::Text;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerReason, WorkerToMain};
 use crate::ipc::session::{Counters, NetPriority};
 use crate::worker::connect::method;
-use crate::worker::hand_over::HandOver;
+use crate::worker::hand_over::{DatagramHandOver, HandOver, Protocol};
 use crate::worker::log::Reporter;
 
 /// Tokens of the poller that a client uses, beginning with the one it is given.
 pub(super) const CLIENT_TOKENS: u64 = 8;
 /// Main's token, behind the session's.
 const MAIN: u64 = TOKENS;
+/// Token of the connection beside the tunnel.
+const CONTROL: u64 = TOKENS + 1;
 /// Longest time for the farewell to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-type ClientSession = Session<Compressing<CstpSealer>, Compressing<CstpOpener>, Compressing<DtlsChannel>>;
+/// Longest time without any channel: between the configuration and the first sign of the client on
+/// it, or after its last.
+const WITHOUT_CHANNEL: Duration = Duration::from_secs(30);
+
+type ClientSession = Session<Box<dyn StreamSealer>, Box<dyn StreamOpener>, AnyDatagramChannel>;
+
+/// How the client's UDP channel is opened.
+enum Datagrams {
+    Dtls(ServerConfig, Option<Compression>),
+    Esp(EspParameters),
+}
 
 /// A client whose tunnel is open.
 pub(super) struct Client {
@@ -44,8 +60,11 @@ pub(super) struct Client {
     poller: Arc<Poller>,
     reporter: Arc<Reporter>,
     token_base: u64,
-    datagram: Option<ServerConfig>,
-    datagram_compression: Option<Compression>,
+    datagram: Option<Datagrams>,
+    /// The connection beside a tunnel that does not go over it.
+    control: Option<(Box<Control>, OwnedFd)>,
+    /// When a tunnel without any channel ends.
+    abandoned: Option<Instant>,
     mtu_limit: u16,
     own_rekey: Option<Duration>,
     next_rekey: Option<Instant>,
@@ -73,6 +92,7 @@ impl Client {
         state: HandOver,
         tcp: OwnedFd,
         tun: OwnedFd,
+        control: Option<Box<Control>>,
         reporter: Arc<Reporter>,
         poller: &Arc<Poller>,
         token_base: u64,
@@ -82,7 +102,6 @@ impl Client {
             return Err(io::Error::other("a hand-over with implausible times"));
         }
         let now = Instant::now();
-        let (sealer, opener) = state.tls.into_halves().map_err(io::Error::other)?;
         let mut config = SessionConfig::new(Role::Server, state.mtu.get());
         config.stream = state.stream;
         // Rekeying in place is the server's own business; a new tunnel is the client's.
@@ -105,25 +124,29 @@ impl Client {
         let datagram_compression = compression(state.datagram_compression);
         let mut session = ClientSession::new(config, Arc::clone(poller), token_base, now);
         session.attach_device(Device::Kernel(Tun::from_fd(tun).map_err(io::Error::other)?))?;
-        session.attach_stream(
-            now,
-            tcp,
-            Compressing::new(CstpSealer::new(sealer), stream_compression.clone()),
-            Compressing::new(CstpOpener::new(opener), stream_compression),
-            &state.unread,
-            buffers,
-        )?;
+        let control = match (control, state.tls) {
+            (Some(control), _) => {
+                poller.add(&tcp, token_base + CONTROL, Interest::READ)?;
+                Some((control, tcp))
+            }
+            (None, Some(tls)) => {
+                let (sealer, opener) = tls.into_halves().map_err(io::Error::other)?;
+                let (sealer, opener) = framed(state.protocol, sealer, opener, stream_compression);
+                session.attach_stream(now, tcp, sealer, opener, &state.unread, buffers)?;
+                None
+            }
+            (None, None) => return Err(io::Error::other("a tunnel without a connection")),
+        };
         poller.add(&*reporter, token_base + MAIN, Interest::READ)?;
         let rekey_time = state.datagram_timers.rekey;
-        let datagram = state.datagram.map(|datagram| {
-            let mut config = ServerConfig::new(datagram.psk);
-            config.suites = datagram
-                .suites
-                .into_iter()
-                .filter_map(CipherSuite::from_id)
-                .collect();
-            config.min_rehandshake_interval = rekey_time.map(|time| time / 2);
-            config
+        let datagram = state.datagram.map(|datagram| match datagram {
+            DatagramHandOver::Dtls { psk, suites } => {
+                let mut config = ServerConfig::new(psk);
+                config.suites = suites.into_iter().filter_map(CipherSuite::from_id).collect();
+                config.min_rehandshake_interval = rekey_time.map(|time| time / 2);
+                Datagrams::Dtls(config, datagram_compression)
+            }
+            DatagramHandOver::Esp(keys) => Datagrams::Esp(keys),
         });
         Ok(Self {
             session,
@@ -131,7 +154,8 @@ impl Client {
             reporter,
             token_base,
             datagram,
-            datagram_compression,
+            control,
+            abandoned: None,
             mtu_limit: state.mtu_limit,
             own_rekey: state.own_rekey,
             next_rekey: state.own_rekey.map(|time| now + time),
@@ -148,6 +172,8 @@ impl Client {
     pub(super) fn handle_ready(&mut self, now: Instant, event: epoll::Event, buffers: &mut Buffers) {
         if event.token == self.token_base + MAIN {
             self.obey(now, buffers);
+        } else if event.token == self.token_base + CONTROL {
+            self.serve_control(now, buffers);
         } else {
             self.session.handle_ready(now, event, buffers);
         }
@@ -196,10 +222,15 @@ impl Client {
             Life::Parting(_, deadline) => Some(deadline),
             Life::Open | Life::Over(_) => None,
         };
-        [self.session.poll_timeout(), self.next_rekey, parting]
-            .into_iter()
-            .flatten()
-            .fold(self.next_report, Instant::min)
+        [
+            self.session.poll_timeout(),
+            self.next_rekey,
+            parting,
+            self.abandoned,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.next_report, Instant::min)
     }
 
     /// Why it ended, once it has.
@@ -243,6 +274,16 @@ impl Client {
             // What happens to a client that is being parted with is of no interest.
             if self.life == Life::Open {
                 self.handle(now, event, buffers);
+            }
+        }
+        let has_channel = self.session.stream_socket().is_some() || self.session.datagram_established();
+        if has_channel || self.control.is_some() {
+            self.abandoned = None;
+        } else if self.life == Life::Open {
+            let until = *self.abandoned.get_or_insert(now + WITHOUT_CHANNEL);
+            if now >= until {
+                self.log(LogLevel::Info, "the client has not come back");
+                self.life = Life::Over(WorkerReason::ClientDisconnect);
             }
         }
         if let Life::Parting(reason, deadline) = self.life
@@ -313,12 +354,19 @@ impl Client {
         packet: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<bool> {
-        let Some(config) = &self.datagram else {
-            return Ok(false);
+        let channel = match &self.datagram {
+            None => return Ok(false),
+            Some(Datagrams::Dtls(config, compression)) if hello => {
+                let channel = DtlsChannel::new(Connection::server(config.clone(), now));
+                Some(erase(Compressing::new(channel, compression.clone())))
+            }
+            Some(Datagrams::Esp(keys)) if !self.session.datagram_established() => {
+                let channel = EspChannel::server(&keys.up, &keys.down, MagicPing::Gateway);
+                Some(erase(channel.map_err(io::Error::other)?))
+            }
+            Some(Datagrams::Dtls(..) | Datagrams::Esp(_)) => None,
         };
-        if hello {
-            let channel = DtlsChannel::new(Connection::server(config.clone(), now));
-            let channel = Compressing::new(channel, self.datagram_compression.clone());
+        if let Some(channel) = channel {
             self.session
                 .attach_datagram(now, socket, channel, packet, buffers)?;
             Ok(true)
@@ -333,6 +381,44 @@ impl Client {
                 },
             );
             Ok(moved)
+        }
+    }
+
+    /// One turn of the connection beside the tunnel.
+    fn serve_control(&mut self, now: Instant, buffers: &mut Buffers) {
+        let Some((control, tcp)) = self.control.take() else {
+            return;
+        };
+        let (turn, control) = control.handle_readable(&tcp);
+        if let Some(control) = control {
+            if let Turn::Rekey(keys) = turn {
+                self.session.detach_datagram();
+                self.datagram = Some(Datagrams::Esp(keys));
+            }
+            self.control = Some((control, tcp));
+            return;
+        }
+        let _was_registered = self.poller.delete(&tcp);
+        match turn {
+            Turn::Stream(records) => {
+                // The two exclude each other: from now on the keys of ESP are worth nothing.
+                self.session.detach_datagram();
+                self.datagram = None;
+                self.reporter.tell(&WorkerToMain::DatagramChannel(None));
+                let (sealer, opener) = framed(Protocol::GlobalProtect, records.sealer, records.opener, None);
+                let attached = self
+                    .session
+                    .attach_stream(now, tcp, sealer, opener, &records.unread, buffers);
+                if let Err(error) = attached {
+                    self.log(LogLevel::Error, &format!("cannot use the TLS channel: {error}"));
+                    self.life = Life::Over(WorkerReason::Error);
+                }
+            }
+            Turn::LoggedOut => {
+                self.log(LogLevel::Info, "the client has logged out");
+                self.life = Life::Over(WorkerReason::UserLogout);
+            }
+            Turn::Wait | Turn::Closed | Turn::Rekey(_) => {}
         }
     }
 
@@ -365,10 +451,11 @@ impl Client {
                 self.life = Life::Over(WorkerReason::DpdTimeout);
             }
             Event::DatagramUp { description } => {
-                self.log(
-                    LogLevel::Debug,
-                    &format!("DTLS handshake completed {description}"),
-                );
+                let what = match &self.datagram {
+                    Some(Datagrams::Esp(_)) => "ESP session established",
+                    Some(Datagrams::Dtls(..)) | None => "DTLS handshake completed",
+                };
+                self.log(LogLevel::Debug, &format!("{what} {description}"));
                 self.reporter
                     .tell(&WorkerToMain::DatagramChannel(Some(Text::truncated(
                         &description,
@@ -470,6 +557,25 @@ impl Client {
 
     fn log(&self, level: LogLevel, text: &str) {
         self.reporter.log(level, text);
+    }
+}
+
+/// The frames of a protocol in the records of a connection.
+fn framed(
+    protocol: Protocol,
+    sealer: Sealer,
+    opener: Opener,
+    compression: Option<Compression>,
+) -> (Box<dyn StreamSealer>, Box<dyn StreamOpener>) {
+    match protocol {
+        Protocol::AnyConnect => (
+            Box::new(Compressing::new(CstpSealer::new(sealer), compression.clone())),
+            Box::new(Compressing::new(CstpOpener::new(opener), compression)),
+        ),
+        Protocol::GlobalProtect => (
+            Box::new(GpstServerSealer::new(sealer)),
+            Box::new(GpstServerOpener::new(opener)),
+        ),
     }
 }
 

@@ -13,6 +13,7 @@ use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::{Arrival, Buffers};
 
 use super::client::{CLIENT_TOKENS, Client};
+use super::control::Control;
 use crate::ipc::messages::WorkerReason;
 use crate::ipc::session::Counters;
 use crate::worker::hand_over::HandOver;
@@ -82,6 +83,7 @@ impl Clients {
         state: HandOver,
         tcp: OwnedFd,
         tun: OwnedFd,
+        control: Option<Box<Control>>,
         reporter: Arc<Reporter>,
     ) -> io::Result<Number> {
         let number = self.free.last().copied().unwrap_or(self.slots.len());
@@ -89,6 +91,7 @@ impl Clients {
             state,
             tcp,
             tun,
+            control,
             Arc::clone(&reporter),
             &self.poller,
             number as u64 * CLIENT_TOKENS,

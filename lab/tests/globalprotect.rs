@@ -1,0 +1,110 @@
+//! GlobalProtect: the real openconnect and ours log in to our server, pass packets over ESP and
+//! over TLS, come back, and log out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::IpAddr;
+
+use culvert_lab::client::DEVICE;
+use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6, SERVER_NAME};
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, wait};
+
+/// How packets travel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Esp,
+    Tls,
+}
+
+const SERVER: ServerOptions<'static> = ServerOptions {
+    overrides: &[("protocols", "anyconnect, globalprotect")],
+    arguments: &[],
+    under: &[],
+};
+
+fn arguments(over: Over, interface: &'static str) -> Vec<&'static str> {
+    let mut arguments = vec!["--protocol=gp"];
+    if !interface.is_empty() {
+        arguments.push(interface);
+    }
+    if over == Over::Tls {
+        arguments.push("--no-dtls");
+    }
+    arguments
+}
+
+fn packets_both_ways(world: &World) {
+    for address in [INNER_SERVER_V4, INNER_SERVER_V6] {
+        probe::ping(&world.client, address.parse::<IpAddr>().unwrap());
+    }
+    for address in [Client::inner_v4(world), Client::inner_v6(world)] {
+        probe::ping(&world.server, address);
+    }
+    for packet_size in ["1000", "3000"] {
+        let pinged = world
+            .client
+            .command("ping")
+            .args(["-c1", "-W5", "-s", packet_size, INNER_SERVER_V4])
+            .output()
+            .unwrap();
+        assert!(pinged.status.success(), "{packet_size}");
+    }
+}
+
+fn established(client: &mut Client, server: &mut Server, over: Over) {
+    if over == Over::Esp {
+        client.process.wait_for("ESP session established with server");
+        server
+            .process
+            .wait_for("ESP session established (ESP)-(AES-128-CBC)");
+    }
+}
+
+/// One login, packets of both families in both directions, an orderly end.
+fn session(make: Make, over: Over, interface: &'static str) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    let arguments = arguments(over, interface);
+    let options = ClientOptions {
+        arguments: &arguments,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(make, &world, &fixture, &options);
+    established(&mut client, &mut server, over);
+    packets_both_ways(&world);
+    let (code, users) = server.occtl(&["show", "users"]);
+    assert!(code == 0 && users.contains("alice"), "{users}\n{}", server.log());
+
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    assert!(
+        client.process.output().contains("Logout successful."),
+        "{}",
+        client.process.output()
+    );
+    assert_eq!(world.client.interfaces(), ["lo", "eth0"]);
+    wait::until("the end of the session", || {
+        (world.server.interfaces() == ["lo", "eth0"]).then_some(())
+    });
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), 0, "{}", server.log());
+}
+
+macro_rules! sessions {
+    ($($name:ident: $make:ident over $over:ident $interface:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            session(Make::$make, Over::$over, $interface);
+        })*
+    };
+}
+
+sessions! {
+    real_client_over_esp: Real over Esp "--usergroup=gateway";
+    real_client_over_tls: Real over Tls "--usergroup=gateway";
+    real_client_by_the_portal: Real over Esp "";
+    our_client_over_esp: Culvert over Esp "--usergroup=gateway";
+    our_client_over_tls: Culvert over Tls "--usergroup=gateway";
+    our_client_by_the_portal: Culvert over Esp "";
+}
