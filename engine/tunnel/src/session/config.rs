@@ -8,6 +8,8 @@ use crate::policy::{PolicyConfig, Role};
 
 /// Longest queue that options may ask for, in octets.
 const QUEUE_OCTETS_MAX: usize = 16 << 20;
+/// `--queue-len` unless it is given (`specs/client.md` §2).
+const DEFAULT_QUEUE_LEN: usize = 32;
 /// Octets that may wait unsent in a stream without a queue length: enough to keep it busy, little
 /// enough that a ping does not wait long behind them.
 const DEFAULT_UNSENT: usize = 48 * 1024;
@@ -30,8 +32,8 @@ pub struct SessionConfig {
     /// Data goes over the stream when nothing was received over UDP for this long (server:
     /// `switch-to-tcp-timeout`).
     pub switch_to_stream: Option<Duration>,
-    /// Packets that may wait in a socket's send buffer and are sent in one call (client:
-    /// `--queue-len`, server: `output-buffer`); 0 leaves the kernel's default.
+    /// Packets that may wait in a socket's send buffer (client: `--queue-len`, server:
+    /// `output-buffer`); 0 leaves the kernel's default.
     pub queue_len: usize,
     /// Copy the type of service of packets to the datagrams that carry them (`--passtos`).
     pub copy_tos: bool,
@@ -56,7 +58,7 @@ impl SessionConfig {
             idle_timeout: None,
             session_end: None,
             switch_to_stream: None,
-            queue_len: 32,
+            queue_len: DEFAULT_QUEUE_LEN,
             copy_tos: false,
             second_thread: SecondThread::Never,
             received_per_second: 0,
@@ -81,11 +83,13 @@ impl SessionConfig {
         (self.queue_len > 0).then(|| self.queue_octets())
     }
 
-    /// Most datagrams that are sent in one call: they queue together.
+    /// Most datagrams that are sent in one call, and then queue together. A whole super-packet by
+    /// default; who wants a short queue gets short runs, too.
     pub(super) fn run_max(&self) -> usize {
-        match self.queue_len {
-            0 => SEGMENTS_MAX,
-            packets => packets.min(SEGMENTS_MAX),
+        if (1..DEFAULT_QUEUE_LEN).contains(&self.queue_len) {
+            self.queue_len
+        } else {
+            SEGMENTS_MAX
         }
     }
 
