@@ -3,6 +3,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use data_encoding::{BASE64, HEXLOWER};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -48,6 +50,19 @@ pub fn common_name(certificate: &[u8]) -> Option<String> {
 /// The certificate cannot be parsed.
 pub fn subject(certificate: &[u8]) -> Result<String, CertError> {
     Ok(printable(&parse(certificate)?.subject().to_string()))
+}
+
+/// DER subject names of the certificates of a PEM bundle.
+///
+/// # Errors
+/// The text or a certificate is damaged.
+pub fn subjects_of_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, CertError> {
+    CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| {
+            let certificate = certificate.map_err(|error| CertError::Pem(error.to_string()))?;
+            Ok(parse(&certificate)?.subject().as_raw().to_vec())
+        })
+        .collect()
 }
 
 /// Period of validity.

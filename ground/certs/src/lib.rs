@@ -31,10 +31,13 @@ pub use chain::CertificateChain;
 pub use client::{
     ClientRefusal, check_client_chain, check_client_signature, client_schemes, first_email, subject_values,
 };
-pub use describe::{Validity, certificate_text, common_name, spki_of, spki_pin, subject, validity};
+pub use describe::{
+    Validity, certificate_text, common_name, spki_of, spki_pin, subject, subjects_of_pem, validity,
+};
 pub use error::CertError;
 pub use host::Host;
 pub use pins::{PinJudgement, Pins};
 pub use policy::{Decide, Policy, PolicySettings, Presented};
 pub use revocation::RevocationLists;
+pub use signature::signature_is_by;
 pub use verdict::Verdict;

@@ -9,7 +9,7 @@ use x509_parser::oid_registry::{
     OID_PKCS1_SHA1WITHRSA, OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA,
     OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ECDSA_WITH_SHA384, OID_SIG_ECDSA_WITH_SHA512, OID_SIG_ED25519,
 };
-use x509_parser::prelude::{AlgorithmIdentifier, SubjectPublicKeyInfo, X509Certificate};
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Certificate};
 use x509_parser::signature_algorithm::SignatureAlgorithm as CertSignature;
 
 /// Smallest RSA key that counts as secure, in bits.
@@ -93,6 +93,12 @@ pub(crate) fn check_signed(
         Some(kind) if verify(kind, issuer, message, signature) => Checked::Valid,
         Some(_) => Checked::Invalid,
     }
+}
+
+/// True when the holder of the key with this DER SubjectPublicKeyInfo has signed `message`.
+pub fn signature_is_by(spki: &[u8], scheme: SignatureScheme, message: &[u8], signature: &[u8]) -> bool {
+    SubjectPublicKeyInfo::from_der(spki)
+        .is_ok_and(|(_, key)| check_handshake(scheme, &key, false, message, signature))
 }
 
 /// Checks a handshake signature. TLS 1.3 ties ECDSA schemes to their curve (RFC 8446 §4.2.3).
