@@ -8,7 +8,7 @@ pub enum Pkcs11Error {
     #[error("The requested data were not available.")]
     NotFound,
     /// No PIN came.
-    #[error("no PIN")]
+    #[error("Error in provided PIN.")]
     NoPin,
     /// Too many wrong PINs were given, now or before.
     #[error("the PIN is locked")]

@@ -44,7 +44,8 @@ impl Pskc {
                     path.pop();
                 }
                 Event::End(_) => {
-                    if path.pop().as_deref() == Some("Key") {
+                    let ended = path.pop();
+                    if ended.as_deref() == Some("Key") {
                         break;
                     }
                 }

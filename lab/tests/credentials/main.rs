@@ -8,6 +8,7 @@ mod files;
 mod formats;
 mod password;
 mod texts;
+mod tokens;
 
 use culvert_lab::{Client, Finished, Fixture, Make, Process, Server, ServerOptions, World};
 
@@ -44,7 +45,9 @@ impl Scene {
         let mut all = vec!["--cookieonly", "--cafile", &ca];
         all.extend(arguments);
         let mut command = Client::bare(client, &self.world, &all);
-        command.current_dir(self.fixture.dir());
+        command
+            .current_dir(self.fixture.dir())
+            .env("SOFTHSM2_CONF", self.fixture.path("softhsm2.conf"));
         Process::start(command, self.fixture.dir(), "client", Some(input)).finish()
     }
 }

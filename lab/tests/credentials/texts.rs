@@ -5,7 +5,7 @@ use crate::files::{make_user, openssl, openssl_words};
 
 /// What a client said about its credentials: everything between the connection and TLS, and the
 /// end of a run that did not get so far.
-fn said(run: &Finished) -> Vec<String> {
+pub(crate) fn said(run: &Finished) -> Vec<String> {
     let mut lines = Vec::new();
     let after = run
         .stderr

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use culvert_certs::{CertError, CertificateChain, common_name, subject};
+use culvert_certs::{CertError, CertificateChain, common_name, spki_of, subject};
 use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphrase, Pkcs12, certificates};
+use culvert_pkcs11::{Certificate, Key as TokenKey, Pkcs11Error, Tokens, Uri};
 use culvert_sys::files::file_system_id;
 use culvert_tls::PrivateKey;
 use culvert_vocab::SecretString;
@@ -14,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::passphrase::{Locked, OpenFailure, open};
+use super::pkcs11::{self, Pins};
 use super::{LoadFailure, file};
 use crate::context::Context;
 use crate::options::KeyPair;
@@ -47,19 +49,54 @@ pub(super) enum Role {
 
 /// A loaded certificate with its key.
 pub(super) struct Loaded {
-    key: PrivateKey,
+    key: Key,
     chain: CertificateChain,
+}
+
+/// A private key.
+enum Key {
+    /// In memory.
+    File(PrivateKey),
+    /// On a token.
+    Token(Arc<TokenKey>),
+}
+
+impl Key {
+    fn belongs_to(&self, spki: &[u8]) -> bool {
+        match self {
+            Self::File(key) => key.belongs_to(spki),
+            Self::Token(key) => pkcs11::belongs_to(key, spki),
+        }
+    }
+}
+
+/// What the source of the certificate holds besides.
+enum Beside {
+    /// The key.
+    Key(PrivateKey),
+    /// The content of the file.
+    File(Zeroizing<Vec<u8>>),
+    /// The token that holds the certificate.
+    Token(Certificate, Tokens, Uri),
 }
 
 impl Loaded {
     /// As rustls wants it.
     pub(super) fn into_certified_key(self, context: &Context) -> Result<CertifiedKey, LoadFailure> {
-        let key = self.key.into_signing_key().map_err(|error| {
-            context
-                .output
-                .error(&format!("Loading private key failed: {error}"));
+        let failed = |text: &str| {
+            let text = format!("Loading private key failed: {text}");
+            context.output.error(&text);
             LoadFailure::Failed
-        })?;
+        };
+        let key = match self.key {
+            Key::File(key) => key
+                .into_signing_key()
+                .map_err(|error| failed(&error.to_string()))?,
+            Key::Token(key) => spki_of(self.chain.leaf())
+                .ok()
+                .and_then(|spki| pkcs11::signing_key(&key, &spki))
+                .ok_or_else(|| failed("unsupported kind of key"))?,
+        };
         Ok(CertifiedKey::new(self.chain.into_certificates(), Arc::new(key)))
     }
 }
@@ -85,20 +122,86 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn load(&self) -> Result<Loaded, LoadFailure> {
-        let path = &self.source.certificate;
-        self.debug(&format!("Using certificate file {}", path.display()));
-        let content = self.read(path)?;
-        let pkcs12 = Pkcs12::parse(&content).map_err(|error| self.pkcs12_failure(&error))?;
-        let (key, certificates) = match pkcs12 {
-            Some(pkcs12) => self.open_pkcs12(&pkcs12)?,
-            None => {
-                let certificates = certificates(&content)
-                    .map_err(|error| self.failed(&format!("Loading certificate failed: {error}")))?;
-                (self.key_file(path, content)?, certificates)
+        let mut pins = Pins::new(self.context, self.source.password.clone());
+        let (certificates, beside) = match pkcs11::uri_text(&self.source.certificate) {
+            Some(uri) => self.token_certificate(uri, &mut pins)?,
+            None => self.certificate_file()?,
+        };
+        let key = match (beside, pkcs11::uri_text(self.source.key())) {
+            (Beside::Key(key), _) => Key::File(key),
+            (Beside::Token(certificate, tokens, uri), Some(text)) if self.source.key.is_none() => {
+                let key = tokens.key(&uri, Some(&certificate), &mut pins);
+                self.token_key(text, key, &pins)?
+            }
+            (_, Some(text)) => {
+                let key = pkcs11::find_key(text, &mut pins);
+                self.token_key(text, key, &pins)?
+            }
+            (Beside::File(content), None) => Key::File(self.key_file(&self.source.certificate, content)?),
+            (Beside::Token(..), None) => {
+                Key::File(self.key_file(&self.source.certificate, Zeroizing::default())?)
             }
         };
         let chain = self.chain(certificates, &key)?;
         Ok(Loaded { key, chain })
+    }
+
+    fn certificate_file(&self) -> Result<(Vec<CertificateDer<'static>>, Beside), LoadFailure> {
+        let path = &self.source.certificate;
+        self.debug(&format!("Using certificate file {}", path.display()));
+        let content = self.read(path)?;
+        if pkcs11::uri_text(self.source.key()).is_none()
+            && let Some(pkcs12) = Pkcs12::parse(&content).map_err(|error| self.pkcs12_failure(&error))?
+        {
+            let (key, certificates) = self.open_pkcs12(&pkcs12)?;
+            return Ok((certificates, Beside::Key(key)));
+        }
+        let certificates = certificates(&content)
+            .map_err(|error| self.failed(&format!("Loading certificate failed: {error}")))?;
+        Ok((certificates, Beside::File(content)))
+    }
+
+    fn token_certificate(
+        &self,
+        uri: &str,
+        pins: &mut Pins<'_>,
+    ) -> Result<(Vec<CertificateDer<'static>>, Beside), LoadFailure> {
+        let shown = pkcs11::with_type(uri, "cert");
+        self.debug(&format!("Using PKCS#11 certificate {shown}"));
+        let (certificate, tokens, uri) = pkcs11::find_certificate(uri, pins).map_err(|error| {
+            let text = format!("Error loading certificate from PKCS#11: {error}");
+            self.pin_failure(pins, &text)
+        })?;
+        let all = std::iter::once(&certificate.der).chain(&certificate.others);
+        let certificates = all.map(|der| CertificateDer::from(der.clone())).collect();
+        Ok((certificates, Beside::Token(certificate, tokens, uri)))
+    }
+
+    fn token_key(
+        &self,
+        uri: &str,
+        key: Result<TokenKey, Pkcs11Error>,
+        pins: &Pins<'_>,
+    ) -> Result<Key, LoadFailure> {
+        let uri = pkcs11::with_type(uri, "private");
+        match key {
+            Ok(key) => {
+                self.debug(&format!("Using PKCS#11 key {uri}"));
+                Ok(Key::Token(Arc::new(key)))
+            }
+            Err(error) => {
+                let text = format!("Error importing PKCS#11 URL {uri}: {error}");
+                Err(self.pin_failure(pins, &text))
+            }
+        }
+    }
+
+    /// The end of standard input ends the program without a further word.
+    fn pin_failure(&self, pins: &Pins<'_>, text: &str) -> LoadFailure {
+        match pins.failure {
+            Some(LoadFailure::NoInput) => LoadFailure::NoInput,
+            _ => self.failed(text),
+        }
     }
 
     fn open_pkcs12(
@@ -179,7 +282,7 @@ impl Loading<'_> {
     fn chain(
         &self,
         certificates: Vec<CertificateDer<'static>>,
-        key: &PrivateKey,
+        key: &Key,
     ) -> Result<CertificateChain, LoadFailure> {
         let anchors = self.context.trust.anchors().map_err(|text| self.failed(&text))?;
         CertificateChain::for_client(certificates, |spki| key.belongs_to(spki), &anchors).map_err(|error| {

@@ -3,6 +3,7 @@
 mod file;
 mod load;
 mod passphrase;
+mod pkcs11;
 
 use std::sync::{Arc, OnceLock};
 
