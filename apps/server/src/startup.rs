@@ -164,9 +164,9 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     }
     let worker_ids = worker_ids(&config.global)?;
     let log_level = options.debug.unwrap_or(config.global.log_level);
-    let public = snapshot(&config, log_level)?;
     let facility = log::facility_number(config.global.syslog_facility);
     log::init(options.log_settings(config.global.log_level, facility));
+    let public = snapshot(&config, log_level)?;
     let pid_path = match (&options.pid_file, &config.global.pid_file) {
         (Some(path), Some(_)) => {
             eprintln!("note: skipping 'pid-file' config option");

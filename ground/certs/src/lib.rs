@@ -19,6 +19,7 @@ mod constraints;
 mod describe;
 mod error;
 mod host;
+mod ocsp;
 mod path;
 mod pins;
 mod policy;
@@ -36,6 +37,7 @@ pub use describe::{
 };
 pub use error::CertError;
 pub use host::Host;
+pub use ocsp::{OcspError, staple_until};
 pub use pins::{PinJudgement, Pins};
 pub use policy::{Decide, Policy, PolicySettings, Presented};
 pub use revocation::RevocationLists;

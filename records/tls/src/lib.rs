@@ -42,6 +42,6 @@ pub use framed::{FrameOpener, FrameSealer, Framing};
 pub use hand_over::HandOver;
 pub use handshake::{Handshake, Records};
 pub use opener::{Opened, Opener};
-pub use private_key::PrivateKey;
+pub use private_key::{PrivateKey, SignElsewhere};
 pub use remote_key::{KeyIndex, RemoteKey, RemoteSign};
 pub use sealer::{ContentType, Sealer};

@@ -5,6 +5,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
+    VerificationAlgorithm,
 };
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
@@ -33,7 +34,18 @@ enum Pair {
     Rsa(RsaKeyPair),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Elsewhere(Elsewhere),
 }
+
+/// A key that something else holds: hardware.
+struct Elsewhere {
+    spki: Vec<u8>,
+    public_key: Vec<u8>,
+    sign: SignElsewhere,
+}
+
+/// Makes a signature of this scheme over a message (not its hash); `None` when that fails.
+pub type SignElsewhere = Box<dyn Fn(SignatureScheme, &[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 impl PrivateKey {
     /// Reads the first private key of a PEM file: PKCS#8, PKCS#1 or SEC1, not encrypted.
@@ -79,9 +91,53 @@ impl PrivateKey {
         found.ok_or(KeyError::Unsupported)
     }
 
+    /// A key that only `sign` can use, with the DER SubjectPublicKeyInfo of its certificate.
+    ///
+    /// # Errors
+    /// The public key is damaged or of an unsupported kind.
+    pub fn elsewhere(spki: &[u8], sign: SignElsewhere) -> Result<Self, KeyError> {
+        let kind = KeyKind::of_spki(spki)?;
+        let (_, info) = SubjectPublicKeyInfo::from_der(spki).map_err(|_| KeyError::PublicKey)?;
+        let public_key = info.subject_public_key.data.to_vec();
+        let spki = spki.to_vec();
+        Ok(Self {
+            kind,
+            pair: Pair::Elsewhere(Elsewhere {
+                spki,
+                public_key,
+                sign,
+            }),
+        })
+    }
+
+    /// True when a signature of this key can be verified with its public key: the key that something
+    /// else holds is the one that was meant.
+    pub fn works(&self) -> bool {
+        // What RFC 8446 §4.4.3 has a server sign, of no handshake that ever was.
+        let mut message = vec![b' '; 64];
+        message.extend(b"TLS 1.3, server CertificateVerify\0");
+        message.extend([0; 32]);
+        let scheme = self.kind.schemes().first();
+        let signature = scheme.and_then(|scheme| self.sign(*scheme, &message).ok());
+        let algorithm: &dyn VerificationAlgorithm = match self.kind {
+            KeyKind::Rsa | KeyKind::RsaPss => &signature::RSA_PSS_2048_8192_SHA256,
+            KeyKind::EcdsaP256 => &signature::ECDSA_P256_SHA256_ASN1,
+            KeyKind::EcdsaP384 => &signature::ECDSA_P384_SHA384_ASN1,
+            KeyKind::EcdsaP521 => &signature::ECDSA_P521_SHA512_ASN1,
+            KeyKind::Ed25519 => &signature::ED25519,
+        };
+        signature.is_some_and(|signature| {
+            let key = signature::UnparsedPublicKey::new(algorithm, self.public_key());
+            key.verify(&message, &signature).is_ok()
+        })
+    }
+
     /// DER SubjectPublicKeyInfo. For keys limited to RSA-PSS the certificate's may differ in its
     /// parameters; compare with [`Self::belongs_to`].
     pub fn spki(&self) -> Vec<u8> {
+        if let Pair::Elsewhere(key) = &self.pair {
+            return key.spki.clone();
+        }
         let algorithm = match self.kind {
             KeyKind::Rsa => alg_id::RSA_ENCRYPTION,
             KeyKind::RsaPss => RSASSA_PSS,
@@ -145,6 +201,7 @@ impl PrivateKey {
                 Ok(signature.as_ref().to_vec())
             }
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::Elsewhere(key) => (key.sign)(scheme, message).ok_or(KeyError::Signing),
         }
     }
 
@@ -160,6 +217,7 @@ impl PrivateKey {
             Pair::Rsa(pair) => pair.public_key().as_ref(),
             Pair::Ecdsa(pair) => pair.public_key().as_ref(),
             Pair::Ed25519(pair) => pair.public_key().as_ref(),
+            Pair::Elsewhere(key) => &key.public_key,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use culvert_server_config::{Config, ExposedRoute, Host};
 use culvert_tls::PrivateKey;
+use culvert_vocab::SecretString;
 
 use super::auth::{Methods, Workers};
 use super::keys;
@@ -32,9 +33,15 @@ impl Loaded {
     /// One line for the administrator.
     pub(super) fn load(path: &Path, workers: &Workers) -> Result<Self, String> {
         let (config, _printed_by_main) = Config::load(path).map_err(|error| error.to_string())?;
+        // The default host's PIN is for all keys.
+        let pin = config
+            .hosts()
+            .next()
+            .map_or(Ok(None), keys::pin)
+            .map_err(|error| error.to_string())?;
         let hosts = config
             .hosts()
-            .map(|host| load_host(host, workers))
+            .map(|host| load_host(host, pin.as_ref(), workers))
             .collect::<Result<_, _>>()?;
         Ok(Self { config, hosts })
     }
@@ -54,19 +61,25 @@ impl Loaded {
     }
 }
 
-fn load_host(host: &Host, workers: &Workers) -> Result<LoadedHost, String> {
+fn load_host(
+    host: &Host,
+    default_pin: Option<&SecretString>,
+    workers: &Workers,
+) -> Result<LoadedHost, String> {
     let prefix = host
         .name
         .as_ref()
         .map(|name| format!("vhost:{name}: "))
         .unwrap_or_default();
-    let keys = host
-        .server_key
-        .iter()
-        .zip(&host.server_cert)
-        .map(|(key, certificate)| keys::load(key, certificate).map(Arc::new))
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{prefix}{error}"))?;
+    let load_keys = || {
+        let own_pin = keys::pin(host)?;
+        let pin = own_pin.as_ref().or(default_pin);
+        let pairs = host.server_key.iter().zip(&host.server_cert);
+        pairs
+            .map(|(key, certificate)| keys::load(key, certificate, pin).map(Arc::new))
+            .collect::<Result<_, keys::LoadError>>()
+    };
+    let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;
     let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
     let (exposed, notes) = host.exposed_iroutes();
     for note in notes {

@@ -1,7 +1,7 @@
 //! The public part of the configuration: all that zygote and workers ever see of it. No key, no
 //! PIN, no password file, no path.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use culvert_server_config::{Compression, RekeyMethod, TlsPriorities};
 use culvert_vocab::GroupName;
@@ -35,6 +35,9 @@ pub struct HostSnapshot {
     pub name: String,
     /// Certificate chains (DER, leaf first); the position is the number of the key.
     pub chains: Vec<Vec<Vec<u8>>>,
+    /// OCSP response (DER) for the first leaf certificate, to be stapled until this time (`None`: as
+    /// long as it is there).
+    pub ocsp: Option<(Vec<u8>, Option<SystemTime>)>,
     /// SHA-1 of the first leaf certificate.
     pub certificate_sha1: [u8; 20],
     /// TLS versions and ciphers.

@@ -174,6 +174,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     }
     let mut server = Server {
         bans: BanTable::new(ban_policy(&config), local_networks()),
+        staple_times: reload::staple_times(&config),
         config: Rc::new(config),
         config_path,
         fixed,
@@ -261,6 +262,7 @@ impl Server {
         self.expire_logins();
         self.leases.forget_avoided();
         self.maintain_zygotes();
+        self.refresh_staples();
         self.listeners.retain(|listener| !listener.is_closed());
         for connection in self.connections.values_mut() {
             connection.log_budget = accept::LOG_BUDGET;

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::SystemTime;
 
-use culvert_certs::CertificateChain;
+use culvert_certs::{CertificateChain, staple_until};
 use culvert_password_file::PasswordFile;
 use culvert_server_config::{AuthMethod, Config, Global, Host};
 use culvert_vocab::GroupName;
@@ -94,6 +95,24 @@ impl Server {
         self.tell_broker(&MainToBroker::Reload);
     }
 
+    /// Maintenance: an OCSP response that was fetched meanwhile is sent from now on.
+    pub(crate) fn refresh_staples(&mut self) {
+        let present = staple_times(&self.config);
+        if present == self.staple_times || self.reloading.is_some() {
+            return;
+        }
+        self.staple_times = present;
+        let given = snapshot(&self.config, self.fixed.log_level).and_then(|snapshot| {
+            send_snapshot(&snapshot, |message| {
+                self.zygotes.sender().send(message, Vec::new())
+            })
+        });
+        match given {
+            Ok(()) => log::write(Level::Info, "main: OCSP responses were read again"),
+            Err(error) => log::write(Level::Warning, &format!("main: OCSP responses: {error}")),
+        }
+    }
+
     /// The broker has read the configuration, or refused it.
     pub(crate) fn finish_reload(&mut self, refused: Option<String>) {
         let Some(reloading) = self.reloading.take() else {
@@ -106,6 +125,7 @@ impl Server {
             }) {
                 Ok(()) => {
                     self.config = reloading.config;
+                    self.staple_times = staple_times(&self.config);
                     self.bans.set_policy(ban_policy(&self.config));
                     self.admission.proxied.set(self.config.global.listen_proxy_proto);
                     self.renew_zygote();
@@ -176,7 +196,7 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
 }
 
 fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotError> {
-    let mut chains = Vec::new();
+    let mut chains: Vec<Vec<Vec<u8>>> = Vec::new();
     // Main has no keys: the broker checks that they fit the certificates that are taken for leaves.
     let mut certificate_sha1 = None;
     for path in &host.server_cert {
@@ -202,9 +222,15 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         }
         None => None,
     };
+    let ocsp = host
+        .ocsp_response
+        .as_deref()
+        .zip(chains.first().and_then(|chain| chain.first()))
+        .and_then(|(path, leaf)| staple(path, leaf));
     Ok(HostSnapshot {
         name: host.display_name().to_owned(),
         chains,
+        ocsp,
         certificate_sha1: certificate_sha1.unwrap_or_default(),
         tls_priorities: host.tls_priorities.clone(),
         pre_login_banner: host.pre_login_banner.clone(),
@@ -224,6 +250,33 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         },
         no_compress_limit: host.no_compress_limit,
     })
+}
+
+/// When the files of `ocsp-response` were changed last.
+pub(crate) fn staple_times(config: &Config) -> Vec<Option<SystemTime>> {
+    let changed = |host: &Host| fs::metadata(host.ocsp_response.as_ref()?).ok()?.modified().ok();
+    config.hosts().map(changed).collect()
+}
+
+/// The response of `ocsp-response`, if it is worth sending. A bad one is only a warning: clients take
+/// the certificate without it, too.
+fn staple(path: &Path, leaf: &[u8]) -> Option<(Vec<u8>, Option<SystemTime>)> {
+    let judged = fs::read(path)
+        .map_err(|error| error.to_string())
+        .and_then(|response| {
+            let until =
+                staple_until(&response, leaf, SystemTime::now()).map_err(|error| error.to_string())?;
+            Ok((response, until))
+        });
+    judged
+        .inspect_err(|why| {
+            let path = path.display();
+            log::write(
+                Level::Warning,
+                &format!("main: ocsp-response '{path}' is not sent: {why}"),
+            );
+        })
+        .ok()
 }
 
 /// Groups of the login form: the configured ones, or with `auto-select-group` those of the first

@@ -200,6 +200,8 @@ pub(crate) struct Server {
     pub(crate) connections: HashMap<ConnectionId, Connection>,
     /// The connection that a session is on.
     pub(crate) sessions: HashMap<SafeId, ConnectionId>,
+    /// When OCSP responses were changed last, as workers have them.
+    pub(crate) staple_times: Vec<Option<SystemTime>>,
     /// Connections that wait for the end of another one.
     pub(crate) successors: HashMap<ConnectionId, ConnectionId>,
     /// Scripts that run for connections that are gone.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 use culvert_certs::{client_schemes, spki_of};
 use culvert_server_config::TlsPriorities;
@@ -37,7 +38,13 @@ pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Config
         let key = RemoteKey::new(KeyIndex(index), &spki, Arc::clone(&sign))
             .map_err(|_| End::Protocol("a server key of a kind that cannot be used"))?;
         let chain = chain.iter().cloned().map(CertificateDer::from).collect();
-        keys.push(Arc::new(CertifiedKey::new(chain, Arc::new(key))));
+        let mut certified = CertifiedKey::new(chain, Arc::new(key));
+        certified.ocsp = host
+            .ocsp
+            .as_ref()
+            .filter(|(_, until)| keys.is_empty() && until.is_none_or(|until| SystemTime::now() < until))
+            .map(|(response, _)| response.clone());
+        keys.push(Arc::new(certified));
     }
     let verifier = host.client_certificates.as_ref().map(|asked| {
         let judge = Arc::clone(broker);
