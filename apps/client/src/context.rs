@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use culvert_sys::network_changes::NetworkChanges;
+
 use crate::credentials::Credentials;
 use crate::login::Answers;
 use crate::net::Trust;
@@ -19,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) output: Arc<Output>,
     /// Signals.
     pub(crate) signals: Arc<Signals>,
+    /// News of the host's network, where there are any.
+    pub(crate) changes: Option<NetworkChanges>,
     /// Questions.
     pub(crate) console: Console,
     /// Server certificates.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use culvert_netcfg::Paths;
+use culvert_sys::network_changes::NetworkChanges;
 use culvert_sys::user;
 use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
@@ -64,6 +65,7 @@ fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
     Ok(session(
         &Arc::new(Context {
             answers: Mutex::new(Answers::new(&options.login).with_token(token)),
+            changes: NetworkChanges::open().ok(),
             credentials: Credentials::default(),
             options,
             output,

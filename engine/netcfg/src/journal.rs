@@ -53,6 +53,8 @@ pub enum Change {
         /// Whether it was up before.
         up: bool,
     },
+    /// A network was made unreachable.
+    Unreachable(IpNet),
     /// systemd-resolved was told about the device.
     Resolved(DeviceId),
     /// A route was added.
@@ -183,6 +185,15 @@ impl Journal {
             self.record.changes.remove(position);
         }
         self.save()
+    }
+
+    /// The routes outside of the tunnel that were added.
+    pub(crate) fn routes(&self) -> Vec<BypassRoute> {
+        let route = |change: &Change| match change {
+            Change::Route(route) => Some(route.clone()),
+            _ => None,
+        };
+        self.record.changes.iter().filter_map(route).collect()
     }
 
     /// Removes the file of a journal that has no guard and no changes.

@@ -25,7 +25,7 @@ pub use plan::{DnsPlan, Plan, ROUTES_MAX, TunnelRoute};
 pub use undo::repair;
 
 use guard::Guard;
-use journal::{Change, DeviceId, Journal};
+use journal::{BypassRoute, Change, DeviceId, Journal};
 use netlink::{Added, Netlink};
 
 /// Why the host's network could not be set up.
@@ -149,8 +149,21 @@ impl Configured {
         let interface = &self.interface;
         netlink::block_on(async {
             let netlink = Netlink::connect()?;
-            let index = netlink.device(interface).await?.id.index;
-            bypass(&netlink, journal, index, plan::host(gateway)).await
+            let tunnel = netlink.device(interface).await?.id.index;
+            let net = plan::host(gateway);
+            let ours = journal.routes();
+            let Some(route) = netlink.outside_route(net, tunnel, &ours).await? else {
+                return Ok(());
+            };
+            for old in ours.iter().filter(|old| old.net == net && **old != route) {
+                netlink.delete_route(old).await?;
+                journal.forget(&Change::Route(old.clone()))?;
+            }
+            if ours.contains(&route) {
+                // It may have gone with its device.
+                return netlink.add_route(&route).await.map(drop);
+            }
+            add_bypass(&netlink, journal, route).await
         })
     }
 
@@ -192,6 +205,13 @@ impl Configured {
                 self.warnings.push(error.to_string());
             }
         }
+        for net in &plan.unreachable {
+            let change = Change::Unreachable(*net);
+            self.journal.record(change.clone())?;
+            if netlink.add_unreachable(*net).await? == Added::Exists {
+                self.journal.forget(&change)?;
+            }
+        }
         Ok(device)
     }
 }
@@ -203,9 +223,13 @@ async fn bypass(
     tunnel: u32,
     net: ipnet::IpNet,
 ) -> Result<(), Error> {
-    let Some(route) = netlink.present_route(net, tunnel).await? else {
-        return Ok(());
-    };
+    match netlink.present_route(net, tunnel).await? {
+        Some(route) => add_bypass(netlink, journal, route).await,
+        None => Ok(()),
+    }
+}
+
+async fn add_bypass(netlink: &Netlink, journal: &mut Journal, route: BypassRoute) -> Result<(), Error> {
     journal.record(Change::Route(route.clone()))?;
     match netlink.add_route(&route).await? {
         Added::New => Ok(()),

@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteScope, RouteType,
+};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use crate::Error;
@@ -189,6 +191,69 @@ impl Netlink {
         Ok(answer.and_then(|message| bypass_route(&message, net, tunnel)))
     }
 
+    /// The route that packets to `net` would take if neither the tunnel nor the routes of `except`
+    /// were there.
+    pub(crate) async fn outside_route(
+        &self,
+        net: IpNet,
+        tunnel: u32,
+        except: &[BypassRoute],
+    ) -> Result<Option<BypassRoute>, Error> {
+        let mut message = RouteMessageBuilder::<IpAddr>::new().build();
+        message.header.address_family = match net {
+            IpNet::V4(_) => AddressFamily::Inet,
+            IpNet::V6(_) => AddressFamily::Inet6,
+        };
+        let routes: Vec<RouteMessage> = self
+            .handle
+            .route()
+            .get(message)
+            .execute()
+            .try_collect()
+            .await
+            .map_err(refused("list the routes".to_owned()))?;
+        let found = routes
+            .iter()
+            .filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN)
+            .filter_map(|route| {
+                let prefix = prefix(route, net)?;
+                let found = bypass_route(route, net, tunnel)?;
+                let is_ours = prefix == net && except.contains(&found);
+                (prefix.contains(&net) && !is_ours).then_some((prefix.prefix_len(), route, found))
+            })
+            .min_by_key(|(len, route, _)| {
+                let down = route.header.flags.contains(RouteFlags::Linkdown);
+                (std::cmp::Reverse(*len), down, metric(route))
+            });
+        Ok(found.map(|(_, _, route)| route))
+    }
+
+    /// Makes packets to `net` fail at once. [`Added::Exists`]: they do so without our help, because
+    /// of somebody else or of a kernel without IPv6.
+    pub(crate) async fn add_unreachable(&self, net: IpNet) -> Result<Added, Error> {
+        let action = format!("make {net} unreachable");
+        let message = destination(net, &action)?.kind(RouteType::Unreachable).build();
+        match self.handle.route().add(message).execute().await {
+            Ok(()) => Ok(Added::New),
+            Err(error)
+                if matches!(
+                    errno(&error),
+                    Some(libc::EEXIST | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+                ) =>
+            {
+                Ok(Added::Exists)
+            }
+            Err(error) => Err(refused(action)(error)),
+        }
+    }
+
+    /// Undoes [`Self::add_unreachable`].
+    pub(crate) async fn delete_unreachable(&self, net: IpNet) -> Result<(), Error> {
+        let action = format!("make {net} reachable again");
+        let message = destination(net, &action)?.kind(RouteType::Unreachable).build();
+        self.delete(message, action).await
+    }
+
     pub(crate) async fn add_route(&self, route: &BypassRoute) -> Result<Added, Error> {
         let action = format!("keep the route to {} outside the tunnel", route.net);
         let message = bypass_message(route, &action)?;
@@ -199,6 +264,10 @@ impl Netlink {
     pub(crate) async fn delete_route(&self, route: &BypassRoute) -> Result<(), Error> {
         let action = format!("delete the route to {}", route.net);
         let message = bypass_message(route, &action)?;
+        self.delete(message, action).await
+    }
+
+    async fn delete(&self, message: RouteMessage, action: String) -> Result<(), Error> {
         match self.handle.route().del(message).execute().await {
             Err(error) if !matches!(errno(&error), Some(libc::ESRCH | libc::ENODEV)) => {
                 Err(refused(action)(error))
@@ -249,6 +318,29 @@ fn bypass_message(route: &BypassRoute, action: &str) -> Result<RouteMessage, Err
             .map_err(|error| unfit(action, error))?;
     }
     Ok(builder.build())
+}
+
+/// Destination of a route of the family of `net`.
+fn prefix(message: &RouteMessage, net: IpNet) -> Option<IpNet> {
+    let unspecified = match net {
+        IpNet::V4(_) => IpAddr::from([0; 4]),
+        IpNet::V6(_) => IpAddr::from([0; 16]),
+    };
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(address) => ip(address),
+        _ => None,
+    });
+    let length = message.header.destination_prefix_length;
+    IpNet::new(address.unwrap_or(unspecified), length).ok()
+}
+
+/// Smaller wins.
+fn metric(message: &RouteMessage) -> u32 {
+    let found = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    found.unwrap_or_default()
 }
 
 fn bypass_route(message: &RouteMessage, net: IpNet, tunnel: u32) -> Option<BypassRoute> {

@@ -44,6 +44,9 @@ pub struct Plan {
     pub bypass: Vec<IpNet>,
     /// Networks routed into the tunnel.
     pub routes: Vec<TunnelRoute>,
+    /// Networks that must not be reached beside the tunnel: all of IPv6, when the tunnel takes all of
+    /// IPv4 and has no IPv6.
+    pub unreachable: Vec<IpNet>,
     /// The resolver, if the server named DNS servers.
     pub dns: Option<DnsPlan>,
 }
@@ -110,6 +113,7 @@ impl Plan {
             mtu: config.mtu.get().into(),
             addresses,
             bypass,
+            unreachable: unreachable(config),
             routes,
             dns,
         })
@@ -136,6 +140,22 @@ fn includes(
         .collect();
     let nets = if named.is_empty() { vec![everything] } else { named };
     nets.into_iter().map(|net| TunnelRoute { net, metric }).collect()
+}
+
+/// Two halves: more specific than a default route that the host may have, less than its links.
+fn unreachable(config: &TunnelConfig) -> Vec<IpNet> {
+    let everything = includes(
+        config,
+        |net| net.addr().is_ipv4(),
+        Ipv4Net::default().into(),
+        METRIC_V4,
+    );
+    let takes_all = config.ipv4.is_some() && everything.iter().any(|route| route.net.prefix_len() == 0);
+    if !takes_all || config.ipv6.is_some() {
+        return Vec::new();
+    }
+    let halves = Ipv6Net::default().subnets(1);
+    halves.into_iter().flatten().map(IpNet::from).collect()
 }
 
 /// The network of the client's own netmask, when it says more than the address itself.
@@ -185,6 +205,9 @@ mod tests {
         assert_eq!(plan.bypass, [host(GATEWAY)]);
         assert_eq!(plan.addresses[0].to_string(), "10.9.0.7/32");
         assert_eq!(plan.dns, None);
+        // IPv6 would pass the tunnel by.
+        let unreachable: Vec<_> = plan.unreachable.iter().map(ToString::to_string).collect();
+        assert_eq!(unreachable, ["::/1", "8000::/1"]);
     }
 
     #[test]
@@ -203,6 +226,7 @@ mod tests {
         assert_eq!(nets(&plan), ["10.9.0.0/24 0", "172.16.0.0/16 0", "fd01::/48 1"]);
         assert_eq!(plan.bypass, [host(GATEWAY), "172.16.9.0/24".parse().unwrap()]);
         assert_eq!(plan.addresses[1].to_string(), "fd00::7/64");
+        assert!(plan.unreachable.is_empty());
     }
 
     #[test]

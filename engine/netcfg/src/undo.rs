@@ -23,6 +23,10 @@ pub(crate) fn undo(path: &Path) -> Vec<String> {
                 mtu,
                 up,
             } => netlink::block_on(restore_device(device, addresses, *mtu, *up)).map_err(|e| e.to_string()),
+            Change::Unreachable(net) => {
+                netlink::block_on(async { Netlink::connect()?.delete_unreachable(*net).await })
+                    .map_err(|e| e.to_string())
+            }
             Change::Resolved(device) => revert_resolved(device).map_err(|e| e.to_string()),
             Change::Route(route) => {
                 netlink::block_on(async { Netlink::connect()?.delete_route(route).await })

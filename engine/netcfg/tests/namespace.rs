@@ -47,7 +47,7 @@ fn outside() {
         .expect("ip netns exec");
     run("ip", &["netns", "delete", &name]);
     assert!(status.success(), "the checks inside the namespace failed");
-    println!("test result: ok. 4 passed; 0 failed");
+    println!("test result: ok. 6 passed; 0 failed");
 }
 
 fn paths(dir: &Path) -> Paths {
@@ -90,6 +90,8 @@ fn inside(dir: &Path) {
 
     applied_and_undone(dir);
     reachable_after_the_route_was_lost(dir);
+    reachable_after_a_change_of_network(dir);
+    ipv6_does_not_leak(dir);
     undone_by_the_guard_after_kill(dir);
     repaired_after_the_guard_was_killed_too(dir);
 }
@@ -151,6 +153,68 @@ fn reachable_after_the_route_was_lost(dir: &Path) {
     configured.undo();
     remove_tun();
     restored(dir, &before);
+}
+
+/// The host's default route moves to another device, and back: the route to the gateway follows,
+/// although everything is routed into the tunnel meanwhile.
+fn reachable_after_a_change_of_network(dir: &Path) {
+    for arguments in [
+        "link add eth7 type veth peer name eth6",
+        "link set eth6 up",
+        "address add 198.18.0.2/24 dev eth7",
+        "link set eth7 up",
+    ] {
+        run("ip", &arguments.split(' ').collect::<Vec<_>>());
+    }
+    let before = routes();
+    make_tun();
+    let gateway: IpAddr = GATEWAY.parse().unwrap();
+    let mut configured = configure(&paths(dir), TUN, gateway, &config()).unwrap();
+    for (via, device) in [("198.18.0.1", "eth7"), ("198.51.100.1", "eth9")] {
+        run("ip", &["route", "replace", "default", "via", via, "dev", device]);
+        configured.keep_gateway_reachable(gateway).unwrap();
+        let hosts = output("ip", &["route", "show", GATEWAY]);
+        assert!(
+            hosts.lines().count() == 1 && hosts.contains(&format!("via {via} dev {device}")),
+            "{hosts}"
+        );
+        assert!(route_to(GATEWAY).contains(device));
+        // Once more changes nothing.
+        configured.keep_gateway_reachable(gateway).unwrap();
+        assert_eq!(output("ip", &["route", "show", GATEWAY]), hosts);
+    }
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+    run("ip", &["link", "delete", "eth7"]);
+}
+
+/// A tunnel for all of IPv4 and nothing of IPv6: nothing passes it by.
+fn ipv6_does_not_leak(dir: &Path) {
+    run(
+        "ip",
+        &["address", "add", "2001:db8:9::2/64", "dev", "eth9", "nodad"],
+    );
+    run("ip", &["route", "add", "default", "via", "2001:db8:9::1"]);
+    let before = routes();
+    let leaks = || {
+        let found = Command::new("ip")
+            .args(["route", "get", "2001:db8:ffff::1"])
+            .output();
+        found.unwrap().status.success()
+    };
+    assert!(leaks());
+    make_tun();
+    let mut config = config();
+    config.ipv6 = None;
+    let configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config).unwrap();
+    assert!(!leaks());
+    // The link itself is no way out.
+    assert!(route_to("2001:db8:9::77").contains("dev eth9"));
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+    assert!(leaks());
 }
 
 fn hold(dir: &Path) {

@@ -16,6 +16,7 @@ pub mod files;
 pub mod interfaces;
 pub mod mem;
 pub mod netns;
+pub mod network_changes;
 pub mod process;
 pub mod random;
 pub mod rtnl;

@@ -7,6 +7,7 @@ mod demo;
 mod install;
 mod persistent_device;
 mod resolved;
+mod roaming;
 
 use std::fs;
 

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
+use culvert_sys::network_changes::{NetworkChanges, source_towards};
 use culvert_sys::tcp;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive as Keepalive, Type};
 
@@ -53,12 +54,18 @@ pub(super) fn connect(
         if attempts.is_empty() {
             continue;
         }
+        let news = context.changes.as_ref();
         let descriptors: Vec<_> = attempts
             .iter()
             .map(|(socket, _)| (socket.as_fd(), Interest::WRITE))
+            .chain(news.map(|changes| (changes.as_fd(), Interest::READ)))
             .collect();
         match context.signals.wait(&descriptors, next_start) {
-            Ok(()) | Err(WaitError::TimedOut) => {}
+            Ok(()) | Err(WaitError::TimedOut) => {
+                if news.is_some_and(NetworkChanges::drain) {
+                    restart_stranded(output, &mut attempts);
+                }
+            }
             Err(WaitError::Interrupted(signal)) => {
                 output.error("Socket connect cancelled");
                 return Err(Failure::Interrupted(signal));
@@ -79,6 +86,28 @@ fn start(address: SocketAddr) -> io::Result<Socket> {
         Err(error) => Err(error),
         Ok(()) => Ok(socket),
     }
+}
+
+/// Starts those attempts anew whose own address does not lead to the server any more: they would
+/// wait for an answer that cannot come.
+fn restart_stranded(output: &Output, attempts: &mut Vec<(Socket, SocketAddr)>) {
+    attempts.retain_mut(|(socket, address)| {
+        let own = socket.local_addr().ok().and_then(|own| own.as_socket());
+        let source = source_towards(address.ip());
+        if source.is_none() || own.map(|own| own.ip()) == source {
+            return true;
+        }
+        match start(*address) {
+            Ok(fresh) => {
+                *socket = fresh;
+                true
+            }
+            Err(error) => {
+                report(output, *address, &error);
+                false
+            }
+        }
+    });
 }
 
 fn report(output: &Output, address: SocketAddr, error: &io::Error) {

@@ -4,6 +4,7 @@ mod bring_up;
 mod datagram;
 mod ending;
 mod reconnect;
+mod roaming;
 mod running;
 mod setup;
 mod status;

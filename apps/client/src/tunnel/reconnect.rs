@@ -1,13 +1,12 @@
 //! A new connection for an old session (`specs/client.md` §14.1).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use culvert_vocab::TunnelConfig;
 
 use super::ending::Ending;
 use super::running::Running;
 use crate::connect::{ConnectFailure, Tunnel};
-use crate::signals::WaitError;
 
 /// The pauses between attempts: 10 s, 20 s, ... 100 s, until the time is used up. Only the pauses
 /// count.
@@ -56,7 +55,7 @@ impl Running {
             {
                 return Err(ending);
             }
-            match self.connector.connect() {
+            match self.try_connect() {
                 Ok(tunnel) => return self.resume(tunnel),
                 Err(ConnectFailure::Rejected) => {
                     self.context
@@ -81,12 +80,17 @@ impl Running {
         }
     }
 
-    fn pause(&self, time: Duration) -> Result<(), Ending> {
-        match self.context.signals.wait(&[], Some(Instant::now() + time)) {
-            Err(WaitError::Interrupted(signal)) => Ending::of_signal(signal).map_or(Ok(()), Err),
-            // SIGUSR2 (no ending) and the end of the pause both mean: try again.
-            Ok(()) | Err(WaitError::TimedOut | WaitError::Io(_)) => Ok(()),
+    /// One attempt; none where it would only lead into the tunnel that has no connection.
+    fn try_connect(&mut self) -> Result<Tunnel, ConnectFailure> {
+        if self.way_out().is_none() {
+            let text = format!(
+                "Failed to connect to {}: Network is unreachable",
+                self.tunnel.gateway
+            );
+            self.context.output.info(&text);
+            return Err(ConnectFailure::Other);
         }
+        self.connector.connect()
     }
 
     fn resume(&mut self, tunnel: Tunnel) -> Result<(), Ending> {

@@ -15,6 +15,7 @@ use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
 use super::datagram::{self, Datagram};
 use super::ending::Ending;
+use super::roaming::Roaming;
 use super::setup::{Facts, NetworkSetup};
 use super::status;
 use crate::connect::{ConnectFailure, Connector, DatagramOffer, Stream, Tunnel};
@@ -26,6 +27,7 @@ use crate::signals::Signal;
 const SESSION_TOKENS: u64 = 16;
 pub(super) const SIGNAL_TOKEN: u64 = 0;
 pub(super) const PROGRAM_TOKEN: u64 = 1;
+pub(super) const NETWORK_TOKEN: u64 = 2;
 /// How long the goodbye may wait for a blocked socket.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,7 @@ pub(super) struct Running {
     pub(super) session: ClientSession,
     pub(super) datagram: Datagram,
     pub(super) poller: Arc<Poller>,
+    pub(super) roaming: Roaming,
     events: Events,
     buffers: Buffers,
     cipher: String,
@@ -70,12 +73,14 @@ impl Running {
         config.copy_tos = options.network.pass_tos;
         config.second_thread = second_thread();
         let session = Session::new(config, Arc::clone(&poller), SESSION_TOKENS, now);
+        let roaming = Roaming::watch(context.changes.as_ref(), &poller)?;
         let mut running = Self {
             setup: NetworkSetup::new(Arc::clone(&context)),
             connector,
             session,
             datagram: Datagram::new(None, false),
             poller,
+            roaming,
             events: Events::with_capacity(16),
             buffers: Buffers::new(),
             cipher: String::new(),
@@ -239,6 +244,7 @@ impl Running {
             self.session.poll_timeout(),
             self.datagram.poll_timeout(),
             self.next_check,
+            self.roaming.poll_timeout(),
         ];
         let deadline = timeouts.into_iter().flatten().min();
         self.poller
@@ -255,6 +261,7 @@ impl Running {
                     self.context.output.error("Client connection terminated");
                     return Err(Ending::DeviceLost);
                 }
+                Some(event) if event.token == NETWORK_TOKEN => self.network_changed(now),
                 Some(_) => signalled = true,
                 None => {}
             }
@@ -265,6 +272,7 @@ impl Running {
         }
         self.drive_datagram(now);
         self.check_host(now)?;
+        self.check_network(now)?;
         while signalled && let Some(signal) = self.context.signals.next() {
             self.handle_signal(signal)?;
         }

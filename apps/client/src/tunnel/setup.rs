@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -133,13 +133,20 @@ impl NetworkSetup {
                 let command = command.clone();
                 self.run(&command, Reason::AttemptReconnect, facts)
             }
-            Method::BuiltIn(Some(configured)) => {
-                if let Err(error) = configured.keep_gateway_reachable(facts.gateway.ip()) {
-                    self.context.output.debug(&chain(&error));
-                }
+            Method::BuiltIn(_) | Method::ScriptTun(..) => {
+                self.keep_gateway_reachable(facts.gateway.ip());
                 None
             }
-            Method::BuiltIn(None) | Method::ScriptTun(..) => None,
+        }
+    }
+
+    /// Sees to it that the server is reached outside of the tunnel, unless that is a script's
+    /// business.
+    pub(crate) fn keep_gateway_reachable(&mut self, gateway: IpAddr) {
+        if let Method::BuiltIn(Some(configured)) = &mut self.method
+            && let Err(error) = configured.keep_gateway_reachable(gateway)
+        {
+            self.context.output.debug(&chain(&error));
         }
     }
 

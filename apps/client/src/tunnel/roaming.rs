@@ -1,0 +1,151 @@
+//! A change of network under the tunnel: noticed at once, not by dead peer detection.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use culvert_sys::epoll::{Interest, Poller};
+use culvert_sys::network_changes::{NetworkChanges, source_towards};
+use socket2::SockRef;
+
+use super::ending::Ending;
+use super::running::{NETWORK_TOKEN, Running};
+use crate::signals::WaitError;
+
+/// How long the host's network gets to settle: a change is many small ones.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// When to look at the host's network.
+#[derive(Debug, Default)]
+pub(super) struct Roaming {
+    check_at: Option<Instant>,
+}
+
+impl Roaming {
+    /// Watches for changes. Without news the tunnel depends on dead peer detection, as ever.
+    pub(super) fn watch(changes: Option<&NetworkChanges>, poller: &Poller) -> io::Result<Self> {
+        if let Some(changes) = changes {
+            poller.add(changes, NETWORK_TOKEN, Interest::READ)?;
+        }
+        Ok(Self::default())
+    }
+
+    /// Something has changed.
+    fn noticed(&mut self, now: Instant) {
+        self.check_at.get_or_insert(now + SETTLE);
+    }
+
+    /// When [`Self::is_due`] wants to be asked.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.check_at
+    }
+
+    /// True once, when the network has settled.
+    fn is_due(&mut self, now: Instant) -> bool {
+        self.check_at.take_if(|at| *at <= now).is_some()
+    }
+}
+
+impl Running {
+    /// Takes the news of the host's network.
+    pub(super) fn network_changed(&mut self, now: Instant) {
+        if self.context.changes.as_ref().is_some_and(NetworkChanges::drain) {
+            self.roaming.noticed(now);
+        }
+    }
+
+    /// Connects anew if the TCP connection's own address is not the one that leads to the server
+    /// any more.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub(super) fn check_network(&mut self, now: Instant) -> Result<(), Ending> {
+        if !self.roaming.is_due(now) {
+            return Ok(());
+        }
+        let (way, own) = (self.way_out(), self.own_address());
+        match (way, own) {
+            (Some(source), Some(own)) if source != own => {
+                let text = format!("The network has changed ({source} in place of {own}); reconnecting");
+                self.context.output.info(&text);
+                self.reconnect()
+            }
+            // Without a way there is nothing to do: the next change may bring one.
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits before the next attempt to connect; a signal or a new way to the server ends the wait.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub(super) fn pause(&mut self, time: Duration) -> Result<(), Ending> {
+        let context = Arc::clone(&self.context);
+        let news = context.changes.as_ref();
+        let watched: Vec<_> = news
+            .map(|changes| (changes.as_fd(), Interest::READ))
+            .into_iter()
+            .collect();
+        let until = Instant::now() + time;
+        let before = self.way_out();
+        loop {
+            let waited = match context.signals.wait(&watched, Some(until)) {
+                Ok(()) => context.signals.wait(&[], Some(Instant::now() + SETTLE)),
+                other => other.and(Err(WaitError::TimedOut)),
+            };
+            match waited {
+                // SIGUSR2 is no ending, but an order to try again.
+                Err(WaitError::Interrupted(signal)) => {
+                    return Ending::of_signal(signal).map_or(Ok(()), Err);
+                }
+                _ if Instant::now() >= until => return Ok(()),
+                Err(WaitError::Io(_)) => return Ok(()),
+                Ok(()) | Err(WaitError::TimedOut) => {}
+            }
+            let _ = news.is_some_and(NetworkChanges::drain);
+            let now = self.way_out();
+            if now.is_some() && now != before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The address from which the server is reached outside of the tunnel.
+    pub(super) fn way_out(&mut self) -> Option<IpAddr> {
+        let gateway = self.tunnel.gateway.ip();
+        self.setup.keep_gateway_reachable(gateway);
+        let config = &self.tunnel.config;
+        let inner = [
+            config.ipv4.map(|ip| IpAddr::from(ip.address)),
+            config.ipv6.map(|ip| IpAddr::from(ip.address)),
+        ];
+        source_towards(gateway).filter(|source| !inner.contains(&Some(*source)))
+    }
+
+    /// The own address of the TCP connection.
+    fn own_address(&self) -> Option<IpAddr> {
+        let socket = self.session.stream_socket()?;
+        let address = SockRef::from(&socket.as_fd()).local_addr().ok()?;
+        address.as_socket().map(|address| address.ip())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_changes_are_looked_at_once() {
+        let now = Instant::now();
+        let mut roaming = Roaming::default();
+        assert!(!roaming.is_due(now) && roaming.poll_timeout().is_none());
+        roaming.noticed(now);
+        roaming.noticed(now + SETTLE / 2);
+        assert_eq!(roaming.poll_timeout(), Some(now + SETTLE));
+        assert!(!roaming.is_due(now));
+        assert!(roaming.is_due(now + SETTLE));
+        assert!(!roaming.is_due(now + SETTLE));
+    }
+}
