@@ -182,7 +182,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("protocols", Global, Static, Text, Works),
     own("isolate-workers", Global, Reloadable, Bool, Works),
     own("limit-worker-memory", Global, Reloadable, Bool, Works),
-    own("sec-mod-scale", Global, Static, Number, NotYet),
+    own("sec-mod-scale", Global, Static, Number, Works),
     own("log-level", GlobalAnywhere, Static, Number, Works),
     own("syslog-facility", GlobalAnywhere, Static, Text, Works),
     own("use-utmp", Global, Reloadable, Bool, Works),

@@ -1,8 +1,9 @@
-//! `limit-worker-memory`.
+//! `limit-worker-memory`, `sec-mod-scale`.
 
 use std::fs;
 
 use culvert_lab::Make;
+use culvert_lab::process::children;
 
 use crate::Scene;
 
@@ -29,4 +30,18 @@ fn memory_of_workers_is_limited() {
     let mebibyte = 1 << 20;
     assert!(limit > 64 * mebibyte && limit < 128 * mebibyte, "{limit}");
     assert_eq!(data_limit("false"), None);
+}
+
+#[test]
+fn keys_are_used_by_as_many_threads_as_wanted() {
+    let scene = Scene::new(&[("sec-mod-scale", "7")]);
+    let broker = children(scene.server.process.pid())[0];
+    let threads = fs::read_dir(format!("/proc/{broker}/task")).unwrap();
+    let signers = threads
+        .filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok())
+        .filter(|name| name.trim() == "ocserv-keys")
+        .count();
+    assert_eq!(signers, 7);
+    let _client = scene.connect(Make::Real, &[]);
+    scene.ping();
 }

@@ -40,6 +40,8 @@ use crate::sessions::{Moment, SessionTable};
 
 /// Threads for files and other short blocking calls, besides those that hash.
 const FILE_THREADS: usize = 4;
+/// Most threads that sign.
+const SIGNERS_MAX: usize = 256;
 /// Interval of expiry when `sec-mod-db-cleanup-time` is not set.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(310);
 /// How often, and how long apart, the journal is tried while an earlier broker still ends.
@@ -92,6 +94,14 @@ pub fn check(config: &Path) -> Result<(), String> {
     Loaded::load(config, &Workers::new(1)).map(drop)
 }
 
+/// Threads that sign: `sec-mod-scale`, or one per processor.
+fn signers(scale: u32, cpus: usize) -> usize {
+    match usize::try_from(scale) {
+        Ok(scale @ 1..) => scale.min(SIGNERS_MAX),
+        Ok(0) | Err(_) => cpus,
+    }
+}
+
 async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<ExitCode> {
     let (sender, mut receiver) = link::split(Channel::from_fd(main))?;
     let workers = Workers::new(cpus);
@@ -113,7 +123,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
         .unwrap_or(EXPIRY_INTERVAL);
     let mut sessions = SessionTable::new();
     let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
-    let keys = KeyService::start(cpus)?;
+    let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus))?;
     let broker = Rc::new(Broker::new(
         (config, loaded),
         (keys, workers),
