@@ -95,6 +95,8 @@ const VALUES: &[&str] = &[
     "SECURE128",
     "pam",
     "certificate",
+    "anyconnect globalprotect",
+    "anyconnect, globalprotect",
     "/KdcProxy R tcp@h:1",
 ];
 
