@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod charset;
 mod connect;
 mod context;
 mod credentials;

@@ -10,6 +10,7 @@ use culvert_sys::term::EchoOff;
 use culvert_vocab::SecretString;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::charset;
 use crate::signals::{Signals, WaitError};
 
 /// Longest line that is read, in octets.
@@ -89,7 +90,7 @@ impl Lines {
     fn take(&mut self, line: usize, consumed: usize) -> SecretString {
         let line = self.ahead.get(..line).unwrap_or(&self.ahead);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = String::from_utf8_lossy(line).into_owned();
+        let text = charset::decode(line).unwrap_or_else(|| String::from_utf8_lossy(line).into_owned());
         let consumed = consumed.min(self.ahead.len());
         let rest = self.ahead.split_off(consumed);
         self.ahead.zeroize();

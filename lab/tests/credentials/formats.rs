@@ -1,6 +1,6 @@
 use std::process::Command;
 
-use culvert_lab::{Client, ClientOptions, Make};
+use culvert_lab::{Client, ClientOptions, Make, Process};
 
 use crate::Scene;
 use crate::files::{issue, make_key, make_user, openssl, openssl_words};
@@ -158,6 +158,46 @@ fn encrypted_files() {
         ],
         "",
     );
+}
+
+/// Passphrases are typed in the locale's character set, whatever the file was encrypted with.
+#[test]
+fn passphrases_in_latin2() {
+    let scene = Scene::new(&[("auth", "certificate")]);
+    let fixture = &scene.fixture;
+    make_user(fixture, "alice", 90);
+    let latin2 = b"\xe1rv\xedzt\xfbr\xf5";
+    std::fs::write(fixture.path("pass.utf8"), PASSPHRASE).unwrap();
+    std::fs::write(fixture.path("pass.latin2"), latin2).unwrap();
+    openssl(
+        fixture,
+        "pkcs12 -export -inkey alice.key -in alice.pem -passout file:pass.utf8 -out alice.p12",
+    );
+    openssl(
+        fixture,
+        "pkcs8 -topk8 -in alice.key -passout file:pass.utf8 -out utf8.key",
+    );
+    openssl(
+        fixture,
+        "pkcs8 -topk8 -in alice.key -passout file:pass.latin2 -out latin2.key",
+    );
+    for arguments in [
+        "-c alice.p12",
+        "-c alice.pem -k utf8.key",
+        "-c alice.pem -k latin2.key",
+    ] {
+        for input in ["", "-p \"$(cat pass.latin2)\" --non-inter"] {
+            let script = format!(
+                "export LC_ALL=hu_HU.ISO8859-2\nexec {} --cafile ca.pem --resolve vpn.test:192.0.2.1 --cookieonly \
+                 {arguments} {input} https://vpn.test/ <pass.latin2",
+                Make::Culvert.program("openconnect").display()
+            );
+            let mut command = scene.world.client.command(fixture.write_script("run", &script));
+            command.current_dir(fixture.dir());
+            let login = Process::start(command, fixture.dir(), "client", None).finish();
+            assert_eq!(login.code, 0, "{arguments} {input}: {}", login.stderr);
+        }
+    }
 }
 
 /// The certificate is shown for the tunnel's connection, too.

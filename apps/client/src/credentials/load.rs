@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use culvert_certs::{CertError, CertificateChain, common_name, spki_of, subject};
 use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphrase, Pkcs12, certificates};
-use culvert_pkcs11::{Certificate, Key as TokenKey, Pkcs11Error, Tokens, Uri};
+use culvert_pkcs11::{Key as TokenKey, Pkcs11Error};
 use culvert_sys::files::file_system_id;
 use culvert_tls::PrivateKey;
 use culvert_vocab::SecretString;
@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::passphrase::{Locked, OpenFailure, open};
-use super::pkcs11::{self, Pins};
+use super::pkcs11::{self, OnToken, Pins};
 use super::{LoadFailure, file};
 use crate::context::Context;
 use crate::options::KeyPair;
@@ -77,7 +77,7 @@ enum Beside {
     /// The content of the file.
     File(Zeroizing<Vec<u8>>),
     /// The token that holds the certificate.
-    Token(Certificate, Tokens, Uri),
+    Token(Box<OnToken>),
 }
 
 impl Loaded {
@@ -129,8 +129,8 @@ impl Loading<'_> {
         };
         let key = match (beside, pkcs11::uri_text(self.source.key())) {
             (Beside::Key(key), _) => Key::File(key),
-            (Beside::Token(certificate, tokens, uri), Some(text)) if self.source.key.is_none() => {
-                let key = tokens.key(&uri, Some(&certificate), &mut pins);
+            (Beside::Token(found), Some(text)) if self.source.key.is_none() => {
+                let key = found.tokens.key(&found.uri, Some(&found.certificate), &mut pins);
                 self.token_key(text, key, &pins)?
             }
             (_, Some(text)) => {
@@ -138,7 +138,7 @@ impl Loading<'_> {
                 self.token_key(text, key, &pins)?
             }
             (Beside::File(content), None) => Key::File(self.key_file(&self.source.certificate, content)?),
-            (Beside::Token(..), None) => {
+            (Beside::Token(_), None) => {
                 Key::File(self.key_file(&self.source.certificate, Zeroizing::default())?)
             }
         };
@@ -168,13 +168,13 @@ impl Loading<'_> {
     ) -> Result<(Vec<CertificateDer<'static>>, Beside), LoadFailure> {
         let shown = pkcs11::with_type(uri, "cert");
         self.debug(&format!("Using PKCS#11 certificate {shown}"));
-        let (certificate, tokens, uri) = pkcs11::find_certificate(uri, pins).map_err(|error| {
+        let found = pkcs11::find_certificate(uri, pins).map_err(|error| {
             let text = format!("Error loading certificate from PKCS#11: {error}");
             self.pin_failure(pins, &text)
         })?;
-        let all = std::iter::once(&certificate.der).chain(&certificate.others);
+        let all = std::iter::once(&found.certificate.der).chain(&found.certificate.others);
         let certificates = all.map(|der| CertificateDer::from(der.clone())).collect();
-        Ok((certificates, Beside::Token(certificate, tokens, uri)))
+        Ok((certificates, Beside::Token(Box::new(found))))
     }
 
     fn token_key(

@@ -5,6 +5,7 @@ use culvert_vocab::{Field, FieldKind, Form, SecretString};
 
 use super::LoadFailure;
 use super::load::Role;
+use crate::charset;
 use crate::context::Context;
 
 /// Something that a passphrase protects, in the words of the reference.
@@ -38,7 +39,7 @@ pub(super) fn open<T>(
     attempt: impl Fn(&Passphrase) -> Result<T, CredentialError>,
 ) -> Result<T, OpenFailure> {
     let loud = given.is_some();
-    let given = given.map(Passphrase::new);
+    let given = given.map(passphrase);
     let first = given.as_slice();
     for passphrase in if loud { first } else { silent } {
         match attempt(passphrase) {
@@ -52,10 +53,19 @@ pub(super) fn open<T>(
     }
     loop {
         let typed = ask(context, role, locked).map_err(OpenFailure::Ask)?;
-        match attempt(&Passphrase::new(typed)) {
+        match attempt(&passphrase(typed)) {
             Err(CredentialError::WrongPassphrase) => wrong(),
             result => return result.map_err(OpenFailure::File),
         }
+    }
+}
+
+fn passphrase(typed: SecretString) -> Passphrase {
+    let local = charset::encode(typed.expose());
+    let passphrase = Passphrase::new(typed);
+    match local {
+        Some(octets) => passphrase.with_local(octets.into()),
+        None => passphrase,
     }
 }
 

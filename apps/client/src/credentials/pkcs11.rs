@@ -39,21 +39,30 @@ pub(super) fn with_type(uri: &str, kind: &str) -> String {
         None => (uri, ""),
     };
     let is_type = |attribute: &&str| attribute.starts_with("type=") || attribute.starts_with("object-type=");
+    let path = path.strip_prefix("pkcs11:").unwrap_or(path);
     let mut attributes: Vec<&str> = path.split(';').filter(|attribute| !is_type(attribute)).collect();
     let kind = format!("type={kind}");
     attributes.push(&kind);
-    format!("{}{query}", attributes.join(";"))
+    format!("pkcs11:{}{query}", attributes.join(";"))
 }
 
-/// Finds a certificate, and the tokens on which its key may be.
-pub(super) fn find_certificate(
-    uri: &str,
-    pins: &mut Pins<'_>,
-) -> Result<(Certificate, Tokens, Uri), Pkcs11Error> {
+/// A certificate, and the tokens on which its key may be.
+pub(super) struct OnToken {
+    pub(super) certificate: Certificate,
+    pub(super) tokens: Tokens,
+    pub(super) uri: Uri,
+}
+
+/// Finds a certificate.
+pub(super) fn find_certificate(uri: &str, pins: &mut Pins<'_>) -> Result<OnToken, Pkcs11Error> {
     let uri = Uri::parse(uri)?;
     let mut tokens = Tokens::open(&uri);
     let certificate = tokens.certificate(&uri, pins)?;
-    Ok((certificate, tokens, uri))
+    Ok(OnToken {
+        certificate,
+        tokens,
+        uri,
+    })
 }
 
 /// Finds a key by a URI of its own.

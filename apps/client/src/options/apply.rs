@@ -1,6 +1,7 @@
 //! What each option does to [`Options`].
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 use culvert_http_auth::Schemes;
 
@@ -10,6 +11,7 @@ use super::token::{TokenArguments, TokenMode};
 use super::{
     CookieMode, FormEntry, Host, KeyPair, Options, ProtocolName, Resolve, Stop, TcpKeepalive, UserIds,
 };
+use crate::charset;
 
 /// Smallest MTU that an option may ask for.
 const MTU_OPTION_MIN: i64 = 576;
@@ -235,9 +237,11 @@ pub(super) fn unavailable(what: &str) -> Stop {
 
 /// The value as text.
 pub(super) fn text(name: &str, value: OsString) -> Result<String, Stop> {
-    value
-        .into_string()
-        .map_err(|_| Stop::Error(format!("The value of {name} is not valid UTF-8")))
+    charset::decode(value.as_bytes()).ok_or_else(|| {
+        Stop::Error(format!(
+            "The value of {name} is no text in this locale's character set"
+        ))
+    })
 }
 
 /// A value that becomes part of an HTTP header.

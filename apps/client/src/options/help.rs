@@ -11,7 +11,9 @@ use crate::identity::{PROGRAM_VERSION, TLS_LIBRARY};
 const TEXT_COLUMN: usize = 34;
 
 fn features_line() -> String {
-    format!("Using {TLS_LIBRARY}. Features present: DTLS, ESP")
+    format!(
+        "Using {TLS_LIBRARY}. Features present: PKCS#11, HOTP software token, TOTP software token, DTLS, ESP"
+    )
 }
 
 /// The four lines of `--version`.
