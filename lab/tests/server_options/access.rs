@@ -81,7 +81,7 @@ fn no_more_clients_than_max_clients() {
 #[test]
 fn no_more_sessions_of_a_user_than_max_same_clients() {
     let scene = Scene::new(&[("max-same-clients", "1")]);
-    let mut client = scene.connect(Make::Real, &[]);
+    let client = scene.connect(Make::Real, &[]);
     scene.ping();
     refused(&scene, &ASIDE);
     // A reconnect is the same client.
