@@ -1,4 +1,4 @@
-# Goals: demo, test, bench, build, install, uninstall. See README.md.
+# Goals: demo, test, bench, fuzz, build, install, uninstall. See README.md.
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -8,7 +8,7 @@ PROGRAMS_SBIN = openconnect ocserv
 PROGRAMS_BIN = occtl ocpasswd
 export CULVERT_BIN_DIR = $(abspath $(TARGET_DIR))/release
 
-.PHONY: build demo test lint unit e2e instructions bench install uninstall
+.PHONY: build demo test lint unit e2e instructions bench fuzz install uninstall
 
 build:
 	$(CARGO) build --locked --release
@@ -46,6 +46,11 @@ bench:
 	@scripts/setup bench
 	$(CARGO) build --locked --release
 	$(CULVERT_BIN_DIR)/bench $(BENCH)
+
+# Every parser of a peer's octets for SECONDS each; the corpus itself is replayed by `make unit`.
+SECONDS ?= 60
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin

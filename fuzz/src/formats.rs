@@ -1,0 +1,38 @@
+use culvert_certs::{
+    CertificateChain, certificate_text, common_name, spki_of, spki_pin, subject, subjects_of_pem, validity,
+};
+use culvert_wire::form;
+use culvert_wire::url::ServerUrl;
+use culvert_wire::xml;
+
+/// What was read can be written, and is then read without loss of elements.
+pub(crate) fn xml(data: &[u8]) {
+    if let Ok(root) = xml::parse(data) {
+        let mut text = String::new();
+        root.write_to(&mut text);
+        let _ = xml::parse(text.as_bytes());
+    }
+}
+
+pub(crate) fn url_and_form(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
+    if let Ok(server) = ServerUrl::parse(first) {
+        let _ = server.redirect(second);
+        let _ = (server.host_header(), server.request_target());
+    }
+    if let Ok(fields) = form::decode(&text) {
+        let pairs = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let _ = form::decode(&form::encode(pairs));
+    }
+}
+
+/// A certificate, as DER and as PEM.
+pub(crate) fn certificate(data: &[u8]) {
+    let _ = (spki_of(data), spki_pin(data), common_name(data));
+    let _ = (subject(data), validity(data), certificate_text(data));
+    let _ = subjects_of_pem(data);
+    let _ = CertificateChain::from_pem_without_key(data);
+}

@@ -1,0 +1,114 @@
+//! Fuzz targets: every parser that reads what a peer sends, as a function of octets that must not
+//! panic, hang or use memory without bound.
+//!
+//! `fuzz/corpus/TARGET/` holds seeds and whatever once failed. `cargo test -p culvert-fuzz` replays
+//! them, with some deterministic changes; `make fuzz SECONDS=n` lets libFuzzer look for more.
+
+#![forbid(unsafe_code)]
+
+mod anyconnect;
+mod formats;
+mod globalprotect;
+mod http;
+mod login;
+mod packets;
+mod records;
+
+/// A target.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its folder in the corpus.
+    pub name: &'static str,
+    /// Must return, whatever the octets.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "http-request",
+        run: http::request,
+    },
+    Target {
+        name: "http-response",
+        run: http::response,
+    },
+    Target {
+        name: "http-auth",
+        run: http::authentication,
+    },
+    Target {
+        name: "xml",
+        run: formats::xml,
+    },
+    Target {
+        name: "url-and-form",
+        run: formats::url_and_form,
+    },
+    Target {
+        name: "certificate",
+        run: formats::certificate,
+    },
+    Target {
+        name: "compression",
+        run: packets::compression,
+    },
+    Target {
+        name: "inner-packets",
+        run: packets::inner,
+    },
+    Target {
+        name: "anyconnect-login",
+        run: anyconnect::login,
+    },
+    Target {
+        name: "anyconnect-connect",
+        run: anyconnect::connect,
+    },
+    Target {
+        name: "anyconnect-server",
+        run: anyconnect::server,
+    },
+    Target {
+        name: "anyconnect-frames",
+        run: anyconnect::frames,
+    },
+    Target {
+        name: "globalprotect-login",
+        run: globalprotect::login,
+    },
+    Target {
+        name: "globalprotect-config",
+        run: globalprotect::config,
+    },
+    Target {
+        name: "globalprotect-server",
+        run: globalprotect::server,
+    },
+    Target {
+        name: "globalprotect-frames",
+        run: globalprotect::frames,
+    },
+    Target {
+        name: "tls-accept",
+        run: records::tls_accept,
+    },
+    Target {
+        name: "dtls",
+        run: records::dtls,
+    },
+    Target {
+        name: "esp",
+        run: records::esp,
+    },
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().copied().find(|target| target.name == name)
+}
+
+/// Cuts an input into at most eight parts, at the octet 0xff, which text does not have.
+fn parts(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    data.split(|octet| *octet == 0xff).take(8)
+}
