@@ -147,12 +147,12 @@ const fn replaced(option: &'static str, when: Option<bool>, value: Option<&'stat
 pub const OPTIONS: &[OptionInfo] = &[
     // authentication and accounting
     own("auth", Host, Static, List, Works),
-    own("enable-auth", Host, Static, List, NotYet),
+    own("enable-auth", Host, Static, List, Works),
     own("acct", Host, Static, Text, NotYet),
-    own("cert-user-oid", Host, Reloadable, Text, NotYet),
-    own("cert-group-oid", Host, Reloadable, Text, NotYet),
-    own("ca-cert", Host, Static, Text, NotYet),
-    own("crl", Host, Reloadable, Text, NotYet),
+    own("cert-user-oid", Host, Reloadable, Text, Works),
+    own("cert-group-oid", Host, Reloadable, Text, Works),
+    own("ca-cert", Host, Static, Text, Works),
+    own("crl", Host, Reloadable, Text, Works),
     own("select-group", Host, Reloadable, List, Works),
     own("auto-select-group", Host, Reloadable, Bool, Works),
     own("default-select-group", Host, Reloadable, Text, Works),

@@ -7,7 +7,7 @@ use culvert_vocab::{SecretString, SessionId};
 pub enum AuthRequest {
     /// A login begins.
     Start {
-        /// User name as typed, at most 1024 octets, not yet validated.
+        /// User name as typed, empty when a certificate says who it is, at most 1024 octets, not yet validated.
         user: String,
         /// Password, when the client sent one along; at most 4096 octets.
         password: Option<SecretString>,
@@ -39,6 +39,11 @@ pub enum AuthAnswer {
         message: String,
         /// 0 for the password, n for the n-th additional one.
         number: u8,
+    },
+    /// The client has to choose one of these groups and begin anew.
+    ChooseGroup {
+        /// The groups.
+        groups: Vec<String>,
     },
     /// Logged in.
     Accepted {

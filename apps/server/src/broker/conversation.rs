@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use culvert_server_config::CertificateRequest;
 
+use super::auth::Identity;
 use super::loaded::{Loaded, LoadedHost};
 use super::state::Broker;
 use crate::ipc::link::{LinkError, Receiver, Sender};
@@ -50,6 +51,13 @@ pub(super) struct Conversation {
     pub(super) tries: u8,
     pub(super) finished: bool,
     pub(super) signatures: Budget,
+    /// The signatures made so far.
+    pub(super) signed: Vec<Vec<u8>>,
+    pub(super) certificates: Budget,
+    /// Whom the client's certificate speaks of, once it is proven.
+    pub(super) identity: Option<Arc<Identity>>,
+    /// The client was asked for its group.
+    pub(super) group_asked: bool,
     pub(super) tls_sessions: Budget,
     pub(super) logins: Budget,
     pub(super) cookies: Budget,
@@ -74,6 +82,10 @@ impl Conversation {
             tries: 0,
             finished: false,
             signatures: Budget(SIGNATURES),
+            signed: Vec::new(),
+            certificates: Budget(1),
+            identity: None,
+            group_asked: false,
             tls_sessions: Budget(TLS_SESSIONS),
             logins: Budget(LOGINS),
             cookies: Budget(LOGINS),
@@ -122,6 +134,7 @@ impl Conversation {
             WorkerToBroker::Sign { key, scheme, message } => self.sign(host, key, scheme, message).await,
             WorkerToBroker::StoreTlsSession { id, data } => self.store_tls(host, id, data),
             WorkerToBroker::FetchTlsSession { id, take } => self.fetch_tls(host, id, take),
+            WorkerToBroker::Certificate(proof) => self.certificate(host, *proof).await,
             WorkerToBroker::Login(start) => self.login(host, start).await.map(BrokerToWorker::Login),
             WorkerToBroker::LoginAnswer(answer) => {
                 self.answer(host, answer.into()).await.map(BrokerToWorker::Login)
@@ -136,7 +149,7 @@ impl Conversation {
                 let good = state
                     .sessions
                     .check(&cookie, host.config.display_name(), Instant::now())
-                    .is_ok();
+                    .is_ok_and(|(_, session)| self.has_certificate_of(host, session));
                 Ok(BrokerToWorker::Cookie(good))
             }
             WorkerToBroker::EndSession(cookie) => self.end_session(host, &cookie).map(BrokerToWorker::Cookie),
@@ -169,13 +182,22 @@ impl Conversation {
             .keys
             .get(usize::from(key))
             .ok_or(Violation("signature with a key that does not exist"))?;
+        if host.certificates.is_some() {
+            let signed_once = &mut self.broker.state.borrow_mut().signed_once;
+            if !signed_once.allow(scheme, message.as_slice()) {
+                return Err(Violation("the same handshake twice"));
+            }
+        }
         let signature = match self
             .broker
             .keys
             .sign(Arc::clone(key), scheme, message.into_vec())
             .await
         {
-            Ok(signature) => Bytes::new(signature).ok(),
+            Ok(signature) => {
+                self.signed.push(signature.clone());
+                Bytes::new(signature).ok()
+            }
             Err(culvert_tls::KeyError::Message) => {
                 return Err(Violation("signature of something that is not TLS"));
             }

@@ -145,10 +145,8 @@ fn in_hardware(uri: &str, certificate: &Path, pin: Option<&SecretString>) -> Res
             None
         }
     };
-    let private = PrivateKey::elsewhere(&spki, Box::new(sign)).map_err(|source| LoadError::Key {
-        name,
-        source,
-    })?;
+    let private =
+        PrivateKey::elsewhere(&spki, Box::new(sign)).map_err(|source| LoadError::Key { name, source })?;
     if !private.works() {
         return Err(LoadError::OtherKey(certificate.to_owned()));
     }

@@ -7,7 +7,7 @@ use culvert_server_config::{Config, ExposedRoute, Host};
 use culvert_tls::PrivateKey;
 use culvert_vocab::SecretString;
 
-use super::auth::{Methods, Workers};
+use super::auth::{Certificates, Methods, Workers};
 use super::keys;
 use crate::log::{self, Level};
 
@@ -22,6 +22,8 @@ pub(super) struct LoadedHost {
     pub(super) config: Arc<Host>,
     pub(super) keys: Vec<Arc<PrivateKey>>,
     pub(super) methods: Methods,
+    /// How client certificates are judged, if they are asked for.
+    pub(super) certificates: Option<Arc<Certificates>>,
     /// Networks behind clients that all others are told of.
     pub(super) exposed: Vec<ExposedRoute>,
 }
@@ -81,6 +83,9 @@ fn load_host(
     };
     let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;
     let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
+    let certificates = Certificates::load(host)
+        .map_err(|error| format!("{prefix}{error}"))?
+        .map(Arc::new);
     let (exposed, notes) = host.exposed_iroutes();
     for note in notes {
         log::write(Level::Warning, &format!("sec-mod: {prefix}{note}"));
@@ -90,5 +95,6 @@ fn load_host(
         config: Arc::new(host.clone()),
         keys,
         methods,
+        certificates,
     })
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use culvert_vocab::{GroupName, SecretString, SessionId, UserName};
 
-use super::auth::{ASK_PASSWORD, Attempt, GroupWish, Progress, choose};
+use super::auth::{
+    ASK_PASSWORD, Attempt, GroupWish, Identity, Progress, choose, only_eligible, to_choose_from,
+};
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
 use crate::ipc::Text;
@@ -22,7 +24,10 @@ const LOGIN_FAILED: &str = "Login failed.\n";
 
 /// A login in progress.
 pub(super) struct Login {
-    attempt: Attempt,
+    /// `None`: a certificate alone.
+    attempt: Option<Attempt>,
+    /// A certificate must be shown, too.
+    certificate: bool,
     user: Option<UserName>,
     wish: GroupWish,
     client: ClientDescription,
@@ -70,8 +75,19 @@ impl Conversation {
         if self.is_refused() {
             return Ok(LoginReply::Failed(LoginFailure::Credentials));
         }
-        let Some(method) = host.methods.for_password() else {
-            return Ok(self.refuse(LoginFailure::Internal));
+        let identity = self.identity.clone();
+        let Some(entry) = host.methods.select(identity.is_some()) else {
+            return Ok(self.refuse(LoginFailure::NoCertificate));
+        };
+        let wish = GroupWish::new(
+            start.group.as_ref().map(Text::as_str),
+            host.config.default_select_group.as_deref(),
+        );
+        let alone = identity.as_deref().filter(|_| entry.method.is_none());
+        let wish = match alone.map(|identity| self.group_of_certificate(host, identity, wish.clone())) {
+            Some(Err(groups)) => return Ok(LoginReply::ChooseGroup(groups)),
+            Some(Ok(wish)) => wish,
+            None => wish,
         };
         let id = match culvert_sys::random::array() {
             Ok(bytes) => SessionId::from_bytes(bytes),
@@ -81,8 +97,7 @@ impl Conversation {
             }
         };
         let user = UserName::new(start.user.as_str()).ok();
-        let (attempt, first) = method.begin(user.clone());
-        let wish = start.group.as_ref().map(Text::as_str);
+        let (attempt, first) = entry.begin(user.clone(), identity.as_deref());
         let pending = Pending {
             id,
             peer: self.peer,
@@ -91,8 +106,9 @@ impl Conversation {
             answered: false,
             login: Login {
                 attempt,
+                certificate: entry.certificate,
                 user,
-                wish: GroupWish::new(wish, host.config.default_select_group.as_deref()),
+                wish,
                 client: start.client,
                 tries: self.tries,
                 prompt: 0,
@@ -157,7 +173,10 @@ impl Conversation {
     ) -> Result<LoginReply, Violation> {
         let began = Instant::now();
         pending.answered = true;
-        let progress = pending.login.attempt.answer(answer).await;
+        let progress = match &mut pending.login.attempt {
+            Some(attempt) => attempt.answer(answer).await,
+            None => Progress::Refused,
+        };
         pending.login.spent += began.elapsed();
         self.conclude(host, pending, progress)
     }
@@ -224,7 +243,23 @@ impl Conversation {
         user: UserName,
         groups: &[GroupName],
     ) -> LoginReply {
-        let Ok(group) = choose(groups, &pending.login.wish) else {
+        let shown = self.identity.clone();
+        let identity = shown.as_deref().filter(|_| pending.login.certificate);
+        if pending.login.certificate
+            && let Err(problem) = agrees(identity, &user)
+        {
+            log::write(
+                log::Level::Info,
+                &format!("sec-mod: user '{user}' from {} {problem}", self.peer),
+            );
+            self.failed(true);
+            return self.refuse(LoginFailure::Credentials);
+        }
+        // With a certificate alone, `groups` are its own.
+        let allowed = identity
+            .filter(|_| pending.login.attempt.is_some())
+            .and_then(|identity| identity.groups.as_deref());
+        let Ok(group) = choose(groups, allowed, &pending.login.wish) else {
             log::write(
                 log::Level::Notice,
                 &format!("sec-mod: user '{user}' requested a group that he is no member of"),
@@ -243,6 +278,7 @@ impl Conversation {
                 timeout: host.config.cookie_timeout,
                 persistent: host.config.persistent_cookies,
             },
+            certificate: identity.map(|identity| identity.key),
         };
         let mut state = self.broker.state.borrow_mut();
         let (key, evicted) = state.sessions.insert(&pending.id, new, now);
@@ -272,6 +308,31 @@ impl Conversation {
         }
     }
 
+    /// The group of a login with a certificate alone (`specs/server-auth.md` §1.6), or the groups
+    /// that its user has to choose from, which he is asked once.
+    fn group_of_certificate(
+        &mut self,
+        host: &LoadedHost,
+        identity: &Identity,
+        wish: GroupWish,
+    ) -> Result<GroupWish, Vec<GroupName>> {
+        let groups = identity.groups.as_deref().unwrap_or_default();
+        if wish != GroupWish::None {
+            return Ok(wish);
+        }
+        let offered: Vec<_> = host
+            .config
+            .select_group
+            .iter()
+            .map(|group| group.name.clone())
+            .collect();
+        match to_choose_from(groups, &offered) {
+            Some(choice) if !std::mem::replace(&mut self.group_asked, true) => Err(choice),
+            Some(_) => Ok(GroupWish::None),
+            None => Ok(only_eligible(groups, &offered).map_or(GroupWish::None, GroupWish::Group)),
+        }
+    }
+
     fn is_refused(&self) -> bool {
         self.finished || self.barred.get() || self.tries >= TRIES
     }
@@ -285,5 +346,15 @@ impl Conversation {
     pub(super) fn failed(&self, points: bool) {
         self.broker
             .tell_main(&BrokerToMain::LoginFailed { id: self.id, points });
+    }
+}
+
+/// Whether the certificate and the method speak of the same user.
+fn agrees(identity: Option<&Identity>, user: &UserName) -> Result<(), String> {
+    match identity.map(|identity| &identity.user) {
+        Some(Ok(other)) if other == user => Ok(()),
+        Some(Ok(other)) => Err(format!("presented a certificate which is for user '{other}'")),
+        Some(Err(problem)) => Err(format!("presented a certificate without a name: {problem}")),
+        None => Err("presented no certificate".to_owned()),
     }
 }

@@ -6,6 +6,7 @@
 //! threads of their own ([`keys`]), hashes and files on others.
 
 mod auth;
+mod certificate;
 mod conversation;
 mod keys;
 mod loaded;

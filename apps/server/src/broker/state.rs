@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::auth::Workers;
+use super::certificate::SignedOnce;
 use super::conversation::Conversation;
 use super::keys::KeyService;
 use super::loaded::Loaded;
@@ -49,6 +50,7 @@ pub(super) struct State {
     pub(super) sessions: SessionTable,
     pub(super) pending: PendingTable<Login>,
     pub(super) tls: TlsCache,
+    pub(super) signed_once: SignedOnce,
     journal: Option<Journal>,
     connections: HashMap<ConnectionId, ConnectionHandle>,
 }
@@ -70,6 +72,7 @@ impl Broker {
         let state = State {
             pending: PendingTable::new(global.max_clients, global.auth_timeout),
             tls: TlsCache::new(global.max_clients),
+            signed_once: SignedOnce::default(),
             loaded: Rc::new(loaded),
             sessions,
             journal,

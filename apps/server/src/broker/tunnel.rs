@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use culvert_vocab::{SessionId, UserName};
+use culvert_vocab::SessionId;
 
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
@@ -11,7 +11,7 @@ use super::settings;
 use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
 use crate::ipc::session::VerifiedSession;
 use crate::log;
-use crate::sessions::{Moment, OpenLimits};
+use crate::sessions::{Moment, OpenLimits, Session};
 
 impl Conversation {
     pub(super) async fn open_tunnel(
@@ -64,9 +64,18 @@ impl Conversation {
                 .sessions
                 .check(&request.cookie, name, Instant::now())
                 .map_err(|error| error.to_string())?;
-            (session.user.clone(), session.group.clone(), session.restored)
+            if !self.has_certificate_of(host, session) {
+                return Err(format!(
+                    "user '{}' does not come with the certificate that logged in",
+                    session.user
+                ));
+            }
+            let restored = session.restored.then_some(session.certificate.is_some());
+            (session.user.clone(), session.group.clone(), restored)
         };
-        if restored && !self.still_exists(host, &user).await {
+        if let Some(certificate) = restored
+            && !host.methods.knows(&user, certificate).await
+        {
             return Err(format!(
                 "user '{user}' of an earlier session does not exist any more"
             ));
@@ -143,10 +152,13 @@ impl Conversation {
         Ok(true)
     }
 
-    async fn still_exists(&self, host: &LoadedHost, user: &UserName) -> bool {
-        match host.methods.for_password() {
-            Some(method) => method.knows(user).await,
-            None => false,
+    /// True when the client has the certificate that the session was begun with, if any.
+    /// AnyConnect may come back without it, which only `cisco-client-compat` allows.
+    pub(super) fn has_certificate_of(&self, host: &LoadedHost, session: &Session) -> bool {
+        match (session.certificate, &self.identity) {
+            (Some(key), Some(identity)) => identity.key == key,
+            (Some(_), None) => host.config.cisco_client_compat,
+            (None, _) => true,
         }
     }
 }

@@ -69,6 +69,9 @@ pub enum WorkerToBroker {
         /// Take it out (single use).
         take: bool,
     },
+    /// What the client has signed in the handshake to prove its certificate. At most once.
+    /// Reply: [`BrokerToWorker::Certificate`].
+    Certificate(Box<CertificateProof>),
     /// Starts a login. Reply: [`BrokerToWorker::Login`].
     Login(LoginStart),
     /// Answers the prompt of the login that is pending on this connection.
@@ -94,10 +97,23 @@ pub enum WorkerToBroker {
     OpenTunnel(TunnelRequest),
 }
 
+/// The end of a handshake with a client certificate, for the broker to judge by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateProof {
+    /// TLS 1.3; otherwise 1.2.
+    pub tls13: bool,
+    /// The handshake messages that the client's signature covers.
+    pub transcript: Bytes<98304>,
+    /// TLS `SignatureScheme`.
+    pub scheme: u16,
+    /// The client's signature.
+    pub signature: Bytes<2048>,
+}
+
 /// First step of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginStart {
-    /// User name as typed; the broker validates it (a bad name is a failed login).
+    /// User name as typed, empty when a certificate says it; the broker validates it (a bad name is a failed login).
     pub user: Text<1024>,
     /// Password, when the form carried one.
     pub password: Option<SecretText<4096>>,
@@ -141,6 +157,8 @@ pub enum BrokerToWorker {
     Stored(bool),
     /// The TLS session, if there is one for this client.
     TlsSession(Option<SecretField<4096>>),
+    /// Whether the client's certificate is good.
+    Certificate(bool),
     /// Where the login stands.
     Login(LoginReply),
     /// Whether the cookie is good.
@@ -170,6 +188,8 @@ pub enum LoginReply {
         /// Group in force.
         group: Option<GroupName>,
     },
+    /// The certificate is of several groups: the client has to choose one and begin anew.
+    ChooseGroup(Vec<GroupName>),
     /// Refused; the connection ends with 401 and this reason.
     Failed(LoginFailure),
     /// [`WorkerToBroker::LoginResume`] named nothing that is pending: start again with the form.
@@ -181,6 +201,8 @@ pub enum LoginReply {
 pub enum LoginFailure {
     /// `Authentication failed`
     Credentials,
+    /// `No certificate`
+    NoCertificate,
     /// `Internal error`
     Internal,
 }

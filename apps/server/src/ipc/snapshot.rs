@@ -42,6 +42,10 @@ pub struct HostSnapshot {
     pub certificate_sha1: [u8; 20],
     /// TLS versions and ciphers.
     pub tls_priorities: TlsPriorities,
+    /// What clients are asked for in the handshake.
+    pub client_certificates: Option<ClientCertificates>,
+    /// Clients without a certificate are asked for a name and a password.
+    pub form: bool,
     /// Text shown before the login.
     pub pre_login_banner: Option<String>,
     /// Text shown after the login.
@@ -66,4 +70,15 @@ pub struct HostSnapshot {
     pub compression: Vec<Compression>,
     /// Packets of at most this many octets are not compressed.
     pub no_compress_limit: u32,
+}
+
+/// How clients are asked for certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCertificates {
+    /// The handshake fails without one.
+    pub mandatory: bool,
+    /// DER names of the issuers, as a hint to the client.
+    pub issuers: Vec<Vec<u8>>,
+    /// Clients with a certificate are asked for a name and a password, too.
+    pub form: bool,
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use culvert_certs::{CertificateChain, staple_until};
+use culvert_certs::{CertificateChain, staple_until, subjects_of_pem};
 use culvert_password_file::PasswordFile;
-use culvert_server_config::{AuthMethod, Config, Global, Host};
+use culvert_server_config::{AuthMethod, CertificateRequest, Config, Global, Host};
 use culvert_vocab::GroupName;
 
 use super::accept::Arrival;
@@ -17,7 +17,7 @@ use super::state::{Server, ban_policy};
 use crate::ipc::fields::Bytes;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{MainToBroker, MainToZygote};
-use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+use crate::ipc::snapshot::{ClientCertificates, HostSnapshot, Snapshot};
 use crate::log::{self, Level};
 
 /// Octets of a snapshot per message.
@@ -233,6 +233,8 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         ocsp,
         certificate_sha1: certificate_sha1.unwrap_or_default(),
         tls_priorities: host.tls_priorities.clone(),
+        client_certificates: client_certificates(host)?,
+        form: asks_without_certificate(host),
         pre_login_banner: host.pre_login_banner.clone(),
         banner: host.banner.clone(),
         groups: offered_groups(host),
@@ -250,6 +252,37 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         },
         no_compress_limit: host.no_compress_limit,
     })
+}
+
+/// How clients are asked for certificates.
+fn client_certificates(host: &Host) -> Result<Option<ClientCertificates>, SnapshotError> {
+    let request = host.auth.certificate_request(host.cisco_client_compat);
+    let (Some(path), CertificateRequest::Optional | CertificateRequest::Required) = (&host.ca_cert, request)
+    else {
+        return Ok(None);
+    };
+    let issuers = subjects_of_pem(&read(path)?).map_err(|cause| SnapshotError::Certificate {
+        file: path.display().to_string(),
+        cause,
+    })?;
+    let with_another =
+        |methods: &[AuthMethod]| methods.iter().any(|method| *method != AuthMethod::Certificate);
+    let required = host.auth.required.contains(&AuthMethod::Certificate);
+    Ok(Some(ClientCertificates {
+        mandatory: request == CertificateRequest::Required,
+        issuers,
+        form: required && with_another(&host.auth.required),
+    }))
+}
+
+/// True when there is a way in without a certificate.
+fn asks_without_certificate(host: &Host) -> bool {
+    !host.auth.required.contains(&AuthMethod::Certificate)
+        || host
+            .auth
+            .alternatives
+            .iter()
+            .any(|method| *method != AuthMethod::Certificate)
 }
 
 /// When the files of `ocsp-response` were changed last.

@@ -21,7 +21,7 @@ use crate::ipc::session::{Addresses, ClientDescription, Counters};
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert1";
+const MAGIC: &[u8; 8] = b"culvert2";
 /// Longest entry, in octets.
 const ENTRY_MAX: usize = 4096;
 /// Octets of SHA-256 that guard an entry.
@@ -81,6 +81,7 @@ struct Record {
     authenticated_at: u64,
     /// `None`: in use when this was written.
     expires: Option<u64>,
+    certificate: Option<[u8; 32]>,
     cookie: CookiePolicy,
     limit: Option<Duration>,
     addresses: Addresses,
@@ -154,6 +155,7 @@ impl Record {
             client: session.client.clone(),
             authenticated_at: seconds(session.authenticated_at),
             expires: (!session.in_use()).then(|| seconds(now.wall + left)),
+            certificate: session.certificate,
             cookie: session.cookie,
             limit: session.limit,
             addresses: session.addresses,
@@ -188,6 +190,7 @@ impl Record {
                 rx: self.rx,
                 tx: self.tx,
             },
+            certificate: self.certificate,
             cookie: self.cookie,
             limit: self.limit,
             age_then: age,
@@ -364,6 +367,7 @@ mod tests {
                 timeout: Duration::from_secs(300),
                 persistent: false,
             },
+            certificate: Some([3; 32]),
         }
     }
 

@@ -81,6 +81,9 @@ pub struct NewSession {
     pub client: ClientDescription,
     /// Life of the cookie.
     pub cookie: CookiePolicy,
+    /// SHA-256 of the public key of the certificate that logged in: its cookie is good only
+    /// together with this key.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// A session.
@@ -107,6 +110,8 @@ pub struct Session {
     pub addresses: Addresses,
     /// What all its closed tunnels carried.
     pub counters: Counters,
+    /// SHA-256 of the public key of the certificate that logged in.
+    pub certificate: Option<[u8; 32]>,
     cookie: CookiePolicy,
     /// `session-timeout` at the last opening.
     limit: Option<Duration>,
@@ -238,6 +243,7 @@ impl SessionTable {
                 restored: false,
                 addresses: Addresses::default(),
                 counters: Counters::default(),
+                certificate: new.certificate,
                 cookie: new.cookie,
                 limit: None,
                 age_then: Duration::ZERO,

@@ -28,6 +28,7 @@ fn new(user: &str, persistent: bool) -> NewSession {
             timeout: TIMEOUT,
             persistent,
         },
+        certificate: None,
     }
 }
 

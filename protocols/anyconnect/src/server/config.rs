@@ -23,6 +23,8 @@ pub struct Profile {
 /// What the front-end of one virtual host needs to know of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FrontEndConfig {
+    /// A certificate, shown or missing, decides alone: nothing is asked but the group.
+    pub certificate_only: bool,
     /// `banner`, part of the success document.
     pub banner: Option<String>,
     /// `pre-login-banner`, part of the first form.

@@ -128,7 +128,11 @@ impl FrontEnd {
                     number,
                 },
             ) => self.ask_password(context, &message, number),
-            (Asking::Login, AuthAnswer::NotPending) => self.begin(),
+            (Asking::Login, AuthAnswer::NotPending) if !self.config.certificate_only => self.begin(),
+            (Asking::Login, AuthAnswer::ChooseGroup { groups }) => {
+                let ask = Ask::Group { groups: &groups };
+                self.respond(pages::form(&self.config, self.is_v3(), ask, None))
+            }
             (Asking::Login, AuthAnswer::Accepted { session }) => {
                 let response = pages::success(&self.config, self.is_v3(), &session);
                 self.login = None;
@@ -141,9 +145,10 @@ impl FrontEnd {
                 self.respond(response)
             }
             // A telephone has one round only.
-            (Asking::Phone, AuthAnswer::AskPassword { .. } | AuthAnswer::NotPending) => {
-                self.reject(Rejection::AuthenticationFailed)
-            }
+            (
+                Asking::Phone,
+                AuthAnswer::AskPassword { .. } | AuthAnswer::ChooseGroup { .. } | AuthAnswer::NotPending,
+            ) => self.reject(Rejection::AuthenticationFailed),
             (Asking::Profile, AuthAnswer::Cookie(true)) => match &self.config.profile {
                 Some(profile) => self.respond(pages::profile(&self.config, profile)),
                 None => self.refuse(pages::not_found()),
@@ -157,14 +162,25 @@ impl FrontEnd {
         }
     }
 
-    /// The first form; whatever was in progress is forgotten.
+    /// The first form; whatever was in progress is forgotten. A certificate needs none.
     fn begin(&mut self) -> Action {
         self.login = None;
+        if self.config.certificate_only {
+            return self.ask(Asking::Login, self.start_with_certificate());
+        }
         let ask = Ask::Login {
             group: self.group.as_deref(),
             forced: self.group_forced,
         };
         self.respond(pages::form(&self.config, self.is_v3(), ask, None))
+    }
+
+    fn start_with_certificate(&self) -> AuthRequest {
+        AuthRequest::Start {
+            user: String::new(),
+            password: None,
+            group: self.group.clone(),
+        }
     }
 
     fn ask_password(&mut self, context: SessionId, message: &str, number: u8) -> Action {
@@ -191,7 +207,7 @@ impl FrontEnd {
             return self.reject(Rejection::AuthenticationFailed);
         };
         self.choose_group(group_path, body.group.as_deref());
-        if body.init {
+        if body.init || self.config.certificate_only {
             return self.begin();
         }
         let earlier =
@@ -226,6 +242,9 @@ impl FrontEnd {
     }
 
     fn phone(&mut self, request: &Request) -> Action {
+        if request.method == "POST" && self.config.certificate_only {
+            return self.ask(Asking::Phone, self.start_with_certificate());
+        }
         if request.method == "POST"
             && let Ok(LoginBody {
                 user: Some(user),

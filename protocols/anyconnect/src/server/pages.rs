@@ -13,6 +13,7 @@ const XML: &str = "text/xml; charset=utf-8";
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const VERSION: &str = "<version who=\"sg\">0.1(1)</version>\n";
 const EXPIRED: &str = "expires=Thu, 01 Jan 1970 22:00:00 GMT; path=/";
+const GROUP_LIST: &str = "<select name=\"group_list\" label=\"Group:\">\n";
 const NOT_FOUND: &str = "<html><body><h1>404 Not Found</h1></body></html>\r\n";
 
 /// The text of a password prompt that says nothing.
@@ -28,6 +29,8 @@ pub(super) enum Ask<'a> {
         /// The URL forces the group: no other may be chosen.
         forced: bool,
     },
+    /// One of these groups.
+    Group { groups: &'a [String] },
     /// A password, the first (0) or a further one.
     Password { message: &'a str, number: u8 },
 }
@@ -57,7 +60,7 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
         body.push_str("<config-auth client=\"vpn\" type=\"auth-request\">\n");
         body.push_str(VERSION);
     }
-    let first = matches!(ask, Ask::Login { .. });
+    let first = !matches!(ask, Ask::Password { .. });
     let id = if v3 && !first { "passwd" } else { "main" };
     body.push_str(&format!("<auth id=\"{id}\">\n"));
     if let (true, Some(banner)) = (first, &config.pre_login_banner) {
@@ -65,6 +68,7 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
     }
     let message = match ask {
         Ask::Login { .. } => "Please enter your username and password.",
+        Ask::Group { .. } => "Please select your group.",
         Ask::Password { message, .. } => message,
     };
     body.push_str(&format!(
@@ -77,6 +81,7 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
             body.push_str("<input type=\"password\" name=\"password\" label=\"Password:\" />\n");
             body.push_str(&group_list(config, group, forced));
         }
+        Ask::Group { groups } => body.push_str(&choice_of_groups(config, groups)),
         Ask::Password { number: 0, .. } => {
             body.push_str("<input type=\"password\" name=\"password\" label=\"Password:\" />\n");
         }
@@ -91,15 +96,27 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
     body
 }
 
+fn option(value: &str, label: &str) -> String {
+    format!("<option value=\"{}\">{}</option>\n", escape(value), escape(label))
+}
+
+/// The groups of a certificate.
+fn choice_of_groups(config: &FrontEndConfig, groups: &[String]) -> String {
+    let mut list = GROUP_LIST.to_owned();
+    for name in groups {
+        let listed = config.groups.iter().find(|group| group.name == *name);
+        list.push_str(&option(name, listed.map_or(name, |group| &group.label)));
+    }
+    list.push_str("</select>\n");
+    list
+}
+
 /// The chosen group comes first, because Cisco's clients expect it there.
 fn group_list(config: &FrontEndConfig, chosen: Option<&str>, forced: bool) -> String {
     if config.groups.is_empty() && !(forced && chosen.is_some()) {
         return String::new();
     }
-    let option = |value: &str, label: &str| {
-        format!("<option value=\"{}\">{}</option>\n", escape(value), escape(label))
-    };
-    let mut list = "<select name=\"group_list\" label=\"Group:\">\n".to_owned();
+    let mut list = GROUP_LIST.to_owned();
     match (chosen, &config.default_group) {
         (Some(chosen), _) => {
             let label = config

@@ -4,6 +4,7 @@
 //! prompts. Each method is a variant of [`Method`] and of [`Attempt`]; whatever waits (a hash, a
 //! file, a network) happens inside `answer`, which never blocks the broker.
 
+mod certificate;
 mod groups;
 mod plain;
 
@@ -14,7 +15,8 @@ use culvert_server_config::{AuthConfig, AuthMethod};
 use culvert_vocab::{GroupName, SecretString, UserName};
 use tokio::sync::Semaphore;
 
-pub(super) use groups::{GroupWish, choose};
+pub(super) use certificate::{Certificates, Identity};
+pub(super) use groups::{GroupWish, choose, only_eligible, to_choose_from};
 
 /// Prompt for the password.
 pub(super) const ASK_PASSWORD: &str = "Please enter your password.";
@@ -68,26 +70,88 @@ impl Workers {
 /// `enable-auth` line is one more (`specs/server-auth.md` §1.1).
 #[derive(Debug)]
 pub(super) struct Methods {
-    entries: Vec<Method>,
+    entries: Vec<Entry>,
+}
+
+/// What has to succeed together. At least one of both is there.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// A client certificate.
+    pub(super) certificate: bool,
+    /// Something else.
+    pub(super) method: Option<Method>,
+}
+
+impl Entry {
+    fn new(methods: &[AuthMethod], workers: &Workers) -> Result<Self, Unsupported> {
+        let others = methods
+            .iter()
+            .filter(|method| **method != AuthMethod::Certificate);
+        let mut others = others.map(|method| Method::new(method, workers));
+        Ok(Self {
+            certificate: methods.contains(&AuthMethod::Certificate),
+            method: others.next().transpose()?,
+        })
+    }
+
+    /// Begins a login. `user` is what the client typed, `identity` whom its certificate, which
+    /// this entry wants, speaks of. A method's first prompt follows.
+    pub(super) fn begin(
+        &self,
+        user: Option<UserName>,
+        identity: Option<&Identity>,
+    ) -> (Option<Attempt>, Progress) {
+        match (&self.method, identity) {
+            (Some(method), _) => {
+                let (attempt, progress) = method.begin(user, self.certificate);
+                (Some(attempt), progress)
+            }
+            (
+                None,
+                Some(Identity {
+                    user: Ok(user),
+                    groups,
+                    ..
+                }),
+            ) => {
+                let (user, groups) = (user.clone(), groups.clone().unwrap_or_default());
+                (None, Progress::Accepted { user, groups })
+            }
+            (
+                None,
+                Some(Identity {
+                    user: Err(problem), ..
+                }),
+            ) => (None, Progress::Unavailable(problem.clone())),
+            (None, None) => (None, Progress::Refused),
+        }
+    }
 }
 
 impl Methods {
     pub(super) fn new(config: &AuthConfig, workers: &Workers) -> Result<Self, Unsupported> {
-        let mut entries = Vec::new();
-        match config.required.as_slice() {
-            [method] => entries.push(Method::new(method, workers)?),
-            // A conjunction has a certificate in it.
-            _ => return Err(Unsupported(AuthMethod::Certificate.name().to_owned())),
-        }
+        let mut entries = vec![Entry::new(&config.required, workers)?];
         for method in &config.alternatives {
-            entries.push(Method::new(method, workers)?);
+            entries.push(Entry::new(std::slice::from_ref(method), workers)?);
         }
         Ok(Self { entries })
     }
 
-    /// The method of a login with user name and password.
-    pub(super) fn for_password(&self) -> Option<&Method> {
-        self.entries.first()
+    /// The entry for a client with or without a certificate (`specs/server-auth.md` §1.3).
+    pub(super) fn select(&self, certificate: bool) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.certificate == certificate)
+    }
+
+    /// True when the user still exists: asked before a session of an earlier process is used.
+    /// `certificate`: it was begun with one, and the client has just shown it again.
+    pub(super) async fn knows(&self, user: &UserName, certificate: bool) -> bool {
+        match self.select(certificate) {
+            Some(Entry {
+                method: Some(method), ..
+            }) => method.knows(user).await,
+            Some(Entry { method: None, .. }) => certificate,
+            None => false,
+        }
     }
 }
 
@@ -111,18 +175,17 @@ impl Method {
     }
 
     /// Begins a login of `user`; `None` is a name that nobody can have, which goes the way of an
-    /// unknown one. The first prompt follows.
-    pub(super) fn begin(&self, user: Option<UserName>) -> (Attempt, Progress) {
+    /// unknown one; `certificate`: one proves the name, too. The first prompt follows.
+    fn begin(&self, user: Option<UserName>, certificate: bool) -> (Attempt, Progress) {
         match self {
             Self::Plain(plain) => {
-                let (attempt, prompt) = plain::Attempt::new(Arc::clone(plain), user, false);
+                let (attempt, prompt) = plain::Attempt::new(Arc::clone(plain), user, certificate);
                 (Attempt::Plain(attempt), prompt)
             }
         }
     }
 
-    /// True when the user still exists: asked before a session of an earlier process is used.
-    pub(super) async fn knows(&self, user: &UserName) -> bool {
+    async fn knows(&self, user: &UserName) -> bool {
         match self {
             Self::Plain(plain) => plain.knows(user).await,
         }
