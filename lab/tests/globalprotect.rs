@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
-use culvert_lab::client::DEVICE;
-use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6, SERVER_NAME};
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, wait};
+use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6};
+use culvert_lab::{
+    Client, ClientOptions, Fixture, Make, PASSWORD, Server, ServerOptions, World, probe, wait,
+};
 
 /// How packets travel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,4 +108,103 @@ sessions! {
     our_client_over_esp: Culvert over Esp "--usergroup=gateway";
     our_client_over_tls: Culvert over Tls "--usergroup=gateway";
     our_client_by_the_portal: Culvert over Esp "";
+}
+
+/// Datagrams do not get through: the client notices, and goes on over TLS with the same addresses.
+fn fall_back(make: Make) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    let rules = "add table inet lab; add chain inet lab in { type filter hook input priority 0; }; \
+                 add rule inet lab in meta l4proto udp drop";
+    world.server.nft(rules);
+    let options = ClientOptions {
+        arguments: &["--protocol=gp", "--usergroup=gateway"],
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(make, &world, &fixture, &options);
+    let output = client.process.output();
+    assert!(
+        output.contains("Failed to connect ESP tunnel; using HTTPS instead."),
+        "{output}\n{}",
+        server.log()
+    );
+    packets_both_ways(&world);
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), 0, "{}", server.log());
+}
+
+#[test]
+fn real_client_falls_back_to_tls() {
+    fall_back(Make::Real);
+}
+
+#[test]
+fn our_client_falls_back_to_tls() {
+    fall_back(Make::Culvert);
+}
+
+/// A new configuration with new keys for the same session: the old connection's worker ends, the
+/// addresses stay.
+#[test]
+fn our_client_comes_back() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    for over in [Over::Esp, Over::Tls] {
+        let arguments = arguments(over, "--usergroup=gateway");
+        let options = ClientOptions {
+            arguments: &arguments,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(Make::Culvert, &world, &fixture, &options);
+        established(&mut client, &mut server, over);
+        let before = Client::inner_v4(&world);
+        for _ in 0..2 {
+            let configurations = client.process.output().matches("ssl-vpn/getconfig.esp").count();
+            client.process.signal("USR2");
+            wait::until("a new configuration", || {
+                let output = client.process.output();
+                (output.matches("ssl-vpn/getconfig.esp").count() > configurations).then_some(())
+            });
+            probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
+            assert_eq!(Client::inner_v4(&world), before);
+        }
+        client.process.signal("INT");
+        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    }
+}
+
+/// A cookie of one client opens a tunnel for the other.
+#[test]
+fn cookies_of_the_two_clients_are_the_same() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let _server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    for (first, second) in [(Make::Culvert, Make::Real), (Make::Real, Make::Culvert)] {
+        let login = ClientOptions {
+            arguments: &["--protocol=gp", "--usergroup=gateway", "--cookieonly"],
+            name: "login",
+            ..ClientOptions::default()
+        };
+        let finished = Client::run(first, &world, &fixture, &login);
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let cookie = finished.stdout.lines().last().unwrap().to_owned();
+        assert!(cookie.starts_with("authcookie="), "{cookie}");
+        let input = format!("{PASSWORD}\n{cookie}");
+        let connect = ClientOptions {
+            arguments: &["--protocol=gp", "--cookie-on-stdin"],
+            input: &input,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(second, &world, &fixture, &connect);
+        probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
+        client.process.signal("INT");
+        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+        // Logged out: the cookie is worth nothing any more.
+        let again = Client::run(second, &world, &fixture, &connect);
+        assert_eq!(again.code, 2, "{}", again.stderr);
+    }
 }

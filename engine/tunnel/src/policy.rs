@@ -474,6 +474,17 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_a_stream_gives_a_silent_client_up() {
+        let mut bench = Bench::new(PolicyConfig {
+            datagram: dpd(10),
+            ..config(Role::Server)
+        });
+        bench.policy.opened(Channel::Datagram, bench.start);
+        let actions = bench.run_until(100);
+        assert_eq!(actions.last(), Some(&(30, Action::Dead(Channel::Datagram))));
+    }
+
+    #[test]
     fn server_switches_when_only_it_sends() {
         let switch_to_stream = Some(SECOND * 25);
         let mut bench = Bench::new(PolicyConfig {
