@@ -4,6 +4,9 @@ use rcgen::{
     SerialNumber, date_time_ymd,
 };
 
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject;
+
 use super::*;
 
 const UID: &str = "0.9.2342.19200300.100.1.1";
@@ -171,4 +174,17 @@ fn names() {
     });
     assert_eq!(first_email(&other).unwrap(), None);
     assert_eq!(first_email(&authority.issue(|_| {})).unwrap(), None);
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_list_never_panics(at in 0usize..2000, octet: u8) {
+        let authority = Authority::new();
+        let mut list = CertificateRevocationListDer::from_pem_slice(&authority.list(7, 3000)).unwrap().to_vec();
+        let at = at % list.len();
+        list[at] = octet;
+        if let Ok(list) = RevocationLists::read(&list, &authority.anchors) {
+            let _ = authority.check_with(&authority.issue(|_| {}), &list);
+        }
+    }
 }

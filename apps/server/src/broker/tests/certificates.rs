@@ -166,6 +166,44 @@ fn certificates_of_others() -> Certificates {
     certificates(&files)
 }
 
+/// What is accepted of the methods for a client with and without a certificate.
+#[test]
+fn the_entry_follows_the_certificate() {
+    use super::super::auth::{Methods, Workers};
+    for (methods, with, without) in [
+        ("auth = certificate", Some((true, false)), None),
+        (
+            "auth = certificate\nauth = plain[passwd=@/passwd]",
+            Some((true, true)),
+            None,
+        ),
+        (
+            "auth = plain[passwd=@/passwd]\nenable-auth = certificate",
+            Some((true, false)),
+            Some((false, true)),
+        ),
+        (
+            "auth = certificate\nauth = plain[passwd=@/passwd]\nenable-auth = certificate",
+            Some((true, true)),
+            None,
+        ),
+        ("auth = plain[passwd=@/passwd]", None, Some((false, true))),
+    ] {
+        let (files, _) = files(
+            &format!("{methods}\nca-cert = @/users.pem\ncert-user-oid = 2.5.4.3"),
+            "x",
+        );
+        let (config, _) = Config::load(&files.path("ocserv.conf")).unwrap();
+        let host = config.hosts().next().unwrap();
+        let entries = Methods::new(&host.auth, &Workers::new(1)).unwrap();
+        let shape = |certificate| {
+            let entry = entries.select(certificate)?;
+            Some((entry.certificate, entry.method.is_some()))
+        };
+        assert_eq!((shape(true), shape(false)), (with, without), "{methods}");
+    }
+}
+
 #[test]
 fn names_that_nobody_can_have() {
     for name in ["a\u{1b}b", " x", &"x".repeat(64)] {
