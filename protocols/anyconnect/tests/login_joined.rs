@@ -162,6 +162,8 @@ fn config() -> LoginConfig {
         xml_post: true,
         external_auth: false,
         strap: None,
+        certificate: false,
+        second_certificate: None,
         token: None,
         passwords: true,
     }
@@ -385,6 +387,8 @@ fn every_request_on_a_connection_of_its_own() {
 fn no_passwd() {
     let mut server = Server::new(FrontEndConfig::default());
     let forbidden = LoginConfig {
+        certificate: false,
+        second_certificate: None,
         token: None,
         passwords: false,
         ..config()

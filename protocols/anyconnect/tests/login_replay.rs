@@ -48,6 +48,8 @@ fn config(url: &str, (user_agent, version): (&str, &str)) -> LoginConfig {
         xml_post: true,
         external_auth: true,
         strap: Some(StrapKeys::generate().unwrap()),
+        certificate: false,
+        second_certificate: None,
         token: None,
         passwords: true,
     }

@@ -45,6 +45,8 @@ const PKCS8_DER: Locked = Locked {
 pub(super) enum Role {
     /// For TLS.
     Primary,
+    /// For a signature that the login asks for.
+    Secondary,
 }
 
 /// A loaded certificate with its key.
@@ -122,7 +124,7 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn load(&self) -> Result<Loaded, LoadFailure> {
-        let mut pins = Pins::new(self.context, self.source.password.clone());
+        let mut pins = Pins::new(self.context, self.role, self.source.password.clone());
         let (certificates, beside) = match pkcs11::uri_text(&self.source.certificate) {
             Some(uri) => self.token_certificate(uri, &mut pins)?,
             None => self.certificate_file()?,
@@ -296,6 +298,10 @@ impl Loading<'_> {
     /// Warns of its end (§7.3) and says what will be sent.
     fn announce(&self, chain: &CertificateChain) {
         let output = &self.context.output;
+        let (subject, used) = match self.role {
+            Role::Primary => ("Client certificate", "client certificate"),
+            Role::Secondary => ("Secondary client certificate", "secondary client certificate"),
+        };
         let now = chrono::Utc::now();
         let days = chrono::Duration::days(i64::from(self.context.options.credentials.expire_warning_days));
         let end = chain
@@ -305,14 +311,14 @@ impl Loading<'_> {
         if let Some(end) = end {
             let date = end.format("%a, %d %b %Y %H:%M:%S GMT");
             if end < now {
-                output.error(&format!("Client certificate has expired at: {date}"));
+                output.error(&format!("{subject} has expired at: {date}"));
             } else if now.checked_add_signed(days).is_none_or(|limit| end < limit) {
-                output.error(&format!("Client certificate expires soon at: {date}"));
+                output.error(&format!("{subject} expires soon at: {date}"));
             }
         }
         let mut names = chain.certificates().iter().map(name);
         if let Some(leaf) = names.next() {
-            output.info(&format!("Using client certificate '{leaf}'"));
+            output.info(&format!("Using {used} '{leaf}'"));
         }
         for issuer in names {
             output.debug(&format!("Adding supporting CA '{issuer}'"));

@@ -4,14 +4,17 @@ mod file;
 mod load;
 mod passphrase;
 mod pkcs11;
+mod second;
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::sign::CertifiedKey;
 
 use crate::context::Context;
+use crate::options::KeyPair;
 use crate::prompt::AskError;
 use load::{Role, load};
+pub(crate) use second::Second;
 
 /// Why a certificate or key could not be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,7 @@ impl From<AskError> for LoadFailure {
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     identity: OnceLock<Arc<CertifiedKey>>,
+    second: OnceLock<Arc<CertifiedKey>>,
 }
 
 impl Credentials {
@@ -46,14 +50,36 @@ impl Credentials {
     /// # Errors
     /// See [`LoadFailure`].
     pub(crate) fn identity(&self, context: &Context) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
-        let Some(source) = &context.options.credentials.primary else {
-            return Ok(None);
-        };
-        if let Some(identity) = self.identity.get() {
-            return Ok(Some(Arc::clone(identity)));
-        }
-        let loaded = load(context, source, Role::Primary)?;
-        let identity = Arc::new(loaded.into_certified_key(context)?);
-        Ok(Some(Arc::clone(self.identity.get_or_init(|| identity))))
+        let source = context.options.credentials.primary.as_ref();
+        loaded(&self.identity, context, source, Role::Primary)
     }
+
+    /// Certificate and key of `--mca-certificate`; `None` if the user gave none.
+    ///
+    /// # Errors
+    /// See [`LoadFailure`].
+    pub(crate) fn second_identity(
+        &self,
+        context: &Context,
+    ) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
+        let source = context.options.credentials.secondary.as_ref();
+        loaded(&self.second, context, source, Role::Secondary)
+    }
+}
+
+/// What is in `cell`, loaded from `source` the first time.
+fn loaded(
+    cell: &OnceLock<Arc<CertifiedKey>>,
+    context: &Context,
+    source: Option<&KeyPair>,
+    role: Role,
+) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
+    let Some(source) = source else {
+        return Ok(None);
+    };
+    if let Some(identity) = cell.get() {
+        return Ok(Some(Arc::clone(identity)));
+    }
+    let identity = Arc::new(load(context, source, role)?.into_certified_key(context)?);
+    Ok(Some(Arc::clone(cell.get_or_init(|| identity))))
 }

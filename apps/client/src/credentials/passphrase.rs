@@ -77,6 +77,10 @@ fn ask(context: &Context, role: Role, locked: Locked) -> Result<SecretString, Lo
             locked.form.to_owned(),
             format!("Enter {} pass phrase:", locked.kind),
         ),
+        Role::Secondary => (
+            locked.form.replacen("openconnect_", "openconnect_secondary_", 1),
+            format!("Enter secondary {} pass phrase:", locked.kind),
+        ),
     };
     let mut form = Form {
         id: form.clone(),

@@ -12,6 +12,7 @@ use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
 
 use super::LoadFailure;
+use super::load::Role;
 use crate::context::Context;
 use crate::prompt::AskError;
 
@@ -94,6 +95,8 @@ pub(super) fn signing_key(key: &Arc<Key>, spki: &[u8]) -> Option<RemoteKey> {
 /// given again, one that did not never is.
 pub(super) struct Pins<'a> {
     context: &'a Context,
+    /// Id of the form and name of its field.
+    form: &'static str,
     given: Option<SecretString>,
     known: HashMap<String, SecretString>,
     /// Why no PIN came.
@@ -101,9 +104,13 @@ pub(super) struct Pins<'a> {
 }
 
 impl<'a> Pins<'a> {
-    pub(super) fn new(context: &'a Context, given: Option<SecretString>) -> Self {
+    pub(super) fn new(context: &'a Context, role: Role, given: Option<SecretString>) -> Self {
         Self {
             context,
+            form: match role {
+                Role::Primary => "pkcs11_pin",
+                Role::Secondary => "secondary_pkcs11_pin",
+            },
             given,
             known: HashMap::new(),
             failure: None,
@@ -112,7 +119,7 @@ impl<'a> Pins<'a> {
 
     fn ask(&self, request: &PinRequest) -> Result<SecretString, AskError> {
         let mut form = Form {
-            id: "pkcs11_pin".into(),
+            id: self.form.into(),
             banner: match (request.final_try, request.few_tries) {
                 (true, _) => Some("This is the final try before locking!".into()),
                 (false, true) => Some("Only a few tries left before locking!".into()),
@@ -121,7 +128,7 @@ impl<'a> Pins<'a> {
             message: Some(format!("PIN required for {}", request.label)),
             error: request.wrong.then(|| "Wrong PIN".into()),
             fields: vec![Field {
-                name: "pkcs11_pin".into(),
+                name: self.form.into(),
                 label: "Enter PIN:".into(),
                 kind: FieldKind::Password,
                 value: None,

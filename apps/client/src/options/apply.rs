@@ -28,6 +28,7 @@ pub(super) struct Applier<'a> {
     options: Options,
     server: Option<String>,
     key_pair: KeyPair,
+    second_key_pair: KeyPair,
     token: TokenArguments,
 }
 
@@ -38,6 +39,7 @@ impl<'a> Applier<'a> {
             options: Options::new(),
             server: None,
             key_pair: KeyPair::default(),
+            second_key_pair: KeyPair::default(),
             token: TokenArguments::default(),
         }
     }
@@ -61,7 +63,9 @@ impl<'a> Applier<'a> {
             .ok_or_else(|| Stop::Usage("No server specified".into()))?;
         self.token.apply(self.host, &mut options.login)?;
         // A key without a certificate is never used.
-        options.credentials.primary = Some(self.key_pair).filter(|pair| !pair.certificate.is_empty());
+        let given = |pair: KeyPair| Some(pair).filter(|pair| !pair.certificate.is_empty());
+        options.credentials.primary = given(self.key_pair);
+        options.credentials.secondary = given(self.second_key_pair);
         if options.output.dump_http {
             options.output.level = options.output.level.max(2);
         }
@@ -214,11 +218,11 @@ impl<'a> Applier<'a> {
                 options.credentials.expire_warning_days = number(name, value, given)?;
             }
 
-            // Details of options that are refused; alone they have no effect in any version.
-            Opt::McaKey | Opt::McaKeyPassword => {}
+            Opt::McaCertificate => self.second_key_pair.certificate = value,
+            Opt::McaKey => self.second_key_pair.key = Some(value),
+            Opt::McaKeyPassword => self.second_key_pair.password = Some(text(name, value)?.into()),
 
-            Opt::McaCertificate
-            | Opt::LibProxy
+            Opt::LibProxy
             | Opt::XmlConfig
             | Opt::CsdUser
             | Opt::CsdWrapper

@@ -121,6 +121,8 @@ pub struct FormEntry {
 pub struct CredentialOptions {
     /// What TLS shows to the server.
     pub primary: Option<KeyPair>,
+    /// `--mca-certificate`, `--mca-key`, `--mca-key-password`: what signs a challenge of the login.
+    pub secondary: Option<KeyPair>,
     /// `--cert-expire-warning` in days.
     pub expire_warning_days: u32,
 }
@@ -349,6 +351,7 @@ impl Options {
             login: LoginOptions::default(),
             credentials: CredentialOptions {
                 primary: None,
+                secondary: None,
                 expire_warning_days: 60,
             },
             trust: TrustOptions::default(),

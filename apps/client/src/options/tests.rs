@@ -130,8 +130,7 @@ fn sample(opt: Opt) -> &'static str {
 fn is_refused(opt: Opt) -> bool {
     matches!(
         opt,
-        Opt::McaCertificate
-            | Opt::XmlConfig
+        Opt::XmlConfig
             | Opt::CsdUser
             | Opt::CsdWrapper
             | Opt::ForceTrojan

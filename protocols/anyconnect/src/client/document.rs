@@ -2,6 +2,8 @@
 
 use culvert_wire::xml::{self, Element};
 
+use super::second_certificate::{SignatureHash, hashes};
+
 /// A body that is no login document: the reason for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadDocument(pub(super) String);
@@ -17,8 +19,8 @@ pub(super) struct Document {
     pub(super) session_token: Option<String>,
     /// The server wants a client certificate that the TLS handshake did not bring.
     pub(super) wants_certificate: bool,
-    /// The server wants a second certificate.
-    pub(super) wants_second_certificate: bool,
+    /// The server wants a second certificate and a signature with one of these hash functions.
+    pub(super) wants_second_certificate: Option<Vec<SignatureHash>>,
     /// The server wants a host scan.
     pub(super) wants_host_scan: bool,
 }
@@ -57,7 +59,10 @@ impl Document {
                 .iter()
                 .any(|name| auth.child(name).is_some());
         }
-        if document.auth.is_none() && !document.wants_certificate && !document.wants_second_certificate {
+        if document.auth.is_none()
+            && !document.wants_certificate
+            && document.wants_second_certificate.is_none()
+        {
             return Err(BadDocument("no <auth> in the response".into()));
         }
         Ok(document)
@@ -65,7 +70,7 @@ impl Document {
 
     fn from_config_auth(root: &Element) -> Self {
         let authenticated = root.child("cert-authenticated").is_some();
-        let second = root.child("multiple-client-cert-request").is_some();
+        let second = root.child("multiple-client-cert-request");
         let mut auth = root.child("auth").map(Auth::parse);
         if let (Some(auth), Some(error)) = (&mut auth, root.child("error")) {
             auth.error = auth.error.take().or(message(error));
@@ -76,8 +81,9 @@ impl Document {
             session_token: root
                 .child("session-token")
                 .map(|token| token.text().trim().to_owned()),
-            wants_certificate: !authenticated && (second || root.child("client-cert-request").is_some()),
-            wants_second_certificate: authenticated && second,
+            wants_certificate: !authenticated
+                && (second.is_some() || root.child("client-cert-request").is_some()),
+            wants_second_certificate: second.filter(|_| authenticated).map(hashes),
             wants_host_scan: root.child("host-scan").is_some(),
         }
     }
@@ -161,6 +167,7 @@ mod tests {
             parse("<multiple-client-cert-request/><cert-authenticated/>")
                 .unwrap()
                 .wants_second_certificate
+                .is_some()
         );
         assert!(parse("<opaque/>").is_err());
         assert!(Document::parse(b"<html/>").is_err());

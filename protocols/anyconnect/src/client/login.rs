@@ -11,7 +11,8 @@ use super::cookie::Cookie;
 use super::document::{Auth, BadDocument, Document};
 use super::login_form::{LoginForm, group_value, nothing_entered};
 use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError, REDIRECTS_MAX};
-use super::request::{Context, init_document, reply_document, reply_form};
+use super::request::{Context, init_document, reply_document, reply_form, second_certificate_document};
+use super::second_certificate::SignatureHash;
 
 /// Init requests before the login goes on without XML.
 const PROBES_MAX: u32 = 3;
@@ -53,6 +54,7 @@ pub struct Login {
     entrance: ServerUrl,
     xml: bool,
     http_auth: bool,
+    certificate_shown: bool,
     certificate_failed: bool,
     jar: Jar,
     opaque: Option<Element>,
@@ -75,6 +77,7 @@ impl Login {
             entrance: config.server.clone(),
             xml: config.xml_post,
             http_auth: true,
+            certificate_shown: false,
             certificate_failed: false,
             jar: Jar::default(),
             opaque: None,
@@ -131,7 +134,7 @@ impl Login {
             Err(error) => return self.handle_unusable(error),
         }
         match Document::parse(&response.body) {
-            Ok(document) => self.handle_document(document),
+            Ok(document) => self.handle_document(document, &response.body),
             Err(BadDocument(reason)) => self.handle_unusable(LoginError::Document(reason)),
         }
     }
@@ -274,15 +277,15 @@ impl Login {
         self.send_legacy_probe(true)
     }
 
-    fn handle_document(&mut self, document: Document) -> Result<Step, LoginError> {
+    fn handle_document(&mut self, document: Document, body: &[u8]) -> Result<Step, LoginError> {
         if let Some(token) = &document.session_token {
             self.jar.set("webvpn", token).map_err(|_| LoginError::SetCookie)?;
         }
         if document.opaque.is_some() {
             self.opaque = document.opaque;
         }
-        if document.wants_second_certificate {
-            return Err(LoginError::SecondCertificate);
+        if let Some(hashes) = &document.wants_second_certificate {
+            return self.handle_second_certificate(hashes, body);
         }
         if document.wants_certificate {
             return self.handle_certificate_request();
@@ -307,12 +310,38 @@ impl Login {
         self.handle_auth(&auth)
     }
 
-    /// No certificate is configured: says so, once.
+    /// Signs the whole document that asks for it.
+    fn handle_second_certificate(
+        &mut self,
+        hashes: &[SignatureHash],
+        body: &[u8],
+    ) -> Result<Step, LoginError> {
+        let second = self.config.second_certificate.clone();
+        let second = second.ok_or(LoginError::SecondCertificate)?;
+        if hashes.is_empty() {
+            return self.handle_unusable(LoginError::Document("no known hash algorithm".into()));
+        }
+        // A server that asks again and again gets no further answer.
+        self.count_empty(true)?;
+        let proof = second.prove(hashes, body);
+        let proof = proof.ok_or(LoginError::SecondCertificateUnusable)?;
+        self.state = State::Reply;
+        let body = second_certificate_document(&self.config, self.opaque.as_ref(), &proof);
+        self.sent = Sent { post: true, body };
+        Ok(self.send(false))
+    }
+
+    /// The certificate is shown on a fresh connection; when that does not help or there is none,
+    /// says so, once.
     fn handle_certificate_request(&mut self) -> Result<Step, LoginError> {
         if !matches!(self.state, State::Probe) || self.certificate_failed {
             return self.handle_unusable(LoginError::Document(
                 "the server insists on a client certificate".into(),
             ));
+        }
+        if self.config.certificate && !self.certificate_shown {
+            self.certificate_shown = true;
+            return Ok(self.send_init(true));
         }
         self.certificate_failed = true;
         Ok(self.send_init(false))

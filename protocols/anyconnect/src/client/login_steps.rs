@@ -1,11 +1,14 @@
 //! What a login needs to know, and why it fails.
 
+use std::sync::Arc;
+
 use culvert_vocab::TokenKind;
 use culvert_wire::http::ResponseError;
 use culvert_wire::url::{ServerUrl, UrlError};
 
 use super::login_form::FormProblem;
 use super::platform::Platform;
+use super::second_certificate::SecondCertificate;
 use super::strap::{StrapError, StrapKeys};
 
 /// Redirects followed for one request.
@@ -33,6 +36,10 @@ pub struct LoginConfig {
     /// Keys to announce, if possession can be proved on CONNECT; `None` for
     /// `--no-external-auth`.
     pub strap: Option<StrapKeys>,
+    /// The client shows a certificate in TLS.
+    pub certificate: bool,
+    /// The second certificate for multiple-certificate authentication, if there is one.
+    pub second_certificate: Option<Arc<dyn SecondCertificate>>,
     /// The user's software token, whose codes go into fields that want them.
     pub token: Option<TokenKind>,
     /// False for `--no-passwd`: a form ends the login.
@@ -95,6 +102,9 @@ pub enum LoginError {
         "Server asked for a second client certificate (multiple-certificate authentication); none was configured."
     )]
     SecondCertificate,
+    /// The second certificate cannot be used; the user knows why.
+    #[error("The second client certificate cannot be used")]
+    SecondCertificateUnusable,
     /// The login succeeded, yet there is no cookie.
     #[error("the server reports success but gave no webvpn cookie")]
     NoCookie,

@@ -10,6 +10,7 @@ mod login_steps;
 mod platform;
 mod request;
 mod routes;
+mod second_certificate;
 mod strap;
 mod tunnel;
 
@@ -19,5 +20,6 @@ pub use login::Login;
 pub use login_form::FormProblem;
 pub use login_steps::{LoginConfig, LoginError};
 pub use platform::Platform;
+pub use second_certificate::{SecondCertificate, SecondProof, SignatureHash};
 pub use strap::{StrapError, StrapKey, StrapKeys, StrapProof};
 pub use tunnel::{ConnectError, Connected, DtlsOffer, parse_connect_response};

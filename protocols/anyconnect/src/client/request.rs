@@ -9,6 +9,7 @@ use culvert_wire::xml::Element;
 
 use super::login_form::{group_value, reply_name};
 use super::login_steps::LoginConfig;
+use super::second_certificate::{SecondProof, auth_element};
 
 const XML: &str = "application/xml; charset=utf-8";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -107,6 +108,21 @@ pub(super) fn reply_document(config: &LoginConfig, opaque: Option<&Element>, for
     write(&root)
 }
 
+/// The document that proves possession of the second certificate.
+pub(super) fn second_certificate_document(
+    config: &LoginConfig,
+    opaque: Option<&Element>,
+    proof: &SecondProof,
+) -> SecretString {
+    let mut root = document(config, "auth-reply")
+        .with_child(Element::new("session-token"))
+        .with_child(Element::new("session-id"));
+    if let Some(opaque) = opaque {
+        root = root.with_child(opaque.clone());
+    }
+    write(&root.with_child(auth_element(proof)))
+}
+
 /// The urlencoded body that answers a form.
 pub(super) fn reply_form(form: &Form) -> SecretString {
     let fields = form.fields.iter().map(|field| {
@@ -131,13 +147,17 @@ fn document(config: &LoginConfig, kind: &str) -> Element {
                 .with_text(&config.version),
         )
         .with_child(device.with_text(config.platform.name()));
+    let mut methods = Vec::new();
     if config.external_auth {
-        let method = |name: &str| Element::new("auth-method").with_text(name);
-        root = root.with_child(
-            Element::new("capabilities")
-                .with_child(method("single-sign-on-v2"))
-                .with_child(method("single-sign-on-external-browser")),
-        );
+        methods.extend(["single-sign-on-v2", "single-sign-on-external-browser"]);
+    }
+    if config.second_certificate.is_some() {
+        methods.push("multiple-cert");
+    }
+    if !methods.is_empty() {
+        let methods = methods.into_iter();
+        let methods = methods.map(|name| Element::new("auth-method").with_text(name));
+        root = root.with_child(methods.fold(Element::new("capabilities"), Element::with_child));
     }
     root
 }

@@ -13,6 +13,7 @@ use self::connect::CstpConnector;
 use super::Protocol;
 use crate::connect::Connector;
 use crate::context::Context;
+use crate::credentials::Second;
 use crate::identity;
 use crate::login::{self, LoginFailure};
 use crate::net::HttpClient;
@@ -57,7 +58,7 @@ impl Protocol for AnyConnect {
     }
 }
 
-fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> LoginConfig {
+fn login_config(context: &Arc<Context>, server: ServerUrl, platform: Platform) -> LoginConfig {
     let options = &context.options;
     let external = !options.login.no_external_auth;
     LoginConfig {
@@ -69,6 +70,8 @@ fn login_config(context: &Context, server: ServerUrl, platform: Platform) -> Log
         xml_post: !options.login.no_xml_post,
         external_auth: external,
         strap: external.then(StrapKeys::generate).and_then(Result::ok),
+        certificate: options.credentials.primary.is_some(),
+        second_certificate: Second::of_options(context),
         token: options.login.token.as_ref().map(|_| TokenKind::Oath),
         passwords: !options.login.no_password,
     }

@@ -1,0 +1,177 @@
+//! Multiple-certificate authentication: the real client and ours against a server that asks for a
+//! second certificate. OpenSSL unpacks and verifies what they send.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use culvert_lab::fixture::SERVER_NAME;
+use culvert_lab::{Fixture, Make};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Asks for a signature with one of two hash functions.
+const CHALLENGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<config-auth client=\"vpn\" type=\"auth-request\" \
+    aggregate-auth-version=\"2\"><opaque is-for=\"sg\"/><multiple-client-cert-request><hash-algorithm>sha256</hash-algorithm>\
+    <hash-algorithm>sha512</hash-algorithm></multiple-client-cert-request><random>FA40</random>\
+    <cert-authenticated/></config-auth>\n";
+const SUCCESS: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<config-auth client=\"vpn\" type=\"complete\" \
+    aggregate-auth-version=\"2\"><session-token>T0K3N</session-token><auth id=\"success\"/></config-auth>\n";
+
+/// A server that asks, then is content. It reports the bodies of requests.
+fn serve(fixture: &Fixture) -> (SocketAddr, Receiver<String>) {
+    let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (bodies, received) = channel();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, socket.unwrap());
+            while let Some(body) = read_request(&mut stream) {
+                let answer = if body.contains("type=\"init\"") {
+                    CHALLENGE
+                } else {
+                    SUCCESS
+                };
+                bodies.send(body).unwrap();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n",
+                    answer.len()
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+                stream.flush().unwrap();
+            }
+        }
+    });
+    (address, received)
+}
+
+/// The body of the next request; `None` at the end of the connection.
+fn read_request(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        let mut chunk = [0; 16384];
+        let count = stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
+        text.push_str(std::str::from_utf8(&chunk[..count]).unwrap());
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let len = head
+                .lines()
+                .find_map(|line| line.strip_prefix("Content-Length: "))
+                .map_or(0, |len| len.parse().unwrap());
+            if body.len() >= len {
+                return Some(body.to_owned());
+            }
+        }
+    }
+}
+
+fn openssl(fixture: &Fixture, arguments: &str) -> String {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(fixture.dir())
+        .output()
+        .expect("openssl");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "openssl {arguments}: {text}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(start)
+        .unwrap_or_else(|| panic!("no {start}: {text}"));
+    rest.split_once(end)
+        .unwrap_or_else(|| panic!("no {end}: {text}"))
+        .0
+}
+
+/// Logs in with the second certificate, whose key has a passphrase, and checks what was sent.
+fn logs_in(client: Make) {
+    let fixture = Fixture::new();
+    openssl(
+        &fixture,
+        "req -x509 -newkey rsa:2048 -nodes -subj /CN=second -days 90 -keyout key.pem -out second.pem",
+    );
+    openssl(
+        &fixture,
+        "pkcs8 -topk8 -in key.pem -passout pass:secret -out locked.pem",
+    );
+    let (address, bodies) = serve(&fixture);
+    let mut command = Command::new(client.program("openconnect"));
+    let child = command
+        .current_dir(fixture.dir())
+        .args(["--cafile", "ca.pem", "--cookieonly", "--no-proxy"])
+        .args(["--resolve", &format!("{SERVER_NAME}:127.0.0.1")])
+        .args(["--mca-certificate", "second.pem", "--mca-key", "locked.pem"])
+        .args(["--mca-key-password", "secret"])
+        .arg(format!("https://{SERVER_NAME}:{}/", address.port()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr).into_owned();
+    assert_eq!(child.status.code(), Some(0), "{said}");
+    let cookie = String::from_utf8_lossy(&child.stdout);
+    assert!(cookie.ends_with("webvpn=T0K3N\n"), "{cookie}{said}");
+
+    let init = bodies.recv().unwrap();
+    assert!(
+        init.contains("<auth-method>multiple-cert</auth-method>"),
+        "{init}"
+    );
+    let reply = bodies.recv().unwrap();
+    fixture.write_file(
+        "chain.b64",
+        &format!("{}\n", between(&reply, "\"pkcs7\">", "</client-cert>")),
+    );
+    let signature = between(
+        &reply,
+        "hash-algorithm-chosen=\"sha512\">",
+        "</client-cert-auth-signature>",
+    );
+    fixture.write_file("signature.b64", &format!("{signature}\n"));
+    fixture.write_file("challenge", CHALLENGE);
+    openssl(&fixture, "base64 -d -in chain.b64 -out chain.p7");
+    openssl(&fixture, "base64 -d -in signature.b64 -out signature");
+    openssl(
+        &fixture,
+        "pkcs7 -inform DER -in chain.p7 -print_certs -out sent.pem",
+    );
+    openssl(&fixture, "x509 -in sent.pem -noout -pubkey -out public.pem");
+    assert_eq!(
+        openssl(&fixture, "x509 -in sent.pem -outform PEM"),
+        fs::read_to_string(fixture.path("second.pem")).unwrap()
+    );
+    let verdict = openssl(
+        &fixture,
+        "dgst -sha512 -verify public.pem -signature signature challenge",
+    );
+    assert_eq!(verdict, "Verified OK\n");
+}
+
+#[test]
+fn real_client_with_a_second_certificate() {
+    logs_in(Make::Real);
+}
+
+#[test]
+fn our_client_with_a_second_certificate() {
+    logs_in(Make::Culvert);
+}
