@@ -326,6 +326,9 @@ fn keys_in_hardware() {
         let mut server = launch(&certificate, key, "4711");
         server.process.wait_for("initialized ocserv");
         log_in(&world, &fixture, &server, &certificate);
+        // Keys that were loaded again work, too.
+        server.process.signal("HUP");
+        server.process.wait_for("was renewed");
         let tls12 = handshake(&world, &fixture, &["-tls1_2"]);
         assert!(tls12.contains("Protocol  : TLSv1.2"), "{tls12}{}", server.log());
     }

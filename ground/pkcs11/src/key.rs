@@ -5,7 +5,7 @@ use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::ObjectHandle;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::Session;
 use rustls::SignatureScheme;
 
@@ -49,7 +49,7 @@ impl Key {
             SignatureScheme::ECDSA_NISTP521_SHA512 => self.ecdsa(&SHA512, message),
             SignatureScheme::ED25519 => {
                 let parameters = EddsaParams::new(EddsaSignatureScheme::Ed25519);
-                self.raw(&Mechanism::Eddsa(parameters), message)
+                self.raw(KeyType::EC_EDWARDS, &Mechanism::Eddsa(parameters), message)
             }
             _ => Err(Pkcs11Error::Scheme),
         }
@@ -62,7 +62,7 @@ impl Key {
         message: &[u8],
     ) -> Result<Vec<u8>, Pkcs11Error> {
         let info = [prefix, digest(hash, message).as_ref()].concat();
-        self.raw(&Mechanism::RsaPkcs, &info)
+        self.raw(KeyType::RSA, &Mechanism::RsaPkcs, &info)
     }
 
     fn rsa_pss(&self, hash: &'static Algorithm, message: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
@@ -80,11 +80,11 @@ impl Key {
             mgf,
             s_len: s_len.into(),
         };
-        self.raw(&Mechanism::RsaPkcsPss(parameters), digest.as_ref())
+        self.raw(KeyType::RSA, &Mechanism::RsaPkcsPss(parameters), digest.as_ref())
     }
 
     fn ecdsa(&self, hash: &'static Algorithm, message: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
-        let signature = self.raw(&Mechanism::Ecdsa, digest(hash, message).as_ref())?;
+        let signature = self.raw(KeyType::EC, &Mechanism::Ecdsa, digest(hash, message).as_ref())?;
         let (r, s) = signature
             .split_at_checked(signature.len() / 2)
             .ok_or(Pkcs11Error::Scheme)?;
@@ -92,8 +92,13 @@ impl Key {
         Ok(der(0x30, &integers))
     }
 
-    fn raw(&self, mechanism: &Mechanism<'_>, data: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
+    fn raw(&self, kind: KeyType, mechanism: &Mechanism<'_>, data: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        // SoftHSM crashes when it is asked for an operation of another kind of key.
+        let attributes = session.get_attributes(self.object, &[AttributeType::KeyType])?;
+        if !attributes.contains(&Attribute::KeyType(kind)) {
+            return Err(Pkcs11Error::Scheme);
+        }
         Ok(session.sign(mechanism, self.object, data)?)
     }
 }

@@ -1,4 +1,6 @@
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -56,19 +58,30 @@ struct Token {
     logged_in: bool,
 }
 
+/// Loads a module, once for the life of the process: dropping a module ends the sessions of all
+/// who use it, and some crash when they are unloaded. `None` when it does not work.
+fn module(path: &Path) -> Option<Pkcs11> {
+    static LOADED: Mutex<Vec<(PathBuf, Pkcs11)>> = Mutex::new(Vec::new());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, context)) = loaded.iter().find(|(known, _)| known == path) {
+        return Some(context.clone());
+    }
+    let context = Pkcs11::new(path).ok()?;
+    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(_) => return None,
+    }
+    loaded.push((path.to_owned(), context.clone()));
+    Some(context)
+}
+
 impl Tokens {
     /// Loads the modules in which objects of `uri` may be and opens every token that it may mean.
     /// Modules and tokens that do not work are left out.
     pub fn open(uri: &Uri) -> Self {
         let mut tokens = Vec::new();
         for path in modules::paths(uri) {
-            let Ok(context) = Pkcs11::new(&path) else {
-                continue;
-            };
-            match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-                Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-                Err(_) => continue,
-            }
+            let Some(context) = module(&path) else { continue };
             for slot in context.get_slots_with_token().unwrap_or_default() {
                 tokens.extend(Token::open(&context, slot));
             }
