@@ -251,6 +251,7 @@ impl Server {
             Event::Reload => self.reload(),
             Event::Stop => self.stop(),
             Event::Maintain => self.maintain(),
+            Event::DevicesRemoved(result) => self.handle_devices_removed(result),
             Event::TimeIsUp(stage) => self.time_is_up(stage),
             Event::ReplacedTooLong(id) => self.kill(id),
         }

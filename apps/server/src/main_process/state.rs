@@ -1,6 +1,7 @@
 //! What main knows: its connections, and the events that change them.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -76,6 +77,8 @@ pub(crate) enum Event {
     Stop,
     /// SIGUSR2, or the regular interval.
     Maintain,
+    /// All TUN devices were removed, for the end of the server.
+    DevicesRemoved(io::Result<()>),
     /// The time of `server-drain-ms`, or of a stop, is over.
     TimeIsUp(Stage),
     /// A connection that was replaced should be gone by now.

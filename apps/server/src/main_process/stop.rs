@@ -1,5 +1,6 @@
 //! The end of the server (`specs/server-config.md` §5).
 
+use std::io;
 use std::time::Duration;
 
 use super::device;
@@ -76,21 +77,37 @@ impl Server {
         self.stage = Stage::Stopping;
         service_manager::stopping();
         self.stop_accepting();
+        for connection in self.connections.values_mut() {
+            connection
+                .ended_by_us
+                .get_or_insert(CloseReason::ServerDisconnect);
+        }
+        // All devices at once, before anybody closes one: one by one thousands take minutes, and
+        // whoever comes first makes the others wait.
+        let (group, events) = (self.fixed.device_group, self.events.clone());
+        tokio::task::spawn_local(async move {
+            let removed = tokio::task::spawn_blocking(move || device::remove_group(group)).await;
+            let _main_is_over = events
+                .send(Event::DevicesRemoved(
+                    removed.unwrap_or_else(|panic| Err(panic.into())),
+                ))
+                .await;
+        });
+        self.remind(Stage::Over, STOP_TIME);
+    }
+
+    /// The devices are gone, and packets with them: the clients are told.
+    pub(crate) fn handle_devices_removed(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            log::write(
+                Level::Warning,
+                &format!("main: cannot remove the tun devices: {error}"),
+            );
+        }
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in all {
             self.end(id, CloseReason::ServerDisconnect);
         }
-        // All at once, after the workers were told: one by one thousands of devices take minutes.
-        let group = self.fixed.device_group;
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = device::remove_group(group) {
-                log::write(
-                    Level::Warning,
-                    &format!("main: cannot remove the tun devices: {error}"),
-                );
-            }
-        });
-        self.remind(Stage::Over, STOP_TIME);
     }
 
     fn stop_accepting(&mut self) {

@@ -39,6 +39,8 @@ pub(super) const CLIENT_TOKENS: u64 = 8;
 const MAIN: u64 = TOKENS;
 /// Token of the connection beside the tunnel.
 const CONTROL: u64 = TOKENS + 1;
+/// Time for main to say why a device is gone.
+const DEVICELESS: Duration = Duration::from_secs(2);
 /// Longest time for the farewell to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,8 @@ pub(super) struct Client {
     net_priority: Option<NetPriority>,
     discover_mtu: bool,
     life: Life,
+    /// The device is gone, for this reason; the client is parted with at that time.
+    device_failure: Option<(Instant, io::Error)>,
 }
 
 /// How far the tunnel is.
@@ -165,6 +169,7 @@ impl Client {
             net_priority: state.net_priority,
             discover_mtu: state.discover_mtu,
             life: Life::Open,
+            device_failure: None,
         })
     }
 
@@ -200,6 +205,12 @@ impl Client {
     pub(super) fn handle_timeout(&mut self, now: Instant, buffers: &mut Buffers) {
         self.session.handle_timeout(now, buffers);
         self.settle(now, buffers);
+        if let Some((_, error)) = self.device_failure.take_if(|(deadline, _)| now >= *deadline)
+            && self.life == Life::Open
+        {
+            self.log(LogLevel::Error, &format!("the tun device failed: {error}"));
+            self.part(now, WorkerReason::Error, buffers);
+        }
         if now >= self.next_report {
             self.next_report = now + self.report;
             let counters = self.counters();
@@ -220,7 +231,8 @@ impl Client {
     pub(super) fn poll_timeout(&self) -> Instant {
         let parting = match self.life {
             Life::Parting(_, deadline) => Some(deadline),
-            Life::Open | Life::Over(_) => None,
+            Life::Open => self.device_failure.as_ref().map(|(deadline, _)| *deadline),
+            Life::Over(_) => None,
         };
         [
             self.session.poll_timeout(),
@@ -473,14 +485,8 @@ impl Client {
             Event::LargeProbe { size } => self.change_mtu(size.min(self.mtu_limit.into())),
             Event::DatagramTooLarge { size } => self.shrink(size),
             Event::Frame { kind, .. } => self.strange_frame(now, kind, buffers),
-            Event::DeviceFailed(error) => {
-                // When the server stops, main removes the devices right after its order.
-                self.obey(now, buffers);
-                if self.life == Life::Open {
-                    self.log(LogLevel::Error, &format!("the tun device failed: {error}"));
-                    self.part(now, WorkerReason::Error, buffers);
-                }
-            }
+            // When the server stops, main removes all devices and then gives the order to part.
+            Event::DeviceFailed(error) => self.device_failure = Some((now + DEVICELESS, error)),
             Event::Notice(notice) => self.log(LogLevel::Debug, &notice.to_string()),
         }
     }
