@@ -90,13 +90,13 @@ enum Life {
 }
 
 impl Client {
-    /// Goes on with what a login has handed over. Registers with `poller` under [`CLIENT_TOKENS`]
+    /// Goes on with what a login has handed over: the client's connection, and what it is used for
+    /// while it is not a channel of the tunnel. Registers with `poller` under [`CLIENT_TOKENS`]
     /// tokens from `token_base` on.
     pub(super) fn new(
         state: HandOver,
-        tcp: OwnedFd,
+        (tcp, control): (OwnedFd, Option<Box<Control>>),
         tun: OwnedFd,
-        control: Option<Box<Control>>,
         reporter: Arc<Reporter>,
         poller: &Arc<Poller>,
         token_base: u64,

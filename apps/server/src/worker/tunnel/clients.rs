@@ -89,9 +89,8 @@ impl Clients {
         let number = self.free.last().copied().unwrap_or(self.slots.len());
         let client = Client::new(
             state,
-            tcp,
+            (tcp, control),
             tun,
-            control,
             Arc::clone(&reporter),
             &self.poller,
             number as u64 * CLIENT_TOKENS,
