@@ -75,7 +75,9 @@ struct Pool {
     paths: HashMap<Number, Vec<SocketAddr>>,
     first: FirstDatagrams<Number>,
     strays: Strays,
+    /// Empty between two turns; kept for their memory.
     received: Vec<Received>,
+    arrivals: Vec<Arrival>,
     stopping: bool,
 }
 
@@ -126,6 +128,7 @@ impl Pool {
                 sent: 0,
             },
             received: Vec::with_capacity(RECEIVES),
+            arrivals: Vec::with_capacity(RECEIVES),
             stopping: false,
         })
     }
@@ -312,7 +315,7 @@ impl Pool {
                 arrival,
             });
         }
-        let mut arrivals = Vec::with_capacity(received.len());
+        let mut arrivals = std::mem::take(&mut self.arrivals);
         for run in received.chunk_by(|one, next| one.peer == next.peer) {
             arrivals.clear();
             arrivals.extend(run.iter().map(|one| one.arrival.clone()));
@@ -321,7 +324,8 @@ impl Pool {
             }
         }
         received.clear();
-        self.received = received;
+        arrivals.clear();
+        (self.received, self.arrivals) = (received, arrivals);
     }
 
     /// Brings datagrams of one peer to their client.
