@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use culvert_certs::{CertError, CertificateChain};
+use culvert_certs::{Anchors, CertError, CertificateChain};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData};
 
 fn params(name: &str, ca: bool) -> CertificateParams {
@@ -89,4 +89,47 @@ fn sha1_of_the_leaf() {
         .map(|octet| format!("{octet:02x}"))
         .collect();
     assert_eq!(hex, "e1727070c4c9b307c42cc6c4c98b8aa687d2c017");
+}
+
+/// What a client sends: issuers from its own file, else from the anchors, never a root.
+#[test]
+fn chain_of_a_client() {
+    let root = CertifiedIssuer::self_signed(params("Root", true), KeyPair::generate().unwrap()).unwrap();
+    let middle =
+        CertifiedIssuer::signed_by(params("Middle", true), KeyPair::generate().unwrap(), &root).unwrap();
+    // The same name with another key: not the issuer.
+    let impostor =
+        CertifiedIssuer::signed_by(params("Middle", true), KeyPair::generate().unwrap(), &root).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = params("alice", false).signed_by(&key, &middle).unwrap();
+    let spki = key.subject_public_key_info();
+    let is_own = |candidate: &[u8]| candidate == spki;
+    let [root_der, middle_der, impostor_der, leaf_der] =
+        [root.der(), middle.der(), impostor.der(), leaf.der()].map(Clone::clone);
+    let sent = |certificates, anchors: &Anchors| {
+        let chain = CertificateChain::for_client(certificates, is_own, anchors);
+        chain.map(CertificateChain::into_certificates)
+    };
+    let none = Anchors::new();
+    let mut known = Anchors::new();
+    known.add(impostor.der().clone()).unwrap();
+    known.add(middle.der().clone()).unwrap();
+    known.add(root.der().clone()).unwrap();
+
+    let both = vec![leaf_der.clone(), middle_der.clone()];
+    let mixed = vec![
+        root_der.clone(),
+        impostor_der.clone(),
+        middle_der,
+        leaf_der.clone(),
+    ];
+    assert_eq!(sent(mixed, &none).as_ref(), Ok(&both));
+    assert_eq!(sent(vec![leaf_der.clone()], &known).as_ref(), Ok(&both));
+    assert_eq!(
+        sent(vec![leaf_der.clone(), impostor_der], &none),
+        Ok(vec![leaf_der])
+    );
+    assert_eq!(sent(vec![root_der], &known), Err(CertError::KeyMismatch));
+    let own = params("alice", false).self_signed(&key).unwrap();
+    assert_eq!(sent(vec![own.der().clone()], &known), Ok(vec![own.der().clone()]));
 }
