@@ -1,0 +1,145 @@
+use culvert_lab::{Finished, Fixture, Make, process};
+
+use crate::Scene;
+use crate::files::{issue, make_key, openssl};
+use crate::texts::said;
+
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+const PIN: &str = "1234";
+
+/// Runs a program with the tokens of this fixture.
+fn with_tokens(fixture: &Fixture, program: &str, arguments: &str) {
+    let configuration = format!("SOFTHSM2_CONF={}", fixture.path("softhsm2.conf").display());
+    let mut all = vec![configuration.as_str(), program];
+    all.extend(arguments.split_whitespace());
+    process::run("env", &all);
+}
+
+/// Puts the key and the certificate `name` on the token `token`, the key under another label.
+fn import(fixture: &Fixture, token: &str, name: &str, id: &str, key_label: &str) {
+    let path = |suffix: &str| fixture.path(&format!("{name}.{suffix}")).display().to_string();
+    openssl(
+        fixture,
+        &format!("pkcs8 -topk8 -nocrypt -in {name}.key -out {name}.p8"),
+    );
+    openssl(
+        fixture,
+        &format!("x509 -in {name}.pem -outform DER -out {name}.der"),
+    );
+    with_tokens(
+        fixture,
+        "softhsm2-util",
+        &format!(
+            "--import {} --token {token} --label {key_label} --id {id} --pin {PIN}",
+            path("p8")
+        ),
+    );
+    with_tokens(
+        fixture,
+        "pkcs11-tool",
+        &format!(
+            "--module {MODULE} --token-label {token} --login --pin {PIN} --write-object {} --type cert --label {name} --id {id}",
+            path("der")
+        ),
+    );
+}
+
+/// GnuTLS has two reasons for the same thing, `The requested data were not available` and `The
+/// requested PKCS #11 object is not available`.
+fn without_reason(run: &Finished) -> Vec<String> {
+    let lines = said(run).into_iter();
+    lines
+        .map(|line| {
+            line.split(": The requested")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
+}
+
+/// Certificates and keys on SoftHSM's tokens: who gets in, and the words on the way.
+#[test]
+fn keys_on_tokens() {
+    let scene = Scene::new(&[("auth", "certificate")]);
+    let fixture = &scene.fixture;
+    let folder = fixture.path("tokens");
+    std::fs::create_dir(&folder).unwrap();
+    fixture.write_file(
+        "softhsm2.conf",
+        &format!("directories.tokendir = {}\n", folder.display()),
+    );
+    for token in ["first", "second"] {
+        with_tokens(
+            fixture,
+            "softhsm2-util",
+            &format!("--init-token --free --label {token} --so-pin 5678 --pin {PIN}"),
+        );
+    }
+    for (name, algorithm, id, key_label) in [
+        ("alice", "EC -pkeyopt ec_paramgen_curve:P-256", "01", "alice"),
+        ("bob", "RSA -pkeyopt rsa_keygen_bits:2048", "02", "other"),
+        ("carol", "EC -pkeyopt ec_paramgen_curve:P-384", "03", "carol"),
+    ] {
+        make_key(fixture, name, algorithm);
+        issue(fixture, name, "client-ca", 90, "extendedKeyUsage=clientAuth");
+        import(fixture, "second", name, id, key_label);
+    }
+    let cases: [(&[&str], &str, bool); 12] = [
+        (
+            &["-c", "pkcs11:token=second;object=alice?pin-value=1234"],
+            "",
+            true,
+        ),
+        (&["-c", "pkcs11:token=second;object=alice"], "1234\n", true),
+        (&["-c", "pkcs11:token=second;object=alice"], "wrong\n1234\n", true),
+        (&["-c", "pkcs11:token=second;id=%01", "-p", PIN, "-v"], "", true),
+        (&["-c", "pkcs11:token=second;object=carol", "-p", PIN], "", true),
+        (&["-c", "pkcs11:token=second;object=bob", "-p", PIN], "", true),
+        (
+            &[
+                "-c",
+                "alice.pem",
+                "-k",
+                "pkcs11:token=second;object=alice",
+                "-p",
+                PIN,
+                "-v",
+            ],
+            "",
+            true,
+        ),
+        (
+            &["-c", "pkcs11:token=second;object=alice", "-k", "alice.key"],
+            "",
+            true,
+        ),
+        (
+            &[
+                "-c",
+                "pkcs11:token=second;object=alice",
+                "-F",
+                "pkcs11_pin:pkcs11_pin=1234",
+            ],
+            "",
+            true,
+        ),
+        (
+            &["-c", "pkcs11:token=second;object=alice", "--non-inter"],
+            "",
+            false,
+        ),
+        (&["-c", "pkcs11:token=third;object=alice"], "", false),
+        (
+            &["-c", "alice.pem", "-k", "pkcs11:token=third;object=alice"],
+            "",
+            false,
+        ),
+    ];
+    for (arguments, input, enters) in cases {
+        let [real, ours] = [Make::Real, Make::Culvert].map(|client| scene.log_in(client, arguments, input));
+        assert_eq!(without_reason(&ours), without_reason(&real), "{arguments:?}");
+        assert_eq!(real.code == 0, enters, "{arguments:?}: {}", real.stderr);
+        assert_eq!(ours.code == 0, enters, "{arguments:?}: {}", ours.stderr);
+    }
+}
