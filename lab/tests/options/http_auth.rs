@@ -2,15 +2,24 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use culvert_lab::{Client, Fixture, Make, Process, World, wait};
 
 const CHALLENGE: &str = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 0\r\n\r\n";
 
+/// Ends with the test, however that ends.
+struct Gateway(Child);
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _reaped_already = self.0.wait();
+    }
+}
+
 /// `--token-mode=oidc`: the token is sent when the gateway asks for it, once.
-#[test]
-fn our_client_sends_its_bearer_token() {
+fn bearer_token(options: &[&str]) {
     let (world, fixture) = (World::new(), Fixture::new());
     let path = |name: &str| fixture.path(name).display().to_string();
     let mut command = world.server.command("openssl");
@@ -19,8 +28,8 @@ fn our_client_sends_its_bearer_token() {
         .args(["-cert", &path("server-cert.pem"), "-key", &path("server-key.pem")])
         .stdin(Stdio::piped())
         .stdout(File::create(fixture.path("gateway.out")).unwrap());
-    let mut gateway = command.spawn().unwrap();
-    let mut say = gateway.stdin.take().unwrap();
+    let mut gateway = Gateway(command.spawn().unwrap());
+    let mut say = gateway.0.stdin.take().unwrap();
     wait::until("the gateway", || {
         let sockets = world.server.run("ss", &["-tlnH", "sport", "=", "443"]);
         (!sockets.is_empty()).then_some(())
@@ -58,6 +67,12 @@ fn our_client_sends_its_bearer_token() {
         "{stderr}"
     );
     assert!(!client.output().contains("t0ken"), "{}", client.output());
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
+    let all = fs::read_to_string(fixture.path("gateway.out")).unwrap();
+    assert_eq!(all.matches("Authorization").count(), 1, "{all}");
+}
+
+#[test]
+fn our_client_sends_its_bearer_token() {
+    bearer_token(&[]);
+    bearer_token(&["--http-auth=digest,BEARER"]);
 }

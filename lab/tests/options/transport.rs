@@ -58,7 +58,7 @@ fn compression(client: Make, server: Make) {
     let inner_server: IpAddr = INNER_SERVER_V4.parse().unwrap();
     for (arguments, words) in [
         (&[][..], "SSL + LZ4 connected and DTLS + LZ4 connected"),
-        (&["--no-dtls"], "SSL + LZ4 connected and DTLS disabled"),
+        (&["--no-dtls", "-d"], "SSL + LZ4 connected and DTLS disabled"),
         (&["-D"], "SSL connected and DTLS connected"),
     ] {
         let options = ClientOptions {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use culvert_sys::clock::suspended;
 use culvert_sys::epoll::{Interest, Poller};
 use culvert_sys::network_changes::{NetworkChanges, source_towards};
 use socket2::SockRef;
@@ -17,10 +18,17 @@ use crate::signals::WaitError;
 /// How long the host's network gets to settle: a change is many small ones.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// A shorter sleep of the machine is one that servers and middleboxes do not notice.
+const SLEEP_MIN: Duration = Duration::from_secs(5);
+
 /// When to look at the host's network.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roaming {
     check_at: Option<Instant>,
+    /// How long the machine had slept when it was looked at last.
+    suspended: Duration,
+    /// The connection is from before a sleep of the machine.
+    slept: bool,
 }
 
 impl Roaming {
@@ -29,7 +37,25 @@ impl Roaming {
         if let Some(changes) = changes {
             poller.add(changes, NETWORK_TOKEN, Interest::READ)?;
         }
-        Ok(Self::default())
+        Ok(Self::new(suspended()))
+    }
+
+    fn new(suspended: Duration) -> Self {
+        Self {
+            check_at: None,
+            suspended,
+            slept: false,
+        }
+    }
+
+    /// Asks for a look after a sleep of the machine; `total` is how long it has slept in all.
+    pub(super) fn notice_sleep(&mut self, now: Instant, total: Duration) {
+        let slept = total.saturating_sub(self.suspended);
+        self.suspended = total;
+        if slept >= SLEEP_MIN {
+            self.slept = true;
+            self.noticed(now);
+        }
     }
 
     /// Something has changed.
@@ -57,7 +83,7 @@ impl Running {
     }
 
     /// Connects anew if the TCP connection's own address is not the one that leads to the server
-    /// any more.
+    /// any more, or after a sleep of the machine, which the other side may have taken for the end.
     ///
     /// # Errors
     /// The session is over.
@@ -65,16 +91,20 @@ impl Running {
         if !self.roaming.is_due(now) {
             return Ok(());
         }
-        let (way, own) = (self.way_out(), self.own_address());
-        match (way, own) {
-            (Some(source), Some(own)) if source != own => {
-                let text = format!("The network has changed ({source} in place of {own}); reconnecting");
-                self.context.output.info(&text);
-                self.reconnect()
-            }
-            // Without a way there is nothing to do: the next change may bring one.
-            _ => Ok(()),
-        }
+        // Without a way there is nothing to do: the next change may bring one.
+        let (Some(source), Some(own)) = (self.way_out(), self.own_address()) else {
+            return Ok(());
+        };
+        let news = if source != own {
+            format!("The network has changed ({source} in place of {own}); reconnecting")
+        } else if self.roaming.slept {
+            "The machine was asleep; reconnecting".to_owned()
+        } else {
+            return Ok(());
+        };
+        self.context.output.info(&news);
+        self.roaming.slept = false;
+        self.reconnect()
     }
 
     /// Waits before the next attempt to connect; a signal or a new way to the server ends the wait.
@@ -139,7 +169,7 @@ mod tests {
     #[test]
     fn many_changes_are_looked_at_once() {
         let now = Instant::now();
-        let mut roaming = Roaming::default();
+        let mut roaming = Roaming::new(Duration::ZERO);
         assert!(!roaming.is_due(now) && roaming.poll_timeout().is_none());
         roaming.noticed(now);
         roaming.noticed(now + SETTLE / 2);
@@ -147,5 +177,18 @@ mod tests {
         assert!(!roaming.is_due(now));
         assert!(roaming.is_due(now + SETTLE));
         assert!(!roaming.is_due(now + SETTLE));
+    }
+
+    #[test]
+    fn sleep_is_noticed_once() {
+        let second = Duration::from_secs(1);
+        let now = Instant::now();
+        let mut roaming = Roaming::new(second * 100);
+        roaming.notice_sleep(now, second * 102);
+        assert!(!roaming.slept && roaming.poll_timeout().is_none());
+        roaming.notice_sleep(now, second * 400);
+        assert!(roaming.slept && roaming.is_due(now + SETTLE));
+        roaming.notice_sleep(now, second * 400);
+        assert!(roaming.poll_timeout().is_none());
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use culvert_anyconnect::mtu::{PROBE_FILL, client_data_mtu};
 use culvert_record::{AnyDatagramChannel, FrameKind, PacketSealer, StreamOpener, StreamSealer};
+use culvert_sys::clock::suspended;
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
 use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, SecondThread, Session, SessionConfig};
@@ -272,6 +273,7 @@ impl Running {
         }
         self.drive_datagram(now);
         self.check_host(now)?;
+        self.roaming.notice_sleep(now, suspended());
         self.check_network(now)?;
         while signalled && let Some(signal) = self.context.signals.next() {
             self.handle_signal(signal)?;
