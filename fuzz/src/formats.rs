@@ -22,9 +22,7 @@ pub(crate) fn url_and_form(data: &[u8]) {
         let _ = (server.host_header(), server.request_target());
     }
     if let Ok(fields) = form::decode(&text) {
-        let pairs = fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let _ = form::decode(&form::encode(pairs));
     }
 }

@@ -61,9 +61,7 @@ pub(crate) fn config(data: &[u8]) {
         app_version: None,
     };
     let _ = gateway.config_request(Some(&granted.config)).to_bytes();
-    let _ = gateway
-        .tunnel_request(granted.tunnel_path.as_deref())
-        .to_bytes();
+    let _ = gateway.tunnel_request(granted.tunnel_path.as_deref()).to_bytes();
     if let Ok(esp) = granted.esp {
         let _ = MagicPing::client(esp.client, esp.gateway).map(|mut ping| ping.request());
     }
@@ -106,10 +104,7 @@ pub(crate) fn frames(data: &[u8]) {
         assert_eq!(reply.len(), data.len());
         assert_eq!(MagicPing::Gateway.examine(NextHeader::Ipv4, &reply), None);
     }
-    let addresses = [
-        ("10.77.0.2", "192.0.2.1"),
-        ("fd77::2", "2001:db8:47::1"),
-    ];
+    let addresses = [("10.77.0.2", "192.0.2.1"), ("fd77::2", "2001:db8:47::1")];
     for (client, gateway) in addresses {
         if let (Ok(client), Ok(gateway)) = (client.parse(), gateway.parse())
             && let Some(ping) = MagicPing::client(client, gateway)

@@ -26,9 +26,7 @@ pub(crate) fn inner(data: &[u8]) {
     let mut coalescer = Coalescer::new(true, true);
     let mut at = 0;
     while let Some(length) = data.get(at..at + 2) {
-        let length = length
-            .iter()
-            .fold(0, |sum, octet| sum << 8 | usize::from(*octet));
+        let length = length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet));
         let packet = at + 2..(at + 2 + length).min(data.len());
         at = packet.end;
         let bytes = data.get(packet.clone()).unwrap_or_default();
