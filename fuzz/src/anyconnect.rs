@@ -23,6 +23,8 @@ pub(crate) fn login(data: &[u8]) {
         xml_post: true,
         external_auth: true,
         strap: None,
+        certificate: false,
+        second_certificate: None,
         token: None,
         passwords: true,
     });
