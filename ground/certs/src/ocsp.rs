@@ -68,12 +68,12 @@ impl<'d> Single<'d> {
         let (id, _issuer_name) = item(id, Tag::OctetString)?;
         let (id, _issuer_key) = item(id, Tag::OctetString)?;
         let (_, serial) = item(id, Tag::Integer)?;
-        let (rest, status) = any(rest)?;
+        let (rest, status) = element_of(rest)?;
         let good = status.header.class() == Class::ContextSpecific && status.header.tag() == Tag(0);
-        let (rest, since) = any(rest)?;
-        let next = any(rest).filter(|(_, next)| is_context(next, 0));
+        let (rest, since) = element_of(rest)?;
+        let next = element_of(rest).filter(|(_, next)| is_context(next, 0));
         let until = match next {
-            Some((_, next)) => Some(time(&any(next.data)?.1)?),
+            Some((_, next)) => Some(time(&element_of(next.data)?.1)?),
             None => None,
         };
         Some(Self {
@@ -90,7 +90,7 @@ fn single_responses(response: &[u8]) -> Option<&[u8]> {
     const SUCCESSFUL: &[u8] = &[0];
     let (_, response) = item(response, Tag::Sequence)?;
     let (response, status) = item(response, Tag::Enumerated)?;
-    let (_, bytes) = any(response).filter(|(_, bytes)| is_context(bytes, 0))?;
+    let (_, bytes) = element_of(response).filter(|(_, bytes)| is_context(bytes, 0))?;
     let (_, bytes) = item(bytes.data, Tag::Sequence)?;
     let (bytes, kind) = item(bytes, Tag::Oid)?;
     if status != SUCCESSFUL || kind != BASIC {
@@ -100,22 +100,22 @@ fn single_responses(response: &[u8]) -> Option<&[u8]> {
     let (_, basic) = item(basic, Tag::Sequence)?;
     let (_, mut data) = item(basic, Tag::Sequence)?;
     // The version, if it is not the default; then who responds.
-    if let Some((after, _)) = any(data).filter(|(_, version)| is_context(version, 0)) {
+    if let Some((after, _)) = element_of(data).filter(|(_, version)| is_context(version, 0)) {
         data = after;
     }
-    let (data, _responder) = any(data)?;
+    let (data, _responder) = element_of(data)?;
     let (data, _produced_at) = item(data, Tag::GeneralizedTime)?;
     let (_, list) = item(data, Tag::Sequence)?;
     Some(list)
 }
 
-fn any(input: &[u8]) -> Option<(&[u8], Any<'_>)> {
+fn element_of(input: &[u8]) -> Option<(&[u8], Any<'_>)> {
     Any::from_der(input).ok()
 }
 
 /// The content of an element with this universal tag, and what follows.
 fn item(input: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
-    let (rest, element) = any(input)?;
+    let (rest, element) = element_of(input)?;
     let fits = element.header.class() == Class::Universal && element.header.tag() == tag;
     fits.then_some((rest, element.data))
 }
