@@ -18,7 +18,7 @@ impl Drop for Gateway {
     }
 }
 
-/// `--token-mode=oidc`: the token is sent when the gateway asks for it, once.
+/// `--token-mode=oidc`, with further `options`: the token is sent when the gateway asks for it, once.
 fn bearer_token(options: &[&str]) {
     let (world, fixture) = (World::new(), Fixture::new());
     let path = |name: &str| fixture.path(name).display().to_string();
@@ -38,7 +38,7 @@ fn bearer_token(options: &[&str]) {
     let (ca, token) = (path("ca.pem"), path("token"));
     fs::write(&token, "t0ken.of.alice\n").unwrap();
     let secret = format!("@{token}");
-    let arguments = [
+    let mut arguments = vec![
         "--cafile",
         &ca,
         "--token-mode=oidc",
@@ -46,6 +46,7 @@ fn bearer_token(options: &[&str]) {
         &secret,
         "--cookieonly",
     ];
+    arguments.extend(options);
     let command = Client::bare(Make::Culvert, &world, &arguments);
     let mut client = Process::start(command, fixture.dir(), "client", None);
     let received = |text: &str| {
