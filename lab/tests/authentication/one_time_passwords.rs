@@ -1,6 +1,8 @@
 //! `plain` with an OTP users file and the clients' token modes.
 
-use culvert_lab::{Make, PASSWORD, USER};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use culvert_lab::{Make, PASSWORD, USER, wait};
 
 use crate::Scene;
 
@@ -17,6 +19,15 @@ fn scene(kind: &str) -> Scene {
     })
 }
 
+/// A code that is used a moment later is still the same.
+fn wait_for_a_young_code() {
+    const PERIOD: u64 = 30;
+    wait::until_within(Duration::from_secs(PERIOD), "a new code", || {
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % PERIOD;
+        (age < PERIOD / 2).then_some(())
+    });
+}
+
 /// The password first, then the code, once.
 fn totp(client: Make) {
     let scene = scene("HOTP/T30");
@@ -31,6 +42,7 @@ fn totp(client: Make) {
     ];
     scene.refuses(client, USER, PASSWORD, &other);
     scene.refuses(client, "bob", PASSWORD, &token);
+    wait_for_a_young_code();
     scene.connects(client, USER, PASSWORD, &token, USER);
     let used = std::fs::read_to_string(scene.fixture.path("otp")).unwrap();
     assert_eq!(used.split('\t').count(), 7, "{used}");
