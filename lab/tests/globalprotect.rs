@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use std::time::{Duration, Instant};
+
 use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6};
 use culvert_lab::{
     Client, ClientOptions, Fixture, Make, PASSWORD, Server, ServerOptions, World, probe, wait,
@@ -164,8 +166,13 @@ fn our_client_comes_back() {
         let before = Client::inner_v4(&world);
         for _ in 0..2 {
             let configurations = client.process.output().matches("ssl-vpn/getconfig.esp").count();
-            client.process.signal("USR2");
+            // A client that is still busy with the previous one ignores the signal.
+            let mut next = Instant::now();
             wait::until("a new configuration", || {
+                if Instant::now() >= next {
+                    client.process.signal("USR2");
+                    next += Duration::from_secs(3);
+                }
                 let output = client.process.output();
                 (output.matches("ssl-vpn/getconfig.esp").count() > configurations).then_some(())
             });
