@@ -14,6 +14,7 @@ pub mod epoll;
 pub mod file_lock;
 pub mod files;
 pub mod interfaces;
+pub mod library;
 pub mod mem;
 pub mod netns;
 pub mod network_changes;
