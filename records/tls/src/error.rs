@@ -26,6 +26,12 @@ pub enum TlsError {
     /// A [`crate::HandOver`] whose parts do not fit together.
     #[error("malformed hand-over of TLS record keys")]
     HandOver,
+    /// The server of a TLS 1.2 connection wants another handshake, which rustls does not do.
+    #[error("the server asked for a renegotiation")]
+    Renegotiation,
+    /// What another TLS library says.
+    #[error("{0}")]
+    Foreign(String),
     /// Nothing is left to negotiate with.
     #[error("no TLS {0} is enabled that this program supports")]
     NothingEnabled(&'static str),

@@ -16,13 +16,16 @@ pub struct HandOver {
 
 impl HandOver {
     /// Packs the two halves of one connection.
-    pub fn new(sealer: Sealer, opener: Opener) -> Self {
-        let (opener, progress) = opener.into_parts();
-        Self {
-            sealer: sealer.into_state(),
+    ///
+    /// # Errors
+    /// Another library has the keys.
+    pub fn new(sealer: Sealer, opener: Opener) -> Result<Self, TlsError> {
+        let (opener, progress) = opener.into_parts().ok_or(TlsError::Cipher)?;
+        Ok(Self {
+            sealer: sealer.into_state().ok_or(TlsError::Cipher)?,
             opener,
             progress,
-        }
+        })
     }
 
     /// Unpacks the halves.

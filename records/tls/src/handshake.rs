@@ -8,8 +8,9 @@ use rustls::{
     ServerConnection,
 };
 
+use crate::finished::{Transcript, VERIFY_DATA_LEN};
 use crate::opener::Progress;
-use crate::protection::{HEADER_LEN, KeyState, MAX_PLAINTEXT, next_secret, traffic_keys};
+use crate::protection::{HANDSHAKE, HEADER_LEN, KeyState, MAX_PLAINTEXT, next_secret, traffic_keys};
 use crate::secret_log::{SecretLog, TrafficSecrets};
 use crate::signature::{NotingResolver, NotingVerifier, SeenScheme};
 use crate::{Cipher, ClientSettings, Negotiated, Opener, Sealer, TlsError, Version};
@@ -33,6 +34,8 @@ pub struct Handshake {
     seen: SeenScheme,
     input: Vec<u8>,
     peer_closed: bool,
+    /// A client's, for TLS 1.2.
+    transcript: Option<Transcript>,
 }
 
 /// A connection after the take-over.
@@ -60,7 +63,9 @@ impl Handshake {
         let mut config = settings.config(Arc::new(verifier))?;
         config.key_log = secrets.clone();
         let connection = ClientConnection::new(Arc::new(config), name)?;
-        Ok(Self::new(connection.into(), secrets, seen, Vec::new()))
+        let mut handshake = Self::new(connection.into(), secrets, seen, Vec::new());
+        handshake.transcript = Some(Transcript::default());
+        Ok(handshake)
     }
 
     /// Starts as server with one configuration whatever the client's SNI; see
@@ -98,6 +103,7 @@ impl Handshake {
             seen,
             input,
             peer_closed: false,
+            transcript: None,
         }
     }
 
@@ -171,6 +177,9 @@ impl Handshake {
                 _ => break,
             }
         }
+        if let Some(transcript) = &mut self.transcript {
+            transcript.sent(&out);
+        }
         (!out.is_empty()).then_some(out)
     }
 
@@ -241,6 +250,22 @@ impl Handshake {
         Ok(())
     }
 
+    /// verify_data of the client's Finished in a full handshake of TLS 1.2 (tls-unique, RFC 5929
+    /// §3); `None` in TLS 1.3, for servers, and before it has been sent.
+    pub fn client_finished(&self) -> Option<[u8; VERIFY_DATA_LEN]> {
+        let Negotiated {
+            version: Version::Tls12,
+            cipher,
+            resumed: false,
+            ..
+        } = self.negotiated()?
+        else {
+            return None;
+        };
+        let transcript = self.transcript.as_ref()?;
+        transcript.client_finished(cipher, &self.secrets.master()?)
+    }
+
     /// Takes the record keys out of rustls. Everything that [`Self::poll_transmit`] gives must
     /// have been taken before.
     ///
@@ -289,6 +314,13 @@ impl Handshake {
             return Ok(false);
         };
         let mut record = self.input.get(..record_len).unwrap_or_default();
+        if let Some(transcript) = &mut self.transcript {
+            transcript.received(record);
+            let tls12 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+            if tls12 && !self.connection.is_handshaking() && record.first() == Some(&HANDSHAKE) {
+                return Err(TlsError::Renegotiation);
+            }
+        }
         while !record.is_empty() {
             match self.connection.read_tls(&mut record) {
                 Ok(read) if read > 0 => {}

@@ -6,6 +6,8 @@
 //!    protect records in place, without allocation, and share nothing. [`HandOver`] carries them
 //!    to another process.
 //!
+//! The records of another TLS library go the same way behind [`ForeignSealer`] and [`ForeignOpener`].
+//!
 //! [`FrameSealer`] and [`FrameOpener`] put the frames of a protocol into those records.
 //!
 //! The private key may live elsewhere: [`RemoteKey`] is the worker's side of a signature made by
@@ -19,7 +21,9 @@ mod client_proof;
 mod config;
 mod description;
 mod error;
+mod finished;
 mod framed;
+mod halves;
 mod hand_over;
 mod handshake;
 mod opener;
@@ -39,9 +43,10 @@ pub use config::{ClientSettings, ServerSettings, server_config};
 pub use description::Negotiated;
 pub use error::{KeyError, RemoteSignError, TlsError};
 pub use framed::{FrameOpener, FrameSealer, Framing};
+pub use halves::{ForeignOpener, ForeignSealer, Opener, Sealer};
 pub use hand_over::HandOver;
 pub use handshake::{Handshake, Records};
-pub use opener::{Opened, Opener};
+pub use opener::Opened;
 pub use private_key::{PrivateKey, SignElsewhere};
 pub use remote_key::{KeyIndex, RemoteKey, RemoteSign};
-pub use sealer::{ContentType, Sealer};
+pub use sealer::ContentType;

@@ -60,7 +60,7 @@ pub enum Opened {
 }
 
 /// Receiving half of a TLS connection: opens one record at a time, in place, without allocation.
-pub struct Opener {
+pub(crate) struct KeyedOpener {
     protection: Protection,
     progress: Progress,
 }
@@ -92,7 +92,7 @@ struct Plain {
     range: Range<usize>,
 }
 
-impl Opener {
+impl KeyedOpener {
     pub(crate) fn new(state: KeyState, progress: Progress) -> Result<Self, TlsError> {
         Ok(Self {
             protection: Protection::new(state)?,
@@ -109,7 +109,7 @@ impl Opener {
     /// # Errors
     /// Every error ends the connection. [`OpenError::Alert`] is the peer's,
     /// [`OpenError::Renegotiation`] a handshake message in TLS 1.2.
-    pub fn open(&mut self, buffer: &mut [u8]) -> Result<Opened, OpenError> {
+    pub(crate) fn open(&mut self, buffer: &mut [u8]) -> Result<Opened, OpenError> {
         let Some((header, _)) = buffer.split_first_chunk::<HEADER_LEN>() else {
             return Ok(Opened::Incomplete { need: HEADER_LEN });
         };

@@ -32,14 +32,14 @@ impl ContentType {
     }
 }
 
-/// Sending half of a TLS connection: seals one record at a time, in place, without allocation.
-pub struct Sealer {
+/// Seals one record at a time under keys of our own, in place, without allocation.
+pub(crate) struct KeyedSealer {
     protection: Protection,
     /// Cipher blocks sealed under the present keys.
     blocks: u64,
 }
 
-impl Sealer {
+impl KeyedSealer {
     pub(crate) fn new(state: KeyState) -> Result<Self, TlsError> {
         Ok(Self {
             protection: Protection::new(state)?,
@@ -52,17 +52,17 @@ impl Sealer {
     }
 
     /// Octets to leave free before the payload.
-    pub fn headroom(&self) -> usize {
+    pub(crate) fn headroom(&self) -> usize {
         HEADER_LEN + self.protection.explicit_nonce_len()
     }
 
     /// Octets that the record adds after the payload.
-    pub fn tailroom(&self) -> usize {
+    pub(crate) fn tailroom(&self) -> usize {
         self.inner_type_len() + TAG_LEN
     }
 
     /// Octets on the wire of a payload of `len` octets.
-    pub fn sealed_len(&self, len: usize) -> usize {
+    pub(crate) fn sealed_len(&self, len: usize) -> usize {
         self.headroom() + len + self.tailroom()
     }
 
@@ -72,7 +72,7 @@ impl Sealer {
     /// # Errors
     /// The buffer is smaller than [`Self::sealed_len`], the payload larger than 16384 octets, or
     /// the sequence numbers are used up. The buffer must not be sent then.
-    pub fn seal(
+    pub(crate) fn seal(
         &mut self,
         content_type: ContentType,
         buffer: &mut [u8],
@@ -118,7 +118,7 @@ impl Sealer {
     }
 
     /// True when the keys have protected as much as one key should and [`Self::key_update`] is due.
-    pub fn wants_key_update(&self) -> bool {
+    pub(crate) fn wants_key_update(&self) -> bool {
         self.protection.version() == Version::Tls13
             && self.protection.cipher() != Cipher::ChaCha20Poly1305
             && self.blocks >= BLOCKS_PER_KEY
@@ -129,7 +129,7 @@ impl Sealer {
     ///
     /// # Errors
     /// See [`Self::seal`].
-    pub fn key_update(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub(crate) fn key_update(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
         if self.protection.version() == Version::Tls12 {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Sealer {
     ///
     /// # Errors
     /// See [`Self::seal`].
-    pub fn close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), SealError> {
+    pub(crate) fn close_notify(&mut self, out: &mut Vec<u8>) -> Result<(), SealError> {
         const WARNING: u8 = 1;
         const CLOSE_NOTIFY: u8 = 0;
         self.append(ContentType::Alert, &[WARNING, CLOSE_NOTIFY], out)

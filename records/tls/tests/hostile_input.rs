@@ -20,7 +20,7 @@ static PACKED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
             .0
             .into_records()
             .unwrap();
-        postcard::to_allocvec(&HandOver::new(records.sealer, records.opener)).unwrap()
+        postcard::to_allocvec(&HandOver::new(records.sealer, records.opener).unwrap()).unwrap()
     };
     VERSIONS.map(pack).to_vec()
 });

@@ -161,7 +161,7 @@ fn halves_survive_a_hand_over() {
         for cipher in CIPHERS {
             let (mut client, mut server) = taken_over(version, cipher);
             opened(&mut server.opener, &mut sealed(&mut client.sealer, b"before"));
-            let hand_over = HandOver::new(server.sealer, server.opener);
+            let hand_over = HandOver::new(server.sealer, server.opener).unwrap();
             assert_eq!(format!("{hand_over:?}"), "HandOver(..)");
             let bytes = postcard::to_allocvec(&hand_over).unwrap();
             let arrived: HandOver = postcard::from_bytes(&bytes).unwrap();

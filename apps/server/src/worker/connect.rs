@@ -126,7 +126,7 @@ pub(super) fn open(
         idle_timeout: config.idle_timeout,
         session_left: config.session_left,
         protocol: Protocol::AnyConnect,
-        tls: Some(TlsHandOver::new(records.sealer, records.opener)),
+        tls: Some(TlsHandOver::new(records.sealer, records.opener)?),
         unread: records.unread,
         datagram,
         mtu_limit: mtu.link.min(MTU_MAX),

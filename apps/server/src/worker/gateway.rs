@@ -101,7 +101,7 @@ impl Connection<'_> {
         flush(&mut self.handshake, &mut self.stream)?;
         self.log_opening(&grant, mtu);
         let records = self.handshake.into_records()?;
-        let tls = TlsHandOver::new(records.sealer, records.opener);
+        let tls = TlsHandOver::new(records.sealer, records.opener)?;
         let mut state = hand_over(self.snapshot, &grant, mtu, Some(tls), None);
         state.unread = records.unread;
         Ok(Opened {
