@@ -10,6 +10,7 @@ pub mod cli;
 mod confine;
 pub mod control;
 mod first_datagrams;
+mod helper;
 pub mod ipc;
 pub mod leases;
 pub mod log;

@@ -1,7 +1,7 @@
 //! From the command line to a running process (`specs/server-config.md` §2, §4).
 //!
-//! One program, four roles. Main executes itself as broker and as zygote; the role is the name it
-//! is started under. Daemonizing is another execution, too: no process forks with state in it.
+//! One program, five roles. Main executes itself as broker and as zygote, the broker executes itself as
+//! helpers; the role is the name it is started under. Daemonizing is another execution, too: no process forks with state in it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,6 +17,7 @@ use culvert_sys::{mem, signal, user};
 
 use crate::broker::{self, BrokerOptions};
 use crate::cli::{self, Options};
+use crate::helper::{self, HELPER_TITLE};
 use crate::log::{self, Level};
 use crate::main_process::{
     self, Fixed, Listeners, PidFile, Prepared, send_snapshot, snapshot, start_broker, start_zygote,
@@ -44,7 +45,7 @@ const USUAL_CLIENTS: u64 = 8192;
 
 /// Why the server does not start: what to print.
 #[derive(Debug)]
-struct Failure(String);
+pub(crate) struct Failure(pub(crate) String);
 
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -68,6 +69,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .unwrap_or_default();
     match role {
         BROKER_TITLE | ZYGOTE_TITLE => run_child(role, arguments),
+        HELPER_TITLE => run_helper(),
         MAIN_TITLE => run_main(arguments, process::inherited(CHANNEL_NUMBER)),
         _ => run_main(arguments, None),
     }
@@ -88,6 +90,16 @@ fn run_child(role: &str, arguments: Vec<OsString>) -> ExitCode {
     } else {
         run_broker(&options, channel)
     }
+}
+
+fn run_helper() -> ExitCode {
+    let Some(channel) = process::inherited(CHANNEL_NUMBER) else {
+        eprintln!("{HELPER_TITLE}: this process is started by ocserv only");
+        return ExitCode::FAILURE;
+    };
+    let _cosmetic = process::set_title(HELPER_TITLE);
+    harden(&Options::default());
+    helper::run(channel)
 }
 
 fn run_broker(options: &Options, channel: OwnedFd) -> ExitCode {
@@ -283,7 +295,7 @@ fn load(options: &Options) -> Result<(Config, PathBuf), Failure> {
 }
 
 /// Identity of the workers: the configured one, else `nobody`.
-fn worker_ids(global: &Global) -> Result<(u32, u32), Failure> {
+pub(crate) fn worker_ids(global: &Global) -> Result<(u32, u32), Failure> {
     let name = global.run_as_user.as_deref().unwrap_or("nobody");
     let Some(user) = user::by_name(name)? else {
         return Err(Failure(format!("error: unknown user: {name}")));

@@ -43,6 +43,8 @@ pub(super) struct Conversation {
     pub(super) broker: Rc<Broker>,
     pub(super) id: ConnectionId,
     pub(super) peer: IpAddr,
+    /// The server's address that the client came to.
+    pub(super) local: IpAddr,
     pub(super) loaded: Rc<Loaded>,
     pub(super) host: Option<usize>,
     /// The source was banned meanwhile.
@@ -68,7 +70,7 @@ impl Conversation {
     pub(super) fn new(
         broker: Rc<Broker>,
         id: ConnectionId,
-        peer: IpAddr,
+        (peer, local): (IpAddr, IpAddr),
         loaded: Rc<Loaded>,
         barred: Rc<Cell<bool>>,
     ) -> Self {
@@ -76,6 +78,7 @@ impl Conversation {
             broker,
             id,
             peer,
+            local,
             loaded,
             host: None,
             barred,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use culvert_server_config::{Config, ExposedRoute, Host};
+use culvert_server_config::{Config, ExposedRoute, Global, Host};
 use culvert_tls::PrivateKey;
 use culvert_vocab::SecretString;
 
@@ -43,7 +43,7 @@ impl Loaded {
             .map_err(|error| error.to_string())?;
         let hosts = config
             .hosts()
-            .map(|host| load_host(host, pin.as_ref(), workers))
+            .map(|host| load_host(host, &config.global, pin.as_ref(), workers))
             .collect::<Result<_, _>>()?;
         Ok(Self { config, hosts })
     }
@@ -65,6 +65,7 @@ impl Loaded {
 
 fn load_host(
     host: &Host,
+    global: &Global,
     default_pin: Option<&SecretString>,
     workers: &Workers,
 ) -> Result<LoadedHost, String> {
@@ -82,7 +83,7 @@ fn load_host(
             .collect::<Result<_, keys::LoadError>>()
     };
     let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;
-    let methods = Methods::new(&host.auth, workers).map_err(|error| format!("{prefix}{error}"))?;
+    let methods = Methods::new(host, global, workers).map_err(|error| format!("{prefix}{error}"))?;
     let certificates = Certificates::load(host)
         .map_err(|error| format!("{prefix}{error}"))?
         .map(Arc::new);

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use culvert_vocab::{GroupName, SecretString, SessionId, UserName};
 
 use super::auth::{
-    ASK_PASSWORD, Attempt, GroupWish, Identity, Progress, choose, only_eligible, to_choose_from,
+    ASK_PASSWORD, Accepted, Attempt, Caller, GroupWish, Identity, Progress, choose, only_eligible,
+    to_choose_from,
 };
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
@@ -97,7 +98,14 @@ impl Conversation {
             }
         };
         let user = UserName::new(start.user.as_str()).ok();
-        let (attempt, first) = entry.begin(user.clone(), identity.as_deref());
+        let caller = Caller {
+            peer: self.peer,
+            local: self.local,
+            user_agent: start.client.user_agent.clone(),
+            host: Text::truncated(host.config.display_name()),
+            session: id.safe_id(),
+        };
+        let (attempt, first) = entry.begin(user.clone(), identity.as_deref(), caller).await;
         let pending = Pending {
             id,
             peer: self.peer,
@@ -112,7 +120,7 @@ impl Conversation {
                 client: start.client,
                 tries: self.tries,
                 prompt: 0,
-                spent: Duration::ZERO,
+                spent: now.elapsed(),
             },
         };
         match (first, start.password) {
@@ -175,7 +183,7 @@ impl Conversation {
         pending.answered = true;
         let progress = match &mut pending.login.attempt {
             Some(attempt) => attempt.answer(answer).await,
-            None => Progress::Refused,
+            None => Progress::Refused(None),
         };
         pending.login.spent += began.elapsed();
         self.conclude(host, pending, progress)
@@ -193,24 +201,20 @@ impl Conversation {
         }
         let (message, number) = match progress {
             Progress::Prompt { message, number } => (message, number),
-            wrong @ (Progress::Wrong | Progress::Refused) => {
-                let user = pending
-                    .login
-                    .user
-                    .as_ref()
-                    .map_or("(no valid name)", UserName::as_str);
-                let text = format!(
-                    "sec-mod: failed authentication attempt for user '{user}' from {}",
-                    self.peer
-                );
-                log::write(log::Level::Info, &text);
-                self.failed(true);
-                self.tries = self.tries.saturating_add(1);
-                if wrong == Progress::Refused || self.tries >= TRIES {
+            Progress::Wrong(text) => {
+                self.wrong(&pending, None);
+                if self.tries >= TRIES {
                     return Ok(self.refuse(LoginFailure::Credentials));
                 }
-                (format!("{LOGIN_FAILED}{ASK_PASSWORD}"), pending.login.prompt)
+                let text = text.unwrap_or_else(|| format!("{LOGIN_FAILED}{ASK_PASSWORD}"));
+                (text, pending.login.prompt)
             }
+            Progress::Refused(why) => {
+                self.wrong(&pending, why.as_deref());
+                return Ok(self.refuse(LoginFailure::Credentials));
+            }
+            // No worker begins a login with a token.
+            Progress::Challenge(_) => return Ok(self.refuse(LoginFailure::Internal)),
             Progress::Unavailable(problem) => {
                 log::write(
                     log::Level::Error,
@@ -219,7 +223,7 @@ impl Conversation {
                 self.failed(true);
                 return Ok(self.refuse(LoginFailure::Credentials));
             }
-            Progress::Accepted { user, groups } => return Ok(self.accepted(host, pending, user, &groups)),
+            Progress::Accepted(accepted) => return Ok(self.accepted(host, pending, *accepted)),
         };
         pending.login.tries = self.tries;
         pending.login.prompt = number;
@@ -236,13 +240,10 @@ impl Conversation {
         })
     }
 
-    fn accepted(
-        &mut self,
-        host: &LoadedHost,
-        pending: Pending<Login>,
-        user: UserName,
-        groups: &[GroupName],
-    ) -> LoginReply {
+    fn accepted(&mut self, host: &LoadedHost, pending: Pending<Login>, accepted: Accepted) -> LoginReply {
+        let Accepted {
+            user, groups, given, ..
+        } = accepted;
         let shown = self.identity.clone();
         let identity = shown.as_deref().filter(|_| pending.login.certificate);
         if pending.login.certificate
@@ -259,7 +260,7 @@ impl Conversation {
         let allowed = identity
             .filter(|_| pending.login.attempt.is_some())
             .and_then(|identity| identity.groups.as_deref());
-        let Ok(group) = choose(groups, allowed, &pending.login.wish) else {
+        let Ok(group) = choose(&groups, allowed, &pending.login.wish) else {
             log::write(
                 log::Level::Notice,
                 &format!("sec-mod: user '{user}' requested a group that he is no member of"),
@@ -279,6 +280,7 @@ impl Conversation {
                 persistent: host.config.persistent_cookies,
             },
             certificate: identity.map(|identity| identity.key),
+            given,
         };
         let mut state = self.broker.state.borrow_mut();
         let (key, evicted) = state.sessions.insert(&pending.id, new, now);
@@ -331,6 +333,23 @@ impl Conversation {
             Some(_) => Ok(GroupWish::None),
             None => Ok(only_eligible(groups, &offered).map_or(GroupWish::None, GroupWish::Group)),
         }
+    }
+
+    /// A wrong answer: for the log, the points and the tries.
+    fn wrong(&mut self, pending: &Pending<Login>, why: Option<&str>) {
+        let user = pending
+            .login
+            .user
+            .as_ref()
+            .map_or("(no valid name)", UserName::as_str);
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let text = format!(
+            "sec-mod: failed authentication attempt for user '{user}' from {}{why}",
+            self.peer
+        );
+        log::write(log::Level::Info, &text);
+        self.failed(true);
+        self.tries = self.tries.saturating_add(1);
     }
 
     fn is_refused(&self) -> bool {

@@ -113,7 +113,7 @@ impl Broker {
     /// Does what main says. False when the broker is to end.
     pub(super) fn handle_main(self: &Rc<Self>, message: MainToBroker, descriptors: Vec<OwnedFd>) -> bool {
         match message {
-            MainToBroker::Connection { id, peer, local: _ } => self.connect(id, peer, descriptors),
+            MainToBroker::Connection { id, peer, local } => self.connect(id, (peer, local), descriptors),
             MainToBroker::ConnectionClosed { id, reason, counters } => self.closed(id, reason, counters),
             MainToBroker::TunnelRefused(id) => {
                 let now = Moment::now();
@@ -164,7 +164,12 @@ impl Broker {
         }
     }
 
-    fn connect(self: &Rc<Self>, id: ConnectionId, peer: SocketAddr, mut descriptors: Vec<OwnedFd>) {
+    fn connect(
+        self: &Rc<Self>,
+        id: ConnectionId,
+        (peer, local): (SocketAddr, SocketAddr),
+        mut descriptors: Vec<OwnedFd>,
+    ) {
         let Some(channel) = descriptors.pop() else { return };
         let (sender, receiver) = match link::split(Channel::from_fd(channel)) {
             Ok(halves) => halves,
@@ -176,10 +181,10 @@ impl Broker {
                 return;
             }
         };
-        let peer = source(peer);
+        let (peer, local) = (source(peer), source(local));
         let barred = Rc::new(Cell::new(false));
         let loaded = Rc::clone(&self.state.borrow().loaded);
-        let conversation = Conversation::new(Rc::clone(self), id, peer, loaded, Rc::clone(&barred));
+        let conversation = Conversation::new(Rc::clone(self), id, (peer, local), loaded, Rc::clone(&barred));
         let task = tokio::task::spawn_local(conversation.run(sender, receiver)).abort_handle();
         let handle = ConnectionHandle { peer, barred, task };
         self.state.borrow_mut().connections.insert(id, handle);

@@ -120,6 +120,32 @@ pub enum NetPriority {
     Tos(u8),
 }
 
+/// Settings of a session that its method of authentication brings (RADIUS with `groupconfig`). They
+/// stay with the session; `None` and empty lists leave the configured values.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenSettings {
+    /// Fixed IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Prefix length of the client's IPv4 network.
+    pub ipv4_prefix: Option<u8>,
+    /// Fixed IPv6 address, with the prefix length of the client's network.
+    pub ipv6: Option<Ipv6Net>,
+    /// Routes to announce.
+    pub routes: Vec<IpNet>,
+    /// DNS servers.
+    pub dns: Vec<IpAddr>,
+    /// `session-timeout`.
+    pub session_timeout: Option<Duration>,
+    /// `idle-timeout`.
+    pub idle_timeout: Option<Duration>,
+    /// `stats-report-time`.
+    pub stats_report: Option<Duration>,
+    /// Bytes per second from the client.
+    pub rx_per_second: Option<u64>,
+    /// Bytes per second to the client.
+    pub tx_per_second: Option<u64>,
+}
+
 /// A verified session, as the broker tells main when a tunnel is to be opened. Main cannot make
 /// one itself: it only ever comes from the broker's check of a cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

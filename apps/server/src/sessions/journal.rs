@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{COOKIE_SLACK, CookiePolicy, Moment, Session, SessionKey, SessionTable};
-use crate::ipc::session::{Addresses, ClientDescription, Counters};
+use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings};
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert2";
+const MAGIC: &[u8; 8] = b"culvert3";
 /// Longest entry, in octets.
-const ENTRY_MAX: usize = 4096;
+const ENTRY_MAX: usize = crate::ipc::MAX_MESSAGE;
 /// Octets of SHA-256 that guard an entry.
 const CHECKSUM: usize = 8;
 /// Largest file that is read, in octets.
@@ -82,6 +82,7 @@ struct Record {
     /// `None`: in use when this was written.
     expires: Option<u64>,
     certificate: Option<[u8; 32]>,
+    given: Option<Box<GivenSettings>>,
     cookie: CookiePolicy,
     limit: Option<Duration>,
     addresses: Addresses,
@@ -156,6 +157,7 @@ impl Record {
             authenticated_at: seconds(session.authenticated_at),
             expires: (!session.in_use()).then(|| seconds(now.wall + left)),
             certificate: session.certificate,
+            given: session.given.clone(),
             cookie: session.cookie,
             limit: session.limit,
             addresses: session.addresses,
@@ -191,6 +193,7 @@ impl Record {
                 tx: self.tx,
             },
             certificate: self.certificate,
+            given: self.given,
             cookie: self.cookie,
             limit: self.limit,
             age_then: age,
@@ -368,6 +371,7 @@ mod tests {
                 persistent: false,
             },
             certificate: Some([3; 32]),
+            given: Some(Box::default()),
         }
     }
 

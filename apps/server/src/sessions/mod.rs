@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ipc::messages::{ConnectionId, SessionSummary};
-use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters};
+use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters, GivenSettings};
 
 /// Cookies live this much longer than `cookie-timeout` says, for slow clients.
 const COOKIE_SLACK: Duration = Duration::from_secs(15);
@@ -84,6 +84,8 @@ pub struct NewSession {
     /// SHA-256 of the public key of the certificate that logged in: its cookie is good only
     /// together with this key.
     pub certificate: Option<[u8; 32]>,
+    /// Settings that the method of authentication brought.
+    pub given: Option<Box<GivenSettings>>,
 }
 
 /// A session.
@@ -112,6 +114,8 @@ pub struct Session {
     pub counters: Counters,
     /// SHA-256 of the public key of the certificate that logged in.
     pub certificate: Option<[u8; 32]>,
+    /// Settings that the method of authentication brought.
+    pub given: Option<Box<GivenSettings>>,
     cookie: CookiePolicy,
     /// `session-timeout` at the last opening.
     limit: Option<Duration>,
@@ -244,6 +248,7 @@ impl SessionTable {
                 addresses: Addresses::default(),
                 counters: Counters::default(),
                 certificate: new.certificate,
+                given: new.given,
                 cookie: new.cookie,
                 limit: None,
                 age_then: Duration::ZERO,

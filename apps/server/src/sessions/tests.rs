@@ -29,6 +29,7 @@ fn new(user: &str, persistent: bool) -> NewSession {
             persistent,
         },
         certificate: None,
+        given: None,
     }
 }
 

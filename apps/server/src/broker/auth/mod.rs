@@ -6,17 +6,24 @@
 
 mod certificate;
 mod groups;
+mod helped;
 mod plain;
 
 use std::sync::Arc;
 
 use culvert_password_file::otp::OtpFile;
-use culvert_server_config::{AuthConfig, AuthMethod};
-use culvert_vocab::{GroupName, SecretString, UserName};
+use culvert_server_config::{AuthMethod, Global, Host};
+use culvert_vocab::{SecretString, UserName};
 use tokio::sync::Semaphore;
+
+use self::helped::{Helped, Places};
+use crate::helper::messages::{MethodSettings, PamSettings};
+use crate::startup;
 
 pub(super) use certificate::{Certificates, Identity};
 pub(super) use groups::{GroupWish, choose, only_eligible, to_choose_from};
+
+pub(super) use crate::helper::messages::{Accepted, Caller};
 
 /// Prompt for the password.
 pub(super) const ASK_PASSWORD: &str = "Please enter your password.";
@@ -31,30 +38,35 @@ pub(super) enum Progress {
         /// Number of the prompt.
         number: u8,
     },
-    /// The user is who he says, and is a member of these groups, the default one first.
-    Accepted {
-        /// Name in force; a method may rename.
-        user: UserName,
-        /// Groups.
-        groups: Vec<GroupName>,
-    },
-    /// Wrong answer; the same prompt may be answered again, a few times.
-    Wrong,
-    /// Wrong answer, and no other is taken.
-    Refused,
+    /// A token of the client is wanted, which gets this one with the request for it.
+    Challenge(Option<SecretString>),
+    /// The user is who he says.
+    Accepted(Box<Accepted>),
+    /// Wrong answer; the same prompt may be answered again, a few times. A text for the user, in place of
+    /// the usual one.
+    Wrong(Option<String>),
+    /// Wrong answer, and no other is taken; why, for the log.
+    Refused(Option<String>),
     /// The method could not decide; one line for the log. Always a refusal.
     Unavailable(String),
 }
 
-/// A method that this server has been told to use and does not have.
+/// A method that cannot be used; one line for the administrator.
 #[derive(Debug, thiserror::Error)]
-#[error("the authentication method '{0}' is not available in this version")]
-pub(super) struct Unsupported(String);
+pub(super) enum MethodError {
+    /// This server does not have it.
+    #[error("the authentication method '{0}' is not available in this version")]
+    Unsupported(String),
+    /// No user for the processes that need no root.
+    #[error("{0}")]
+    Ids(String),
+}
 
 /// What foreign or slow work may run at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Workers {
     hashing: Arc<Semaphore>,
+    helpers: Places,
 }
 
 impl Workers {
@@ -62,6 +74,7 @@ impl Workers {
     pub(super) fn new(hashing: usize) -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(hashing.max(1))),
+            helpers: Places::default(),
         }
     }
 }
@@ -83,11 +96,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(methods: &[AuthMethod], workers: &Workers) -> Result<Self, Unsupported> {
+    fn new(methods: &[AuthMethod], global: &Global, workers: &Workers) -> Result<Self, MethodError> {
         let others = methods
             .iter()
             .filter(|method| **method != AuthMethod::Certificate);
-        let mut others = others.map(|method| Method::new(method, workers));
+        let mut others = others.map(|method| Method::new(method, global, workers));
         Ok(Self {
             certificate: methods.contains(&AuthMethod::Certificate),
             method: others.next().transpose()?,
@@ -96,14 +109,15 @@ impl Entry {
 
     /// Begins a login. `user` is what the client typed, `identity` whom its certificate, which
     /// this entry wants, speaks of. A method's first prompt follows.
-    pub(super) fn begin(
+    pub(super) async fn begin(
         &self,
         user: Option<UserName>,
         identity: Option<&Identity>,
+        caller: Caller,
     ) -> (Option<Attempt>, Progress) {
         match (&self.method, identity) {
             (Some(method), _) => {
-                let (attempt, progress) = method.begin(user, self.certificate);
+                let (attempt, progress) = method.begin(user, self.certificate, caller).await;
                 (Some(attempt), progress)
             }
             (
@@ -114,8 +128,11 @@ impl Entry {
                     ..
                 }),
             ) => {
-                let (user, groups) = (user.clone(), groups.clone().unwrap_or_default());
-                (None, Progress::Accepted { user, groups })
+                let groups = groups.clone().unwrap_or_default();
+                (
+                    None,
+                    Progress::Accepted(Box::new(Accepted::new(user.clone(), groups))),
+                )
             }
             (
                 None,
@@ -123,16 +140,16 @@ impl Entry {
                     user: Err(problem), ..
                 }),
             ) => (None, Progress::Unavailable(problem.clone())),
-            (None, None) => (None, Progress::Refused),
+            (None, None) => (None, Progress::Refused(None)),
         }
     }
 }
 
 impl Methods {
-    pub(super) fn new(config: &AuthConfig, workers: &Workers) -> Result<Self, Unsupported> {
-        let mut entries = vec![Entry::new(&config.required, workers)?];
-        for method in &config.alternatives {
-            entries.push(Entry::new(std::slice::from_ref(method), workers)?);
+    pub(super) fn new(host: &Host, global: &Global, workers: &Workers) -> Result<Self, MethodError> {
+        let mut entries = vec![Entry::new(&host.auth.required, global, workers)?];
+        for method in &host.auth.alternatives {
+            entries.push(Entry::new(std::slice::from_ref(method), global, workers)?);
         }
         Ok(Self { entries })
     }
@@ -160,27 +177,39 @@ impl Methods {
 pub(super) enum Method {
     /// A password file, a file of one-time passwords, or both.
     Plain(Arc<plain::Plain>),
+    /// One with a helper process for each login.
+    Helped(Arc<Helped>),
 }
 
 impl Method {
-    fn new(method: &AuthMethod, workers: &Workers) -> Result<Self, Unsupported> {
-        match method {
+    fn new(method: &AuthMethod, global: &Global, workers: &Workers) -> Result<Self, MethodError> {
+        let settings = match method {
             AuthMethod::Plain { passwd, otp, otp_pin } => {
                 let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
                 let plain = plain::Plain::new(passwd.clone(), otp, workers.hashing.clone());
-                Ok(Self::Plain(Arc::new(plain)))
+                return Ok(Self::Plain(Arc::new(plain)));
             }
-            other => Err(Unsupported(other.name().to_owned())),
-        }
+            AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {
+                service: service.clone(),
+            }),
+            other => return Err(MethodError::Unsupported(other.name().to_owned())),
+        };
+        let ids = startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0))?;
+        let helped = Helped::new(settings, workers.helpers.clone(), ids, global.auth_timeout);
+        Ok(Self::Helped(Arc::new(helped)))
     }
 
     /// Begins a login of `user`; `None` is a name that nobody can have, which goes the way of an
     /// unknown one; `certificate`: one proves the name, too. The first prompt follows.
-    fn begin(&self, user: Option<UserName>, certificate: bool) -> (Attempt, Progress) {
+    async fn begin(&self, user: Option<UserName>, certificate: bool, caller: Caller) -> (Attempt, Progress) {
         match self {
             Self::Plain(plain) => {
                 let (attempt, prompt) = plain::Attempt::new(Arc::clone(plain), user, certificate);
                 (Attempt::Plain(attempt), prompt)
+            }
+            Self::Helped(helped) => {
+                let (attempt, progress) = helped::Attempt::begin(helped, user, caller).await;
+                (Attempt::Helped(attempt), progress)
             }
         }
     }
@@ -188,15 +217,18 @@ impl Method {
     async fn knows(&self, user: &UserName) -> bool {
         match self {
             Self::Plain(plain) => plain.knows(user).await,
+            // Only a login could tell.
+            Self::Helped(_) => true,
         }
     }
 }
 
 /// A login in progress.
-#[derive(Debug)]
 pub(super) enum Attempt {
     /// With files.
     Plain(plain::Attempt),
+    /// With a helper process.
+    Helped(helped::Attempt),
 }
 
 impl Attempt {
@@ -204,6 +236,7 @@ impl Attempt {
     pub(super) async fn answer(&mut self, answer: SecretString) -> Progress {
         match self {
             Self::Plain(attempt) => attempt.answer(answer).await,
+            Self::Helped(attempt) => attempt.answer(answer).await,
         }
     }
 }

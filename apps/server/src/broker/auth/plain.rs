@@ -10,7 +10,7 @@ use culvert_password_file::{Credential, PasswordFile, PasswordFileCache};
 use culvert_vocab::{GroupName, SecretString, UserName};
 use tokio::sync::Semaphore;
 
-use super::{ASK_PASSWORD, Progress};
+use super::{ASK_PASSWORD, Accepted, Progress};
 use crate::log::{self, Level};
 
 /// Prompt for the one-time password.
@@ -130,7 +130,9 @@ impl Attempt {
             }
         });
         match (judged.await, user) {
-            (Ok(Judged::Accepted(groups)), Some(user)) => Progress::Accepted { user, groups },
+            (Ok(Judged::Accepted(groups)), Some(user)) => {
+                Progress::Accepted(Box::new(Accepted::new(user, groups)))
+            }
             (Ok(Judged::HalfWay(groups)), Some(_)) => {
                 self.stage = Stage::Otp(groups);
                 Progress::Prompt {
@@ -139,8 +141,8 @@ impl Attempt {
                 }
             }
             // One-time passwords are not guessed at.
-            (Ok(_), _) if matches!(self.stage, Stage::Otp(_)) => Progress::Refused,
-            (Ok(_), _) => Progress::Wrong,
+            (Ok(_), _) if matches!(self.stage, Stage::Otp(_)) => Progress::Refused(None),
+            (Ok(_), _) => Progress::Wrong(None),
             (Err(problem), _) => Progress::Unavailable(problem),
         }
     }

@@ -195,7 +195,7 @@ fn the_entry_follows_the_certificate() {
         );
         let (config, _) = Config::load(&files.path("ocserv.conf")).unwrap();
         let host = config.hosts().next().unwrap();
-        let entries = Methods::new(&host.auth, &Workers::new(1)).unwrap();
+        let entries = Methods::new(host, &config.global, &Workers::new(1)).unwrap();
         let shape = |certificate| {
             let entry = entries.select(certificate)?;
             Some((entry.certificate, entry.method.is_some()))

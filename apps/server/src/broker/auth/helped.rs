@@ -1,0 +1,187 @@
+//! Methods whose work is done by a helper process for each login: see [`crate::helper`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use culvert_vocab::{SecretString, UserName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use super::{Caller, Progress};
+use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
+use crate::helper::process::Process;
+use crate::ipc::SecretText;
+use crate::log;
+
+/// Helper processes at a time.
+const HELPERS_MAX: usize = 256;
+/// Logins that wait for one of them to end.
+const LINE_MAX: usize = 1024;
+/// Groups of one user.
+const GROUPS_MAX: usize = 512;
+/// Life of a login when `auth-timeout` sets none.
+const TIME: Duration = Duration::from_secs(240);
+
+/// The right to run helpers: a bounded number of places, and a bounded line before them.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct Places {
+    places: Arc<Semaphore>,
+    line: Arc<Semaphore>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(HELPERS_MAX)),
+            line: Arc::new(Semaphore::new(LINE_MAX)),
+        }
+    }
+}
+
+impl Places {
+    /// Waits in line for a place; `None` when the line is too long.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let in_line = self.line.try_acquire().ok()?;
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        drop(in_line);
+        place
+    }
+}
+
+/// A method with helpers.
+#[derive(Debug)]
+pub(in crate::broker) struct Helped {
+    settings: MethodSettings,
+    places: Places,
+    /// `run-as-user`, for methods that need no root.
+    ids: (u32, u32),
+    /// `auth-timeout`.
+    time: Duration,
+}
+
+impl Helped {
+    pub(super) fn new(
+        settings: MethodSettings,
+        places: Places,
+        ids: (u32, u32),
+        time: Option<Duration>,
+    ) -> Self {
+        Self {
+            settings,
+            places,
+            ids,
+            time: time.unwrap_or(TIME),
+        }
+    }
+}
+
+/// A login with a helper of its own. Dropping it ends the helper.
+pub(in crate::broker) struct Attempt {
+    /// Method and user, for the log.
+    whose: String,
+    deadline: Instant,
+    /// `None` once the helper has said its last word.
+    helper: Option<Process>,
+}
+
+impl Attempt {
+    /// Begins a login; the method's first prompt follows.
+    pub(super) async fn begin(helped: &Helped, user: Option<UserName>, caller: Caller) -> (Self, Progress) {
+        let name = user.as_ref().map_or("(no name)", UserName::as_str);
+        let mut attempt = Self {
+            whose: format!("{} helper for user '{name}'", helped.settings.name()),
+            deadline: Instant::now() + helped.time,
+            helper: None,
+        };
+        let place = match timeout_at(attempt.deadline.into(), helped.places.take()).await {
+            Ok(Some(place)) => place,
+            Ok(None) => return attempt.unavailable("has no place: too many logins wait"),
+            Err(_) => return attempt.unavailable("has found no place in time"),
+        };
+        let login = Login {
+            method: helped.settings.clone(),
+            user,
+            caller,
+            ids: helped.ids,
+            time: attempt.deadline.saturating_duration_since(Instant::now()),
+        };
+        match Process::start(Assignment::Login(login), place) {
+            Ok(helper) => attempt.helper = Some(helper),
+            Err(error) => return attempt.unavailable(&format!("does not start: {error}")),
+        }
+        let progress = attempt.next().await;
+        (attempt, progress)
+    }
+
+    /// Takes the answer to the last prompt, or the token after the last challenge.
+    pub(super) async fn answer(&mut self, answer: SecretString) -> Progress {
+        let Ok(answer) = SecretText::new(answer) else {
+            return Progress::Refused(Some("the answer is too long".to_owned()));
+        };
+        let sent = self
+            .helper
+            .as_ref()
+            .map(|helper| helper.sender.send(&BrokerToHelper::Answer(answer), Vec::new()));
+        // A helper that is gone says so in place of its next message.
+        if let Some(Err(error)) = sent {
+            log::write(log::Level::Debug, &format!("sec-mod: {}: {error}", self.whose));
+        }
+        self.next().await
+    }
+
+    /// What the helper says next.
+    async fn next(&mut self) -> Progress {
+        let Some(mut helper) = self.helper.take() else {
+            return Progress::Refused(None);
+        };
+        loop {
+            let message = match timeout_at(self.deadline.into(), helper.receive()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    let how = helper.ended().await;
+                    return Progress::Unavailable(format!("{} {how}", self.whose));
+                }
+                Err(_) => return Progress::Unavailable(format!("{} gives no answer in time", self.whose)),
+            };
+            let progress = match message {
+                HelperToBroker::Log { level, text } => {
+                    log::write(level, &format!("sec-mod: {}: {text}", self.whose));
+                    continue;
+                }
+                HelperToBroker::Prompt { message, number } => Progress::Prompt {
+                    message: message.into(),
+                    number,
+                },
+                HelperToBroker::Challenge(token) => Progress::Challenge(token.map(SecretString::from)),
+                HelperToBroker::Wrong(message) => Progress::Wrong(message.map(String::from)),
+                last => return self.last(last),
+            };
+            self.helper = Some(helper);
+            return progress;
+        }
+    }
+
+    fn last(&self, message: HelperToBroker) -> Progress {
+        match message {
+            HelperToBroker::Accepted(mut accepted) => {
+                if accepted.groups.len() > GROUPS_MAX {
+                    let text = format!(
+                        "sec-mod: {}: groups beyond the first {GROUPS_MAX} are left out",
+                        self.whose
+                    );
+                    log::write(log::Level::Warning, &text);
+                    accepted.groups.truncate(GROUPS_MAX);
+                }
+                Progress::Accepted(accepted)
+            }
+            HelperToBroker::Refused(why) => Progress::Refused(why.map(String::from)),
+            HelperToBroker::Unavailable(why) => Progress::Unavailable(format!("{}: {why}", self.whose)),
+            _ => Progress::Unavailable(format!("{} breaks the protocol", self.whose)),
+        }
+    }
+
+    fn unavailable(self, why: &str) -> (Self, Progress) {
+        let progress = Progress::Unavailable(format!("{} {why}", self.whose));
+        (self, progress)
+    }
+}

@@ -1,0 +1,140 @@
+//! What the broker and its helpers say to each other. A helper runs foreign code or waits for a
+//! network, so the broker takes nothing from it but these bounded, validated messages.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use culvert_vocab::{GroupName, SafeId, UserName};
+use serde::{Deserialize, Serialize};
+
+use crate::ipc::messages::LogLevel;
+use crate::ipc::session::GivenSettings;
+use crate::ipc::{Message, SecretText, Text};
+
+/// Messages of the broker to a helper. No descriptors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum BrokerToHelper {
+    /// The first message, once: what this process is for.
+    Begin(Box<Assignment>),
+    /// The answer to a prompt, or the token that follows a challenge, as the client sent it.
+    Answer(SecretText<16384>),
+}
+
+/// What a helper process is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Assignment {
+    /// One login.
+    Login(Login),
+}
+
+/// One login with one method.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Login {
+    /// The method and its settings.
+    pub(crate) method: MethodSettings,
+    /// The name that the client typed; `None` when the method says who it is, and for a name that
+    /// nobody can have.
+    pub(crate) user: Option<UserName>,
+    /// Whose login it is.
+    pub(crate) caller: Caller,
+    /// User and group that a method without need of root changes to: `run-as-user`.
+    pub(crate) ids: (u32, u32),
+    /// Longest life of the process.
+    pub(crate) time: Duration,
+}
+
+/// A method that runs in helpers, with what it needs of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MethodSettings {
+    /// PAM.
+    Pam(PamSettings),
+}
+
+impl MethodSettings {
+    /// The name in the configuration file.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Pam(_) => "pam",
+        }
+    }
+}
+
+/// Settings of PAM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PamSettings {
+    /// Name of the PAM service.
+    pub(crate) service: String,
+}
+
+/// Whose login it is, beside the user's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caller {
+    /// The client's address.
+    pub(crate) peer: IpAddr,
+    /// The server's address that it came to.
+    pub(crate) local: IpAddr,
+    /// What the client says that it is.
+    pub(crate) user_agent: Text<63>,
+    /// Name of the virtual host.
+    pub(crate) host: Text<255>,
+    /// Printable name of the session to be.
+    pub(crate) session: SafeId,
+}
+
+/// Messages of a helper with a login to the broker. No descriptors. [`Self::Accepted`],
+/// [`Self::Refused`] and [`Self::Unavailable`] are last ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum HelperToBroker {
+    /// One more answer is wanted; 0 is the password, n the n-th additional one.
+    Prompt {
+        /// Text of the form.
+        message: Text<1024>,
+        /// Number of the prompt.
+        number: u8,
+    },
+    /// A token is wanted; this one goes to the client with the request for it.
+    Challenge(Option<SecretText<16384>>),
+    /// Wrong answer; another one is taken. The text is for the user.
+    Wrong(Option<Text<1024>>),
+    /// The user is who he says.
+    Accepted(Box<Accepted>),
+    /// He is not, and no other answer is taken. The text is for the log.
+    Refused(Option<Text<512>>),
+    /// The method cannot decide; the text is for the log.
+    Unavailable(Text<512>),
+    /// A line for the log.
+    Log {
+        /// Severity.
+        level: LogLevel,
+        /// The text.
+        text: Text<512>,
+    },
+}
+
+/// What a successful login says about its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Accepted {
+    /// Name in force; a method may rename.
+    pub(crate) user: UserName,
+    /// Groups, the default one first.
+    pub(crate) groups: Vec<GroupName>,
+    /// Settings of the session that the method brings.
+    pub(crate) given: Option<Box<GivenSettings>>,
+    /// Last token for the client.
+    pub(crate) token: Option<SecretText<16384>>,
+}
+
+impl Accepted {
+    /// A user of these groups, and nothing more.
+    pub(crate) fn new(user: UserName, groups: Vec<GroupName>) -> Self {
+        Self {
+            user,
+            groups,
+            given: None,
+            token: None,
+        }
+    }
+}
+
+impl Message for BrokerToHelper {}
+impl Message for HelperToBroker {}

@@ -1,0 +1,74 @@
+//! A login's side of the conversation, as the method's code sees it: it asks and waits.
+
+use std::time::{Duration, Instant};
+
+use culvert_vocab::SecretString;
+
+use super::messages::{BrokerToHelper, HelperToBroker};
+use crate::ipc::link::Blocking;
+use crate::ipc::messages::LogLevel;
+use crate::ipc::{SecretText, Text};
+
+/// The client or the broker is gone, or the login's time is over: nobody wants to hear the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the login was given up")]
+pub(crate) struct Gone;
+
+/// The conversation of one login.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    broker: Blocking,
+    deadline: Instant,
+}
+
+impl Talk {
+    /// With this broker, until `deadline`.
+    pub(super) fn new(broker: Blocking, deadline: Instant) -> Self {
+        Self { broker, deadline }
+    }
+
+    /// Asks the user; 0 is the password, n the n-th additional answer.
+    ///
+    /// # Errors
+    /// See [`Gone`], here and below.
+    pub(crate) fn ask(&mut self, message: &str, number: u8) -> Result<SecretString, Gone> {
+        let message = Text::truncated(message);
+        self.exchange(&HelperToBroker::Prompt { message, number })
+    }
+
+    /// Says that the last answer was wrong, with a text for the user in place of the usual one, and
+    /// waits for another one.
+    pub(crate) fn wrong(&mut self, message: Option<&str>) -> Result<SecretString, Gone> {
+        self.exchange(&HelperToBroker::Wrong(message.map(Text::truncated)))
+    }
+
+    /// Waits for a token of the client, which gets this one first.
+    pub(crate) fn challenge(&mut self, token: Option<SecretString>) -> Result<SecretString, Gone> {
+        let token = token.map(SecretText::new).transpose().map_err(|_| Gone)?;
+        self.exchange(&HelperToBroker::Challenge(token))
+    }
+
+    /// Writes a line into the server's log.
+    pub(crate) fn log(&self, level: LogLevel, text: &str) {
+        let text = Text::truncated(text);
+        // If the broker is gone, the next question says so.
+        let _gone = self.send(&HelperToBroker::Log { level, text });
+    }
+
+    /// What is left of the login's time.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    pub(super) fn send(&self, message: &HelperToBroker) -> Result<(), Gone> {
+        self.broker.send(message, &[]).map_err(|_| Gone)
+    }
+
+    fn exchange(&mut self, question: &HelperToBroker) -> Result<SecretString, Gone> {
+        self.send(question)?;
+        match self.broker.receive(Some(self.deadline)) {
+            Ok(Some((BrokerToHelper::Answer(answer), _))) => Ok(answer.into()),
+            _ => Err(Gone),
+        }
+    }
+}
