@@ -55,16 +55,16 @@ impl Connection {
     }
 
     /// Takes the half that seals application data out, for another thread; `None` unless this is
-    /// a client, established and without a handshake in progress. Until [`Self::put_sealer`]
+    /// a client, established and without a handshake that may need to send. Until [`Self::put_sealer`]
     /// nothing can be sealed here: alerts are not sent, and [`Self::start_rekey`] must not be
     /// called.
     pub fn take_sealer(&mut self) -> Option<ApplicationSealer> {
-        let (Status::Established { agreement, .. }, Role::Client(_), None) =
-            (&self.status, &self.role, &self.exchange)
+        let (Status::Established { agreement, .. }, Role::Client(_) | Role::ResumingClient(_)) =
+            (&self.status, &self.role)
         else {
             return None;
         };
-        if self.write.active.is_absent() {
+        if self.exchange.is_some() || self.final_flight.is_some() || self.write.active.is_absent() {
             return None;
         }
         let stand_in = Sealer::absent(self.write.active.epoch());

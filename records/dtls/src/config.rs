@@ -5,7 +5,8 @@ use std::time::Duration;
 use culvert_vocab::SecretBytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{CipherSuite, Error};
+use crate::handshake::keys::MASTER_SECRET_LEN;
+use crate::{CipherSuite, Error, Version};
 
 /// Largest handshake datagram unless configured otherwise: fits every IPv6 path (1280 - 40 - 8).
 const DEFAULT_MTU: usize = 1232;
@@ -44,7 +45,7 @@ impl ClientConfig {
             psk,
             identity: b"psk".to_vec(),
             app_id,
-            suites: CipherSuite::ALL.to_vec(),
+            suites: CipherSuite::PSK.to_vec(),
             mtu: DEFAULT_MTU,
             extended_master_secret: true,
             encrypt_then_mac: true,
@@ -97,7 +98,7 @@ impl ServerConfig {
     pub fn new(psk: SecretBytes) -> Self {
         Self {
             psk,
-            suites: CipherSuite::ALL.to_vec(),
+            suites: CipherSuite::PSK.to_vec(),
             mtu: DEFAULT_MTU,
             extended_master_secret: true,
             encrypt_then_mac: true,
@@ -120,10 +121,87 @@ fn validate_common(psk: &SecretBytes, suites: &[CipherSuite]) -> Result<(), Erro
             "the pre-shared key must have 1 to 65535 octets",
         ));
     }
+    validate_suites(suites, &CipherSuite::PSK)
+}
+
+fn validate_suites(suites: &[CipherSuite], possible: &[CipherSuite]) -> Result<(), Error> {
     if suites.is_empty() {
         return Err(Error::Configuration("no cipher suite is allowed"));
     }
-    Ok(())
+    match suites.iter().all(|suite| possible.contains(suite)) {
+        true => Ok(()),
+        false => Err(Error::Configuration(
+            "a cipher suite of another kind of handshake",
+        )),
+    }
+}
+
+/// What either side is told before it resumes a session that both only pretend to have had
+/// (`specs/cstp-dtls.md` §10, §11).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResumptionConfig {
+    /// Version of the protocol; no other is spoken.
+    pub version: Version,
+    /// The session's master secret, 48 octets.
+    pub master_secret: SecretBytes,
+    /// The session's id, 1 to 32 octets.
+    pub session_id: Vec<u8>,
+    /// Suites to offer or to accept, most wanted first; AnyConnect agrees on one beforehand.
+    pub suites: Vec<CipherSuite>,
+    /// Largest handshake datagram in octets (UDP payload). Application data is not limited by it.
+    pub mtu: usize,
+    /// First retransmission of a flight; doubles each time.
+    pub first_retransmission: Duration,
+    /// Longest time that a handshake may take.
+    pub handshake_limit: Duration,
+}
+
+impl ResumptionConfig {
+    /// The usual configuration of a client: retransmission after 1 s, 12 s in all.
+    pub fn client(
+        version: Version,
+        suite: CipherSuite,
+        master_secret: SecretBytes,
+        session_id: Vec<u8>,
+    ) -> Self {
+        Self {
+            version,
+            master_secret,
+            session_id,
+            suites: vec![suite],
+            mtu: DEFAULT_MTU,
+            first_retransmission: Duration::from_secs(1),
+            handshake_limit: Duration::from_secs(12),
+        }
+    }
+
+    /// The usual configuration of a server: retransmission after 400 ms, 60 s in all.
+    pub fn server(
+        version: Version,
+        suite: CipherSuite,
+        master_secret: SecretBytes,
+        session_id: Vec<u8>,
+    ) -> Self {
+        Self {
+            first_retransmission: Duration::from_millis(400),
+            handshake_limit: Duration::from_secs(60),
+            ..Self::client(version, suite, master_secret, session_id)
+        }
+    }
+
+    /// Checks that every field fits its message, and the suites the version.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        if self.master_secret.len() != MASTER_SECRET_LEN {
+            return Err(Error::Configuration("the master secret must have 48 octets"));
+        }
+        if !(1..=MAX_SESSION_ID).contains(&self.session_id.len()) {
+            return Err(Error::Configuration("the session id must have 1 to 32 octets"));
+        }
+        match self.version {
+            Version::Dtls12 => validate_suites(&self.suites, &CipherSuite::RESUMED),
+            Version::Dtls09 => validate_suites(&self.suites, &CipherSuite::RESUMED_SHA1),
+        }
+    }
 }
 
 /// Source of random octets for handshakes. Tests replay recorded ones.

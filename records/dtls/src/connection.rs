@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use culvert_record::ChannelState;
 
-use crate::config::{ClientConfig, Random, ServerConfig, SystemRandom};
+use crate::config::{ClientConfig, Random, ResumptionConfig, ServerConfig, SystemRandom};
 use crate::handshake::exchange::{Exchange, LastFlight, Role};
 use crate::handshake::flight::{FlightMessage, seal_flight};
 use crate::handshake::messages::kind;
@@ -34,8 +34,8 @@ pub struct Connection {
     pub(crate) write: Epochs<Sealer>,
     pub(crate) read: Epochs<Opener>,
     pub(crate) exchange: Option<Exchange>,
-    /// A server's last flight of the complete handshake, until the client is known to have it.
-    final_flight: Option<LastFlight>,
+    /// The last flight of the complete handshake, if it was ours, until the peer is known to have it.
+    pub(crate) final_flight: Option<LastFlight>,
     /// When packets of the previous epoch are no longer taken.
     old_epoch_until: Option<Instant>,
     /// An alert that nothing authenticated.
@@ -76,8 +76,7 @@ impl Connection {
 
     /// As [`Self::client`], with another source of random octets for the handshake.
     pub fn client_with_random(config: ClientConfig, now: Instant, random: Box<dyn Random>) -> Self {
-        let valid = config.validate();
-        Self::begin(Role::Client(config), valid, now, random)
+        Self::begin(Role::Client(config), now, random)
     }
 
     /// A server that waits for a ClientHello; the handshake's time limit starts now. With a
@@ -88,16 +87,45 @@ impl Connection {
 
     /// As [`Self::server`], with another source of random octets for the handshake.
     pub fn server_with_random(config: ServerConfig, now: Instant, random: Box<dyn Random>) -> Self {
-        let valid = config.validate();
-        Self::begin(Role::Server(config), valid, now, random)
+        Self::begin(Role::Server(config), now, random)
     }
 
-    fn begin(role: Role, valid: Result<(), Error>, now: Instant, random: Box<dyn Random>) -> Self {
+    /// A client that resumes a session; as [`Self::client`] otherwise. It has no rehandshake.
+    pub fn resuming_client(config: ResumptionConfig, now: Instant) -> Self {
+        Self::resuming_client_with_random(config, now, Box::new(SystemRandom))
+    }
+
+    /// As [`Self::resuming_client`], with another source of random octets for the handshake.
+    pub fn resuming_client_with_random(
+        config: ResumptionConfig,
+        now: Instant,
+        random: Box<dyn Random>,
+    ) -> Self {
+        Self::begin(Role::ResumingClient(config), now, random)
+    }
+
+    /// A server that resumes a session; as [`Self::server`] otherwise.
+    pub fn resuming_server(config: ResumptionConfig, now: Instant) -> Self {
+        Self::resuming_server_with_random(config, now, Box::new(SystemRandom))
+    }
+
+    /// As [`Self::resuming_server`], with another source of random octets for the handshake.
+    pub fn resuming_server_with_random(
+        config: ResumptionConfig,
+        now: Instant,
+        random: Box<dyn Random>,
+    ) -> Self {
+        Self::begin(Role::ResumingServer(config), now, random)
+    }
+
+    fn begin(role: Role, now: Instant, random: Box<dyn Random>) -> Self {
+        let valid = role.validate();
+        let plain = Sealer::plain(role.version());
         let mut connection = Self::new(
             role,
             random,
             Status::Connecting,
-            Epochs::new(Sealer::plain()),
+            Epochs::new(plain),
             Epochs::new(Opener::plain()),
         );
         if let Err(error) = valid.and_then(|()| connection.begin_handshake(now)) {
@@ -261,7 +289,12 @@ impl Connection {
     /// established.
     pub fn description(&self) -> Option<&'static str> {
         match &self.status {
-            Status::Established { agreement, .. } => Some(agreement.suite.description()),
+            Status::Established { agreement, .. } => Some(
+                agreement
+                    .parameters
+                    .suite
+                    .description(agreement.parameters.version),
+            ),
             _ => None,
         }
     }
@@ -277,7 +310,7 @@ impl Connection {
     fn accept_application_data(&mut self, epoch: u16) -> bool {
         let active = self.read.active.epoch();
         if epoch == active && epoch != 0 {
-            // The client sends in the new epoch, so it has our Finished.
+            // The peer sends in the new epoch, so it has our Finished.
             self.final_flight = None;
             self.write.old = None;
         }
@@ -393,19 +426,19 @@ impl Connection {
     fn open_epoch(&mut self, new: NewEpoch) -> Result<(), Error> {
         let epoch = self.write.active.epoch().checked_add(1).ok_or(Error::Exhausted)?;
         let NewEpoch {
-            suite,
-            encrypt_then_mac,
+            parameters,
             write,
             read,
         } = new;
-        let sealer = Sealer::protected(suite, encrypt_then_mac, write, epoch).ok_or(Error::Keys(suite))?;
-        let opener = Opener::protected(suite, encrypt_then_mac, read, epoch).ok_or(Error::Keys(suite))?;
+        let no_keys = Error::Keys(parameters.suite);
+        let sealer = Sealer::protected(parameters, write, epoch).ok_or(no_keys)?;
+        let opener = Opener::protected(parameters, read, epoch).ok_or(no_keys)?;
         self.write.next = Some(sealer);
         self.read.next = Some(opener);
         Ok(())
     }
 
-    fn complete(&mut self, agreement: Agreement, last_flight: LastFlight, now: Instant) {
+    fn complete(&mut self, agreement: Agreement, last_flight: Option<LastFlight>, now: Instant) {
         self.write.advance();
         self.read.advance();
         if self.read.active.epoch() == 1 {
@@ -414,10 +447,10 @@ impl Connection {
         } else {
             self.old_epoch_until = Some(now + EPOCH_OVERLAP);
         }
-        match self.role {
-            Role::Server(_) => self.final_flight = Some(last_flight),
-            Role::Client(_) => self.write.old = None,
+        if last_flight.is_none() {
+            self.write.old = None;
         }
+        self.final_flight = last_flight;
         self.peer_alert = None;
         self.status = Status::Established {
             agreement,
@@ -433,7 +466,7 @@ impl Connection {
         }
     }
 
-    /// A client that repeats its Finished has not got ours.
+    /// A peer that repeats its Finished has not got ours.
     fn repeat_final_flight(&mut self, now: Instant) {
         let Some(last) = &mut self.final_flight else {
             return;

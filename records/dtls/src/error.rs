@@ -20,6 +20,13 @@ pub enum Error {
     /// The peer does not speak DTLS 1.2; what it offered or chose.
     #[error("the peer speaks DTLS version {0:#06x}, not 1.2")]
     Version(u16),
+    /// The server answered a resumption with another version; which.
+    #[error("the DTLS server chose version {0:#06x}, which was not offered")]
+    OtherVersion(u16),
+    /// The server does not resume the session but begins another one, or the client did not ask
+    /// for the session.
+    #[error("the DTLS peer does not resume the session: possibly somebody in between")]
+    ResumptionRefused,
     /// Client and server have no cipher suite in common.
     #[error("no DTLS cipher suite in common with the client")]
     NoCommonSuite,
@@ -74,8 +81,10 @@ impl Error {
         match self {
             Self::Malformed(_) => Some(Alert::DECODE_ERROR),
             Self::UnexpectedMessage(_) => Some(Alert::UNEXPECTED_MESSAGE),
-            Self::Version(_) => Some(Alert::PROTOCOL_VERSION),
-            Self::NoCommonSuite | Self::RenegotiationInfo => Some(Alert::HANDSHAKE_FAILURE),
+            Self::Version(_) | Self::OtherVersion(_) => Some(Alert::PROTOCOL_VERSION),
+            Self::NoCommonSuite | Self::RenegotiationInfo | Self::ResumptionRefused => {
+                Some(Alert::HANDSHAKE_FAILURE)
+            }
             Self::SuiteNotOffered(_) | Self::ZeroRandom | Self::Cookie => Some(Alert::ILLEGAL_PARAMETER),
             Self::NotOffered(_) => Some(Alert::UNSUPPORTED_EXTENSION),
             Self::RehandshakeTooEarly => Some(Alert::NO_RENEGOTIATION),

@@ -54,9 +54,9 @@ impl Connection {
             write,
             read,
         } = state;
-        let (suite, encrypt_then_mac) = (agreement.suite, agreement.encrypt_then_mac);
-        let write = Sealer::from_state(suite, encrypt_then_mac, write).ok_or(Error::Keys(suite))?;
-        let read = Opener::from_state(suite, encrypt_then_mac, read).ok_or(Error::Keys(suite))?;
+        let (parameters, suite) = (agreement.parameters, agreement.parameters.suite);
+        let write = Sealer::from_state(parameters, write).ok_or(Error::Keys(suite))?;
+        let read = Opener::from_state(parameters, read).ok_or(Error::Keys(suite))?;
         if write.epoch() == 0 || write.epoch() != read.epoch() {
             return Err(Error::Keys(suite));
         }

@@ -76,7 +76,7 @@ fn send_lent(sealer: &mut ApplicationSealer, server: &mut Connection) {
 
 #[test]
 fn numbers_go_on_in_either_place_and_through_a_rehandshake() {
-    for suite in CipherSuite::ALL {
+    for suite in CipherSuite::PSK {
         let now = Instant::now();
         let (mut client, mut server) = pair(suite, now);
         let sealed_len = client.sealed_len(1000);
@@ -111,14 +111,14 @@ fn only_an_established_client_lends() {
     let psk = SecretBytes::new(vec![1; 32]);
     let mut early = Connection::client(ClientConfig::new(psk, Vec::new()), now);
     assert!(early.take_sealer().is_none());
-    let (_, mut server) = pair(CipherSuite::ALL[0], now);
+    let (_, mut server) = pair(CipherSuite::PSK[0], now);
     assert!(server.take_sealer().is_none());
 }
 
 #[test]
 fn a_farewell_is_noticed_and_answered_with_nothing() {
     let now = Instant::now();
-    let (mut client, mut server) = pair(CipherSuite::ALL[0], now);
+    let (mut client, mut server) = pair(CipherSuite::PSK[0], now);
     let lent = client.take_sealer().unwrap();
     server.close();
     deliver(&mut server, &mut client, now);

@@ -254,32 +254,19 @@ fn suites(priorities: &TlsPriorities, match_tls: bool, negotiated: Cipher) -> Ve
         return vec![of_tls.id()];
     }
     let allowed = |cipher: &str, suite: &CipherSuite| {
-        let (own, mac) = gnutls_names(*suite);
+        let (own, mac) = suite.cipher_and_mac();
         own == cipher && priorities.macs().any(|name| name == mac)
     };
     let mut suites: Vec<CipherSuite> = priorities
         .ciphers()
         .flat_map(|cipher| {
-            CipherSuite::ALL
+            CipherSuite::PSK
                 .into_iter()
                 .filter(move |suite| allowed(cipher, suite))
         })
         .collect();
-    suites.sort_by_key(|suite| gnutls_names(*suite).1 != "AEAD");
+    suites.sort_by_key(|suite| suite.cipher_and_mac().1 != "AEAD");
     suites.into_iter().map(CipherSuite::id).collect()
-}
-
-/// Cipher and MAC of a suite as `tls-priorities` names them.
-fn gnutls_names(suite: CipherSuite) -> (&'static str, &'static str) {
-    match suite {
-        CipherSuite::PskAes256GcmSha384 => ("AES-256-GCM", "AEAD"),
-        CipherSuite::PskChacha20Poly1305Sha256 => ("CHACHA20-POLY1305", "AEAD"),
-        CipherSuite::PskAes128GcmSha256 => ("AES-128-GCM", "AEAD"),
-        CipherSuite::PskAes256CbcSha384 => ("AES-256-CBC", "SHA384"),
-        CipherSuite::PskAes128CbcSha256 => ("AES-128-CBC", "SHA256"),
-        CipherSuite::PskAes256CbcSha => ("AES-256-CBC", "SHA1"),
-        CipherSuite::PskAes128CbcSha => ("AES-128-CBC", "SHA1"),
-    }
 }
 
 /// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.

@@ -5,19 +5,18 @@ use subtle::ConstantTimeEq;
 use super::flight::FlightMessage;
 use super::keys::{MasterSecret, psk_premaster};
 use super::messages::{
-    self, ClientHello, EMPTY_RENEGOTIATION_INFO_SCSV, ServerHello, extension, kind, parse_renegotiation_info,
-    renegotiation_info,
+    self, ClientHello, ServerHello, extension, kind, parse_renegotiation_info, renegotiation_info,
 };
 use super::reassembly::Message;
 use super::transcript::Transcript;
 use super::{Agreement, NewEpoch, Step, VerifyData};
 use crate::config::{ClientConfig, Random};
-use crate::record::{DTLS12, MAX_PLAINTEXT};
+use crate::record::{MAX_PLAINTEXT, Parameters};
 use crate::suite::Cipher;
-use crate::{CipherSuite, Error};
+use crate::{CipherSuite, Error, Version};
 
 /// HelloVerifyRequests that are followed in one handshake.
-const MAX_VERIFY_REQUESTS: u8 = 3;
+pub(super) const MAX_VERIFY_REQUESTS: u8 = 3;
 
 /// A client in a handshake.
 pub(crate) struct Client {
@@ -48,10 +47,9 @@ enum State {
 /// What the ServerHello chose.
 #[derive(Clone, Copy)]
 struct Choice {
-    suite: CipherSuite,
+    parameters: Parameters,
     random: [u8; 32],
     extended_master_secret: bool,
-    encrypt_then_mac: bool,
     secure_renegotiation: bool,
 }
 
@@ -63,7 +61,7 @@ impl Client {
             hello,
             epoch,
             previous,
-            transcript: Transcript::default(),
+            transcript: Transcript::new(Version::Dtls12),
             state: State::ServerHello { verify_requests: 0 },
         }
     }
@@ -132,13 +130,13 @@ impl Client {
                 },
                 kind::FINISHED,
             ) => {
-                let expected = master.server_finished(self.transcript.hash(choice.suite.prf_hash()).as_ref());
+                let expected =
+                    master.server_finished(self.transcript.hash(choice.parameters.prf_hash()).as_ref());
                 if !bool::from(expected.ct_eq(body)) {
                     return Err(Error::Finished);
                 }
                 let agreement = Agreement {
-                    suite: choice.suite,
-                    encrypt_then_mac: choice.encrypt_then_mac,
+                    parameters: choice.parameters,
                     secure_renegotiation: choice.secure_renegotiation,
                     client_verify_data: *client_verify_data,
                     server_verify_data: expected,
@@ -154,19 +152,13 @@ impl Client {
     }
 
     fn check_server_hello(&self, server: &ServerHello) -> Result<Choice, Error> {
-        if server.version != DTLS12 {
+        if server.version != Version::Dtls12.wire() {
             return Err(Error::Version(server.version));
         }
         let suite = CipherSuite::from_id(server.suite)
             .filter(|_| self.hello.suites.contains(&server.suite))
             .ok_or(Error::SuiteNotOffered(server.suite))?;
-        for (number, _) in &server.extensions {
-            let by_scsv = *number == extension::RENEGOTIATION_INFO
-                && self.hello.suites.contains(&EMPTY_RENEGOTIATION_INFO_SCSV);
-            if self.hello.extension(*number).is_none() && !by_scsv {
-                return Err(Error::NotOffered("an extension"));
-            }
-        }
+        server.check_extensions(&self.hello)?;
         let secure_renegotiation = match server.extension(extension::RENEGOTIATION_INFO) {
             Some(content) => {
                 let expected = Agreement::server_renegotiation(self.previous.as_ref());
@@ -179,18 +171,21 @@ impl Client {
             None => false,
         };
         Ok(Choice {
-            suite,
+            parameters: Parameters {
+                version: Version::Dtls12,
+                suite,
+                encrypt_then_mac: server.extension(extension::ENCRYPT_THEN_MAC).is_some()
+                    && matches!(suite.cipher(), Cipher::Cbc(_)),
+            },
             random: server.random,
             extended_master_secret: server.extension(extension::EXTENDED_MASTER_SECRET).is_some(),
-            encrypt_then_mac: server.extension(extension::ENCRYPT_THEN_MAC).is_some()
-                && matches!(suite.cipher(), Cipher::AesCbc(_)),
             secure_renegotiation,
         })
     }
 
     fn key_exchange(&mut self, choice: Choice, config: &ClientConfig) -> Result<Step, Error> {
         let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
-        let hash = choice.suite.prf_hash();
+        let hash = choice.parameters.prf_hash();
         let body = messages::encode_client_key_exchange(&config.identity);
         let key_exchange = self.transcript.send(self.epoch, kind::CLIENT_KEY_EXCHANGE, body);
         let premaster = psk_premaster(&config.psk);
@@ -199,8 +194,9 @@ impl Client {
         } else {
             MasterSecret::derive(hash, &premaster, &self.hello.random, &choice.random)
         };
-        let keys = master.key_block(choice.suite, &self.hello.random, &choice.random);
+        let keys = master.key_block(choice.parameters.suite, &self.hello.random, &choice.random);
         let client_verify_data = master.client_finished(self.transcript.hash(hash).as_ref());
+        let change_cipher_spec = self.transcript.change_cipher_spec(self.epoch);
         let finished = self
             .transcript
             .send(next_epoch, kind::FINISHED, client_verify_data.to_vec());
@@ -212,16 +208,11 @@ impl Client {
         };
         Ok(Step {
             new_epoch: Some(NewEpoch {
-                suite: choice.suite,
-                encrypt_then_mac: choice.encrypt_then_mac,
+                parameters: choice.parameters,
                 write: keys.client,
                 read: keys.server,
             }),
-            flight: vec![
-                key_exchange,
-                FlightMessage::ChangeCipherSpec { epoch: self.epoch },
-                finished,
-            ],
+            flight: vec![key_exchange, change_cipher_spec, finished],
             agreement: None,
         })
     }
@@ -244,7 +235,7 @@ pub(crate) fn client_hello(
         extensions.push((extension::EXTENDED_MASTER_SECRET, Vec::new()));
     }
     let mut hello = ClientHello {
-        version: DTLS12,
+        version: Version::Dtls12.wire(),
         random: [0; 32],
         session_id: config.app_id.clone(),
         cookie: Vec::new(),

@@ -6,10 +6,11 @@ use super::client::{Client, client_hello};
 use super::flight::{FlightMessage, Retransmission};
 use super::messages::ClientHello;
 use super::reassembly::{Fragment, Message, Reassembly};
+use super::resumption::{ResumingClient, ResumingServer, resuming_hello};
 use super::server::Server;
 use super::{Agreement, Step};
-use crate::Error;
-use crate::config::{ClientConfig, Random, ServerConfig};
+use crate::config::{ClientConfig, Random, ResumptionConfig, ServerConfig};
+use crate::{Error, Version};
 
 /// A handshake under way.
 pub(crate) struct Exchange {
@@ -30,18 +31,42 @@ pub(crate) struct LastFlight {
 pub(crate) enum Role {
     Client(ClientConfig),
     Server(ServerConfig),
+    ResumingClient(ResumptionConfig),
+    ResumingServer(ResumptionConfig),
 }
 
 enum Side {
     Client(Client),
     Server(Server),
+    ResumingClient(ResumingClient),
+    ResumingServer(ResumingServer),
 }
 
 impl Role {
+    /// Checks the configuration.
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        match self {
+            Self::Client(config) => config.validate(),
+            Self::Server(config) => config.validate(),
+            Self::ResumingClient(config) | Self::ResumingServer(config) => config.validate(),
+        }
+    }
+
+    /// Version of the protocol.
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Self::Client(_) | Self::Server(_) => Version::Dtls12,
+            Self::ResumingClient(config) | Self::ResumingServer(config) => config.version,
+        }
+    }
+
     fn timers(&self) -> (std::time::Duration, std::time::Duration) {
         match self {
             Self::Client(config) => (config.first_retransmission, config.handshake_limit),
             Self::Server(config) => (config.first_retransmission, config.handshake_limit),
+            Self::ResumingClient(config) | Self::ResumingServer(config) => {
+                (config.first_retransmission, config.handshake_limit)
+            }
         }
     }
 
@@ -49,6 +74,7 @@ impl Role {
         match self {
             Self::Client(config) => config.mtu,
             Self::Server(config) => config.mtu,
+            Self::ResumingClient(config) | Self::ResumingServer(config) => config.mtu,
         }
     }
 }
@@ -68,10 +94,18 @@ impl Exchange {
                 let hello = client_hello(config, previous.as_ref(), random)?;
                 Ok(Self::begin_client(role, hello, epoch, previous, now))
             }
-            Role::Server(_) => Ok((
-                Self::new(role, Side::Server(Server::new(epoch, previous)), now),
-                Vec::new(),
-            )),
+            Role::ResumingClient(config) => {
+                let hello = resuming_hello(config, random)?;
+                Ok(Self::begin_client(role, hello, epoch, previous, now))
+            }
+            Role::Server(_) => {
+                let side = Side::Server(Server::new(epoch, previous));
+                Ok((Self::new(role, side, now), Vec::new()))
+            }
+            Role::ResumingServer(config) => {
+                let side = Side::ResumingServer(ResumingServer::new(config.version));
+                Ok((Self::new(role, side, now), Vec::new()))
+            }
         }
     }
 
@@ -83,9 +117,19 @@ impl Exchange {
         previous: Option<Agreement>,
         now: Instant,
     ) -> (Self, Vec<FlightMessage>) {
-        let mut client = Client::new(hello, epoch, previous);
-        let flight = client.hello_flight();
-        (Self::new(role, Side::Client(client), now), flight)
+        let (side, flight) = match role {
+            Role::ResumingClient(config) => {
+                let mut client = ResumingClient::new(hello, config.version);
+                let flight = client.hello_flight();
+                (Side::ResumingClient(client), flight)
+            }
+            _ => {
+                let mut client = Client::new(hello, epoch, previous);
+                let flight = client.hello_flight();
+                (Side::Client(client), flight)
+            }
+        };
+        (Self::new(role, side, now), flight)
     }
 
     fn new(role: &Role, side: Side, now: Instant) -> Self {
@@ -104,7 +148,7 @@ impl Exchange {
     /// Takes a fragment; then [`Self::poll_message`] has what it completed. True when the peer
     /// repeats its last flight and ours must be sent again.
     pub(crate) fn insert(&mut self, fragment: &Fragment<'_>, now: Instant) -> bool {
-        let repeats = fragment.message_seq.checked_add(1) == Some(self.reassembly.next_seq());
+        let repeats = Some(fragment.message_seq) == self.reassembly.last_seq();
         if repeats && fragment.is_last() && !self.last_flight.messages.is_empty() {
             return self.last_flight.retransmission.answers_repeat(now);
         }
@@ -127,9 +171,26 @@ impl Exchange {
         match (&mut self.side, role) {
             (Side::Client(client), Role::Client(config)) => client.handle(message, config),
             (Side::Server(server), Role::Server(config)) => server.handle(message, config, random),
+            (Side::ResumingClient(client), Role::ResumingClient(config)) => {
+                let step = client.handle(message, config)?;
+                Ok(self.skip_change_cipher_spec(step, config.version))
+            }
+            (Side::ResumingServer(server), Role::ResumingServer(config)) => {
+                let step = server.handle(message, config, random)?;
+                Ok(self.skip_change_cipher_spec(step, config.version))
+            }
             // A connection never changes its role.
             _ => Err(Error::UnexpectedMessage(message.kind)),
         }
+    }
+
+    /// After the hellos the peer's next message is its ChangeCipherSpec, which has a number of its
+    /// own in DTLS 0.9. The epoch of Finished says all that it says.
+    fn skip_change_cipher_spec(&mut self, step: Step, version: Version) -> Step {
+        if step.new_epoch.is_some() && version == Version::Dtls09 {
+            self.reassembly.skip();
+        }
+        step
     }
 
     /// Remembers a flight that was just sent and awaits an answer. A server's HelloVerifyRequest
@@ -147,11 +208,11 @@ impl Exchange {
         &self.last_flight.messages
     }
 
-    /// The end: what is left is the flight that was sent last.
-    pub(crate) fn into_last_flight(mut self, flight: Vec<FlightMessage>, now: Instant) -> LastFlight {
+    /// The end: what is left is the flight that was just sent, if that was the last one.
+    pub(crate) fn into_last_flight(mut self, flight: Vec<FlightMessage>, now: Instant) -> Option<LastFlight> {
         self.last_flight.messages = flight;
         self.last_flight.retransmission.sent_final(now);
-        self.last_flight
+        Some(self.last_flight).filter(|flight| !flight.messages.is_empty())
     }
 
     /// Whether the last flight has to go out again because its time has come.

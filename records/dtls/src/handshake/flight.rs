@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::messages::kind;
 use super::reassembly::MESSAGE_HEADER_LEN;
-use crate::Error;
-use crate::record::{DTLS10, DTLS12, Epochs, MAX_PLAINTEXT, Sealer, content_type};
+use crate::record::{DTLS10, Epochs, MAX_PLAINTEXT, Sealer, content_type};
+use crate::{Error, Version};
 
 /// Least datagram size that flights are cut for: room for headers, IV, MAC, padding and some text.
 const MIN_MTU: usize = 256;
@@ -27,6 +27,8 @@ pub(crate) enum FlightMessage {
     },
     ChangeCipherSpec {
         epoch: u16,
+        /// Only DTLS 0.9 numbers it.
+        message_seq: Option<u16>,
     },
 }
 
@@ -38,6 +40,7 @@ pub(crate) fn seal_flight(
     out: &mut VecDeque<Vec<u8>>,
 ) -> Result<(), Error> {
     let mut packer = Packer {
+        version: sealers.active.version(),
         sealers,
         mtu: mtu.max(MIN_MTU),
         datagram: Vec::new(),
@@ -45,7 +48,9 @@ pub(crate) fn seal_flight(
     };
     for message in flight {
         match message {
-            FlightMessage::ChangeCipherSpec { epoch } => packer.push_change_cipher_spec(*epoch)?,
+            FlightMessage::ChangeCipherSpec { epoch, message_seq } => {
+                packer.push_change_cipher_spec(*epoch, *message_seq)?;
+            }
             FlightMessage::Handshake {
                 epoch,
                 kind,
@@ -61,6 +66,7 @@ pub(crate) fn seal_flight(
 }
 
 struct Packer<'a> {
+    version: Version,
     sealers: &'a mut Epochs<Sealer>,
     mtu: usize,
     datagram: Vec<u8>,
@@ -68,17 +74,24 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn push_change_cipher_spec(&mut self, epoch: u16) -> Result<(), Error> {
-        if self.room(epoch)? == 0 {
+    fn push_change_cipher_spec(&mut self, epoch: u16, message_seq: Option<u16>) -> Result<(), Error> {
+        let message_seq = message_seq.map(u16::to_be_bytes);
+        let message_seq = message_seq.as_ref().map_or(&[][..], |octets| octets);
+        if self.room(epoch)? < 1 + message_seq.len() {
             self.flush();
         }
-        self.push_record(epoch, DTLS12, content_type::CHANGE_CIPHER_SPEC, &[&[1]])
+        self.push_record(
+            epoch,
+            None,
+            content_type::CHANGE_CIPHER_SPEC,
+            &[&[1], message_seq],
+        )
     }
 
     fn push_message(&mut self, epoch: u16, kind: u8, message_seq: u16, body: &[u8]) -> Result<(), Error> {
-        // Before a version is agreed, records carry that of DTLS 1.0.
+        // Before DTLS 1.2 is agreed, records carry the version of DTLS 1.0.
         let is_first = epoch == 0 && matches!(kind, kind::CLIENT_HELLO | kind::HELLO_VERIFY_REQUEST);
-        let version = if is_first { DTLS10 } else { DTLS12 };
+        let version = (is_first && self.version == Version::Dtls12).then_some(DTLS10);
         let length = u24(body.len());
         let mut offset = 0;
         loop {
@@ -115,7 +128,7 @@ impl Packer<'_> {
     fn push_record(
         &mut self,
         epoch: u16,
-        version: u16,
+        version: Option<u16>,
         content_type: u8,
         parts: &[&[u8]],
     ) -> Result<(), Error> {

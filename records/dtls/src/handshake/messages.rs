@@ -1,7 +1,8 @@
-//! The handshake messages of a PSK handshake.
+//! The handshake messages.
 
 use super::Reader;
-use crate::Error;
+use crate::record::MAX_PLAINTEXT;
+use crate::{Error, Version};
 
 /// Handshake types (RFC 5246 §7.4, RFC 6347 §4.3.2).
 pub(crate) mod kind {
@@ -26,6 +27,8 @@ pub(crate) mod extension {
 /// Stands in for an empty renegotiation_info (RFC 5746 §3.3).
 pub(crate) const EMPTY_RENEGOTIATION_INFO_SCSV: u16 = 0x00ff;
 
+/// Least value of a record_size_limit (RFC 8449 §4).
+const MIN_RECORD_LIMIT: u16 = 64;
 /// Most extensions taken in a hello; real ones have about ten.
 const MAX_EXTENSIONS: usize = 64;
 
@@ -71,6 +74,33 @@ impl ClientHello {
             suites,
             extensions: read_extensions(reader)?,
         })
+    }
+
+    /// Checks that the client speaks `version`, and its random value.
+    pub(crate) fn check(&self, version: Version) -> Result<(), Error> {
+        let speaks = match version {
+            // Versions of DTLS count downwards.
+            Version::Dtls12 => (0xfe00..=version.wire()).contains(&self.version),
+            Version::Dtls09 => self.version == version.wire(),
+        };
+        if !speaks {
+            return Err(Error::Version(self.version));
+        }
+        match self.random {
+            random if random == [0; 32] => Err(Error::ZeroRandom),
+            _ => Ok(()),
+        }
+    }
+
+    /// Most octets of plaintext that the client takes in a record, if it says so (RFC 8449 §4).
+    pub(crate) fn record_limit(&self) -> Result<Option<u16>, Error> {
+        let Some(content) = self.extension(extension::RECORD_SIZE_LIMIT) else {
+            return Ok(None);
+        };
+        let limit = content.try_into().map(u16::from_be_bytes);
+        let limit = limit.ok().filter(|limit| *limit >= MIN_RECORD_LIMIT);
+        let limit = limit.ok_or(Error::Malformed("record_size_limit"))?;
+        Ok(Some(limit.min(MAX_PLAINTEXT as u16)))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -142,6 +172,19 @@ impl ServerHello {
     pub(crate) fn extension(&self, number: u16) -> Option<&[u8]> {
         find(&self.extensions, number)
     }
+
+    /// Checks that there are no extensions but those that `hello` offered.
+    pub(crate) fn check_extensions(&self, hello: &ClientHello) -> Result<(), Error> {
+        let offered = |number: u16| {
+            let by_scsv = number == extension::RENEGOTIATION_INFO
+                && hello.suites.contains(&EMPTY_RENEGOTIATION_INFO_SCSV);
+            by_scsv || hello.extension(number).is_some()
+        };
+        match self.extensions.iter().all(|(number, _)| offered(*number)) {
+            true => Ok(()),
+            false => Err(Error::NotOffered("an extension")),
+        }
+    }
 }
 
 /// The cookie of a HelloVerifyRequest.
@@ -185,6 +228,12 @@ pub(crate) fn parse_renegotiation_info(content: &[u8]) -> Result<&[u8], Error> {
         .vector8()
         .filter(|_| reader.is_empty())
         .ok_or(Error::Malformed("renegotiation_info"))
+}
+
+/// A record_size_limit extension with our limit.
+pub(crate) fn record_size_limit() -> Extension {
+    let limit = (MAX_PLAINTEXT as u16).to_be_bytes();
+    (extension::RECORD_SIZE_LIMIT, limit.to_vec())
 }
 
 /// A renegotiation_info extension.

@@ -1,5 +1,6 @@
-//! The handshake (RFC 6347 §4.2, `specs/cstp-dtls.md` §9): messages, their reassembly and flights,
-//! the key schedule and the two sides' state machines.
+//! The handshakes (RFC 6347 §4.2, `specs/cstp-dtls.md` §9-§11): messages, their reassembly and
+//! flights, the key schedule and the state machines of both sides, with a pre-shared key and by
+//! resumption.
 
 pub(crate) mod client;
 pub(crate) mod exchange;
@@ -8,13 +9,13 @@ pub(crate) mod keys;
 pub(crate) mod messages;
 mod reader;
 pub(crate) mod reassembly;
+pub(crate) mod resumption;
 pub(crate) mod server;
 mod transcript;
 
 pub(crate) use reader::Reader;
 
-use crate::CipherSuite;
-use crate::record::DirectionKeys;
+use crate::record::{DirectionKeys, Parameters};
 use flight::FlightMessage;
 
 /// Octets of the verify_data of a Finished message.
@@ -26,8 +27,7 @@ pub(crate) type VerifyData = [u8; VERIFY_DATA_LEN];
 /// What a handshake agreed on; the next one refers to it (RFC 5746).
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Agreement {
-    pub(crate) suite: CipherSuite,
-    pub(crate) encrypt_then_mac: bool,
+    pub(crate) parameters: Parameters,
     /// Both sides know secure renegotiation.
     pub(crate) secure_renegotiation: bool,
     pub(crate) client_verify_data: VerifyData,
@@ -54,8 +54,7 @@ impl Agreement {
 
 /// Keys of the epoch that a handshake opens.
 pub(crate) struct NewEpoch {
-    pub(crate) suite: CipherSuite,
-    pub(crate) encrypt_then_mac: bool,
+    pub(crate) parameters: Parameters,
     pub(crate) write: DirectionKeys,
     pub(crate) read: DirectionKeys,
 }

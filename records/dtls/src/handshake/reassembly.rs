@@ -62,6 +62,8 @@ pub(crate) struct Message {
 pub(crate) struct Reassembly {
     /// message_seq of the awaited message.
     next: u16,
+    /// message_seq of the message that was taken last.
+    last: Option<u16>,
     /// The awaited message and those after it.
     partial: VecDeque<Option<Partial>>,
 }
@@ -75,9 +77,15 @@ struct Partial {
 }
 
 impl Reassembly {
-    /// message_seq of the awaited message.
-    pub(crate) fn next_seq(&self) -> u16 {
-        self.next
+    /// message_seq of the message that was taken last.
+    pub(crate) fn last_seq(&self) -> Option<u16> {
+        self.last
+    }
+
+    /// The awaited message is one that does not come as a handshake message.
+    pub(crate) fn skip(&mut self) {
+        self.partial.pop_front();
+        self.next = self.next.saturating_add(1);
     }
 
     /// Takes a fragment; those that are old, too far ahead or contradict others are ignored.
@@ -104,6 +112,7 @@ impl Reassembly {
         }
         let Partial { kind, body, .. } = self.partial.pop_front()??;
         let message_seq = self.next;
+        self.last = Some(message_seq);
         self.next = self.next.checked_add(1)?;
         Some(Message {
             kind,

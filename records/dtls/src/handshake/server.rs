@@ -2,7 +2,6 @@
 
 use subtle::ConstantTimeEq;
 
-use super::flight::FlightMessage;
 use super::keys::{KeyBlock, MasterSecret, psk_premaster};
 use super::messages::{
     self, ClientHello, EMPTY_RENEGOTIATION_INFO_SCSV, Extension, ServerHello, extension, kind,
@@ -12,13 +11,11 @@ use super::reassembly::Message;
 use super::transcript::Transcript;
 use super::{Agreement, NewEpoch, Step};
 use crate::config::{Random, ServerConfig};
-use crate::record::{DTLS10, DTLS12, MAX_PLAINTEXT};
+use crate::record::{DTLS10, MAX_PLAINTEXT, Parameters};
 use crate::suite::Cipher;
-use crate::{CipherSuite, Error};
+use crate::{Error, Version};
 
 const COOKIE_LEN: usize = 20;
-/// Least value of a record_size_limit (RFC 8449 §4).
-const MIN_RECORD_LIMIT: u16 = 64;
 
 /// A server in a handshake.
 pub(crate) struct Server {
@@ -38,11 +35,10 @@ enum State {
 /// What the hellos agreed on.
 #[derive(Clone, Copy)]
 struct Choice {
-    suite: CipherSuite,
+    parameters: Parameters,
     client_random: [u8; 32],
     server_random: [u8; 32],
     extended_master_secret: bool,
-    encrypt_then_mac: bool,
     secure_renegotiation: bool,
     record_limit: Option<u16>,
 }
@@ -54,7 +50,7 @@ impl Server {
         Self {
             epoch,
             previous,
-            transcript: Transcript::default(),
+            transcript: Transcript::new(Version::Dtls12),
             state: State::ClientHello { cookie: None },
         }
     }
@@ -92,7 +88,7 @@ impl Server {
                 Ok(self.derive_keys(choice, config))
             }
             (State::Finished { choice, master }, kind::FINISHED) => {
-                let hash = choice.suite.prf_hash();
+                let hash = choice.parameters.prf_hash();
                 let client_verify_data = master.client_finished(self.transcript.hash(hash).as_ref());
                 if !bool::from(client_verify_data.ct_eq(body)) {
                     return Err(Error::Finished);
@@ -100,18 +96,18 @@ impl Server {
                 self.transcript.receive(message);
                 let server_verify_data = master.server_finished(self.transcript.hash(hash).as_ref());
                 let agreement = Agreement {
-                    suite: choice.suite,
-                    encrypt_then_mac: choice.encrypt_then_mac,
+                    parameters: choice.parameters,
                     secure_renegotiation: choice.secure_renegotiation,
                     client_verify_data,
                     server_verify_data,
                     record_limit: choice.record_limit.unwrap_or(MAX_PLAINTEXT as u16),
                 };
+                let change_cipher_spec = self.transcript.change_cipher_spec(self.epoch);
                 let next_epoch = self.epoch.checked_add(1).ok_or(Error::Exhausted)?;
                 let finished = self
                     .transcript
                     .send(next_epoch, kind::FINISHED, server_verify_data.to_vec());
-                let flight = vec![FlightMessage::ChangeCipherSpec { epoch: self.epoch }, finished];
+                let flight = vec![change_cipher_spec, finished];
                 Ok(Step {
                     new_epoch: None,
                     flight,
@@ -146,10 +142,10 @@ impl Server {
         random.fill(&mut choice.server_random)?;
         random.fill(&mut session_id)?;
         let server_hello = ServerHello {
-            version: DTLS12,
+            version: Version::Dtls12.wire(),
             random: choice.server_random,
             session_id,
-            suite: choice.suite.id(),
+            suite: choice.parameters.suite.id(),
             extensions: self.server_extensions(&choice),
         };
         let server_hello = self
@@ -166,42 +162,27 @@ impl Server {
     }
 
     fn choose(&self, hello: &ClientHello, config: &ServerConfig) -> Result<Choice, Error> {
-        // Versions of DTLS count downwards.
-        if !(0xfe00..=DTLS12).contains(&hello.version) {
-            return Err(Error::Version(hello.version));
-        }
-        if hello.random == [0; 32] {
-            return Err(Error::ZeroRandom);
-        }
+        hello.check(Version::Dtls12)?;
         let suite = config
             .suites
             .iter()
             .copied()
             .find(|suite| hello.suites.contains(&suite.id()))
             .ok_or(Error::NoCommonSuite)?;
-        let record_limit = match hello.extension(extension::RECORD_SIZE_LIMIT) {
-            Some(content) => {
-                let limit = content.try_into().map(u16::from_be_bytes);
-                let limit = limit.ok().filter(|limit| *limit >= MIN_RECORD_LIMIT);
-                Some(
-                    limit
-                        .ok_or(Error::Malformed("record_size_limit"))?
-                        .min(MAX_PLAINTEXT as u16),
-                )
-            }
-            None => None,
-        };
         Ok(Choice {
-            suite,
+            parameters: Parameters {
+                version: Version::Dtls12,
+                suite,
+                encrypt_then_mac: config.encrypt_then_mac
+                    && matches!(suite.cipher(), Cipher::Cbc(_))
+                    && hello.extension(extension::ENCRYPT_THEN_MAC).is_some(),
+            },
             client_random: hello.random,
             server_random: [0; 32],
             extended_master_secret: config.extended_master_secret
                 && hello.extension(extension::EXTENDED_MASTER_SECRET).is_some(),
-            encrypt_then_mac: config.encrypt_then_mac
-                && matches!(suite.cipher(), Cipher::AesCbc(_))
-                && hello.extension(extension::ENCRYPT_THEN_MAC).is_some(),
             secure_renegotiation: self.check_renegotiation(hello)?,
-            record_limit,
+            record_limit: hello.record_limit()?,
         })
     }
 
@@ -228,10 +209,9 @@ impl Server {
             )));
         }
         if choice.record_limit.is_some() {
-            let own_limit = (MAX_PLAINTEXT as u16).to_be_bytes();
-            extensions.push((extension::RECORD_SIZE_LIMIT, own_limit.to_vec()));
+            extensions.push(messages::record_size_limit());
         }
-        if choice.encrypt_then_mac {
+        if choice.parameters.encrypt_then_mac {
             extensions.push((extension::ENCRYPT_THEN_MAC, Vec::new()));
         }
         if choice.extended_master_secret {
@@ -241,19 +221,21 @@ impl Server {
     }
 
     fn derive_keys(&mut self, choice: Choice, config: &ServerConfig) -> Step {
-        let hash = choice.suite.prf_hash();
+        let hash = choice.parameters.prf_hash();
         let premaster = psk_premaster(&config.psk);
         let master = if choice.extended_master_secret {
             MasterSecret::derive_extended(hash, &premaster, self.transcript.hash(hash).as_ref())
         } else {
             MasterSecret::derive(hash, &premaster, &choice.client_random, &choice.server_random)
         };
-        let KeyBlock { client, server } =
-            master.key_block(choice.suite, &choice.client_random, &choice.server_random);
+        let KeyBlock { client, server } = master.key_block(
+            choice.parameters.suite,
+            &choice.client_random,
+            &choice.server_random,
+        );
         self.state = State::Finished { choice, master };
         let new_epoch = NewEpoch {
-            suite: choice.suite,
-            encrypt_then_mac: choice.encrypt_then_mac,
+            parameters: choice.parameters,
             write: server,
             read: client,
         };

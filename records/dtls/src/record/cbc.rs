@@ -1,40 +1,44 @@
-//! AES-CBC with HMAC: MAC-then-encrypt (RFC 5246 §6.2.3.2) and encrypt-then-MAC (RFC 7366).
+//! AES-CBC and 3DES-CBC with HMAC: MAC-then-encrypt (RFC 5246 §6.2.3.2) and encrypt-then-MAC (RFC 7366).
 
 use std::ops::Range;
 
+use aes::cipher::generic_array::GenericArray;
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockDecryptMut, BlockEncryptMut, InnerIvInit, KeyInit};
 use aes::{Aes128, Aes256};
 use culvert_record::{OpenError, SealError};
+use des::TdesEde3;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess};
 
 use super::RecordHeader;
 use super::mac::{MAX_MAC, Mac};
 use crate::suite::MacHash;
 
-/// Octets of a block and of the IV.
-pub(crate) const BLOCK: usize = 16;
+/// Most octets of a block and of the IV.
+const MAX_BLOCK: usize = 16;
 /// Most octets of padding, its length octet included.
 const MAX_PADDING: usize = 256;
 
 /// Keys of a CBC suite in one direction.
 pub(crate) struct Cbc {
-    cipher: Aes,
+    cipher: BlockCipher,
     mac: Mac,
     encrypt_then_mac: bool,
 }
 
-enum Aes {
+enum BlockCipher {
     Aes128(Box<Aes128>),
     Aes256(Box<Aes256>),
+    TripleDes(Box<TdesEde3>),
 }
 
 impl Cbc {
     /// `None` when a key has the wrong length.
     pub(crate) fn new(hash: MacHash, key: &[u8], mac_key: &[u8], encrypt_then_mac: bool) -> Option<Self> {
         let cipher = match key.len() {
-            16 => Aes::Aes128(Box::new(Aes128::new_from_slice(key).ok()?)),
-            _ => Aes::Aes256(Box::new(Aes256::new_from_slice(key).ok()?)),
+            16 => BlockCipher::Aes128(Box::new(Aes128::new_from_slice(key).ok()?)),
+            24 => BlockCipher::TripleDes(Box::new(TdesEde3::new_from_slice(key).ok()?)),
+            _ => BlockCipher::Aes256(Box::new(Aes256::new_from_slice(key).ok()?)),
         };
         (mac_key.len() == hash.len()).then(|| Self {
             cipher,
@@ -43,18 +47,26 @@ impl Cbc {
         })
     }
 
+    /// Octets of a block and of the IV.
+    pub(crate) fn block(&self) -> usize {
+        match self.cipher {
+            BlockCipher::Aes128(_) | BlockCipher::Aes256(_) => 16,
+            BlockCipher::TripleDes(_) => 8,
+        }
+    }
+
     /// Most octets after the content.
     pub(crate) fn tailroom(&self) -> usize {
-        self.mac.len() + BLOCK
+        self.mac.len() + self.block()
     }
 
     /// Octets of the fragment for `len` octets of content.
     pub(crate) fn sealed_len(&self, len: usize) -> usize {
-        let mac_len = self.mac.len();
+        let (mac_len, block) = (self.mac.len(), self.block());
         if self.encrypt_then_mac {
-            BLOCK + (len / BLOCK + 1) * BLOCK + mac_len
+            block + (len / block + 1) * block + mac_len
         } else {
-            BLOCK + ((len + mac_len) / BLOCK + 1) * BLOCK
+            block + ((len + mac_len) / block + 1) * block
         }
     }
 
@@ -65,37 +77,29 @@ impl Cbc {
         fragment: &mut [u8],
         len: u16,
     ) -> Result<usize, SealError> {
-        let mut iv = [0; BLOCK];
+        let mut iv = [0; MAX_BLOCK];
+        let iv = &mut iv[..self.block()];
         // Without unpredictable IVs the key must not be used any more.
-        aws_lc_rs::rand::fill(&mut iv).map_err(|_| SealError::Exhausted)?;
-        self.seal_with_iv(header, fragment, len, iv)
-    }
-
-    fn seal_with_iv(
-        &self,
-        header: &RecordHeader,
-        fragment: &mut [u8],
-        len: u16,
-        iv: [u8; BLOCK],
-    ) -> Result<usize, SealError> {
+        aws_lc_rs::rand::fill(iv).map_err(|_| SealError::Exhausted)?;
+        let block = iv.len();
         let content_len = usize::from(len);
         let mac_len = self.mac.len();
         let sealed_len = self.sealed_len(content_len);
         let fragment = fragment.get_mut(..sealed_len).ok_or(SealError::Buffer)?;
-        fragment[..BLOCK].copy_from_slice(&iv);
-        let mut content_end = BLOCK + content_len;
+        fragment[..block].copy_from_slice(iv);
+        let mut content_end = block + content_len;
         let mut padding_end = sealed_len - mac_len;
         if !self.encrypt_then_mac {
             let mac = self
                 .mac
-                .compute(&header.additional_data(len), &fragment[BLOCK..content_end]);
+                .compute(&header.additional_data(len), &fragment[block..content_end]);
             fragment[content_end..content_end + mac_len].copy_from_slice(&mac[..mac_len]);
             content_end += mac_len;
             padding_end = sealed_len;
         }
         let padding = padding_end - content_end;
         fragment[content_end..padding_end].fill((padding - 1) as u8);
-        self.cipher.encrypt(iv, &mut fragment[BLOCK..padding_end]);
+        self.cipher.encrypt(iv, &mut fragment[block..padding_end]);
         if self.encrypt_then_mac {
             let length = u16::try_from(padding_end).map_err(|_| SealError::Oversize)?;
             let mac = self
@@ -135,7 +139,7 @@ impl Cbc {
         if !bool::from(good) {
             return Err(OpenError::Authentication);
         }
-        Ok(BLOCK..sealed_len - padding)
+        Ok(self.block()..sealed_len - padding)
     }
 
     fn open_mac_then_encrypt(
@@ -162,46 +166,44 @@ impl Cbc {
         if !bool::from(padding_good & mac_good) {
             return Err(OpenError::Authentication);
         }
-        Ok(BLOCK..BLOCK + len)
+        let block = self.block();
+        Ok(block..block + len)
     }
 
     /// Decrypts what follows the IV; returns it.
     fn decrypt<'a>(&self, fragment: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
-        let (iv, sealed) = fragment
-            .split_first_chunk_mut::<BLOCK>()
-            .ok_or(OpenError::Malformed)?;
-        if sealed.is_empty() || !sealed.len().is_multiple_of(BLOCK) {
+        let block = self.block();
+        let (iv, sealed) = fragment.split_at_mut_checked(block).ok_or(OpenError::Malformed)?;
+        if sealed.is_empty() || !sealed.len().is_multiple_of(block) {
             return Err(OpenError::Malformed);
         }
-        self.cipher.decrypt(*iv, sealed);
+        self.cipher.decrypt(iv, sealed);
         Ok(sealed)
     }
 }
 
-impl Aes {
-    /// `blocks` is a multiple of [`BLOCK`].
-    fn encrypt(&self, iv: [u8; BLOCK], blocks: &mut [u8]) {
-        let (blocks, _) = InOutBuf::from(blocks).into_chunks();
+impl BlockCipher {
+    /// `iv` has the length of a block, `blocks` a multiple of it.
+    fn encrypt(&self, iv: &[u8], blocks: &mut [u8]) {
         match self {
-            Self::Aes128(aes) => {
-                cbc::Encryptor::inner_iv_init(&**aes, &iv.into()).encrypt_blocks_inout_mut(blocks);
-            }
-            Self::Aes256(aes) => {
-                cbc::Encryptor::inner_iv_init(&**aes, &iv.into()).encrypt_blocks_inout_mut(blocks);
-            }
+            Self::Aes128(aes) => cbc::Encryptor::inner_iv_init(&**aes, GenericArray::from_slice(iv))
+                .encrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
+            Self::Aes256(aes) => cbc::Encryptor::inner_iv_init(&**aes, GenericArray::from_slice(iv))
+                .encrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
+            Self::TripleDes(des) => cbc::Encryptor::inner_iv_init(&**des, GenericArray::from_slice(iv))
+                .encrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
         }
     }
 
-    /// `blocks` is a multiple of [`BLOCK`].
-    fn decrypt(&self, iv: [u8; BLOCK], blocks: &mut [u8]) {
-        let (blocks, _) = InOutBuf::from(blocks).into_chunks();
+    /// As [`Self::encrypt`].
+    fn decrypt(&self, iv: &[u8], blocks: &mut [u8]) {
         match self {
-            Self::Aes128(aes) => {
-                cbc::Decryptor::inner_iv_init(&**aes, &iv.into()).decrypt_blocks_inout_mut(blocks);
-            }
-            Self::Aes256(aes) => {
-                cbc::Decryptor::inner_iv_init(&**aes, &iv.into()).decrypt_blocks_inout_mut(blocks);
-            }
+            Self::Aes128(aes) => cbc::Decryptor::inner_iv_init(&**aes, GenericArray::from_slice(iv))
+                .decrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
+            Self::Aes256(aes) => cbc::Decryptor::inner_iv_init(&**aes, GenericArray::from_slice(iv))
+                .decrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
+            Self::TripleDes(des) => cbc::Decryptor::inner_iv_init(&**des, GenericArray::from_slice(iv))
+                .decrypt_blocks_inout_mut(InOutBuf::from(blocks).into_chunks().0),
         }
     }
 }
@@ -265,6 +267,7 @@ mod tests {
     fn ciphers() -> impl Iterator<Item = Cbc> {
         [
             (MacHash::Sha1, 16),
+            (MacHash::Sha1, 24),
             (MacHash::Sha1, 32),
             (MacHash::Sha256, 16),
             (MacHash::Sha384, 32),
@@ -277,7 +280,8 @@ mod tests {
     /// A record with `padding` octets of padding, which may be more than the least.
     fn seal_with_padding(cbc: &Cbc, content: &[u8], padding: usize) -> Vec<u8> {
         let mac_len = cbc.mac.len();
-        let iv = [9; BLOCK];
+        let iv = [9; MAX_BLOCK];
+        let iv = &iv[..cbc.block()];
         let mut plain = content.to_vec();
         if !cbc.encrypt_then_mac {
             plain.extend_from_slice(
@@ -287,7 +291,7 @@ mod tests {
         }
         plain.extend(std::iter::repeat_n((padding - 1) as u8, padding));
         cbc.cipher.encrypt(iv, &mut plain);
-        let mut fragment = [&iv[..], &plain].concat();
+        let mut fragment = [iv, &plain].concat();
         if cbc.encrypt_then_mac {
             let length = fragment.len() as u16;
             let mac = cbc.mac.compute(&header().additional_data(length), &fragment);
@@ -306,8 +310,8 @@ mod tests {
                 } else {
                     len + cbc.mac.len()
                 };
-                let least = BLOCK - unpadded % BLOCK;
-                for padding in (least..=MAX_PADDING).step_by(BLOCK) {
+                let least = cbc.block() - unpadded % cbc.block();
+                for padding in (least..=MAX_PADDING).step_by(cbc.block()) {
                     let mut fragment = seal_with_padding(&cbc, &content, padding);
                     let range = cbc.open(&header(), &mut fragment).unwrap();
                     assert_eq!(&fragment[range], &content[..]);
@@ -320,8 +324,9 @@ mod tests {
         #[test]
         fn round_trip(content in prop::collection::vec(any::<u8>(), 0..600)) {
             for cbc in ciphers() {
-                let mut fragment = vec![0; BLOCK + content.len() + cbc.tailroom()];
-                fragment[BLOCK..BLOCK + content.len()].copy_from_slice(&content);
+                let block = cbc.block();
+                let mut fragment = vec![0; block + content.len() + cbc.tailroom()];
+                fragment[block..block + content.len()].copy_from_slice(&content);
                 let len = cbc.seal(&header(), &mut fragment, content.len() as u16).unwrap();
                 prop_assert_eq!(len, cbc.sealed_len(content.len()));
                 let range = cbc.open(&header(), &mut fragment[..len]).unwrap();
@@ -332,8 +337,9 @@ mod tests {
         #[test]
         fn a_changed_octet_is_noticed(content in prop::collection::vec(any::<u8>(), 0..100), at: prop::sample::Index, xor in 1u8..) {
             for cbc in ciphers() {
-                let mut fragment = vec![0; BLOCK + content.len() + cbc.tailroom()];
-                fragment[BLOCK..BLOCK + content.len()].copy_from_slice(&content);
+                let block = cbc.block();
+                let mut fragment = vec![0; block + content.len() + cbc.tailroom()];
+                fragment[block..block + content.len()].copy_from_slice(&content);
                 let len = cbc.seal(&header(), &mut fragment, content.len() as u16).unwrap();
                 fragment.truncate(len);
                 fragment[at.index(len)] ^= xor;

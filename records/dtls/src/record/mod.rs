@@ -12,15 +12,13 @@ mod sealer;
 
 pub(crate) use epochs::{Epochs, InEpoch};
 pub(crate) use opener::{Opener, OpenerState};
-pub(crate) use protection::DirectionKeys;
+pub(crate) use protection::{DirectionKeys, Parameters};
 pub(crate) use sealer::{Sealer, SealerState};
 
 /// Octets of a record header.
 pub(crate) const HEADER_LEN: usize = 13;
-/// Version of a client's first records, before a version is agreed.
+/// Version of the first records of DTLS 1.2, before a version is agreed.
 pub(crate) const DTLS10: u16 = 0xfeff;
-/// DTLS 1.2.
-pub(crate) const DTLS12: u16 = 0xfefd;
 /// Most octets of plaintext in a record.
 pub(crate) const MAX_PLAINTEXT: usize = 1 << 14;
 /// Last sequence number of an epoch.

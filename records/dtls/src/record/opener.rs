@@ -5,14 +5,15 @@ use std::ops::Range;
 use culvert_record::OpenError;
 use serde::{Deserialize, Serialize};
 
-use super::protection::{DirectionKeys, Protection};
+use super::protection::{DirectionKeys, Parameters, Protection};
 use super::replay::ReplayWindow;
-use super::{DTLS12, InEpoch, MAX_PLAINTEXT, RecordHeader};
-use crate::CipherSuite;
+use super::{InEpoch, MAX_PLAINTEXT, RecordHeader};
+use crate::Version;
 
 /// Opens records of one epoch.
 pub(crate) struct Opener {
     protection: Protection,
+    version: Version,
     epoch: u16,
     window: ReplayWindow,
     keys: Option<DirectionKeys>,
@@ -31,6 +32,7 @@ impl Opener {
     pub(crate) fn plain() -> Self {
         Self {
             protection: Protection::Plain,
+            version: Version::Dtls12,
             epoch: 0,
             window: ReplayWindow::default(),
             keys: None,
@@ -38,15 +40,9 @@ impl Opener {
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
-    pub(crate) fn protected(
-        suite: CipherSuite,
-        encrypt_then_mac: bool,
-        keys: DirectionKeys,
-        epoch: u16,
-    ) -> Option<Self> {
+    pub(crate) fn protected(parameters: Parameters, keys: DirectionKeys, epoch: u16) -> Option<Self> {
         Self::from_state(
-            suite,
-            encrypt_then_mac,
+            parameters,
             OpenerState {
                 keys,
                 epoch,
@@ -56,9 +52,10 @@ impl Opener {
     }
 
     /// Continues what [`Self::into_state`] gave away.
-    pub(crate) fn from_state(suite: CipherSuite, encrypt_then_mac: bool, state: OpenerState) -> Option<Self> {
+    pub(crate) fn from_state(parameters: Parameters, state: OpenerState) -> Option<Self> {
         Some(Self {
-            protection: Protection::new(suite, encrypt_then_mac, &state.keys)?,
+            protection: Protection::new(parameters, &state.keys)?,
+            version: parameters.version,
             epoch: state.epoch,
             window: state.window,
             keys: Some(state.keys),
@@ -82,7 +79,7 @@ impl Opener {
     ) -> Result<Range<usize>, OpenError> {
         // Epoch 0 has no window: anybody could move it, and message_seq sorts out what is doubled.
         let protected = !matches!(self.protection, Protection::Plain);
-        if protected && header.version != DTLS12 {
+        if protected && header.version != self.version.wire() {
             return Err(OpenError::Malformed);
         }
         if protected && !self.window.is_fresh(header.sequence) {

@@ -8,9 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use super::RecordHeader;
 use super::aead::{Aead, TAG_LEN};
-use super::cbc::{self, Cbc};
-use crate::CipherSuite;
-use crate::suite::Cipher;
+use super::cbc::Cbc;
+use crate::suite::{Cipher, PrfHash};
+use crate::{CipherSuite, Version};
+
+/// What both sides agreed on for the records of an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parameters {
+    pub(crate) version: Version,
+    pub(crate) suite: CipherSuite,
+    pub(crate) encrypt_then_mac: bool,
+}
+
+impl Parameters {
+    /// Hash of the PRF and of the handshake.
+    pub(crate) fn prf_hash(self) -> PrfHash {
+        match self.version {
+            Version::Dtls12 => self.suite.prf_hash(),
+            Version::Dtls09 => PrfHash::Md5Sha1,
+        }
+    }
+}
 
 /// The part of the key block for one direction (`specs/cstp-dtls.md` §9.5).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +48,12 @@ pub(crate) enum Protection {
 
 impl Protection {
     /// `None` when the keys do not have the suite's lengths.
-    pub(crate) fn new(suite: CipherSuite, encrypt_then_mac: bool, keys: &DirectionKeys) -> Option<Self> {
+    pub(crate) fn new(parameters: Parameters, keys: &DirectionKeys) -> Option<Self> {
+        let Parameters {
+            suite,
+            encrypt_then_mac,
+            ..
+        } = parameters;
         let (key, iv) = (keys.key.expose(), keys.iv.expose());
         if key.len() != suite.key_len() {
             return None;
@@ -38,7 +61,7 @@ impl Protection {
         Some(match suite.cipher() {
             Cipher::AesGcm => Self::Aead(Aead::aes_gcm(key, iv)?),
             Cipher::Chacha20Poly1305 => Self::Aead(Aead::chacha20_poly1305(key, iv)?),
-            Cipher::AesCbc(hash) => Self::Cbc(Cbc::new(hash, key, keys.mac_key.expose(), encrypt_then_mac)?),
+            Cipher::Cbc(hash) => Self::Cbc(Cbc::new(hash, key, keys.mac_key.expose(), encrypt_then_mac)?),
         })
     }
 
@@ -47,7 +70,7 @@ impl Protection {
         match self {
             Self::Plain => 0,
             Self::Aead(aead) => aead.prefix_len(),
-            Self::Cbc(_) => cbc::BLOCK,
+            Self::Cbc(cbc) => cbc.block(),
         }
     }
 

@@ -3,13 +3,14 @@
 use culvert_record::SealError;
 use serde::{Deserialize, Serialize};
 
-use super::protection::{DirectionKeys, Protection};
-use super::{DTLS12, HEADER_LEN, InEpoch, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
-use crate::CipherSuite;
+use super::protection::{DirectionKeys, Parameters, Protection};
+use super::{HEADER_LEN, InEpoch, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
+use crate::Version;
 
 /// Seals records of one epoch.
 pub(crate) struct Sealer {
     protection: Protection,
+    version: Version,
     epoch: u16,
     next_sequence: u64,
     keys: Option<DirectionKeys>,
@@ -25,9 +26,10 @@ pub(crate) struct SealerState {
 
 impl Sealer {
     /// Epoch 0.
-    pub(crate) fn plain() -> Self {
+    pub(crate) fn plain(version: Version) -> Self {
         Self {
             protection: Protection::Plain,
+            version,
             epoch: 0,
             next_sequence: 0,
             keys: None,
@@ -38,6 +40,7 @@ impl Sealer {
     pub(crate) fn absent(epoch: u16) -> Self {
         Self {
             protection: Protection::Plain,
+            version: Version::Dtls12,
             epoch,
             next_sequence: MAX_SEQUENCE + 1,
             keys: None,
@@ -50,15 +53,9 @@ impl Sealer {
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
-    pub(crate) fn protected(
-        suite: CipherSuite,
-        encrypt_then_mac: bool,
-        keys: DirectionKeys,
-        epoch: u16,
-    ) -> Option<Self> {
+    pub(crate) fn protected(parameters: Parameters, keys: DirectionKeys, epoch: u16) -> Option<Self> {
         Self::from_state(
-            suite,
-            encrypt_then_mac,
+            parameters,
             SealerState {
                 keys,
                 epoch,
@@ -68,9 +65,10 @@ impl Sealer {
     }
 
     /// Continues what [`Self::into_state`] gave away.
-    pub(crate) fn from_state(suite: CipherSuite, encrypt_then_mac: bool, state: SealerState) -> Option<Self> {
+    pub(crate) fn from_state(parameters: Parameters, state: SealerState) -> Option<Self> {
         Some(Self {
-            protection: Protection::new(suite, encrypt_then_mac, &state.keys)?,
+            protection: Protection::new(parameters, &state.keys)?,
+            version: parameters.version,
             epoch: state.epoch,
             next_sequence: state.next_sequence,
             keys: Some(state.keys),
@@ -84,6 +82,11 @@ impl Sealer {
             epoch: self.epoch,
             next_sequence: self.next_sequence,
         })
+    }
+
+    /// Version of the records.
+    pub(crate) fn version(&self) -> Version {
+        self.version
     }
 
     /// Octets before the content: header, and explicit nonce or IV.
@@ -108,13 +111,13 @@ impl Sealer {
         buffer: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
-        self.seal_as(DTLS12, content_type, buffer, len)
+        self.seal_as(None, content_type, buffer, len)
     }
 
-    /// As [`Self::seal`], with the record version of a first flight.
+    /// As [`Self::seal`], with another version in the record: that of a first flight.
     pub(crate) fn seal_as(
         &mut self,
-        version: u16,
+        version: Option<u16>,
         content_type: u8,
         buffer: &mut [u8],
         len: usize,
@@ -130,7 +133,7 @@ impl Sealer {
         }
         let mut record = RecordHeader {
             content_type,
-            version,
+            version: version.unwrap_or(self.version.wire()),
             epoch: self.epoch,
             sequence: self.next_sequence,
             length: 0,

@@ -1,0 +1,250 @@
+//! Resumed sessions, in both versions.
+
+use std::time::{Duration, Instant};
+
+use culvert_dtls::{CipherSuite, Connection, Error, HandOver, ResumptionConfig, Version};
+use culvert_record::ChannelState;
+use culvert_vocab::SecretBytes;
+use proptest::prelude::*;
+
+use crate::network::{Fate, Pair, fate};
+
+const ID: [u8; 32] = [7; 32];
+
+fn secret() -> SecretBytes {
+    SecretBytes::new(vec![0x42; 48])
+}
+
+fn client_config(version: Version, suite: CipherSuite) -> ResumptionConfig {
+    ResumptionConfig::client(version, suite, secret(), ID.to_vec())
+}
+
+fn server_config(version: Version, suite: CipherSuite) -> ResumptionConfig {
+    ResumptionConfig::server(version, suite, secret(), ID.to_vec())
+}
+
+fn pair(client: ResumptionConfig, server: ResumptionConfig, fates: Vec<Fate>) -> Pair {
+    let now = Instant::now();
+    let client = Connection::resuming_client(client, now);
+    Pair::new(client, Connection::resuming_server(server, now), now, fates)
+}
+
+/// Every version with every suite that it has.
+fn modes() -> Vec<(Version, CipherSuite)> {
+    let dtls12 = CipherSuite::RESUMED.map(|suite| (Version::Dtls12, suite));
+    let dtls09 = CipherSuite::RESUMED_SHA1.map(|suite| (Version::Dtls09, suite));
+    dtls12.into_iter().chain(dtls09).collect()
+}
+
+fn established(version: Version, suite: CipherSuite) -> Pair {
+    let mut pair = pair(
+        client_config(version, suite),
+        server_config(version, suite),
+        Vec::new(),
+    );
+    pair.run(Duration::from_secs(1));
+    assert!(pair.is_established(), "{version:?} {suite:?}");
+    pair
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// However the first datagrams fare, the handshake completes and data flows.
+    #[test]
+    fn handshakes_complete_on_a_bad_network(
+        fates in prop::collection::vec(fate(), 0..12),
+        (version, suite) in prop::sample::select(modes()),
+    ) {
+        let limit = Duration::from_secs(600);
+        let client = ResumptionConfig { handshake_limit: limit, ..client_config(version, suite) };
+        let server = ResumptionConfig { handshake_limit: limit, ..server_config(version, suite) };
+        let mut pair = pair(client, server, fates);
+        pair.run(limit);
+        prop_assert!(pair.is_established(), "{:?} {:?}", pair.client.failure(), pair.server.failure());
+        pair.exchange();
+    }
+
+    #[test]
+    fn corrupted_data_is_dropped(
+        octet: usize, xor in 1u8.., (version, suite) in prop::sample::select(modes()),
+    ) {
+        let mut pair = established(version, suite);
+        let record = pair.seal(false, b"some data");
+        pair.fates = vec![Fate::Corrupt(octet, xor)];
+        pair.send(true, record);
+        pair.run(Duration::from_secs(1));
+        prop_assert!(pair.to_server.is_empty());
+        pair.exchange();
+    }
+
+    /// A corrupted handshake never ends with different ideas of the keys.
+    #[test]
+    fn corrupted_handshakes_do_not_mislead(
+        which in 0usize..5, octet: usize, xor in 1u8.., (version, suite) in prop::sample::select(modes()),
+    ) {
+        let mut fates = vec![Fate::Deliver; which];
+        fates.push(Fate::Corrupt(octet, xor));
+        let mut pair = pair(client_config(version, suite), server_config(version, suite), fates);
+        pair.run(Duration::from_secs(70));
+        if pair.is_established() {
+            pair.exchange();
+        }
+    }
+
+    /// Arbitrary octets in every state neither panic nor disturb an established association.
+    #[test]
+    fn junk_never_panics(
+        junk in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+        prefix in prop::sample::select(vec![
+            &[][..], &[22, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1], &[22, 1, 0, 0, 1, 0, 0, 0, 0, 0, 9]]),
+        steps in 0usize..4,
+        (version, suite) in prop::sample::select(modes()),
+    ) {
+        let mut pair = pair(client_config(version, suite), server_config(version, suite), Vec::new());
+        for _ in 0..steps {
+            pair.run(Duration::from_millis(10));
+        }
+        let was_established = pair.is_established();
+        for bytes in junk {
+            let mut datagram = prefix.to_vec();
+            datagram.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+            datagram.extend_from_slice(&bytes);
+            for datagram in [datagram, bytes] {
+                pair.deliver(true, datagram.clone());
+                pair.deliver(false, datagram);
+            }
+        }
+        if was_established {
+            prop_assert!(pair.is_established());
+            pair.exchange();
+        }
+    }
+}
+
+#[test]
+fn there_is_no_rehandshake() {
+    for (version, suite) in modes() {
+        let mut pair = established(version, suite);
+        assert!(!pair.client.start_rekey(pair.now));
+        assert_eq!(pair.client.description(), Some(suite.description(version)));
+        pair.exchange();
+    }
+}
+
+/// The client has the last word, so it has to repeat it.
+#[test]
+fn a_lost_end_of_the_handshake_is_repeated() {
+    for (version, suite) in modes() {
+        // The client's first datagram and the server's answer arrive.
+        let answer = vec![Fate::Deliver; 2];
+        let fates = [answer, vec![Fate::Lose]].concat();
+        let mut pair = pair(
+            client_config(version, suite),
+            server_config(version, suite),
+            fates,
+        );
+        pair.run(Duration::from_millis(300));
+        assert_eq!(pair.client.state(), ChannelState::Established);
+        assert_eq!(pair.server.state(), ChannelState::Connecting);
+        assert!(pair.client.take_sealer().is_none(), "it is still needed");
+        pair.run(Duration::from_millis(1200));
+        assert!(pair.is_established());
+        pair.exchange();
+        assert!(pair.client.take_sealer().is_some());
+    }
+}
+
+#[test]
+fn another_session_is_refused() {
+    for version in [Version::Dtls12, Version::Dtls09] {
+        let suite = CipherSuite::RsaAes128CbcSha;
+        let other = ResumptionConfig {
+            session_id: vec![8; 32],
+            ..server_config(version, suite)
+        };
+        let mut pair = pair(client_config(version, suite), other, Vec::new());
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.server.failure(), Some(&Error::ResumptionRefused));
+        assert_eq!(pair.client.state(), ChannelState::Connecting);
+    }
+}
+
+#[test]
+fn another_secret_completes_nothing() {
+    for (version, suite) in modes() {
+        let other = ResumptionConfig {
+            master_secret: SecretBytes::new(vec![1; 48]),
+            ..server_config(version, suite)
+        };
+        let mut pair = pair(client_config(version, suite), other, Vec::new());
+        pair.run(Duration::from_secs(100));
+        assert_eq!(pair.client.failure(), Some(&Error::Timeout));
+        assert_eq!(pair.server.failure(), Some(&Error::Timeout));
+    }
+}
+
+#[test]
+fn versions_do_not_mix() {
+    let suite = CipherSuite::RsaAes128CbcSha;
+    for (client, server) in [
+        (Version::Dtls12, Version::Dtls09),
+        (Version::Dtls09, Version::Dtls12),
+    ] {
+        let mut pair = pair(
+            client_config(client, suite),
+            server_config(server, suite),
+            Vec::new(),
+        );
+        pair.run(Duration::from_secs(1));
+        assert!(matches!(pair.server.failure(), Some(Error::Version(_))));
+        assert_eq!(pair.client.state(), ChannelState::Connecting);
+    }
+}
+
+#[test]
+fn hand_over() {
+    for (version, suite) in modes() {
+        let mut pair = established(version, suite);
+        let fresh = Connection::resuming_server(server_config(version, suite), pair.now);
+        let server = std::mem::replace(&mut pair.server, fresh);
+        let octets = postcard::to_stdvec(&server.into_hand_over(pair.now).unwrap()).unwrap();
+        let state: HandOver = postcard::from_bytes(&octets).unwrap();
+        pair.server = Connection::from_hand_over(state, pair.now).unwrap();
+        pair.exchange();
+    }
+}
+
+#[test]
+fn unusable_configurations_fail_at_once() {
+    let usable = client_config(Version::Dtls09, CipherSuite::RsaAes128CbcSha);
+    for config in [
+        ResumptionConfig {
+            master_secret: SecretBytes::new(vec![0; 47]),
+            ..usable.clone()
+        },
+        ResumptionConfig {
+            session_id: Vec::new(),
+            ..usable.clone()
+        },
+        ResumptionConfig {
+            suites: vec![CipherSuite::RsaAes128GcmSha256],
+            ..usable.clone()
+        },
+        ResumptionConfig {
+            version: Version::Dtls12,
+            suites: vec![CipherSuite::PskAes128CbcSha],
+            ..usable.clone()
+        },
+    ] {
+        let now = Instant::now();
+        for mut end in [
+            Connection::resuming_client(config.clone(), now),
+            Connection::resuming_server(config, now),
+        ] {
+            assert!(matches!(end.failure(), Some(Error::Configuration(_))));
+            assert_eq!(end.poll_transmit(), None);
+        }
+    }
+}
