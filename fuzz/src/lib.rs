@@ -12,6 +12,7 @@ mod globalprotect;
 mod http;
 mod login;
 mod packets;
+mod radius;
 mod records;
 
 /// A target.
@@ -100,6 +101,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "esp",
         run: records::esp,
+    },
+    Target {
+        name: "radius",
+        run: radius::replies,
     },
 ];
 
