@@ -81,6 +81,32 @@ pub fn group_by_name(name: &str) -> io::Result<Option<Group>> {
     })
 }
 
+/// The group of that id; `None` when there is none.
+///
+/// # Errors
+/// The name service failed.
+pub fn group_by_gid(gid: u32) -> io::Result<Option<Group>> {
+    // SAFETY: the arguments are as getgrgid_r wants them.
+    lookup(|entry, buffer, result| unsafe {
+        libc::getgrgid_r(gid, entry, buffer.as_mut_ptr().cast(), buffer.len(), result)
+    })
+}
+
+/// Ids of the groups that a user is in, at most `max` of them, that of `primary` first.
+///
+/// # Errors
+/// The name has a NUL in it.
+pub fn groups_of(name: &str, primary: u32, max: usize) -> io::Result<Vec<u32>> {
+    let name = CString::new(name)?;
+    let mut groups = vec![0; max];
+    let mut count = libc::c_int::try_from(max).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `name` is a C string, and `groups` has room for `count` ids. The function fills in as many
+    // as there is room for, also when it says that there are more.
+    unsafe { libc::getgrouplist(name.as_ptr(), primary, groups.as_mut_ptr(), &raw mut count) };
+    groups.truncate(usize::try_from(count).unwrap_or(0).min(max));
+    Ok(groups)
+}
+
 /// Effective user id of this process.
 pub fn effective_uid() -> u32 {
     // SAFETY: geteuid has no preconditions.
@@ -191,6 +217,18 @@ mod tests {
         assert_eq!((root.uid, root.gid), (0, 0));
         assert_eq!(by_uid(0).unwrap(), Some(root));
         assert_eq!(group_by_name("root").unwrap().map(|group| group.gid), Some(0));
+        assert_eq!(
+            group_by_gid(0).unwrap().map(|group| group.name),
+            Some("root".to_owned())
+        );
+    }
+
+    #[test]
+    fn groups_of_a_user_are_bounded_and_begin_with_the_primary_one() {
+        assert_eq!(groups_of("root", 0, 8).unwrap().first(), Some(&0));
+        assert_eq!(groups_of("root", 7, 1).unwrap(), [7]);
+        assert_eq!(groups_of("no-such-user-here", 7, 8).unwrap(), [7]);
+        assert!(groups_of("a\0b", 0, 8).is_err());
     }
 
     #[test]

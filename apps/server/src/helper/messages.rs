@@ -11,6 +11,9 @@ use crate::ipc::messages::LogLevel;
 use crate::ipc::session::GivenSettings;
 use crate::ipc::{Message, SecretText, Text};
 
+/// Prompt for the password.
+pub(crate) const ASK_PASSWORD: &str = "Please enter your password.";
+
 /// Messages of the broker to a helper. No descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BrokerToHelper {
@@ -48,13 +51,15 @@ pub(crate) struct Login {
 pub(crate) enum MethodSettings {
     /// PAM.
     Pam(PamSettings),
+    /// PAM's account management alone, without any question (`acct = pam`).
+    PamAccount(PamSettings),
 }
 
 impl MethodSettings {
     /// The name in the configuration file.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Pam(_) => "pam",
+            Self::Pam(_) | Self::PamAccount(_) => "pam",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! is blocking and does one login.
 
 mod confine;
+mod groups;
 pub(crate) mod messages;
 mod pam;
 pub(crate) mod process;
@@ -50,6 +51,7 @@ enum Outcome {
 fn log_in(login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
     match &login.method {
         MethodSettings::Pam(settings) => pam::log_in(settings, login, talk),
+        MethodSettings::PamAccount(settings) => pam::check_account(settings, login, talk),
     }
 }
 

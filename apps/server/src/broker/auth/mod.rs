@@ -23,10 +23,7 @@ use crate::startup;
 pub(super) use certificate::{Certificates, Identity};
 pub(super) use groups::{GroupWish, choose, only_eligible, to_choose_from};
 
-pub(super) use crate::helper::messages::{Accepted, Caller};
-
-/// Prompt for the password.
-pub(super) const ASK_PASSWORD: &str = "Please enter your password.";
+pub(super) use crate::helper::messages::{ASK_PASSWORD, Accepted, Caller};
 
 /// Where a login stands after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
