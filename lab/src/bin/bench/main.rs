@@ -65,6 +65,11 @@ fn main() -> ExitCode {
         }
         eprintln!("round {round} of {}: one of ours, one of theirs", plan.rounds);
         measure::mixed(&plan, &mut ours);
+        eprintln!("round {round} of {}: GlobalProtect", plan.rounds);
+        for make in order {
+            let results = if make == Make::Real { &mut real } else { &mut ours };
+            measure::over_esp(&plan, make, results);
+        }
     }
     let rows = report::rows(&ours, &real, &wire);
     let markdown = report::markdown(&rows, &plan);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::net::SERVER_V4;
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, World};
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World};
 
 use crate::cases::{Case, Results};
 use crate::cost::{tree_cpu, tree_pss};
@@ -41,6 +41,11 @@ const FOUR_STREAMS: [(Case, &[&str]); 2] = [
 ];
 const WITHOUT_OFFLOAD: [(Case, &[&str]); 2] = [(Case::PlainUp, &[]), (Case::PlainDown, REVERSE)];
 const WITH_LOSS: [(Case, &[&str]); 2] = [(Case::LossUp, &[]), (Case::LossDown, REVERSE)];
+const BESIDE_JUNK: [(Case, &[&str]); 2] = [(Case::JunkUp, &[]), (Case::JunkDown, REVERSE)];
+const OVER_ESP: [(Case, Case, &[&str]); 2] = [
+    (Case::EspUp, Case::EspCpuUp, &[]),
+    (Case::EspDown, Case::EspCpuDown, REVERSE),
+];
 
 /// One pair of programs, from login to the end, over DTLS and over TLS alone.
 pub(crate) fn pair(plan: &Plan, make: Make, results: &mut Results) {
@@ -77,6 +82,13 @@ pub(crate) fn pair(plan: &Plan, make: Make, results: &mut Results) {
         results.add(case, cost.gbit_per_second);
         results.add(client_cpu, cost.client);
         results.add(server_cpu, cost.server);
+    }
+    for ((case, arguments), (undisturbed, _)) in BESIDE_JUNK.into_iter().zip(ONE_STREAM) {
+        let flood = flood(&world, &fixture);
+        let left = traffic.tcp(arguments);
+        drop(flood);
+        let all = results.latest(undisturbed).unwrap();
+        results.add(case, left / all * 100.0);
     }
     for (case, arguments) in FOUR_STREAMS {
         results.add(case, traffic.tcp(arguments));
@@ -117,6 +129,39 @@ pub(crate) fn mixed(plan: &Plan, ours: &mut Results) {
             ours.add(Case::MixedServerCpuDown, down.server);
         }
     }
+}
+
+/// A GlobalProtect client with our server, over ESP with AES-128-CBC and SHA-1.
+pub(crate) fn over_esp(plan: &Plan, client: Make, results: &mut Results) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let server_options = ServerOptions {
+        overrides: &[("protocols", "anyconnect, globalprotect")],
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &server_options);
+    let options = ClientOptions {
+        arguments: &["--protocol=gp", "--usergroup=gateway"],
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(client, &world, &fixture, &options);
+    client.process.wait_for("ESP session established with server");
+    let traffic = Traffic::new(plan, &world, &fixture, inner_server());
+    for (case, cpu, arguments) in OVER_ESP {
+        let cost = measured(plan, &traffic, arguments, (&client.process, &server.process));
+        results.add(case, cost.gbit_per_second);
+        results.add(cpu, cost.client);
+    }
+}
+
+/// Records of nobody for the server's UDP port, 100,000 per second, until the process is dropped.
+fn flood(world: &World, fixture: &Fixture) -> Process {
+    let mut command = world.client.command(culvert_lab::built("load"));
+    command.args(["--server", &format!("{SERVER_V4}:443"), "--clients", "0"]);
+    command.args(["--junk", "100000", "--junk-kind", "record", "--seconds", "60"]);
+    let mut flood = Process::start(command, fixture.dir(), "flood", None);
+    flood.wait_for("flooding");
+    flood
 }
 
 fn inner_server() -> IpAddr {

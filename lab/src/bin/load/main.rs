@@ -9,6 +9,7 @@
 //!
 //! Prints one fact per line. `--server-pid` adds the memory of the server's processes before the
 //! logins, at half of them and after all; `--hold` keeps the sessions until standard input ends.
+//! `--clients 0` with `--junk` is a flood alone, of `--seconds`.
 
 #![allow(
     clippy::unwrap_used,
@@ -90,6 +91,13 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> ExitCode {
+    if options.clients == 0 {
+        let junk = Junk::start(options);
+        println!("flooding");
+        std::thread::sleep(Duration::from_secs(options.seconds));
+        println!("junk {} per second", junk.stop());
+        return ExitCode::SUCCESS;
+    }
     let memory = || options.server_pid.map(Memory::of);
     let empty = memory();
     let mut carrier = Carrier::new(options);
