@@ -7,6 +7,7 @@
 //! basic           RFC 7617
 //! digest          RFC 7616, and RFC 2069 for old servers
 //! ntlm            MS-NLMP: NTLMv2, NTLM2 session, NTLMv1
+//! sign_on         where the messages of Negotiate (RFC 4559) come from, and of NTLM without a password
 //! ```
 //!
 //! No I/O, no clock, no random source of its own: each answer takes them as [`Circumstances`].
@@ -18,5 +19,7 @@ mod basic;
 mod challenge;
 mod digest;
 mod ntlm;
+mod sign_on;
 
 pub use authenticator::{Answer, AuthError, Authenticator, Circumstances, Credentials, Scheme, Schemes};
+pub use sign_on::{SignOn, SignOnError};

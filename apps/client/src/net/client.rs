@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use culvert_certs::spki_pin;
-use culvert_http_auth::{Answer, Authenticator, Circumstances};
+use culvert_http_auth::{Answer, AuthError, Authenticator, Circumstances};
 use culvert_sys::random;
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
 use super::https::{Greeted, IoFailure};
 use super::{Failure, Https, dump};
+use super::sign_on::Elsewhere;
 use crate::context::Context;
 use crate::output::Level;
 use crate::signals::Signal;
@@ -109,17 +110,34 @@ impl HttpClient {
         if fresh {
             self.connection = None;
         }
-        let network = &self.context.options.network;
-        let token = self.context.options.login.bearer.clone();
-        let mut authenticator = Authenticator::new(network.http_auth, None, token);
+        let context = Arc::clone(&self.context);
+        let elsewhere = Elsewhere::new(&context);
+        let token = context.options.login.bearer.clone();
+        let schemes = context.options.network.http_auth;
+        let mut authenticator = elsewhere.authenticator(schemes, None, token, server.host_name());
         let mut request = request.clone();
         loop {
             let response = self.exchange_built(server, &mut |_| request.clone())?;
-            if response.status != 401 || response.headers.get(CHALLENGE).is_none() {
-                return Ok(response);
-            }
-            let Some(answer) = self.answer(&mut authenticator, server, &request, &response) else {
-                return Ok(response);
+            let answered = match response.status {
+                401 if response.headers.get(CHALLENGE).is_none() => return Ok(response),
+                401 => self.answer(&mut authenticator, &request, &response).map(Some),
+                _ => authenticator
+                    .verify(response.headers.get_all(CHALLENGE))
+                    .map(|()| None),
+            };
+            let answer = match answered {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Ok(response),
+                Err(AuthError::Stopped) => return Err(ExchangeError::Interrupted(elsewhere.stopped())),
+                Err(error) => {
+                    let text = format!("Server '{}': {error}", server.host_name());
+                    context.output.error(&text);
+                    if error == AuthError::Forged {
+                        self.connection = None;
+                        return Err(ExchangeError::Failed);
+                    }
+                    return Ok(response);
+                }
             };
             if answer.fresh {
                 self.connection = None;
@@ -132,24 +150,17 @@ impl HttpClient {
     /// Answers the challenge of a server, if that is possible.
     fn answer(
         &self,
-        authenticator: &mut Authenticator,
-        server: &ServerUrl,
+        authenticator: &mut Authenticator<'_>,
         request: &Request,
         response: &Response,
-    ) -> Option<Answer> {
+    ) -> Result<Answer, AuthError> {
         let circumstances = Circumstances {
             method: &request.method,
             uri: &request.target,
-            random: random::array().ok()?,
+            random: random::array().map_err(|_| AuthError::Exhausted)?,
             now: SystemTime::now(),
         };
-        let answer = authenticator.answer(response.headers.get_all(CHALLENGE), &circumstances);
-        answer
-            .inspect_err(|error| {
-                let text = format!("Server '{}': {error}", server.host_name());
-                self.context.output.error(&text);
-            })
-            .ok()
+        authenticator.answer(response.headers.get_all(CHALLENGE), &circumstances)
     }
 
     /// Sends the request that `build` makes for the connection it goes over. A request that fails

@@ -6,6 +6,7 @@ mod dump;
 mod https;
 mod proxy;
 mod resolve;
+mod sign_on;
 mod trust;
 
 pub(crate) use client::{ExchangeError, HttpClient, Peer, Upgrade};

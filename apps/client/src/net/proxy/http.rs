@@ -31,24 +31,24 @@ fn auth_text(error: AuthError) -> String {
         AuthError::BasicDisabled => {
             "Proxy requested Basic authentication which is disabled by default".into()
         }
-        AuthError::Exhausted => error.to_string(),
+        AuthError::Exhausted | AuthError::Forged | AuthError::Stopped => error.to_string(),
     }
 }
 
 /// The conversation with an HTTP proxy, across connections.
 #[derive(Debug)]
-pub(super) struct HttpConnect {
+pub(super) struct HttpConnect<'s> {
     request: Request,
     /// `host:port`, also for Digest.
     target: String,
-    authenticator: Authenticator,
+    authenticator: Authenticator<'s>,
     reader: ResponseReader,
     rest: bool,
     requests: usize,
 }
 
-impl HttpConnect {
-    pub(super) fn new(server: &ServerUrl, user_agent: &str, authenticator: Authenticator) -> Self {
+impl<'s> HttpConnect<'s> {
+    pub(super) fn new(server: &ServerUrl, user_agent: &str, authenticator: Authenticator<'s>) -> Self {
         let target = format!("{}:{}", server.host, server.port);
         let mut request = Request::new("CONNECT", target.clone());
         for (name, value) in [
@@ -112,7 +112,12 @@ impl HttpConnect {
         now: SystemTime,
     ) -> Result<(Vec<u8>, Progress), HttpError> {
         match response.status {
-            200..300 => Ok((Vec::new(), Progress::Open)),
+            200..300 => {
+                self.authenticator
+                    .verify(response.headers.get_all("Proxy-Authenticate"))
+                    .map_err(HttpError::Authentication)?;
+                Ok((Vec::new(), Progress::Open))
+            }
             407 => self.authenticate(response, random, now),
             status => Err(HttpError::Refused(status)),
         }
@@ -163,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    fn connect(schemes: &str) -> HttpConnect {
+    fn connect(schemes: &str) -> HttpConnect<'static> {
         let server = ServerUrl::parse("https://10.77.0.1:4443/").expect("URL");
         let credentials = Credentials {
             user: "us@er".into(),
@@ -173,7 +178,7 @@ mod tests {
         HttpConnect::new(&server, "Open AnyConnect VPN Agent v9.01-3", authenticator)
     }
 
-    fn input(connect: &mut HttpConnect, text: &str) -> Result<(String, Progress), HttpError> {
+    fn input(connect: &mut HttpConnect<'_>, text: &str) -> Result<(String, Progress), HttpError> {
         let (answer, progress) = connect.handle_input(text.as_bytes(), [1; 32], SystemTime::UNIX_EPOCH)?;
         Ok((String::from_utf8_lossy(&answer).into_owned(), progress))
     }
@@ -227,7 +232,7 @@ mod tests {
             input(&mut connect, challenge),
             Ok((String::new(), Progress::More))
         );
-        let end = |connect: &mut HttpConnect| connect.handle_eof([1; 32], SystemTime::UNIX_EPOCH);
+        let end = |connect: &mut HttpConnect<'_>| connect.handle_eof([1; 32], SystemTime::UNIX_EPOCH);
         assert_eq!(end(&mut connect), Ok(Some(Progress::Reconnect)));
         connect.begin();
         assert_eq!(end(&mut connect), Ok(None));

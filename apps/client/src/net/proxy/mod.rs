@@ -8,11 +8,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use culvert_http_auth::Authenticator;
+use culvert_http_auth::AuthError;
 use culvert_sys::epoll::Interest;
 use culvert_sys::random;
 use culvert_wire::url::ServerUrl;
 
+use super::sign_on::Elsewhere;
 use super::{Failure, dial, resolve};
 use crate::context::Context;
 use crate::identity;
@@ -66,19 +67,24 @@ impl From<WaitError> for ProxyError {
 }
 
 /// The conversation with the proxy, of either kind.
-enum Conversation {
-    Http(Box<HttpConnect>),
+enum Conversation<'s> {
+    Http(Box<HttpConnect<'s>>),
     Socks(Socks),
 }
 
-impl Conversation {
-    fn new(context: &Context, proxy: &Proxy, server: &ServerUrl) -> Result<Self, ProxyError> {
+impl<'s> Conversation<'s> {
+    fn new(
+        context: &Context,
+        elsewhere: &'s Elsewhere<'_>,
+        proxy: &Proxy,
+        server: &ServerUrl,
+    ) -> Result<Self, ProxyError> {
         let network = &context.options.network;
         Ok(match proxy.kind {
             ProxyKind::Http => Self::Http(Box::new(HttpConnect::new(
                 server,
                 &identity::user_agent_or(context.options.identity.user_agent.as_deref()),
-                Authenticator::new(network.proxy_auth, proxy.credentials.clone(), None),
+                elsewhere.authenticator(network.proxy_auth, proxy.credentials.as_ref(), None, &proxy.host),
             ))),
             ProxyKind::Socks => Self::Socks(Socks::new(server, proxy.credentials.as_ref())?),
         })
@@ -135,7 +141,12 @@ pub(super) fn connect(
     server: &ServerUrl,
     known: Option<SocketAddr>,
 ) -> Result<(TcpStream, SocketAddr), Failure> {
+    let elsewhere = Elsewhere::new(context);
     let failed = |error: ProxyError| match error {
+        ProxyError::Http(http::HttpError::Authentication(AuthError::Stopped)) => {
+            context.output.error("Proxy connection cancelled");
+            Failure::Interrupted(elsewhere.stopped())
+        }
         ProxyError::Interrupted(signal) => {
             context.output.error("Proxy connection cancelled");
             Failure::Interrupted(signal)
@@ -145,7 +156,7 @@ pub(super) fn connect(
             Failure::Failed
         }
     };
-    let mut conversation = Conversation::new(context, proxy, server).map_err(failed)?;
+    let mut conversation = Conversation::new(context, &elsewhere, proxy, server).map_err(failed)?;
     let mut known = known;
     for _ in 0..CONNECTIONS_MAX {
         let (socket, address) = reach(context, proxy, known)?;
@@ -186,7 +197,7 @@ fn reach(
 fn converse(
     context: &Context,
     mut socket: &TcpStream,
-    conversation: &mut Conversation,
+    conversation: &mut Conversation<'_>,
 ) -> Result<bool, ProxyError> {
     send(context, socket, &conversation.begin())?;
     let mut buffer = [0; 4096];
