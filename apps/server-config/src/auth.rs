@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use culvert_vocab::HttpScheme;
 use serde::{Deserialize, Serialize};
 
 /// How users of a host prove who they are.
@@ -27,6 +28,12 @@ pub enum CertificateRequest {
 }
 
 impl AuthConfig {
+    /// The method entries: what has to succeed together, in order of preference.
+    pub fn entries(&self) -> impl Iterator<Item = &[AuthMethod]> {
+        let alternatives = self.alternatives.iter().map(std::slice::from_ref);
+        std::iter::once(self.required.as_slice()).chain(alternatives)
+    }
+
     /// What TLS has to ask for; `cisco_client_compat` turns "required" into "optional".
     pub fn certificate_request(&self, cisco_client_compat: bool) -> CertificateRequest {
         let mut methods = self.required.iter().chain(&self.alternatives);
@@ -82,6 +89,15 @@ pub enum AuthMethod {
 }
 
 impl AuthMethod {
+    /// The scheme of HTTP authentication that it uses; `None`: a form, or a certificate.
+    pub fn http_scheme(&self) -> Option<HttpScheme> {
+        match self {
+            Self::Gssapi { .. } => Some(HttpScheme::Negotiate),
+            Self::Oidc { .. } => Some(HttpScheme::Bearer),
+            Self::Plain { .. } | Self::Pam { .. } | Self::Radius(_) | Self::Certificate => None,
+        }
+    }
+
     /// The name in the configuration file.
     pub fn name(&self) -> &'static str {
         match self {

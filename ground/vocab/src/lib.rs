@@ -9,12 +9,14 @@
 
 mod form;
 mod name;
+mod scheme;
 mod secret;
 mod session;
 mod tunnel;
 
 pub use form::{Choice, Field, FieldKind, Form, TokenKind};
 pub use name::{GroupName, NameError, UserName};
+pub use scheme::HttpScheme;
 pub use secret::{SecretBytes, SecretString};
 pub use session::{SafeId, SessionId, SessionIdError};
 pub use tunnel::{

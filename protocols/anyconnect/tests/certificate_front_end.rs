@@ -13,7 +13,7 @@ const INIT: &str = "<config-auth client=\"vpn\" type=\"init\"><version who=\"vpn
 
 fn front_end() -> FrontEnd {
     FrontEnd::new(Arc::new(FrontEndConfig {
-        certificate_only: true,
+        without_form: true,
         groups: vec![GroupOption {
             name: "ops".into(),
             label: "Operators".into(),
@@ -61,7 +61,7 @@ fn the_first_request_logs_in() {
             question(None)
         );
         let session = SessionId::from_bytes([7; 32]);
-        let (page, close) = answered(front_end.handle_answer(AuthAnswer::Accepted { session }));
+        let (page, close) = answered(front_end.handle_answer(AuthAnswer::Accepted { session, token: None }));
         assert!(
             page.starts_with("HTTP/1.1 200 OK") && page.contains("webvpn=") && !close,
             "{page}"

@@ -57,6 +57,7 @@ impl Broker {
                     None => Self::ask("Please enter your password.", 0),
                 }
             }
+            AuthRequest::Http { .. } => AuthAnswer::Rejected(Rejection::Internal),
             AuthRequest::Continue { context, password } => match (&self.pending, context) {
                 (None, _) => AuthAnswer::NotPending,
                 (Some((pending, ..)), Some(context)) if *pending != context => AuthAnswer::NotPending,
@@ -74,6 +75,7 @@ impl Broker {
             return if password.expose() == "123456" {
                 AuthAnswer::Accepted {
                     session: Self::context(),
+                    token: None,
                 }
             } else {
                 AuthAnswer::Rejected(Rejection::AuthenticationFailed)
@@ -86,6 +88,7 @@ impl Broker {
             }
             return AuthAnswer::Accepted {
                 session: Self::context(),
+                token: None,
             };
         }
         *tries += 1;

@@ -60,6 +60,7 @@ impl Server {
             AuthRequest::Continue { password, .. } if self.pending.is_some() => {
                 self.step(password.expose().to_owned())
             }
+            AuthRequest::Http { .. } => AuthAnswer::Rejected(Rejection::Internal),
             AuthRequest::Continue { .. } => AuthAnswer::NotPending,
             AuthRequest::VerifyCookie { session } => {
                 AuthAnswer::Cookie(self.sessions.contains(session.expose()))
@@ -82,6 +83,7 @@ impl Server {
                 self.sessions.insert([9; 32]);
                 AuthAnswer::Accepted {
                     session: SessionId::from_bytes([9; 32]),
+                    token: None,
                 }
             }
             (_, "never") => AuthAnswer::Rejected(Rejection::AuthenticationFailed),
@@ -317,7 +319,7 @@ proptest! {
             action = front_end.handle_answer(match (question, context) {
                 (AuthRequest::VerifyCookie { .. }, good) => AuthAnswer::Cookie(good),
                 (_, true) => AuthAnswer::AskPassword { context: SessionId::from_bytes([1; 32]), message: "<b>".into(), number: 1 },
-                (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]) },
+                (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]), token: None },
             });
         }
         if let Action::Respond { response, .. } | Action::Logout { response, .. } = action {

@@ -1,6 +1,6 @@
 //! The server's side: who may log in is decided elsewhere, and asked for in these words.
 
-use culvert_vocab::{SecretString, SessionId};
+use culvert_vocab::{HttpScheme, SecretString, SessionId};
 
 /// A question to the part of the server that knows users and sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,15 @@ pub enum AuthRequest {
         /// Password, when the client sent one along; at most 4096 octets.
         password: Option<SecretString>,
         /// Wanted group, friendly names already resolved; at most 1024 octets.
+        group: Option<String>,
+    },
+    /// A login by HTTP authentication begins or goes on.
+    Http {
+        /// The scheme of the `Authorization` line.
+        scheme: HttpScheme,
+        /// What the line holds after the scheme; at most 16384 octets.
+        token: SecretString,
+        /// Wanted group, as in [`Self::Start`].
         group: Option<String>,
     },
     /// The answer to the last prompt of a login.
@@ -45,10 +54,19 @@ pub enum AuthAnswer {
         /// The groups.
         groups: Vec<String>,
     },
+    /// HTTP authentication goes on with this token for the client.
+    Challenge {
+        /// What stands after the scheme in `WWW-Authenticate`.
+        token: SecretString,
+    },
+    /// HTTP authentication failed; the form is another way in.
+    Fallback,
     /// Logged in.
     Accepted {
         /// The session; its cookie form is the session cookie.
         session: SessionId,
+        /// The last token of HTTP authentication, by which the server proves itself.
+        token: Option<SecretString>,
     },
     /// Refused.
     Rejected(Rejection),

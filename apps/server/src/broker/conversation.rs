@@ -52,6 +52,8 @@ pub(super) struct Conversation {
     /// Wrong answers on this connection.
     pub(super) tries: u8,
     pub(super) finished: bool,
+    /// HTTP authentication has failed: only a form is left.
+    pub(super) http_failed: bool,
     pub(super) signatures: Budget,
     /// The signatures made so far.
     pub(super) signed: Vec<Vec<u8>>,
@@ -84,6 +86,7 @@ impl Conversation {
             barred,
             tries: 0,
             finished: false,
+            http_failed: false,
             signatures: Budget(SIGNATURES),
             signed: Vec::new(),
             certificates: Budget(1),
@@ -139,6 +142,7 @@ impl Conversation {
             WorkerToBroker::FetchTlsSession { id, take } => self.fetch_tls(host, id, take),
             WorkerToBroker::Certificate(proof) => self.certificate(host, *proof).await,
             WorkerToBroker::Login(start) => self.login(host, start).await.map(BrokerToWorker::Login),
+            WorkerToBroker::HttpLogin(step) => self.http_login(host, step).await.map(BrokerToWorker::Login),
             WorkerToBroker::LoginAnswer(answer) => {
                 self.answer(host, answer.into()).await.map(BrokerToWorker::Login)
             }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use culvert_vocab::{GroupName, SecretString, SessionId, UserName};
+use culvert_vocab::{GroupName, HttpScheme, SecretString, SessionId, UserName};
 
 use super::auth::{
     ASK_PASSWORD, Accepted, Attempt, Caller, GroupWish, Identity, Progress, choose, only_eligible,
@@ -11,9 +11,9 @@ use super::auth::{
 };
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
-use crate::ipc::Text;
-use crate::ipc::messages::{BrokerToMain, LoginFailure, LoginReply, LoginStart};
+use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, LoginStart};
 use crate::ipc::session::ClientDescription;
+use crate::ipc::{SecretText, Text};
 use crate::log;
 use crate::sessions::pending::Pending;
 use crate::sessions::{CookiePolicy, Moment, NewSession};
@@ -27,6 +27,8 @@ const LOGIN_FAILED: &str = "Login failed.\n";
 pub(super) struct Login {
     /// `None`: a certificate alone.
     attempt: Option<Attempt>,
+    /// It goes by HTTP authentication, not by a form.
+    scheme: Option<HttpScheme>,
     /// A certificate must be shown, too.
     certificate: bool,
     user: Option<UserName>,
@@ -50,6 +52,18 @@ impl Login {
     }
 }
 
+/// The first step of a login.
+struct Beginning {
+    /// How it goes on.
+    scheme: Option<HttpScheme>,
+    /// The name that the client typed.
+    user: Option<UserName>,
+    /// What it sent with that: a password, or a token.
+    answer: Option<SecretString>,
+    group: Option<Text<1024>>,
+    client: ClientDescription,
+}
+
 impl Conversation {
     /// The first step of a login. A second one on the same connection begins anew, and the tries
     /// go on counting.
@@ -58,26 +72,65 @@ impl Conversation {
         host: &LoadedHost,
         start: LoginStart,
     ) -> Result<LoginReply, Violation> {
+        self.spend_login()?;
+        if self.take_pending().is_some() {
+            self.failed(true);
+        }
+        let beginning = Beginning {
+            scheme: None,
+            user: UserName::new(start.user.as_str()).ok(),
+            answer: start.password.map(SecretString::from),
+            group: start.group,
+            client: start.client,
+        };
+        self.begin(host, beginning).await
+    }
+
+    /// A step of a login by HTTP authentication: the first one, or the next one of the login that is
+    /// pending.
+    pub(super) async fn http_login(
+        &mut self,
+        host: &LoadedHost,
+        step: HttpLogin,
+    ) -> Result<LoginReply, Violation> {
+        self.spend_login()?;
+        match self.take_pending() {
+            Some(pending) if pending.login.scheme == Some(step.scheme) && !self.is_refused() => {
+                return self.step(host, pending, step.token.into()).await;
+            }
+            Some(_) => self.failed(true),
+            None => {}
+        }
+        let beginning = Beginning {
+            scheme: Some(step.scheme),
+            user: None,
+            answer: Some(step.token.into()),
+            group: step.group,
+            client: step.client,
+        };
+        self.begin(host, beginning).await
+    }
+
+    fn spend_login(&mut self) -> Result<(), Violation> {
         self.logins.spend("too many logins")?;
         if self.tunnel_asked {
             return Err(Violation("login after the tunnel"));
         }
+        Ok(())
+    }
+
+    fn take_pending(&mut self) -> Option<Pending<Login>> {
+        let mut state = self.broker.state.borrow_mut();
+        state.pending.take(self.id, Instant::now())
+    }
+
+    async fn begin(&mut self, host: &LoadedHost, start: Beginning) -> Result<LoginReply, Violation> {
         let now = Instant::now();
-        if self
-            .broker
-            .state
-            .borrow_mut()
-            .pending
-            .take(self.id, now)
-            .is_some()
-        {
-            self.failed(true);
-        }
-        if self.is_refused() {
+        if self.is_refused() || (start.scheme.is_some() && self.http_failed) {
             return Ok(LoginReply::Failed(LoginFailure::Credentials));
         }
         let identity = self.identity.clone();
-        let Some(entry) = host.methods.select(identity.is_some()) else {
+        let Some(entry) = host.methods.select(identity.is_some(), start.scheme) else {
             return Ok(self.refuse(LoginFailure::NoCertificate));
         };
         let wish = GroupWish::new(
@@ -97,7 +150,7 @@ impl Conversation {
                 return Ok(self.refuse(LoginFailure::Internal));
             }
         };
-        let user = UserName::new(start.user.as_str()).ok();
+        let user = start.user;
         let caller = Caller {
             peer: self.peer,
             local: self.local,
@@ -114,6 +167,7 @@ impl Conversation {
             answered: false,
             login: Login {
                 attempt,
+                scheme: start.scheme,
                 certificate: entry.certificate,
                 user,
                 wish,
@@ -123,8 +177,10 @@ impl Conversation {
                 spent: now.elapsed(),
             },
         };
-        match (first, start.password) {
-            (Progress::Prompt { .. }, Some(password)) => self.step(host, pending, password.into()).await,
+        match (first, start.answer) {
+            (Progress::Prompt { .. } | Progress::Challenge(None), Some(answer)) => {
+                self.step(host, pending, answer).await
+            }
             (progress, _) => self.conclude(host, pending, progress),
         }
     }
@@ -135,13 +191,10 @@ impl Conversation {
         answer: SecretString,
     ) -> Result<LoginReply, Violation> {
         self.logins.spend("too many logins")?;
-        let pending = self
-            .broker
-            .state
-            .borrow_mut()
-            .pending
-            .take(self.id, Instant::now());
-        match pending {
+        match self.take_pending() {
+            Some(pending) if pending.login.scheme.is_some() => {
+                Err(Violation("a password in place of a token"))
+            }
             Some(pending) if !self.is_refused() => self.step(host, pending, answer).await,
             // Its time is over, or it had to make room, or the source was banned.
             _ => Ok(LoginReply::Failed(LoginFailure::Credentials)),
@@ -164,7 +217,7 @@ impl Conversation {
                 .pending
                 .resume(context, self.peer, host.config.display_name(), Instant::now())
         };
-        let Some(pending) = resumed else {
+        let Some(pending) = resumed.filter(|pending| pending.login.scheme.is_none()) else {
             return Ok(LoginReply::NotPending);
         };
         self.tries = self.tries.max(pending.login.tries);
@@ -211,17 +264,16 @@ impl Conversation {
             }
             Progress::Refused(why) => {
                 self.wrong(&pending, why.as_deref());
-                return Ok(self.refuse(LoginFailure::Credentials));
+                return Ok(self.refuse_or_fall_back(host, &pending));
             }
-            // No worker begins a login with a token.
-            Progress::Challenge(_) => return Ok(self.refuse(LoginFailure::Internal)),
+            Progress::Challenge(token) => return Ok(self.challenge(pending, token)),
             Progress::Unavailable(problem) => {
                 log::write(
                     log::Level::Error,
                     &format!("sec-mod: cannot authenticate: {problem}"),
                 );
                 self.failed(true);
-                return Ok(self.refuse(LoginFailure::Credentials));
+                return Ok(self.refuse_or_fall_back(host, &pending));
             }
             Progress::Accepted(accepted) => return Ok(self.accepted(host, pending, *accepted)),
         };
@@ -240,9 +292,40 @@ impl Conversation {
         })
     }
 
+    /// Keeps the login for the client's next token.
+    fn challenge(&mut self, mut pending: Pending<Login>, token: Option<SecretString>) -> LoginReply {
+        // A method that has another token to ask for has one to send, too.
+        let Some(token) = token.and_then(|token| SecretText::new(token).ok()) else {
+            return self.refuse(LoginFailure::Internal);
+        };
+        pending.login.tries = self.tries;
+        let kept = self.broker.state.borrow_mut().pending.insert(self.id, pending);
+        if let Err(error) = kept {
+            log::write(log::Level::Warning, &format!("sec-mod: {error} ({})", self.peer));
+            return self.refuse(LoginFailure::Internal);
+        }
+        LoginReply::Challenge(token)
+    }
+
+    /// A failed ticket leaves the form, if the host has one (`specs/server-auth.md` §1.3).
+    fn refuse_or_fall_back(&mut self, host: &LoadedHost, pending: &Pending<Login>) -> LoginReply {
+        let form = host.methods.select(self.identity.is_some(), None);
+        let falls_back = pending.login.scheme == Some(HttpScheme::Negotiate)
+            && form.is_some_and(|entry| entry.method.is_some())
+            && self.tries < TRIES;
+        if !falls_back {
+            return self.refuse(LoginFailure::Credentials);
+        }
+        self.http_failed = true;
+        LoginReply::Fallback
+    }
+
     fn accepted(&mut self, host: &LoadedHost, pending: Pending<Login>, accepted: Accepted) -> LoginReply {
         let Accepted {
-            user, groups, given, ..
+            user,
+            groups,
+            given,
+            token,
         } = accepted;
         let shown = self.identity.clone();
         let identity = shown.as_deref().filter(|_| pending.login.certificate);
@@ -307,6 +390,7 @@ impl Conversation {
             cookie: pending.id,
             user,
             group,
+            token,
         }
     }
 

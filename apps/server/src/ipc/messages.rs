@@ -12,7 +12,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use culvert_vocab::{GroupName, Mtu, SafeId, SessionId, TunnelConfig, UserName};
+use culvert_vocab::{GroupName, HttpScheme, Mtu, SafeId, SessionId, TunnelConfig, UserName};
 use serde::{Deserialize, Serialize};
 
 use super::fields::{Bytes, SecretField, SecretText, Text};
@@ -74,6 +74,9 @@ pub enum WorkerToBroker {
     Certificate(Box<CertificateProof>),
     /// Starts a login. Reply: [`BrokerToWorker::Login`].
     Login(LoginStart),
+    /// Starts a login by HTTP authentication, or goes on with the one that is pending on this
+    /// connection. Reply: [`BrokerToWorker::Login`].
+    HttpLogin(HttpLogin),
     /// Answers the prompt of the login that is pending on this connection.
     /// Reply: [`BrokerToWorker::Login`].
     LoginAnswer(SecretText<4096>),
@@ -117,6 +120,19 @@ pub struct LoginStart {
     pub user: Text<1024>,
     /// Password, when the form carried one.
     pub password: Option<SecretText<4096>>,
+    /// Group wish, already mapped from friendly to real name.
+    pub group: Option<Text<1024>>,
+    /// What the client says about itself.
+    pub client: ClientDescription,
+}
+
+/// A step of a login by HTTP authentication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpLogin {
+    /// Scheme of the `Authorization` line.
+    pub scheme: HttpScheme,
+    /// What the line holds after the scheme; nobody has looked at it.
+    pub token: SecretText<16384>,
     /// Group wish, already mapped from friendly to real name.
     pub group: Option<Text<1024>>,
     /// What the client says about itself.
@@ -187,7 +203,13 @@ pub enum LoginReply {
         user: UserName,
         /// Group in force.
         group: Option<GroupName>,
+        /// The last token of HTTP authentication.
+        token: Option<SecretText<16384>>,
     },
+    /// HTTP authentication goes on with this token for the client.
+    Challenge(SecretText<16384>),
+    /// HTTP authentication failed; the form is another way in on this connection.
+    Fallback,
     /// The certificate is of several groups: the client has to choose one and begin anew.
     ChooseGroup(Vec<GroupName>),
     /// Refused; the connection ends with 401 and this reason.

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use culvert_server_config::{Compression, RekeyMethod, TlsPriorities};
-use culvert_vocab::GroupName;
+use culvert_vocab::{GroupName, HttpScheme};
 use serde::{Deserialize, Serialize};
 
 /// Public configuration of the server.
@@ -44,8 +44,8 @@ pub struct HostSnapshot {
     pub tls_priorities: TlsPriorities,
     /// What clients are asked for in the handshake.
     pub client_certificates: Option<ClientCertificates>,
-    /// Clients without a certificate are asked for a name and a password.
-    pub form: bool,
+    /// What clients without a certificate may log in with.
+    pub login: LoginOffer,
     /// Text shown before the login.
     pub pre_login_banner: Option<String>,
     /// Text shown after the login.
@@ -79,6 +79,17 @@ pub struct ClientCertificates {
     pub mandatory: bool,
     /// DER names of the issuers, as a hint to the client.
     pub issuers: Vec<Vec<u8>>,
-    /// Clients with a certificate are asked for a name and a password, too.
+    /// What clients with a certificate have to log in with, too.
+    pub login: LoginOffer,
+}
+
+/// Ways to log in; with none of them a certificate decides alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginOffer {
+    /// A name and a password are asked for.
     pub form: bool,
+    /// HTTP authentication, in order of preference.
+    pub http: Vec<HttpScheme>,
+    /// HTTP authentication comes before the form also for clients that do not say that they know it.
+    pub http_first: bool,
 }

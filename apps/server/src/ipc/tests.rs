@@ -60,6 +60,7 @@ fn messages_are_read_back() {
         cookie: SessionId::from_bytes([3; 32]),
         user: UserName::new("test").unwrap(),
         group: None,
+        token: None,
     });
     assert_eq!(decode::<BrokerToWorker>(&encode(&reply).unwrap()), Ok(reply));
     let datagram = MainToWorker::Datagram {

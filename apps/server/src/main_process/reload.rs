@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use culvert_certs::{CertificateChain, staple_until, subjects_of_pem};
 use culvert_password_file::PasswordFile;
-use culvert_server_config::{AuthMethod, CertificateRequest, Config, Global, Host};
-use culvert_vocab::GroupName;
+use culvert_server_config::{AuthConfig, AuthMethod, CertificateRequest, Config, Global, Host};
+use culvert_vocab::{GroupName, HttpScheme};
 
 use super::accept::Arrival;
 use super::service_manager;
@@ -17,7 +17,7 @@ use super::state::{Server, ban_policy};
 use crate::ipc::fields::Bytes;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{MainToBroker, MainToZygote};
-use crate::ipc::snapshot::{ClientCertificates, HostSnapshot, Snapshot};
+use crate::ipc::snapshot::{ClientCertificates, HostSnapshot, LoginOffer, Snapshot};
 use crate::log::{self, Level};
 
 /// Octets of a snapshot per message.
@@ -234,7 +234,7 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         certificate_sha1: certificate_sha1.unwrap_or_default(),
         tls_priorities: host.tls_priorities.clone(),
         client_certificates: client_certificates(host)?,
-        form: asks_without_certificate(host),
+        login: login_offer(&host.auth, false),
         pre_login_banner: host.pre_login_banner.clone(),
         banner: host.banner.clone(),
         groups: offered_groups(host),
@@ -265,24 +265,36 @@ fn client_certificates(host: &Host) -> Result<Option<ClientCertificates>, Snapsh
         file: path.display().to_string(),
         cause,
     })?;
-    let with_another =
-        |methods: &[AuthMethod]| methods.iter().any(|method| *method != AuthMethod::Certificate);
-    let required = host.auth.required.contains(&AuthMethod::Certificate);
     Ok(Some(ClientCertificates {
         mandatory: request == CertificateRequest::Required,
         issuers,
-        form: required && with_another(&host.auth.required),
+        login: login_offer(&host.auth, true),
     }))
 }
 
-/// True when there is a way in without a certificate.
-fn asks_without_certificate(host: &Host) -> bool {
-    !host.auth.required.contains(&AuthMethod::Certificate)
-        || host
-            .auth
-            .alternatives
+/// What clients with or without a certificate may log in with: all methods of the entries that are
+/// for them, or of the first one with a certificate (`specs/server-auth.md` §1.3).
+fn login_offer(auth: &AuthConfig, certificate: bool) -> LoginOffer {
+    let entries = auth
+        .entries()
+        .filter(|entry| entry.contains(&AuthMethod::Certificate) == certificate);
+    let methods: Vec<_> = if certificate {
+        entries.take(1).flatten().collect()
+    } else {
+        entries.flatten().collect()
+    };
+    let others = || {
+        methods
             .iter()
-            .any(|method| *method != AuthMethod::Certificate)
+            .filter(|method| ***method != AuthMethod::Certificate)
+    };
+    LoginOffer {
+        form: others().any(|method| method.http_scheme().is_none()),
+        http: others().filter_map(|method| method.http_scheme()).collect(),
+        http_first: others()
+            .next()
+            .is_some_and(|method| method.http_scheme() == Some(HttpScheme::Bearer)),
+    }
 }
 
 /// When the files of `ocsp-response` were changed last.

@@ -153,8 +153,11 @@ fn globalprotect_config(host: &HostSnapshot) -> globalprotect::FrontEndConfig {
 
 fn anyconnect_config(host: &HostSnapshot, certificate: bool) -> anyconnect::FrontEndConfig {
     let asked = host.client_certificates.as_ref().filter(|_| certificate);
+    let login = asked.map_or(&host.login, |asked| &asked.login);
     anyconnect::FrontEndConfig {
-        certificate_only: !asked.map_or(host.form, |asked| asked.form),
+        without_form: !login.form,
+        http: login.http.clone(),
+        http_first: login.http_first,
         banner: host.banner.clone(),
         pre_login_banner: host.pre_login_banner.clone(),
         groups: host

@@ -17,7 +17,7 @@ use super::stream::{End, Stream};
 use super::tls;
 use crate::ipc::fields::{SecretText, Text};
 use crate::ipc::messages::{
-    BrokerToWorker, LogLevel, LoginFailure, LoginReply, LoginStart, SpawnRequest, WorkerToBroker,
+    BrokerToWorker, HttpLogin, LogLevel, LoginFailure, LoginReply, LoginStart, SpawnRequest, WorkerToBroker,
 };
 use crate::ipc::session::ClientDescription;
 use crate::ipc::snapshot::{HostSnapshot, Snapshot};
@@ -233,9 +233,14 @@ impl Session<'_> {
                 message: message.as_str().to_owned(),
                 number,
             },
-            BrokerToWorker::Login(LoginReply::Success { cookie, .. }) => {
-                AuthAnswer::Accepted { session: cookie }
+            BrokerToWorker::Login(LoginReply::Success { cookie, token, .. }) => AuthAnswer::Accepted {
+                session: cookie,
+                token: token.map(Into::into),
+            },
+            BrokerToWorker::Login(LoginReply::Challenge(token)) => {
+                AuthAnswer::Challenge { token: token.into() }
             }
+            BrokerToWorker::Login(LoginReply::Fallback) => AuthAnswer::Fallback,
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Credentials)) => {
                 self.stream
                     .reporter()
@@ -268,6 +273,12 @@ fn to_broker(question: AuthRequest, client: ClientDescription) -> Option<WorkerT
         } => WorkerToBroker::Login(LoginStart {
             user: Text::new(user).ok()?,
             password: password.map(SecretText::new).transpose().ok()?,
+            group: group.map(Text::new).transpose().ok()?,
+            client,
+        }),
+        AuthRequest::Http { scheme, token, group } => WorkerToBroker::HttpLogin(HttpLogin {
+            scheme,
+            token: SecretText::new(token).ok()?,
             group: group.map(Text::new).transpose().ok()?,
             client,
         }),

@@ -92,6 +92,13 @@ impl LoginBody {
     }
 }
 
+impl LoginBody {
+    /// True when it answers a form.
+    pub(super) fn answers_form(&self) -> bool {
+        self.user.is_some() || self.password.is_some()
+    }
+}
+
 fn is_password(name: &str) -> bool {
     name.to_ascii_lowercase().contains("password")
 }

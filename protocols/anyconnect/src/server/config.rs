@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use culvert_vocab::HttpScheme;
+
 /// One entry of `select-group`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOption {
@@ -23,8 +25,13 @@ pub struct Profile {
 /// What the front-end of one virtual host needs to know of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FrontEndConfig {
-    /// A certificate, shown or missing, decides alone: nothing is asked but the group.
-    pub certificate_only: bool,
+    /// Names and passwords are not asked for: HTTP authentication decides, else a certificate, shown
+    /// or missing, and nothing is asked but the group.
+    pub without_form: bool,
+    /// HTTP authentication, in order of preference.
+    pub http: Vec<HttpScheme>,
+    /// HTTP authentication comes before the form also for clients that do not say that they know it.
+    pub http_first: bool,
     /// `banner`, part of the success document.
     pub banner: Option<String>,
     /// `pre-login-banner`, part of the first form.

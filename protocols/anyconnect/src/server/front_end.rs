@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
-use culvert_vocab::SessionId;
+use culvert_vocab::{HttpScheme, SessionId};
 use culvert_wire::http::{Request, Response, Version};
 use zeroize::Zeroize;
 
@@ -10,6 +10,7 @@ use super::body::LoginBody;
 use super::config::FrontEndConfig;
 use super::connect_request::ConnectRequest;
 use super::connect_response::{ConnectRefusal, connect_refusal};
+use super::http_auth::{HttpAuth, Way};
 use super::pages::{self, ASK_PASSWORD, Ask};
 use super::router::{Endpoint, route};
 
@@ -51,6 +52,7 @@ fn reason(rejection: Rejection) -> &'static str {
 enum Asking {
     Nothing,
     Login,
+    Http(HttpScheme),
     Phone,
     Profile,
 }
@@ -63,6 +65,7 @@ pub struct FrontEnd {
     requests: u32,
     version: Version,
     asking: Asking,
+    http: HttpAuth,
     /// Login in progress that this connection began or took over.
     login: Option<SessionId>,
     /// Session that logged in on this connection: CONNECT may leave out the cookie.
@@ -80,6 +83,7 @@ impl FrontEnd {
             requests: 0,
             version: Version::Http11,
             asking: Asking::Nothing,
+            http: HttpAuth::default(),
             login: None,
             session: None,
             group: None,
@@ -101,7 +105,6 @@ impl FrontEnd {
         self.version = request.version;
         self.client.update(&request.headers);
         let action = match route(&request.method, &request.target) {
-            Endpoint::Login { .. } if request.method == "GET" => self.begin(),
             Endpoint::Login { group_path } => self.login_step(&request, group_path),
             Endpoint::Phone => self.phone(&request),
             Endpoint::Profile => self.profile(&request),
@@ -128,18 +131,30 @@ impl FrontEnd {
                     number,
                 },
             ) => self.ask_password(context, &message, number),
-            (Asking::Login, AuthAnswer::NotPending) if !self.config.certificate_only => self.begin(),
+            (Asking::Login, AuthAnswer::NotPending) if !self.config.without_form => self.begin(),
             (Asking::Login, AuthAnswer::ChooseGroup { groups }) => {
                 let ask = Ask::Group { groups: &groups };
                 self.respond(pages::form(&self.config, self.is_v3(), ask, None))
             }
-            (Asking::Login, AuthAnswer::Accepted { session }) => {
-                let response = pages::success(&self.config, self.is_v3(), &session);
-                self.login = None;
-                self.session = Some(session);
+            (Asking::Login, AuthAnswer::Accepted { session, .. }) => {
+                let response = self.accepted(session);
                 self.respond(response)
             }
-            (Asking::Phone, AuthAnswer::Accepted { session }) => {
+            (Asking::Http(scheme), AuthAnswer::Accepted { session, token }) => {
+                let response = self.accepted(session);
+                self.respond(match token {
+                    Some(token) => pages::prove(response, scheme, &token),
+                    None => response,
+                })
+            }
+            (Asking::Http(scheme), AuthAnswer::Challenge { token }) => {
+                self.respond(pages::next_challenge(scheme, &token))
+            }
+            (Asking::Http(_), AuthAnswer::Fallback) => {
+                self.http.give_up();
+                self.begin()
+            }
+            (Asking::Phone, AuthAnswer::Accepted { session, .. }) => {
                 let response = pages::phone_success(&session);
                 self.session = Some(session);
                 self.respond(response)
@@ -156,7 +171,9 @@ impl FrontEnd {
             (Asking::Profile, AuthAnswer::Cookie(false) | AuthAnswer::Rejected(_)) => {
                 self.refuse(connect_refusal(ConnectRefusal::CookieNotAcceptable))
             }
-            (Asking::Login | Asking::Phone, AuthAnswer::Rejected(rejection)) => self.reject(rejection),
+            (Asking::Login | Asking::Http(_) | Asking::Phone, AuthAnswer::Rejected(rejection)) => {
+                self.reject(rejection)
+            }
             (Asking::Nothing, _) => Action::CloseSilently,
             _ => self.reject(Rejection::Internal),
         }
@@ -165,7 +182,7 @@ impl FrontEnd {
     /// The first form; whatever was in progress is forgotten. A certificate needs none.
     fn begin(&mut self) -> Action {
         self.login = None;
-        if self.config.certificate_only {
+        if self.config.without_form {
             return self.ask(Asking::Login, self.start_with_certificate());
         }
         let ask = Ask::Login {
@@ -181,6 +198,13 @@ impl FrontEnd {
             password: None,
             group: self.group.clone(),
         }
+    }
+
+    fn accepted(&mut self, session: SessionId) -> Response {
+        let response = pages::success(&self.config, self.is_v3(), &session);
+        self.login = None;
+        self.session = Some(session);
+        response
     }
 
     fn ask_password(&mut self, context: SessionId, message: &str, number: u8) -> Action {
@@ -200,14 +224,26 @@ impl FrontEnd {
     }
 
     fn login_step(&mut self, request: &Request, group_path: Option<&str>) -> Action {
-        if self.session.is_some() {
+        let get = request.method == "GET";
+        if self.session.is_some() && !get {
             return self.reject(Rejection::AuthenticationFailed);
         }
         let Ok(body) = LoginBody::parse(&request.body) else {
             return self.reject(Rejection::AuthenticationFailed);
         };
         self.choose_group(group_path, body.group.as_deref());
-        if body.init || self.config.certificate_only {
+        if self.login.is_none() && self.session.is_none() {
+            match self.http.way(&self.config, &request.headers, body.answers_form()) {
+                Way::Credentials { scheme, token } => {
+                    let group = self.group.clone();
+                    let question = AuthRequest::Http { scheme, token, group };
+                    return self.ask(Asking::Http(scheme), question);
+                }
+                Way::Challenge => return self.respond(pages::challenge(&self.config)),
+                Way::Form => {}
+            }
+        }
+        if get || body.init || self.config.without_form {
             return self.begin();
         }
         let earlier =
@@ -242,7 +278,7 @@ impl FrontEnd {
     }
 
     fn phone(&mut self, request: &Request) -> Action {
-        if request.method == "POST" && self.config.certificate_only {
+        if request.method == "POST" && self.config.without_form {
             return self.ask(Asking::Phone, self.start_with_certificate());
         }
         if request.method == "POST"

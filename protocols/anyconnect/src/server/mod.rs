@@ -7,6 +7,7 @@ mod config;
 mod connect_request;
 mod connect_response;
 mod front_end;
+mod http_auth;
 mod pages;
 mod router;
 

@@ -1,7 +1,7 @@
 //! Responses of the front-end, header by header as ocserv sends them
 //! (`specs/anyconnect.md` §5.1, §5.3, §5.5).
 
-use culvert_vocab::SessionId;
+use culvert_vocab::{HttpScheme, SecretString, SessionId};
 use culvert_wire::http::{Headers, Response};
 use culvert_wire::xml::escape;
 use data_encoding::HEXUPPER;
@@ -14,6 +14,7 @@ const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 const VERSION: &str = "<version who=\"sg\">0.1(1)</version>\n";
 const EXPIRED: &str = "expires=Thu, 01 Jan 1970 22:00:00 GMT; path=/";
 const GROUP_LIST: &str = "<select name=\"group_list\" label=\"Group:\">\n";
+const AUTHENTICATE: &str = "WWW-Authenticate";
 const NOT_FOUND: &str = "<html><body><h1>404 Not Found</h1></body></html>\r\n";
 
 /// The text of a password prompt that says nothing.
@@ -258,6 +259,30 @@ pub(super) fn not_found() -> Response {
 /// The login failed; the connection ends.
 pub(super) fn unauthorized(reason: &str) -> Response {
     Response::new(401, reason).with_header("Content-Length", "0")
+}
+
+/// Asks for HTTP authentication.
+pub(super) fn challenge(config: &FrontEndConfig) -> Response {
+    let mut response = Response::new(401, "Unauthorized");
+    if !config.without_form {
+        response = response.with_header("X-HTTP-Auth-Support", "fallback");
+    }
+    for scheme in &config.http {
+        response = response.with_header(AUTHENTICATE, scheme.name());
+    }
+    response.with_header("Content-Length", "0")
+}
+
+/// Goes on with HTTP authentication.
+pub(super) fn next_challenge(scheme: HttpScheme, token: &SecretString) -> Response {
+    Response::new(401, "Unauthorized")
+        .with_header(AUTHENTICATE, format!("{scheme} {}", token.expose()))
+        .with_header("Content-Length", "0")
+}
+
+/// Adds the server's last word in HTTP authentication.
+pub(super) fn prove(response: Response, scheme: HttpScheme, token: &SecretString) -> Response {
+    response.with_header(AUTHENTICATE, format!("{scheme} {}", token.expose()))
 }
 
 /// Adds the configured header lines.

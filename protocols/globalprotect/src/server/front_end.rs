@@ -211,7 +211,7 @@ impl FrontEnd {
     pub fn handle_answer(&mut self, answer: AuthAnswer) -> Action {
         let asking = std::mem::replace(&mut self.asking, Asking::Nothing);
         match (asking, answer) {
-            (Asking::Login(interface), AuthAnswer::Accepted { session }) => {
+            (Asking::Login(interface), AuthAnswer::Accepted { session, .. }) => {
                 self.accepted(interface, &session)
             }
             (

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use culvert_password_file::otp::OtpFile;
 use culvert_server_config::{AuthMethod, Global, Host};
-use culvert_vocab::{SecretString, UserName};
+use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
 use self::helped::{Helped, Places};
@@ -90,6 +90,8 @@ pub(super) struct Entry {
     pub(super) certificate: bool,
     /// Something else.
     pub(super) method: Option<Method>,
+    /// HTTP authentication of the method, in place of a form.
+    scheme: Option<HttpScheme>,
 }
 
 impl Entry {
@@ -101,6 +103,7 @@ impl Entry {
         Ok(Self {
             certificate: methods.contains(&AuthMethod::Certificate),
             method: others.next().transpose()?,
+            scheme: methods.iter().find_map(AuthMethod::http_scheme),
         })
     }
 
@@ -151,21 +154,31 @@ impl Methods {
         Ok(Self { entries })
     }
 
-    /// The entry for a client with or without a certificate (`specs/server-auth.md` §1.3).
-    pub(super) fn select(&self, certificate: bool) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.certificate == certificate)
+    /// The entry for a client with or without a certificate that logs in with this scheme, or
+    /// without HTTP authentication (`specs/server-auth.md` §1.3).
+    pub(super) fn select(&self, certificate: bool, scheme: Option<HttpScheme>) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.certificate == certificate && entry.scheme == scheme)
     }
 
     /// True when the user still exists: asked before a session of an earlier process is used.
     /// `certificate`: it was begun with one, and the client has just shown it again.
     pub(super) async fn knows(&self, user: &UserName, certificate: bool) -> bool {
-        match self.select(certificate) {
-            Some(Entry {
-                method: Some(method), ..
-            }) => method.knows(user).await,
-            Some(Entry { method: None, .. }) => certificate,
-            None => false,
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.certificate == certificate)
+        {
+            let known = match &entry.method {
+                Some(method) => method.knows(user).await,
+                None => certificate,
+            };
+            if known {
+                return true;
+            }
         }
+        false
     }
 }
 

@@ -197,7 +197,7 @@ fn the_entry_follows_the_certificate() {
         let host = config.hosts().next().unwrap();
         let entries = Methods::new(host, &config.global, &Workers::new(1)).unwrap();
         let shape = |certificate| {
-            let entry = entries.select(certificate)?;
+            let entry = entries.select(certificate, None)?;
             Some((entry.certificate, entry.method.is_some()))
         };
         assert_eq!((shape(true), shape(false)), (with, without), "{methods}");

@@ -28,7 +28,10 @@ fn one_step_and_two_steps() {
         let mut main = Main::start(&files).await;
         let mut worker = main.connect("198.51.100.1").await;
         let reply = worker.login("test", Some("pw")).await;
-        let LoginReply::Success { cookie, user, group } = reply else {
+        let LoginReply::Success {
+            cookie, user, group, ..
+        } = reply
+        else {
             panic!("{reply:?}")
         };
         assert_eq!(
