@@ -1,12 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     self, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair,
     VerificationAlgorithm,
 };
+use culvert_vocab::SecretBytes;
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{AlgorithmIdentifier, PrivateKeyDer, alg_id};
@@ -154,6 +156,20 @@ impl PrivateKey {
         KeyKind::of_spki(certificate_spki) == Ok(self.kind)
             && SubjectPublicKeyInfo::from_der(certificate_spki)
                 .is_ok_and(|(_, info)| info.subject_public_key.data.as_ref() == self.public_key())
+    }
+
+    /// The key as PKCS#8, unless something else holds it.
+    pub fn to_pkcs8(&self) -> Option<SecretBytes> {
+        let der = match &self.pair {
+            Pair::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der().ok()?;
+                der.as_ref().to_vec()
+            }
+            Pair::Ecdsa(pair) => pair.to_pkcs8v1().ok()?.as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.to_pkcs8v1().ok()?.as_ref().to_vec(),
+            Pair::Elsewhere(_) => return None,
+        };
+        Some(SecretBytes::new(der))
     }
 
     /// Signs `message` (not its hash) if it is what a TLS server signs in a handshake

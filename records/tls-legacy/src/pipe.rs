@@ -1,0 +1,29 @@
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+
+/// What OpenSSL takes for its socket: octets received but not yet read, and octets to send.
+#[derive(Debug, Default)]
+pub(crate) struct Pipe {
+    pub(crate) input: VecDeque<u8>,
+    pub(crate) output: Vec<u8>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.input.is_empty() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => self.input.read(buffer),
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use culvert_tls::TlsError;
+use culvert_vocab::SecretBytes;
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslOptions, SslVerifyMode, SslVersion};
+use openssl::x509::X509;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use crate::judge::Judge;
+
+/// SSL_OP_LEGACY_SERVER_CONNECT: a server that does not know of secure renegotiation (RFC 5746)
+/// may be talked to; it may not renegotiate.
+const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
+/// Signature schemes besides SHA-1's.
+const SIGNATURES: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:\
+                          RSA-PSS+SHA512:rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:\
+                          RSA+SHA256:RSA+SHA384:RSA+SHA512";
+/// Suites that are never offered: without authentication or encryption, or worse than what the user
+/// can allow.
+const NEVER: &str = "!aNULL:!eNULL:!EXPORT:!LOW:!RC2:!IDEA:!SEED:!PSK:!SRP:!kECDH:!kDH";
+
+/// What may be negotiated with an old gateway, and with which credentials.
+pub struct LegacySettings {
+    /// Judges the server's certificate.
+    pub verifier: Arc<dyn ServerCertVerifier>,
+    /// Certificate and key to present when the server asks.
+    pub identity: Option<LegacyIdentity>,
+    /// Also 3DES, RC4, signatures with SHA-1 and MD5, insecure renegotiation.
+    pub insecure: bool,
+    /// No static RSA.
+    pub forward_secrecy: bool,
+}
+
+/// A certificate chain with its private key.
+#[derive(Clone)]
+pub struct LegacyIdentity {
+    /// DER certificates, the client's own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// PKCS#8.
+    pub key: SecretBytes,
+}
+
+impl LegacySettings {
+    /// A client connection that has not started.
+    pub(crate) fn client(&self, name: &ServerName<'static>, judge: Arc<Judge>) -> Result<Ssl, TlsError> {
+        let mut ssl = self
+            .context(judge)
+            .and_then(|context| Ssl::new(&context))
+            .map_err(foreign)?;
+        if let ServerName::DnsName(name) = name {
+            ssl.set_hostname(name.as_ref()).map_err(foreign)?;
+        }
+        ssl.set_connect_state();
+        Ok(ssl)
+    }
+
+    fn context(&self, judge: Arc<Judge>) -> Result<openssl::ssl::SslContext, ErrorStack> {
+        let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
+        // Version 1.3 stays, so that a server that speaks it notices a forced downgrade.
+        context.set_min_proto_version(Some(SslVersion::TLS1))?;
+        context.set_security_level(0);
+        // ALL pads the ClientHello, which F5 wants, and sends one record per write.
+        let mut options = SslOptions::ALL | SslOptions::NO_COMPRESSION | LEGACY_SERVER_CONNECT;
+        let mut suites = format!("ALL:{NEVER}");
+        match self.insecure {
+            true => {
+                options |= SslOptions::ALLOW_UNSAFE_LEGACY_RENEGOTIATION;
+                context.set_sigalgs_list(&format!("{SIGNATURES}:ECDSA+SHA1:RSA+SHA1"))?;
+            }
+            false => {
+                suites.push_str(":!3DES:!RC4:!MD5");
+                context.set_sigalgs_list(SIGNATURES)?;
+            }
+        }
+        if self.forward_secrecy {
+            suites.push_str(":!kRSA");
+        }
+        suites.push_str(":@STRENGTH");
+        context.set_cipher_list(&suites)?;
+        context.set_options(options);
+        if let Some(identity) = &self.identity {
+            let mut chain = identity.chain.iter();
+            if let Some(leaf) = chain.next() {
+                context.set_certificate(X509::from_der(leaf)?.as_ref())?;
+            }
+            for issuer in chain {
+                context.add_extra_chain_cert(X509::from_der(issuer)?)?;
+            }
+            let key = PKey::private_key_from_pkcs8(identity.key.expose())?;
+            context.set_private_key(&key)?;
+        }
+        context.set_verify_callback(SslVerifyMode::PEER, move |_, verification| {
+            judge.accepts(verification)
+        });
+        Ok(context.build())
+    }
+}
+
+/// OpenSSL's words.
+pub(crate) fn foreign(error: ErrorStack) -> TlsError {
+    let reasons: Vec<&str> = error
+        .errors()
+        .iter()
+        .filter_map(openssl::error::Error::reason)
+        .collect();
+    TlsError::Foreign(match reasons.is_empty() {
+        true => "the cryptographic library failed".into(),
+        false => reasons.join("; "),
+    })
+}
