@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::passphrase::{Locked, OpenFailure, open};
 use super::pkcs11::{self, OnToken, Pins};
-use super::{LoadFailure, file};
+use super::{Identity, LoadFailure, file};
 use crate::context::Context;
 use crate::options::KeyPair;
 use crate::prompt::reason;
@@ -83,12 +83,17 @@ enum Beside {
 }
 
 impl Loaded {
-    /// As rustls wants it.
-    pub(super) fn into_certified_key(self, context: &Context) -> Result<CertifiedKey, LoadFailure> {
+    /// As the TLS libraries want it.
+    pub(super) fn into_identity(self, context: &Context) -> Result<Identity, LoadFailure> {
         let failed = |text: &str| {
             let text = format!("Loading private key failed: {text}");
             context.output.error(&text);
             LoadFailure::Failed
+        };
+        #[cfg(feature = "legacy-tls")]
+        let pkcs8 = match &self.key {
+            Key::File(key) => key.to_pkcs8(),
+            Key::Token(_) => None,
         };
         let key = match self.key {
             Key::File(key) => key
@@ -99,7 +104,12 @@ impl Loaded {
                 .and_then(|spki| pkcs11::signing_key(&key, &spki))
                 .ok_or_else(|| failed("unsupported kind of key"))?,
         };
-        Ok(CertifiedKey::new(self.chain.into_certificates(), Arc::new(key)))
+        let certified = CertifiedKey::new(self.chain.into_certificates(), Arc::new(key));
+        Ok(Identity {
+            certified: Arc::new(certified),
+            #[cfg(feature = "legacy-tls")]
+            pkcs8,
+        })
     }
 }
 

@@ -8,6 +8,10 @@ mod second;
 
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "legacy-tls")]
+use culvert_tls_legacy::LegacyIdentity;
+#[cfg(feature = "legacy-tls")]
+use culvert_vocab::SecretBytes;
 use rustls::sign::CertifiedKey;
 
 use crate::context::Context;
@@ -36,12 +40,22 @@ impl From<AskError> for LoadFailure {
     }
 }
 
+/// A certificate chain with its key.
+#[derive(Debug, Clone)]
+struct Identity {
+    /// As rustls wants it.
+    certified: Arc<CertifiedKey>,
+    /// The key as OpenSSL wants it, if it is no secret of hardware.
+    #[cfg(feature = "legacy-tls")]
+    pkcs8: Option<SecretBytes>,
+}
+
 /// What the client shows to servers. It is loaded when the first server is connected to, because
 /// the user may be asked for a passphrase.
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
-    identity: OnceLock<Arc<CertifiedKey>>,
-    second: OnceLock<Arc<CertifiedKey>>,
+    identity: OnceLock<Identity>,
+    second: OnceLock<Identity>,
 }
 
 impl Credentials {
@@ -51,7 +65,28 @@ impl Credentials {
     /// See [`LoadFailure`].
     pub(crate) fn identity(&self, context: &Context) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
         let source = context.options.credentials.primary.as_ref();
-        loaded(&self.identity, context, source, Role::Primary)
+        Ok(loaded(&self.identity, context, source, Role::Primary)?.map(|identity| identity.certified))
+    }
+
+    /// Certificate and key for OpenSSL; `None` if the user gave none, or one whose key is in
+    /// hardware: the user is told.
+    ///
+    /// # Errors
+    /// See [`LoadFailure`].
+    #[cfg(feature = "legacy-tls")]
+    pub(crate) fn legacy_identity(&self, context: &Context) -> Result<Option<LegacyIdentity>, LoadFailure> {
+        let source = context.options.credentials.primary.as_ref();
+        let Some(identity) = loaded(&self.identity, context, source, Role::Primary)? else {
+            return Ok(None);
+        };
+        if identity.pkcs8.is_none() {
+            let text = "TLS for old servers cannot use keys in hardware; going on without the certificate";
+            context.output.error(text);
+        }
+        Ok(identity.pkcs8.map(|key| LegacyIdentity {
+            chain: identity.certified.cert.clone(),
+            key,
+        }))
     }
 
     /// Certificate and key of `--mca-certificate`; `None` if the user gave none.
@@ -63,23 +98,23 @@ impl Credentials {
         context: &Context,
     ) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
         let source = context.options.credentials.secondary.as_ref();
-        loaded(&self.second, context, source, Role::Secondary)
+        Ok(loaded(&self.second, context, source, Role::Secondary)?.map(|identity| identity.certified))
     }
 }
 
 /// What is in `cell`, loaded from `source` the first time.
 fn loaded(
-    cell: &OnceLock<Arc<CertifiedKey>>,
+    cell: &OnceLock<Identity>,
     context: &Context,
     source: Option<&KeyPair>,
     role: Role,
-) -> Result<Option<Arc<CertifiedKey>>, LoadFailure> {
+) -> Result<Option<Identity>, LoadFailure> {
     let Some(source) = source else {
         return Ok(None);
     };
     if let Some(identity) = cell.get() {
-        return Ok(Some(Arc::clone(identity)));
+        return Ok(Some(identity.clone()));
     }
-    let identity = Arc::new(load(context, source, role)?.into_certified_key(context)?);
-    Ok(Some(Arc::clone(cell.get_or_init(|| identity))))
+    let identity = load(context, source, role)?.into_identity(context)?;
+    Ok(Some(cell.get_or_init(|| identity).clone()))
 }

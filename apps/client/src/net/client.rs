@@ -8,12 +8,13 @@ use std::time::SystemTime;
 use culvert_certs::spki_pin;
 use culvert_http_auth::{Answer, AuthError, Authenticator, Circumstances};
 use culvert_sys::random;
+use culvert_tls::TlsError;
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
 use super::https::{Greeted, IoFailure};
-use super::{Failure, Https, dump};
 use super::sign_on::Elsewhere;
+use super::{Failure, Https, dump};
 use crate::context::Context;
 use crate::output::Level;
 use crate::signals::Signal;
@@ -175,7 +176,13 @@ impl HttpClient {
     ) -> Result<Response, ExchangeError> {
         let reused = self.keep_connection(server);
         let mut result = self.exchange_once(server, build)?;
-        if reused && let (Err(IoFailure::Lost(_) | IoFailure::Tls(_)), method) = &result {
+        if let (Err(failure), _) = &result
+            && self.renegotiates(failure, server)
+        {
+            self.connection = None;
+            result = self.exchange_once(server, build)?;
+        }
+        if reused && let (Err(IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_)), method) = &result {
             let text = format!("Retrying failed {method} request on new connection");
             self.context.output.info(&text);
             self.connection = None;
@@ -201,8 +208,14 @@ impl HttpClient {
             let greeted = self.open(server)?.upgrade(&context, request, greeting);
             let ended = matches!(
                 greeted,
-                Ok(Greeted::Ended) | Err(IoFailure::Lost(_) | IoFailure::Tls(_))
+                Ok(Greeted::Ended) | Err(IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_))
             );
+            if let Err(failure) = &greeted
+                && self.renegotiates(failure, server)
+            {
+                self.connection = None;
+                continue;
+            }
             if std::mem::take(&mut reused) && ended {
                 self.connection = None;
                 continue;
@@ -225,6 +238,17 @@ impl HttpClient {
         }
     }
 
+    /// True when the server wants another handshake and the next connection can give it that.
+    fn renegotiates(&self, failure: &IoFailure, server: &ServerUrl) -> bool {
+        let renegotiates = matches!(failure, IoFailure::Tls(TlsError::Renegotiation))
+            && self.context.trust.use_legacy(server);
+        if renegotiates {
+            let text = "The server asks for another TLS handshake; retrying with TLS for old servers";
+            self.context.output.info(text);
+        }
+        renegotiates
+    }
+
     /// Forgets a connection that cannot carry one more request to `server`; tells whether one is
     /// left.
     fn keep_connection(&mut self, server: &ServerUrl) -> bool {
@@ -244,10 +268,9 @@ impl HttpClient {
         match failure {
             IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
             IoFailure::Response(error) => ExchangeError::Response(error),
-            IoFailure::Lost(text) | IoFailure::Tls(text) => {
-                self.context
-                    .output
-                    .error(&format!("Failed to read from SSL socket: {text}"));
+            failure @ (IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_)) => {
+                let text = format!("Failed to read from SSL socket: {failure}");
+                self.context.output.error(&text);
                 ExchangeError::Failed
             }
         }

@@ -6,11 +6,12 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
-use culvert_tls::{Handshake, TlsError};
+use culvert_tls::TlsError;
 use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
 use culvert_wire::url::ServerUrl;
 use rustls_pki_types::ServerName;
 
+use super::tls::{Tls, may_be_old_gateway};
 use super::{Failure, dial, proxy, resolve};
 use crate::context::Context;
 use crate::credentials::LoadFailure;
@@ -34,12 +35,15 @@ const READ_SIZE: usize = 16384;
 pub(super) enum IoFailure {
     #[error("cancelled by a signal")]
     Interrupted(Signal),
-    /// The connection ended, or nothing comes.
+    /// The server ended the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The connection broke, or nothing comes.
     #[error("{0}")]
     Lost(String),
     /// TLS does not accept what the server sent.
-    #[error("{0}")]
-    Tls(String),
+    #[error("{}", tls_text(.0))]
+    Tls(TlsError),
     #[error(transparent)]
     Response(#[from] ResponseError),
 }
@@ -68,8 +72,12 @@ pub(super) enum Greeted {
 /// Why there is no TLS connection.
 enum OpenFailure {
     Interrupted(Signal),
-    /// The connection ended or stayed silent during the handshake.
+    /// The connection ended during the handshake.
+    Closed,
+    /// The connection broke or stayed silent during the handshake.
     NoAnswer,
+    /// The handshake failed as it does with servers that only speak old TLS.
+    OldServer,
     NoInput,
     Failed,
 }
@@ -87,7 +95,7 @@ impl From<Failure> for OpenFailure {
 /// A connected and verified server, before or between HTTP exchanges.
 pub(crate) struct Https {
     socket: TcpStream,
-    tls: Handshake,
+    tls: Tls,
     server: ServerUrl,
     address: SocketAddr,
     /// Nothing more can be exchanged.
@@ -106,17 +114,23 @@ impl Https {
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
         let mut result = Self::open_once(context, server, address);
-        if let Err(OpenFailure::NoAnswer) = result
+        if let Err(OpenFailure::NoAnswer | OpenFailure::Closed) = result
             && context.trust.avoid_post_quantum(server)
         {
             let text = "Retrying without post-quantum key exchange";
             context.output.info(text);
             result = Self::open_once(context, server, address);
         }
+        if let Err(OpenFailure::OldServer | OpenFailure::Closed) = result
+            && context.trust.use_legacy(server)
+        {
+            context.output.info("Retrying with TLS for old servers");
+            result = Self::open_once(context, server, address);
+        }
         result.map_err(|failure| match failure {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
             OpenFailure::NoInput => Failure::NoInput,
-            OpenFailure::NoAnswer | OpenFailure::Failed => {
+            OpenFailure::Closed | OpenFailure::NoAnswer | OpenFailure::OldServer | OpenFailure::Failed => {
                 let text = format!("Failed to open HTTPS connection to {}", server.host_name());
                 context.output.error(&text);
                 Failure::Failed
@@ -165,19 +179,33 @@ impl Https {
             output.error(&text);
             OpenFailure::Failed
         };
-        let mut settings = context.trust.settings(server).map_err(failed)?;
-        settings.identity = context.credentials.identity(context).map_err(|failure| {
+        let load_failure = |failure: LoadFailure| {
             if failure == LoadFailure::Failed {
                 output.error("Loading certificate failed. Aborting.");
             }
-            Failure::from(failure)
-        })?;
+            OpenFailure::from(Failure::from(failure))
+        };
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
         output.info(&format!("SSL negotiation with {host}"));
-        let tls = Handshake::client(&settings, name)
-            .map_err(|error| failed(format!("SSL connection failure: {error}")))?;
+        let tls = match context.trust.wants_legacy(server) {
+            #[cfg(feature = "legacy-tls")]
+            true => {
+                let mut settings = context.trust.legacy_settings(server).map_err(failed)?;
+                settings.identity = context
+                    .credentials
+                    .legacy_identity(context)
+                    .map_err(load_failure)?;
+                Tls::legacy(&settings, name)
+            }
+            _ => {
+                let mut settings = context.trust.settings(server).map_err(failed)?;
+                settings.identity = context.credentials.identity(context).map_err(load_failure)?;
+                Tls::modern(&settings, name)
+            }
+        };
+        let tls = tls.map_err(|error| failed(format!("SSL connection failure: {error}")))?;
         let mut connection = Self {
             socket,
             tls,
@@ -194,7 +222,9 @@ impl Https {
             Err(error) => {
                 output.error(&format!("SSL connection failure: {error}"));
                 return Err(match error {
+                    IoFailure::Closed => OpenFailure::Closed,
                     IoFailure::Lost(_) => OpenFailure::NoAnswer,
+                    IoFailure::Tls(error) if may_be_old_gateway(&error) => OpenFailure::OldServer,
                     _ => OpenFailure::Failed,
                 });
             }
@@ -203,6 +233,11 @@ impl Https {
         output.info(&format!(
             "Connected to HTTPS on {host} with ciphersuite {description}"
         ));
+        let weaknesses = connection.tls.weaknesses();
+        if !weaknesses.is_empty() {
+            let text = weaknesses.join(", ");
+            output.error(&format!("WARNING: The TLS of server '{host}' is weak: {text}"));
+        }
         Ok(connection)
     }
 
@@ -219,7 +254,7 @@ impl Https {
             // The alert for the server, if there is one; the error matters more than its fate.
             let flushed = self.flush(context, Instant::now() + silence);
             if !result? {
-                return Err(IoFailure::Lost("the server closed the connection".into()));
+                return Err(IoFailure::Closed);
             }
             flushed?;
         }
@@ -271,11 +306,7 @@ impl Https {
         self.send(context, request)?;
         let mut received = Vec::new();
         loop {
-            while let Some(plaintext) = self
-                .tls
-                .poll_plaintext()
-                .map_err(|error| IoFailure::Lost(error.to_string()))?
-            {
+            while let Some(plaintext) = self.tls.poll_plaintext().map_err(IoFailure::Tls)? {
                 received.extend_from_slice(&plaintext);
                 if let Some(rest) = received.strip_prefix(greeting) {
                     return Ok(Greeted::Agreed { rest: rest.to_vec() });
@@ -316,18 +347,14 @@ impl Https {
         reader: &mut ResponseReader,
     ) -> Result<Response, IoFailure> {
         loop {
-            while let Some(plaintext) = self
-                .tls
-                .poll_plaintext()
-                .map_err(|error| IoFailure::Lost(error.to_string()))?
-            {
+            while let Some(plaintext) = self.tls.poll_plaintext().map_err(IoFailure::Tls)? {
                 if let Some(response) = reader.handle_input(&plaintext)? {
                     return Ok(response);
                 }
             }
             let ended = self.tls.peer_closed() || !self.receive(context, Instant::now() + SILENCE_MAX)?;
             if ended && !reader.has_input() {
-                return Err(IoFailure::Lost("the server closed the connection".into()));
+                return Err(IoFailure::Closed);
             }
             if ended {
                 self.ended = true;
@@ -338,6 +365,8 @@ impl Https {
 
     /// Waits for octets and gives them to TLS. False at the end of the stream.
     fn receive(&mut self, context: &Context, deadline: Instant) -> Result<bool, IoFailure> {
+        // Answers in a renegotiation.
+        self.flush(context, deadline)?;
         let mut buffer = [0; READ_SIZE];
         loop {
             match self.socket.read(&mut buffer) {
@@ -345,10 +374,7 @@ impl Https {
                 Ok(count) => {
                     // TLS has room for two records and has been read empty before.
                     let received = buffer.get(..count).unwrap_or_default();
-                    let taken = self
-                        .tls
-                        .handle_input(received)
-                        .map_err(|error| IoFailure::Tls(tls_text(&error)))?;
+                    let taken = self.tls.handle_input(received).map_err(IoFailure::Tls)?;
                     return match taken == count {
                         true => Ok(true),
                         false => Err(IoFailure::Lost("too much data".into())),
@@ -360,6 +386,9 @@ impl Https {
                         .wait(&[(self.socket.as_fd(), Interest::READ)], Some(deadline))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(IoFailure::Closed);
+                }
                 Err(error) => return Err(IoFailure::Lost(reason(&error))),
             }
         }
@@ -395,12 +424,12 @@ impl Https {
     }
 
     /// TLS, for exporters and certificates.
-    pub(crate) fn tls(&self) -> &Handshake {
+    pub(crate) fn tls(&self) -> &Tls {
         &self.tls
     }
 
     /// Gives socket and TLS to the tunnel.
-    pub(crate) fn into_parts(self) -> (TcpStream, Handshake) {
+    pub(crate) fn into_parts(self) -> (TcpStream, Tls) {
         (self.socket, self.tls)
     }
 }

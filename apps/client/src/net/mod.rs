@@ -7,6 +7,7 @@ mod https;
 mod proxy;
 mod resolve;
 mod sign_on;
+mod tls;
 mod trust;
 
 pub(crate) use client::{ExchangeError, HttpClient, Peer, Upgrade};

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use culvert_certs::{Anchors, Host, Pins, Policy, PolicySettings, Presented, certificate_text, spki_pin};
 use culvert_tls::{Algorithms, ClientSettings};
+#[cfg(feature = "legacy-tls")]
+use culvert_tls_legacy::LegacySettings;
 use culvert_wire::url::ServerUrl;
 
 use crate::options::TrustOptions;
@@ -23,6 +25,8 @@ pub(crate) struct Trust {
     accepted: Mutex<HashSet<(String, u16, Vec<u8>)>>,
     /// Servers that get no post-quantum key share.
     classical: Mutex<HashSet<(String, u16)>>,
+    /// Servers that OpenSSL talks to.
+    legacy: Mutex<HashSet<(String, u16)>>,
 }
 
 impl Trust {
@@ -35,6 +39,7 @@ impl Trust {
             anchors: OnceLock::new(),
             accepted: Mutex::default(),
             classical: Mutex::default(),
+            legacy: Mutex::default(),
         })
     }
 
@@ -48,24 +53,55 @@ impl Trust {
     /// # Errors
     /// The text to show.
     pub(super) fn settings(self: &Arc<Self>, server: &ServerUrl) -> Result<ClientSettings, String> {
-        let trust = Arc::clone(self);
-        let (host, port) = (server.host_name().to_owned(), server.port);
-        let policy = Policy::new(PolicySettings {
-            host: Host::new(self.checked_name(&host)),
-            host_is_sni: self.options.sni.is_some(),
-            anchors: self.anchors()?,
-            allow_insecure_crypto: false,
-            decide: Arc::new(move |presented| trust.accepts(&host, port, presented)),
-        });
         let algorithms = Algorithms::default();
         Ok(ClientSettings {
-            verifier: Arc::new(policy),
+            verifier: Arc::new(self.policy(server)?),
             identity: None,
             algorithms: match self.offers_post_quantum(server) {
                 true => algorithms,
                 false => algorithms.without_post_quantum(),
             },
         })
+    }
+
+    /// Settings of OpenSSL for a connection to `server`.
+    ///
+    /// # Errors
+    /// The text to show.
+    #[cfg(feature = "legacy-tls")]
+    pub(super) fn legacy_settings(self: &Arc<Self>, server: &ServerUrl) -> Result<LegacySettings, String> {
+        Ok(LegacySettings {
+            verifier: Arc::new(self.policy(server)?),
+            identity: None,
+            insecure: self.options.allow_insecure_crypto,
+            forward_secrecy: self.options.forward_secrecy,
+        })
+    }
+
+    /// The check of certificates of `server`.
+    fn policy(self: &Arc<Self>, server: &ServerUrl) -> Result<Policy, String> {
+        let trust = Arc::clone(self);
+        let (host, port) = (server.host_name().to_owned(), server.port);
+        Ok(Policy::new(PolicySettings {
+            host: Host::new(self.checked_name(&host)),
+            host_is_sni: self.options.sni.is_some(),
+            anchors: self.anchors()?,
+            allow_insecure_crypto: self.options.allow_insecure_crypto,
+            decide: Arc::new(move |presented| trust.accepts(&host, port, presented)),
+        }))
+    }
+
+    /// True after [`Self::use_legacy`].
+    pub(super) fn wants_legacy(&self, server: &ServerUrl) -> bool {
+        let legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        legacy.contains(&(server.host.clone(), server.port))
+    }
+
+    /// Remembers that rustls cannot talk to `server`. False when that was known already, or when
+    /// this program has no other TLS.
+    pub(super) fn use_legacy(&self, server: &ServerUrl) -> bool {
+        let mut legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        cfg!(feature = "legacy-tls") && legacy.insert((server.host.clone(), server.port))
     }
 
     /// True until [`Self::avoid_post_quantum`].

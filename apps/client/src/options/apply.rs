@@ -190,6 +190,9 @@ impl<'a> Applier<'a> {
             Opt::NoDeflate => options.tunnel.compression = false,
             Opt::TokenMode => self.token.mode = Some(TokenMode::parse(&text(name, value)?)?),
             Opt::TokenSecret => self.token.secret = Some(text(name, value)?.into()),
+            Opt::AllowInsecureCrypto if cfg!(feature = "legacy-tls") => {
+                options.trust.allow_insecure_crypto = true;
+            }
             Opt::AllowInsecureCrypto => {
                 return Err(Stop::Error(
                     "Cannot enable insecure 3DES or RC4 ciphers: this version does not have them".into(),
@@ -208,8 +211,7 @@ impl<'a> Applier<'a> {
                 return Err(unavailable("--protocol=nc"));
             }
 
-            // Every cipher suite of this version has forward secrecy.
-            Opt::Pfs => {}
+            Opt::Pfs => options.trust.forward_secrecy = true,
             Opt::Certificate => self.key_pair.certificate = value,
             Opt::SslKey => self.key_pair.key = Some(value),
             Opt::KeyPassword => self.key_pair.password = Some(text(name, value)?.into()),

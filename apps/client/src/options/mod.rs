@@ -158,6 +158,10 @@ pub struct TrustOptions {
     pub pins: Vec<String>,
     /// `--sni`
     pub sni: Option<String>,
+    /// `--allow-insecure-crypto`: 3DES, RC4, SHA-1 signatures, insecure renegotiation.
+    pub allow_insecure_crypto: bool,
+    /// `--pfs`: no static RSA.
+    pub forward_secrecy: bool,
 }
 
 /// The way to the server.

@@ -11,7 +11,7 @@ use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
 use culvert_anyconnect::psk;
 use culvert_anyconnect::wire::bye_payload;
 use culvert_sys::{random, tcp};
-use culvert_tls::{Records, Version};
+use culvert_tls::Records;
 use culvert_vocab::{SecretBytes, TunnelConfig};
 use culvert_wire::compress::Method;
 use culvert_wire::http::Request;
@@ -103,16 +103,16 @@ impl Strap {
         Some(Self { current, next })
     }
 
-    /// The proof for a connection; TLS 1.2 has no binding that both sides know.
+    /// The proof for a connection.
     fn prove(&self, connection: &Https) -> Option<StrapProof> {
-        if connection.tls().negotiated()?.version != Version::Tls13 {
-            return None;
-        }
-        let mut binding = [0; psk::CHANNEL_BINDING_LEN];
-        connection
-            .tls()
-            .exporter(psk::CHANNEL_BINDING_LABEL, &mut binding)
-            .ok()?;
+        let tls = connection.tls();
+        let binding = if tls.is_tls13() {
+            let mut binding = vec![0; psk::CHANNEL_BINDING_LEN];
+            tls.exporter(psk::CHANNEL_BINDING_LABEL, &mut binding).ok()?;
+            binding
+        } else {
+            tls.client_finished()?
+        };
         self.current
             .prove(&binding, self.next.as_ref().unwrap_or(&self.current))
             .ok()
@@ -206,8 +206,7 @@ impl CstpConnector {
         };
         let address = connection.address();
         let cipher = connection.tls().description().unwrap_or_default();
-        let version = connection.tls().negotiated().map(|negotiated| negotiated.version);
-        let version = version.ok_or_else(|| failed("The TLS handshake is not complete".into()))?;
+        let renews_keys = connection.tls().is_tls13();
         let datagram = match connected.dtls {
             Some(offer) => {
                 let mut key = zeroize::Zeroizing::new([0; psk::PSK_LEN]);
@@ -248,7 +247,7 @@ impl CstpConnector {
                 opener: Box::new(Compressing::new(CstpOpener::new(opener), agreed)),
                 unread,
                 cipher,
-                renews_keys: version == Version::Tls13,
+                renews_keys,
                 compression,
             }),
             datagram,

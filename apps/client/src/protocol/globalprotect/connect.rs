@@ -12,7 +12,7 @@ use culvert_globalprotect::client::{
 use culvert_globalprotect::data::{GpstClientOpener, GpstClientSealer};
 use culvert_globalprotect::wire::{FRAME_HEADER_LEN, START_TUNNEL, parse_frame_header};
 use culvert_sys::tcp::{self, PathInfo};
-use culvert_tls::{Records, Version};
+use culvert_tls::Records;
 use culvert_vocab::{Mtu, TunnelConfig};
 use culvert_wire::http::{Request, Response};
 
@@ -203,10 +203,7 @@ impl GpConnector {
             }
         };
         let cipher = connection.tls().description().unwrap_or_default();
-        let renews_keys = connection
-            .tls()
-            .negotiated()
-            .is_some_and(|negotiated| negotiated.version == Version::Tls13);
+        let renews_keys = connection.tls().is_tls13();
         let (socket, tls) = connection.into_parts();
         let Records {
             sealer,
