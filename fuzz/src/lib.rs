@@ -11,6 +11,7 @@ mod formats;
 mod globalprotect;
 mod http;
 mod login;
+mod oidc;
 mod packets;
 mod radius;
 mod records;
@@ -101,6 +102,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "esp",
         run: records::esp,
+    },
+    Target {
+        name: "oidc",
+        run: oidc::documents_and_tokens,
     },
     Target {
         name: "radius",
