@@ -1,8 +1,10 @@
-//! Facts about files that the standard library does not tell.
+//! Files, as far as the standard library does not know them.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -25,6 +27,18 @@ pub fn file_system_id(path: &Path) -> io::Result<u64> {
     Ok(u64::from(high) << 32 | u64::from(low))
 }
 
+/// An empty file in memory, which ends with its last descriptor. Programs that want a path get
+/// `/proc/self/fd/N`.
+///
+/// # Errors
+/// Descriptors or memory are used up.
+pub fn in_memory(name: &CStr) -> io::Result<File> {
+    // SAFETY: `name` is a C string.
+    let descriptor = cvt(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: the call has just made it, and nobody else owns it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +57,16 @@ mod tests {
             missing.map_err(|error| error.kind()),
             Err(io::ErrorKind::NotFound)
         );
+    }
+
+    #[test]
+    fn files_in_memory() {
+        use std::io::Write as _;
+        use std::os::fd::AsRawFd as _;
+
+        let mut file = in_memory(c"test").expect("a file");
+        file.write_all(b"content").expect("room");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        assert_eq!(std::fs::read(path).expect("the file"), b"content");
     }
 }

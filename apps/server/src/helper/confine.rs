@@ -9,8 +9,16 @@ use culvert_sys::signal::SIGKILL;
 ///
 /// # Errors
 /// The user could not be changed; the process must not go on.
-pub(super) fn unprivileged((uid, gid): (u32, u32)) -> io::Result<()> {
+pub(super) fn unprivileged(ids: (u32, u32)) -> io::Result<()> {
     process::set_limit(Resource::FileSize, 0)?;
+    become_user(ids)
+}
+
+/// The same for code that writes files of its own.
+///
+/// # Errors
+/// See [`unprivileged`].
+pub(super) fn become_user((uid, gid): (u32, u32)) -> io::Result<()> {
     process::drop_bounding_capabilities()?;
     process::drop_user(uid, gid, &[gid])?;
     process::drop_capabilities()?;

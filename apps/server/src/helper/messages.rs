@@ -2,6 +2,7 @@
 //! network, so the broker takes nothing from it but these bounded, validated messages.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use culvert_vocab::{GroupName, SafeId, UserName};
@@ -53,6 +54,8 @@ pub(crate) enum MethodSettings {
     Pam(PamSettings),
     /// PAM's account management alone, without any question (`acct = pam`).
     PamAccount(PamSettings),
+    /// GSSAPI.
+    Gssapi(GssapiSettings),
 }
 
 impl MethodSettings {
@@ -60,6 +63,7 @@ impl MethodSettings {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Pam(_) | Self::PamAccount(_) => "pam",
+            Self::Gssapi(_) => "gssapi",
         }
     }
 }
@@ -69,6 +73,17 @@ impl MethodSettings {
 pub(crate) struct PamSettings {
     /// Name of the PAM service.
     pub(crate) service: String,
+}
+
+/// Settings of GSSAPI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GssapiSettings {
+    /// The server's keys; `None`: the host's.
+    pub(crate) keytab: Option<PathBuf>,
+    /// The principal must stand for a user of the system, whose name counts then.
+    pub(crate) require_local_user_map: bool,
+    /// Greatest age of a ticket.
+    pub(crate) tgt_freshness: Option<Duration>,
 }
 
 /// Whose login it is, beside the user's name.

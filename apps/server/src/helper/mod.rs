@@ -7,6 +7,7 @@
 
 mod confine;
 mod groups;
+pub(crate) mod gssapi;
 pub(crate) mod messages;
 mod pam;
 pub(crate) mod process;
@@ -52,6 +53,7 @@ fn log_in(login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
     match &login.method {
         MethodSettings::Pam(settings) => pam::log_in(settings, login, talk),
         MethodSettings::PamAccount(settings) => pam::check_account(settings, login, talk),
+        MethodSettings::Gssapi(settings) => gssapi::log_in(settings, login, talk),
     }
 }
 

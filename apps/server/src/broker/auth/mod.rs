@@ -17,7 +17,8 @@ use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
 use self::helped::{Helped, Places};
-use crate::helper::messages::{MethodSettings, PamSettings};
+use crate::helper::gssapi;
+use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
 use crate::startup;
 
 pub(super) use certificate::{Certificates, Identity};
@@ -57,6 +58,9 @@ pub(super) enum MethodError {
     /// No user for the processes that need no root.
     #[error("{0}")]
     Ids(String),
+    /// A file of the method is wrong.
+    #[error("{0}")]
+    File(String),
 }
 
 /// What foreign or slow work may run at a time.
@@ -202,6 +206,22 @@ impl Method {
             AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {
                 service: service.clone(),
             }),
+            AuthMethod::Gssapi {
+                keytab,
+                require_local_user_map,
+                tgt_freshness,
+                gid_min: _,
+            } => {
+                let path = gssapi::keytab_path(keytab.as_deref());
+                gssapi::read_keytab(&path).map_err(|error| {
+                    MethodError::File(format!("gssapi: keytab '{}': {error}", path.display()))
+                })?;
+                MethodSettings::Gssapi(GssapiSettings {
+                    keytab: keytab.clone(),
+                    require_local_user_map: *require_local_user_map,
+                    tgt_freshness: *tgt_freshness,
+                })
+            }
             other => return Err(MethodError::Unsupported(other.name().to_owned())),
         };
         let ids = startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0))?;
