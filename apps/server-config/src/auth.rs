@@ -122,6 +122,8 @@ pub struct Radius {
     pub nas_identifier: Option<String>,
     /// Separates groups in one attribute.
     pub group_separator: GroupSeparator,
+    /// `stats-report-time` counts, whatever the server says.
+    pub override_interim_updates: bool,
 }
 
 /// `group-separator` of `radius`.
@@ -328,6 +330,7 @@ impl Radius {
     fn parse(call: &Call<'_>) -> Result<Self, String> {
         let (mut config, mut groupconfig, mut nas_identifier) = (None, false, None);
         let mut group_separator = GroupSeparator::Semicolon;
+        let mut override_interim_updates = false;
         if let Some(mut words) = call.legacy_words() {
             config = words.next().map(PathBuf::from);
             for word in words {
@@ -342,6 +345,7 @@ impl Radius {
                     "config" => config = text(value).map(PathBuf::from),
                     "groupconfig" => groupconfig = truth(value),
                     "nas-identifier" => nas_identifier = text(value),
+                    "override-interim-updates" => override_interim_updates = truth(value),
                     "group-separator" => {
                         group_separator = match value {
                             "semicolon" => GroupSeparator::Semicolon,
@@ -364,6 +368,7 @@ impl Radius {
             groupconfig,
             nas_identifier,
             group_separator,
+            override_interim_updates,
         })
     }
 }

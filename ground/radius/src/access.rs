@@ -100,8 +100,6 @@ pub struct Profile {
     pub rx_per_second: Option<u64>,
     /// Bytes per second to the client.
     pub tx_per_second: Option<u64>,
-    /// Name of an address pool.
-    pub pool: Option<String>,
     /// Attributes of a wrong form, one text each.
     pub problems: Vec<String>,
     /// Attributes that mean nothing here: vendor, if any, and type.
@@ -161,7 +159,6 @@ impl Profile {
             SESSION_TIMEOUT => self.session_timeout = seconds(value)?,
             IDLE_TIMEOUT => self.idle_timeout = seconds(value)?,
             ACCT_INTERIM_INTERVAL => self.interim_interval = seconds(value)?,
-            FRAMED_POOL => self.pool = Some(text(value)?),
             REPLY_MESSAGE | MESSAGE_AUTHENTICATOR => {}
             kind => self.ignored.push((None, kind)),
         }
@@ -253,10 +250,6 @@ fn ipv4(value: &[u8]) -> Result<Ipv4Addr, Wrong> {
 
 fn ipv6(value: &[u8]) -> Result<Ipv6Addr, Wrong> {
     <[u8; 16]>::try_from(value).map(Ipv6Addr::from).map_err(|_| Wrong)
-}
-
-fn text(value: &[u8]) -> Result<String, Wrong> {
-    std::str::from_utf8(value).map(str::to_owned).map_err(|_| Wrong)
 }
 
 /// Reserved octet, prefix length, and as much of the prefix as there is (RFC 3162 §2.3).

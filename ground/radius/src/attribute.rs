@@ -14,8 +14,6 @@ pub const FRAMED_PROTOCOL: u8 = 7;
 pub const FRAMED_IP_ADDRESS: u8 = 8;
 /// RFC 2865 §5.9.
 pub const FRAMED_IP_NETMASK: u8 = 9;
-/// RFC 2865 §5.11.
-pub const FILTER_ID: u8 = 11;
 /// RFC 2865 §5.18.
 pub const REPLY_MESSAGE: u8 = 18;
 /// RFC 2865 §5.22.
@@ -70,8 +68,6 @@ pub const CONNECT_INFO: u8 = 77;
 pub const MESSAGE_AUTHENTICATOR: u8 = 80;
 /// RFC 2869 §5.16.
 pub const ACCT_INTERIM_INTERVAL: u8 = 85;
-/// RFC 2869 §5.18.
-pub const FRAMED_POOL: u8 = 88;
 /// RFC 3162 §2.1.
 pub const NAS_IPV6_ADDRESS: u8 = 95;
 /// RFC 3162 §2.3.

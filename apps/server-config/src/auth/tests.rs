@@ -16,6 +16,7 @@ fn methods_with_their_options() {
         groupconfig,
         nas_identifier: None,
         group_separator: GroupSeparator::Semicolon,
+        override_interim_updates: false,
     };
     for (value, method) in [
         ("plain[passwd=/etc/p]", plain(Some("/etc/p"), None)),
@@ -81,6 +82,7 @@ fn methods_with_their_options() {
             groupconfig: false,
             nas_identifier: Some("vpn".into()),
             group_separator: GroupSeparator::Comma,
+            override_interim_updates: false,
         }))
     );
 }

@@ -11,6 +11,7 @@ mod conversation;
 mod keys;
 mod loaded;
 mod login;
+mod radius;
 mod settings;
 mod state;
 mod tls_cache;

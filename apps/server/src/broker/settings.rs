@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::loaded::LoadedHost;
 use crate::ipc::Text;
-use crate::ipc::session::{self, ClientDescription, SessionSettings};
+use crate::ipc::session::{self, ClientDescription, GivenSettings, SessionSettings};
 
 /// The settings of a tunnel of this user, group and client.
 pub(super) fn for_tunnel(
@@ -19,6 +19,7 @@ pub(super) fn for_tunnel(
     group: Option<&GroupName>,
     client: &ClientDescription,
     own: &Configured,
+    given: Option<&GivenSettings>,
 ) -> SessionSettings {
     let host: &Host = &loaded.config;
     let mobile = client.is_mobile();
@@ -28,7 +29,9 @@ pub(super) fn for_tunnel(
         ipv6_pool: own.ipv6_network,
         ipv6_client_prefix: own.ipv6_subnet_prefix,
         explicit_ipv4: own.explicit_ipv4,
+        explicit_ipv4_prefix: given.and_then(|given| given.ipv4_prefix),
         explicit_ipv6: own.explicit_ipv6,
+        explicit_ipv6_prefix: given.and_then(|given| given.ipv6).map(|net| net.prefix_len()),
         predictable_ips: host.predictable_ips,
         dns: own.dns.clone(),
         nbns: own.nbns.clone(),
@@ -72,6 +75,34 @@ pub(super) fn for_tunnel(
         tx_per_second: own.tx_data_per_sec.unwrap_or(0),
         output_buffer: host.output_buffer.unwrap_or(0),
     }
+}
+
+/// Puts what a RADIUS server has given in the place of what is configured. Routes are added to the
+/// host's if those of users are (`append-routes`).
+pub(super) fn apply_given(own: &mut Configured, given: &GivenSettings, append_routes: bool) {
+    own.explicit_ipv4 = given.ipv4.or(own.explicit_ipv4);
+    own.explicit_ipv6 = given.ipv6.map(|net| net.addr()).or(own.explicit_ipv6);
+    if !given.routes.is_empty() {
+        if !append_routes {
+            own.routes.nets.clear();
+        }
+        own.routes.default = given.routes.iter().any(|net| net.prefix_len() == 0);
+        own.routes
+            .nets
+            .extend(given.routes.iter().filter(|net| net.prefix_len() > 0));
+        own.tunnel_all_dns |= own.routes.default;
+    }
+    if !given.dns.is_empty() {
+        own.dns.clone_from(&given.dns);
+    }
+    own.session_timeout = given.session_timeout.or(own.session_timeout);
+    if given.idle_timeout.is_some() {
+        own.idle_timeout = given.idle_timeout;
+        own.mobile_idle_timeout = None;
+    }
+    own.stats_report_time = given.stats_report.or(own.stats_report_time);
+    own.rx_data_per_sec = given.rx_per_second.or(own.rx_data_per_sec);
+    own.tx_data_per_sec = given.tx_per_second.or(own.tx_data_per_sec);
 }
 
 /// The user's routes and the networks behind the others' clients; empty for a client that sends

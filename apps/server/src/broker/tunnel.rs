@@ -58,7 +58,7 @@ impl Conversation {
         request: TunnelRequest,
     ) -> Result<(VerifiedSession, TunnelWish), String> {
         let name = host.config.display_name();
-        let (user, group, restored) = {
+        let (user, group, given, restored) = {
             let state = self.broker.state.borrow();
             let (_, session) = state
                 .sessions
@@ -71,7 +71,9 @@ impl Conversation {
                 ));
             }
             let restored = session.restored.then_some(session.certificate.is_some());
-            (session.user.clone(), session.group.clone(), restored)
+            let from_radius = host.config.config_comes_from_radius();
+            let given = session.given.clone().filter(|_| from_radius);
+            (session.user.clone(), session.group.clone(), given, restored)
         };
         if let Some(certificate) = restored
             && !host.methods.knows(&user, certificate).await
@@ -85,9 +87,12 @@ impl Conversation {
         let own = tokio::task::spawn_blocking(move || config.settings_for(&names.0, names.1.as_ref()))
             .await
             .map_err(|error| error.to_string())?;
-        let (own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
+        let (mut own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
         for note in notes {
             log::write(log::Level::Info, &format!("sec-mod: user '{user}': {note}"));
+        }
+        if let Some(given) = &given {
+            settings::apply_given(&mut own, given, host.config.append_routes);
         }
         let limits = OpenLimits {
             deny_roaming: own.deny_roaming,
@@ -118,7 +123,14 @@ impl Conversation {
             authenticated_at: session.authenticated_at,
             session_left: opened.left,
             previous: session.addresses,
-            settings: settings::for_tunnel(host, &user, group.as_ref(), &request.client, &own),
+            settings: settings::for_tunnel(
+                host,
+                &user,
+                group.as_ref(),
+                &request.client,
+                &own,
+                given.as_deref(),
+            ),
         };
         let wish = TunnelWish {
             client: request.client,

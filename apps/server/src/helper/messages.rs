@@ -8,6 +8,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, SafeId, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::radius::messages::RadiusAssignment;
 use crate::ipc::messages::LogLevel;
 use crate::ipc::session::GivenSettings;
 use crate::ipc::{Message, SecretText, Text};
@@ -29,6 +30,8 @@ pub(crate) enum BrokerToHelper {
 pub(crate) enum Assignment {
     /// One login.
     Login(Login),
+    /// All logins and all accounting with one RADIUS configuration.
+    Radius(RadiusAssignment),
 }
 
 /// One login with one method.

@@ -11,6 +11,7 @@ pub(crate) mod gssapi;
 pub(crate) mod messages;
 mod pam;
 pub(crate) mod process;
+pub(crate) mod radius;
 mod talk;
 
 use std::io;
@@ -67,6 +68,7 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
     };
     match *assignment {
         Assignment::Login(login) => serve_login(broker, &login),
+        Assignment::Radius(radius) => radius::run(broker.into_channel(), radius),
     }
 }
 

@@ -7,7 +7,7 @@ use culvert_vocab::{AddressV4, AddressV6, GroupName, SafeId, UserName};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use super::fields::Text;
+use super::fields::{Bytes, Text};
 
 /// What a client says about itself. Text of the client: escape it before it reaches a log, a
 /// terminal or a script's environment (`specs/server-auth.md` §0).
@@ -43,8 +43,12 @@ pub struct SessionSettings {
     pub ipv6_client_prefix: u8,
     /// Fixed IPv4 address (`explicit-ipv4`).
     pub explicit_ipv4: Option<Ipv4Addr>,
+    /// Prefix length of the network around it; that of the pool when unset.
+    pub explicit_ipv4_prefix: Option<u8>,
     /// Fixed IPv6 address (`explicit-ipv6`).
     pub explicit_ipv6: Option<Ipv6Addr>,
+    /// Prefix length of the network around it; that of every client when unset.
+    pub explicit_ipv6_prefix: Option<u8>,
     /// Addresses derive from the user name.
     pub predictable_ips: bool,
     /// DNS servers.
@@ -144,6 +148,8 @@ pub struct GivenSettings {
     pub rx_per_second: Option<u64>,
     /// Bytes per second to the client.
     pub tx_per_second: Option<u64>,
+    /// Class attributes, which go back with the session's accounting.
+    pub classes: Vec<Bytes<253>>,
 }
 
 /// A verified session, as the broker tells main when a tunnel is to be opened. Main cannot make

@@ -94,9 +94,14 @@ impl LeaseTable {
                 },
             };
             lease.ipv4 = Some(address);
+            let own = settings.explicit_ipv4.is_some_and(|explicit| explicit == address);
+            let prefix = settings.explicit_ipv4_prefix.filter(|_| own);
+            let network = prefix
+                .and_then(|prefix| Ipv4Net::new(address, prefix).ok())
+                .unwrap_or(pool);
             addresses.ipv4 = Some(AddressV4 {
                 address,
-                netmask: Some(pool.netmask()),
+                netmask: Some(network.netmask()),
             });
             addresses.ipv4_local = Some(server_ipv4(pool));
         }
@@ -105,10 +110,17 @@ impl LeaseTable {
                 network,
                 client_prefix: settings.ipv6_client_prefix.clamp(network.prefix_len(), 128),
             };
+            let explicit = settings.explicit_ipv6.map(|address| {
+                let prefix = settings
+                    .explicit_ipv6_prefix
+                    .unwrap_or(pool.client_prefix)
+                    .min(128);
+                (address, prefix)
+            });
             let (address, prefix_len) = match held.ipv6 {
                 Some(held) => held,
-                None => match settings.explicit_ipv6 {
-                    Some(address) => self.explicit_ipv6(pool, address)?,
+                None => match explicit {
+                    Some((address, prefix)) => self.explicit_ipv6(pool, address, prefix)?,
                     None => {
                         let previous = session.previous.ipv6.map(|previous| previous.address);
                         self.choose_ipv6(pool, previous, seed, random)?
@@ -216,14 +228,19 @@ impl LeaseTable {
             .ok_or(LeaseError::Ipv4Exhausted(pool))
     }
 
-    fn explicit_ipv6(&self, pool: Ipv6Pool, address: Ipv6Addr) -> Result<(Ipv6Addr, u8), LeaseError> {
+    fn explicit_ipv6(
+        &self,
+        pool: Ipv6Pool,
+        address: Ipv6Addr,
+        prefix: u8,
+    ) -> Result<(Ipv6Addr, u8), LeaseError> {
         if reserved_ipv6(pool, address) || address.is_unspecified() {
             return Err(LeaseError::ExplicitReserved(address.into()));
         }
-        if !self.ipv6_is_free(address, pool.client_prefix) {
+        if !self.ipv6_is_free(address, prefix) {
             return Err(LeaseError::ExplicitInUse(address.into()));
         }
-        Ok((address, pool.client_prefix))
+        Ok((address, prefix))
     }
 
     fn choose_ipv6(

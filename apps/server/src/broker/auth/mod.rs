@@ -8,6 +8,7 @@ mod certificate;
 mod groups;
 mod helped;
 mod plain;
+mod radius;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
 use self::helped::{Helped, Places};
+use super::radius::RadiusClients;
 use crate::helper::gssapi;
 use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
 use crate::startup;
@@ -68,6 +70,7 @@ pub(super) enum MethodError {
 pub(super) struct Workers {
     hashing: Arc<Semaphore>,
     helpers: Places,
+    pub(super) radius: RadiusClients,
 }
 
 impl Workers {
@@ -76,6 +79,7 @@ impl Workers {
         Self {
             hashing: Arc::new(Semaphore::new(hashing.max(1))),
             helpers: Places::default(),
+            radius: RadiusClients::default(),
         }
     }
 }
@@ -193,10 +197,13 @@ pub(super) enum Method {
     Plain(Arc<plain::Plain>),
     /// One with a helper process for each login.
     Helped(Arc<Helped>),
+    /// RADIUS.
+    Radius(Arc<radius::Radius>),
 }
 
 impl Method {
     fn new(method: &AuthMethod, global: &Global, workers: &Workers) -> Result<Self, MethodError> {
+        let ids = || startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0));
         let settings = match method {
             AuthMethod::Plain { passwd, otp, otp_pin } => {
                 let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
@@ -206,6 +213,14 @@ impl Method {
             AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {
                 service: service.clone(),
             }),
+            AuthMethod::Radius(settings) => {
+                let client = workers.radius.load(&settings.config, ids()?);
+                let client = client.map_err(MethodError::File)?;
+                return Ok(Self::Radius(Arc::new(radius::Radius::new(
+                    client,
+                    settings.clone(),
+                ))));
+            }
             AuthMethod::Gssapi {
                 keytab,
                 require_local_user_map,
@@ -224,8 +239,7 @@ impl Method {
             }
             other => return Err(MethodError::Unsupported(other.name().to_owned())),
         };
-        let ids = startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0))?;
-        let helped = Helped::new(settings, workers.helpers.clone(), ids, global.auth_timeout);
+        let helped = Helped::new(settings, workers.helpers.clone(), ids()?, global.auth_timeout);
         Ok(Self::Helped(Arc::new(helped)))
     }
 
@@ -241,6 +255,10 @@ impl Method {
                 let (attempt, progress) = helped::Attempt::begin(helped, user, caller).await;
                 (Attempt::Helped(attempt), progress)
             }
+            Self::Radius(radius) => {
+                let (attempt, prompt) = radius::Attempt::new(Arc::clone(radius), user, caller);
+                (Attempt::Radius(attempt), prompt)
+            }
         }
     }
 
@@ -248,7 +266,7 @@ impl Method {
         match self {
             Self::Plain(plain) => plain.knows(user).await,
             // Only a login could tell.
-            Self::Helped(_) => true,
+            Self::Helped(_) | Self::Radius(_) => true,
         }
     }
 }
@@ -259,6 +277,8 @@ pub(super) enum Attempt {
     Plain(plain::Attempt),
     /// With a helper process.
     Helped(helped::Attempt),
+    /// With RADIUS servers.
+    Radius(radius::Attempt),
 }
 
 impl Attempt {
@@ -267,6 +287,7 @@ impl Attempt {
         match self {
             Self::Plain(attempt) => attempt.answer(answer).await,
             Self::Helped(attempt) => attempt.answer(answer).await,
+            Self::Radius(attempt) => attempt.answer(answer).await,
         }
     }
 }

@@ -1,0 +1,234 @@
+//! The servers of one kind (authentication or accounting) with their sockets.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use culvert_radius::config::ServerAddress;
+use culvert_radius::packet::PACKET_MAX;
+use culvert_radius::{Client, ClientConfig, Policy, Server, Transmit};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::Input;
+
+/// Datagrams that wait for the address of their server.
+const WAITING_MAX: usize = 256;
+
+/// Authentication or accounting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `authserver`.
+    Auth,
+    /// `acctserver`.
+    Acct,
+}
+
+struct Link {
+    socket: Rc<UdpSocket>,
+    reader: AbortHandle,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+#[derive(Default)]
+struct Place {
+    address: Option<SocketAddr>,
+    links: HashMap<u16, Link>,
+    waiting: Vec<Transmit>,
+}
+
+/// Servers of one kind: who is asked, and through which sockets.
+pub(super) struct Servers {
+    pub(super) client: Client,
+    kind: Kind,
+    configured: Vec<ServerAddress>,
+    bind: Option<IpAddr>,
+    places: RefCell<Vec<Place>>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Servers {
+    /// Begins to look up their addresses.
+    pub(super) fn new(kind: Kind, config: &ClientConfig, inputs: &mpsc::Sender<Input>) -> Self {
+        let configured = match kind {
+            Kind::Auth => &config.auth_servers,
+            Kind::Acct => &config.acct_servers,
+        };
+        let servers = configured.iter().map(|server| Server {
+            name: name(server),
+            secret: server.secret.clone(),
+        });
+        let policy = Policy {
+            timeout: config.timeout,
+            retries: config.retries,
+            dead_time: config.dead_time,
+            message_authenticator: config.message_authenticator,
+        };
+        let servers = Self {
+            client: Client::new(servers.collect(), policy),
+            kind,
+            configured: configured.clone(),
+            bind: config.bind_address,
+            places: RefCell::new(configured.iter().map(|_| Place::default()).collect()),
+            inputs: inputs.clone(),
+        };
+        for at in 0..servers.configured.len() {
+            servers.look_up(at);
+        }
+        servers
+    }
+
+    /// Name of a server, for the log.
+    pub(super) fn name(&self, server: usize) -> String {
+        self.configured.get(server).map(name).unwrap_or_default()
+    }
+
+    /// Looks a server's name up (again).
+    pub(super) fn look_up(&self, server: usize) {
+        let Some(configured) = self.configured.get(server) else {
+            return;
+        };
+        if let Ok(address) = configured.host.parse::<IpAddr>() {
+            return self.found(server, Ok(SocketAddr::new(address, configured.port)));
+        }
+        let (inputs, kind, bind) = (self.inputs.clone(), self.kind, self.bind);
+        let (host, port) = (configured.host.clone(), configured.port);
+        tokio::task::spawn_local(async move {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await;
+            let fits = |address: &SocketAddr| bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4());
+            let found = found.and_then(|mut list| {
+                let none = || io::Error::new(io::ErrorKind::NotFound, "it has no usable address");
+                list.find(fits).ok_or_else(none)
+            });
+            let _process_ends = inputs.send(Input::Found(kind, server, found)).await;
+        });
+    }
+
+    /// The result of a look-up. Returns a line for the log when there is no address.
+    pub(super) fn handle_found(&self, server: usize, found: io::Result<SocketAddr>) -> Option<String> {
+        let problem = found.as_ref().err().map(|error| {
+            let name = self.name(server);
+            format!("cannot find the address of server {name}: {error}")
+        });
+        self.found(server, found);
+        problem
+    }
+
+    fn found(&self, server: usize, found: io::Result<SocketAddr>) {
+        let waiting = {
+            let mut places = self.places.borrow_mut();
+            let (Some(place), Ok(address)) = (places.get_mut(server), found) else {
+                return;
+            };
+            if place.address.replace(address) != Some(address) {
+                place.links.clear();
+            }
+            std::mem::take(&mut place.waiting)
+        };
+        for transmit in waiting {
+            self.send(transmit);
+        }
+    }
+
+    /// Sends what the client has to send.
+    pub(super) fn flush(&mut self) {
+        while let Some(transmit) = self.client.poll_transmit() {
+            self.send(transmit);
+        }
+    }
+
+    /// The local address towards a server, once there is a socket.
+    pub(super) fn local_address(&self) -> Option<IpAddr> {
+        let socket = self.socket(0, 0).ok()??;
+        socket.local_addr().ok().map(|address| address.ip())
+    }
+
+    fn send(&self, transmit: Transmit) {
+        match self.socket(transmit.server, transmit.socket) {
+            // What is not sent is repeated.
+            Ok(Some(socket)) => drop(socket.try_send(&transmit.datagram)),
+            Ok(None) => {
+                if let Some(place) = self.places.borrow_mut().get_mut(transmit.server)
+                    && place.waiting.len() < WAITING_MAX
+                {
+                    place.waiting.push(transmit);
+                }
+            }
+            Err(_) => {
+                let (kind, server) = (self.kind, transmit.server);
+                let _busy = self.inputs.try_send(Input::Refused(kind, server));
+            }
+        }
+    }
+
+    /// The socket of this number to a server; `None` while its address is not known.
+    fn socket(&self, server: usize, number: u16) -> io::Result<Option<Rc<UdpSocket>>> {
+        let mut places = self.places.borrow_mut();
+        let Some(place) = places.get_mut(server) else {
+            return Ok(None);
+        };
+        if let Some(link) = place.links.get(&number) {
+            return Ok(Some(Rc::clone(&link.socket)));
+        }
+        let Some(address) = place.address else {
+            return Ok(None);
+        };
+        let any: IpAddr = match address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = std::net::UdpSocket::bind((self.bind.unwrap_or(any), 0))?;
+        socket.connect(address)?;
+        socket.set_nonblocking(true)?;
+        let socket = Rc::new(UdpSocket::from_std(socket)?);
+        let from = (self.kind, server, number);
+        let reader = tokio::task::spawn_local(read(Rc::clone(&socket), from, self.inputs.clone()));
+        let link = Link {
+            socket: Rc::clone(&socket),
+            reader: reader.abort_handle(),
+        };
+        place.links.insert(number, link);
+        Ok(Some(socket))
+    }
+
+    /// Takes a datagram of a server.
+    pub(super) fn handle_input(&mut self, server: usize, socket: u16, datagram: &[u8]) {
+        self.client.handle_input(Instant::now(), server, socket, datagram);
+    }
+}
+
+/// Takes datagrams from one socket.
+async fn read(socket: Rc<UdpSocket>, from: (Kind, usize, u16), inputs: mpsc::Sender<Input>) {
+    let (kind, server, number) = from;
+    let mut buffer = [0; PACKET_MAX];
+    loop {
+        let input = match socket.recv(&mut buffer).await {
+            Ok(length) => {
+                let datagram = buffer.get(..length).unwrap_or_default().to_vec();
+                Input::Datagram(kind, server, number, datagram)
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Input::Refused(kind, server),
+            // What the network cannot do at the moment is repeated in time.
+            Err(_) => {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn name(server: &ServerAddress) -> String {
+    format!("{}:{}", server.host, server.port)
+}
