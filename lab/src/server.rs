@@ -8,9 +8,9 @@ use crate::net::World;
 use crate::process::{self, Process};
 use crate::{Make, wait};
 
-/// Descriptors of a process that only makes workers: the standard ones and a channel. A later one
-/// has the title of a worker.
-const HELPERS_DESCRIPTORS: usize = 4;
+/// Descriptors of a process that only makes workers: the standard ones, a channel, and its own status.
+/// A later one has the title of a worker.
+const HELPERS_DESCRIPTORS: usize = 5;
 
 /// What may be different from the ordinary server.
 #[derive(Debug, Clone, Default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, NameError};
 
 use crate::auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest};
-use crate::config::{Host, RekeyMethod, SelectGroup, SessionSettings};
+use crate::config::{Global, Host, RekeyMethod, SelectGroup, SessionSettings};
 use crate::kkdcp::Kkdcp;
 use crate::load::System;
 use crate::priorities::TlsPriorities;
@@ -22,7 +22,7 @@ const SELECT_GROUPS_MAX: usize = 96;
 /// A limit below this many bytes is useless.
 const COMPRESS_LIMIT_MIN: u32 = 64;
 
-pub(crate) fn read(reader: &mut Reader<'_>, udp_port: Option<u16>, system: &dyn System) -> Host {
+pub(crate) fn read(reader: &mut Reader<'_>, global: &Global, system: &dyn System) -> Host {
     let cisco_client_compat = reader.flag("cisco-client-compat", false);
     let cisco_svc_client_compat = reader.flag("cisco-svc-client-compat", false);
     let legacy = reader.flag("dtls-legacy", true);
@@ -37,7 +37,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, udp_port: Option<u16>, system: &dyn 
             ));
         }
     }
-    let host = Host {
+    let mut host = Host {
         name: reader.vhost.map(str::to_owned),
         auth: auth(reader),
         accounting: accounting(reader),
@@ -92,7 +92,16 @@ pub(crate) fn read(reader: &mut Reader<'_>, udp_port: Option<u16>, system: &dyn 
         camouflage_realm: reader.text("camouflage_realm"),
         session: session::read(reader, &SessionSettings::default()),
     };
-    check(reader, &host, udp_port, system);
+    // A profile may be named as it is seen below chroot-dir.
+    if let (Some(profile), Some(root)) = (&mut host.session.user_profile, &global.chroot_dir)
+        && !system.can_open(profile)
+    {
+        let inside = root.join(profile.strip_prefix("/").unwrap_or(profile));
+        if system.can_open(&inside) {
+            *profile = inside;
+        }
+    }
+    check(reader, &host, global.udp_port, system);
     note_methods(reader, &host);
     host
 }
@@ -292,6 +301,13 @@ fn rekey_method(text: &str) -> Result<RekeyMethod, String> {
 
 fn tls_priorities(reader: &mut Reader<'_>, cisco_client_compat: bool) -> TlsPriorities {
     let configured = reader.parsed_last("tls-priorities", TlsPriorities::parse);
+    if let (Some(priorities), Some(line)) = (&configured, reader.line("tls-priorities"))
+        && !priorities.not_honoured().is_empty()
+    {
+        let names = priorities.not_honoured().join(", ");
+        let text = format!("option 'tls-priorities' in line {line}: this server does not have: {names}");
+        reader.report.warn_at(line, text);
+    }
     configured.unwrap_or_else(|| TlsPriorities::default_for(cisco_client_compat))
 }
 

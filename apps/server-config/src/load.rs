@@ -90,7 +90,7 @@ fn read(text: &[u8], path: &Path, system: &dyn System) -> Result<(Config, Vec<No
         report: &mut report,
     };
     let global = global::read(&mut reader, system);
-    let default_host = host::read(&mut reader, global.udp_port, system);
+    let default_host = host::read(&mut reader, &global, system);
     let mut vhosts = Vec::with_capacity(raw.vhosts.len());
     for (index, (name, values)) in raw.vhosts.iter().enumerate() {
         let mut reader = Reader {
@@ -99,7 +99,7 @@ fn read(text: &[u8], path: &Path, system: &dyn System) -> Result<(Config, Vec<No
             vhost: Some(name),
             report: &mut report,
         };
-        vhosts.push(host::read(&mut reader, global.udp_port, system));
+        vhosts.push(host::read(&mut reader, &global, system));
     }
     let notes = report.finish(path)?;
     Ok((

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use names::{
     CIPHERS, CURVES, DTLS, GROUPS, KEY_EXCHANGES, MACS, Names, PROTOCOLS, SIGNATURES, TLS,
-    UNAVAILABLE_PROTOCOLS, WITHOUT_EFFECT, is_flag,
+    UNAVAILABLE_PROTOCOLS, WITHOUT_EFFECT, is_available, is_flag, is_never_used,
 };
 
-/// An evaluated priority string: what it allows, best first, under GnuTLS's names. Signature
-/// algorithms and compatibility flags are checked but not kept.
+/// An evaluated priority string: what it allows, best first, under GnuTLS's names. Compatibility flags
+/// are checked but not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsPriorities {
     text: String,
@@ -20,6 +20,7 @@ pub struct TlsPriorities {
     key_exchanges: Vec<String>,
     groups: Vec<String>,
     server_precedence: bool,
+    not_honoured: Vec<String>,
 }
 
 impl TlsPriorities {
@@ -31,6 +32,7 @@ impl TlsPriorities {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut sets = Sets::default();
         let mut server_precedence = false;
+        let mut not_honoured = Vec::new();
         let mut rest = text;
         let mut first = true;
         loop {
@@ -51,6 +53,9 @@ impl TlsPriorities {
             if !known {
                 return Err(format!("error in TLS priority string: {rest}"));
             }
+            if !is_honoured(item) {
+                not_honoured.push(item.to_owned());
+            }
             first = false;
             match more {
                 Some(more) => rest = more,
@@ -59,7 +64,12 @@ impl TlsPriorities {
         }
         sets.check()
             .map_err(|lacks| format!("error in TLS priority string: {text} (it leaves no {lacks})"))?;
-        Ok(Self::new(text, sets, server_precedence))
+        let alone = sets.one_key_exchange();
+        not_honoured.extend(alone.map(|name| format!("only {name} in TLS 1.2")));
+        Ok(Self {
+            not_honoured,
+            ..Self::new(text, sets, server_precedence)
+        })
     }
 
     /// What counts when nothing is configured; Cisco's old clients need TLS 1.3 off.
@@ -83,12 +93,23 @@ impl TlsPriorities {
             key_exchanges: owned(sets.key_exchanges),
             groups: owned(sets.groups),
             server_precedence,
+            not_honoured: Vec::new(),
         }
     }
 
     /// The string as configured.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What the string asks for and this server cannot give, in the words of the string.
+    pub fn not_honoured(&self) -> &[String] {
+        &self.not_honoured
+    }
+
+    /// True when TLS 1.2 is allowed, with a key exchange that this server has in it.
+    pub fn allows_tls12(&self) -> bool {
+        self.allows_protocol("TLS1.2") && self.key_exchanges().any(|name| name.starts_with("ECDHE-"))
     }
 
     /// True when this version (`TLS1.2`, `TLS1.3`, `DTLS1.2` ...) is allowed.
@@ -122,9 +143,25 @@ impl TlsPriorities {
     }
 }
 
+/// False for an item that adds what this server does not have, or takes away what it cannot do without.
+fn is_honoured(item: &str) -> bool {
+    let upper = item.to_ascii_uppercase();
+    match upper.split_at_checked(1) {
+        Some(("+", name)) => is_available(name),
+        Some(("-" | "!", name)) => match name.strip_prefix("SIGN-") {
+            Some(signature) => signature == "ALL" || is_never_used(signature),
+            None => true,
+        },
+        _ => true,
+    }
+}
+
 fn owned(names: Vec<&'static str>) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
+
+/// Key exchanges of TLS 1.2 that this server has.
+const ECDHE: Names = &["ECDHE-RSA", "ECDHE-ECDSA"];
 
 #[derive(Debug, Default)]
 struct Sets {
@@ -264,14 +301,30 @@ impl Sets {
         false
     }
 
+    /// The key exchange of TLS 1.2 when there is only one: in fact the certificate decides.
+    fn one_key_exchange(&self) -> Option<&'static str> {
+        let mut allowed = ECDHE.iter().filter(|name| self.key_exchanges.contains(name));
+        match (allowed.next(), allowed.next()) {
+            (Some(name), None) if self.protocols.contains(&"TLS1.2") => Some(name),
+            _ => None,
+        }
+    }
+
     /// What is missing for a TLS server of ours.
     fn check(&self) -> Result<(), &'static str> {
-        if !self
-            .protocols
-            .iter()
-            .any(|version| ["TLS1.2", "TLS1.3"].contains(version))
-        {
+        let versions = |version: &str| self.protocols.contains(&version);
+        if !versions("TLS1.2") && !versions("TLS1.3") {
             return Err("protocol version that this server has (TLS 1.2, TLS 1.3)");
+        }
+        if !versions("TLS1.3") && !self.key_exchanges.iter().any(|name| ECDHE.contains(name)) {
+            return Err("key exchange that this server has (ECDHE-RSA, ECDHE-ECDSA)");
+        }
+        if !self
+            .groups
+            .iter()
+            .any(|name| is_available(&format!("GROUP-{name}")))
+        {
+            return Err("group that this server has (X25519, SECP256R1, SECP384R1)");
         }
         if !self
             .ciphers

@@ -173,7 +173,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("udp-port", Global, Static, Number, Works),
     own("run-as-user", Global, Static, Text, Works),
     own("run-as-group", Global, Static, Text, Works),
-    own("chroot-dir", Global, Static, Text, NotYet),
+    own("chroot-dir", Global, Static, Text, Works),
     own("socket-file", Global, Static, Text, Works),
     own("occtl-socket-file", Global, Static, Text, Works),
     own("use-occtl", Global, Reloadable, Bool, Works),
@@ -188,7 +188,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("use-utmp", Global, Reloadable, Bool, Works),
     own("max-clients", Global, Reloadable, Number, Works),
     own("max-same-clients", User, Reloadable, Number, Works),
-    own("rate-limit-ms", Global, Reloadable, Number, NotYet),
+    own("rate-limit-ms", Global, Reloadable, Number, Works),
     own("server-drain-ms", Global, Reloadable, Number, Works),
     own("server-stats-reset-time", Global, Static, Number, Works),
     own("stats-report-time", User, Reloadable, Number, Works),
@@ -284,7 +284,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("explicit-ipv6", UserOnly, Reloadable, Text, Works),
     own("hostname", UserOnly, Reloadable, Text, Works),
     // test hooks
-    own("debug-no-secmod-stats", GlobalAnywhere, Reloadable, Bool, NotYet),
+    own("debug-no-secmod-stats", GlobalAnywhere, Reloadable, Bool, Works),
     own("sec-mod-db-cleanup-time", Global, Reloadable, Number, Works),
     // old names
     old(

@@ -1,9 +1,10 @@
 //! What zygote and workers give up (`specs/server-auth.md` §6.3, §7.4). Steps that this system
 //! refuses are logged and left out, except changing the user: a root server never runs root workers
-//! by accident.
+//! by accident, and `chroot-dir`.
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::chroot;
 
 use culvert_sys::process::{self, Resource};
 use culvert_sys::sandbox::{self, Phase};
@@ -19,11 +20,12 @@ use crate::ipc::pool::PoolToMain;
 /// Descriptors that a worker may have.
 const DESCRIPTORS: u64 = 64;
 
-/// The zygote's part, which all workers inherit; it happens before the first client arrives.
+/// The zygote's part, which all workers inherit; it happens before the first client arrives. `root` is
+/// `chroot-dir`.
 ///
 /// # Errors
-/// The user cannot be changed, or main is gone.
-pub(crate) fn zygote(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkError> {
+/// Root or user cannot be changed, or main is gone.
+pub(crate) fn zygote(main: &Blocking, uid: u32, gid: u32, root: Option<&str>) -> Result<(), LinkError> {
     // A socket that is never used: preload wrappers (socket_wrapper) set themselves up at the first
     // one, and abort when they first meet one by receiving it.
     drop(socket2::Socket::new(
@@ -53,6 +55,10 @@ pub(crate) fn zygote(main: &Blocking, uid: u32, gid: u32) -> Result<(), LinkErro
     step("limit of core dumps", process::set_limit(Resource::CoreDump, 0))?;
     step("limit of file sizes", process::set_limit(Resource::FileSize, 0))?;
     step("limit of the bounding set", process::drop_bounding_capabilities())?;
+    if let Some(root) = root {
+        chroot(root)?;
+        std::env::set_current_dir("/")?;
+    }
     process::drop_user(uid, gid, &[gid])?;
     step("dropping of capabilities", process::drop_capabilities())?;
     step("ban on new privileges", process::forbid_new_privileges())?;

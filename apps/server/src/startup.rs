@@ -20,7 +20,8 @@ use crate::cli::{self, Options};
 use crate::helper::{self, HELPER_TITLE};
 use crate::log::{self, Level};
 use crate::main_process::{
-    self, Fixed, Listeners, PidFile, Prepared, send_snapshot, snapshot, start_broker, start_zygote,
+    self, Confinement, Fixed, Listeners, PidFile, Prepared, send_snapshot, snapshot, start_broker,
+    start_zygote,
 };
 use crate::zygote;
 
@@ -41,7 +42,7 @@ const SPARE_DESCRIPTORS: u64 = 256;
 /// connection, device, channel and a UDP socket.
 const DESCRIPTORS_PER_CLIENT: u64 = 4;
 /// Clients that are expected without `max-clients`.
-const USUAL_CLIENTS: u64 = 8192;
+pub(crate) const USUAL_CLIENTS: u64 = 8192;
 
 /// Why the server does not start: what to print.
 #[derive(Debug)]
@@ -160,7 +161,7 @@ fn daemonize(arguments: Vec<OsString>) -> Result<u8, Failure> {
 /// `--test-config`: everything that can be checked without root.
 fn test(options: &Options) -> Result<(), Failure> {
     let (config, path) = load(options)?;
-    let _ids = worker_ids(&config.global)?;
+    let _confinement = confinement(&config.global)?;
     snapshot(&config, config.global.log_level)?;
     broker::check(&path).map_err(Failure)
 }
@@ -174,7 +175,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     if user::effective_uid() != 0 {
         return Err(Failure("This server requires root access to operate.".to_owned()));
     }
-    let worker_ids = worker_ids(&config.global)?;
+    let confinement = confinement(&config.global)?;
     let log_level = options.debug.unwrap_or(config.global.log_level);
     let facility = log::facility_number(config.global.syslog_facility);
     log::init(options.log_settings(config.global.log_level, facility));
@@ -213,7 +214,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     }
     let arguments = options.for_children(&config_path, &config.global);
     let broker = start_broker(&arguments, daemon)?;
-    let zygote = start_zygote(&arguments, daemon, worker_ids)?;
+    let zygote = start_zygote(&arguments, daemon, &confinement)?;
     send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
     let listeners = Listeners::open(&config.global, inherited)?;
     for note in &listeners.notes {
@@ -229,7 +230,7 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         device_group: main_process::free_group()?,
         listen_namespace: listeners.namespace.clone(),
         udp_port: listeners.udp.first().map(|(_, address)| address.port()),
-        worker_ids,
+        confinement,
         log_level,
         broker_pid: broker.child.id(),
         child_arguments: arguments,
@@ -292,6 +293,20 @@ fn load(options: &Options) -> Result<(Config, PathBuf), Failure> {
         eprintln!("{note}");
     }
     Ok((config, std::path::absolute(path)?))
+}
+
+/// Who the workers are and which root they have.
+fn confinement(global: &Global) -> Result<Confinement, Failure> {
+    let ids = worker_ids(global)?;
+    let root = global.chroot_dir.as_deref().map(|root| {
+        let found = std::fs::metadata(root).and_then(|found| match found.is_dir() {
+            true => std::path::absolute(root),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        });
+        found.map_err(|error| Failure(format!("error: chroot-dir '{}': {error}", root.display())))
+    });
+    let root = root.transpose()?;
+    Ok(Confinement { ids, root })
 }
 
 /// Identity of the workers: the configured one, else `nobody`.

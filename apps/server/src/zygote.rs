@@ -1,7 +1,9 @@
 //! The zygote: clones workers. It holds no secret, no thread and no listener, and has given up all
 //! privileges before the first client arrives.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::process::ExitCode;
 
 use culvert_sys::channel::Channel;
@@ -19,6 +21,8 @@ use crate::worker;
 const UNKNOWN_DATA: u64 = 256 << 20;
 /// Longest snapshot, in octets.
 const SNAPSHOT_MAX: usize = 64 << 20;
+/// Enough of `/proc/PID/status`, in octets.
+const STATUS_MAX: usize = 4096;
 /// Name of a pool process.
 const POOL_TITLE: &str = "ocserv-pool";
 
@@ -27,9 +31,18 @@ enum Next {
     /// Main has closed the channel.
     Over,
     /// This is a clone: the worker of a connection.
-    Worker(Snapshot, SpawnRequest, Vec<OwnedFd>),
-    /// This is a clone: a process of the pool.
-    Pool(Snapshot, Vec<OwnedFd>),
+    Worker(Box<NewWorker>),
+    /// This is a clone: a process of the pool, and the octets of data that it had then.
+    Pool(Snapshot, Vec<OwnedFd>, u64),
+}
+
+/// What a clone that is to serve a connection begins with.
+struct NewWorker {
+    snapshot: Snapshot,
+    request: SpawnRequest,
+    descriptors: Vec<OwnedFd>,
+    /// Octets of data that it had when it was cloned.
+    data: u64,
 }
 
 /// Runs the zygote until main closes its channel.
@@ -37,14 +50,14 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
     let main = Blocking::new(Channel::from_fd(channel));
     match serve(&main) {
         Ok(Next::Over) => ExitCode::SUCCESS,
-        Ok(Next::Worker(snapshot, request, descriptors)) => {
+        Ok(Next::Worker(new)) => {
             // The channel on which main takes the zygote's word is not for workers.
             drop(main);
-            worker_life(&snapshot, &request, descriptors)
+            worker_life(*new)
         }
-        Ok(Next::Pool(snapshot, descriptors)) => {
+        Ok(Next::Pool(snapshot, descriptors, data)) => {
             drop(main);
-            pool_life(&snapshot, descriptors)
+            pool_life(&snapshot, descriptors, data)
         }
         Err(error) => {
             let text = Text::truncated(&format!("zygote: {error}"));
@@ -63,13 +76,16 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
 fn serve(main: &Blocking) -> Result<Next, LinkError> {
     let mut snapshot: Option<Snapshot> = None;
     let mut pieces = Vec::new();
+    // Before the root changes. Clones have what they had when they were made.
+    let status = File::open("/proc/self/status").ok();
     loop {
         let Some((message, descriptors)) = main.receive::<MainToZygote>(None)? else {
             return Ok(Next::Over);
         };
+        let data = status.as_ref().map_or(UNKNOWN_DATA, data_size);
         match message {
-            MainToZygote::Confine { uid, gid } => {
-                confine::zygote(main, uid, gid)?;
+            MainToZygote::Confine { uid, gid, root } => {
+                confine::zygote(main, uid, gid, root.as_ref().map(Text::as_str))?;
                 main.send(&ZygoteToMain::Ready, &[])?;
             }
             MainToZygote::Snapshot { piece, last } => {
@@ -94,7 +110,12 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
                     }
                     Ok(Fork::Child) => {
                         return Ok(snapshot.take().map_or(Next::Over, |snapshot| {
-                            Next::Worker(snapshot, request, descriptors)
+                            Next::Worker(Box::new(NewWorker {
+                                snapshot,
+                                request,
+                                descriptors,
+                                data,
+                            }))
                         }));
                     }
                     Err(error) => fail(main, &request, &error.to_string())?,
@@ -108,7 +129,7 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
                 Ok(Fork::Child) => {
                     return Ok(snapshot
                         .take()
-                        .map_or(Next::Over, |snapshot| Next::Pool(snapshot, descriptors)));
+                        .map_or(Next::Over, |snapshot| Next::Pool(snapshot, descriptors, data)));
                 }
                 // Its channel closes here, and so main learns of it.
                 Err(error) => {
@@ -122,10 +143,13 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
 }
 
 /// The rest of a pool process's life.
-fn pool_life(snapshot: &Snapshot, descriptors: Vec<OwnedFd>) -> ExitCode {
+fn pool_life(snapshot: &Snapshot, descriptors: Vec<OwnedFd>, data: u64) -> ExitCode {
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     let _cosmetic = process::set_title(POOL_TITLE);
+    if let Some(limit) = snapshot.pool_memory_limit {
+        let _best_effort = process::set_limit(Resource::Data, data + limit);
+    }
     let Some(main) = descriptors.into_iter().next() else {
         return ExitCode::FAILURE;
     };
@@ -146,12 +170,18 @@ fn fail(main: &Blocking, request: &SpawnRequest, why: &str) -> Result<(), LinkEr
 }
 
 /// The rest of a worker's life.
-fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<OwnedFd>) -> ExitCode {
+fn worker_life(new: NewWorker) -> ExitCode {
+    let NewWorker {
+        snapshot,
+        request,
+        descriptors,
+        data,
+    } = new;
     // Main's end means ours. Should it have ended before this call, its channel says so.
     let _best_effort = process::set_parent_death_signal(SIGTERM);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     if let Some(limit) = snapshot.memory_limit {
-        let _best_effort = process::set_limit(Resource::Data, data_size() + limit);
+        let _best_effort = process::set_limit(Resource::Data, data + limit);
     }
     let mut descriptors = descriptors.into_iter();
     let (Some(tcp), Some(main), Some(broker)) = (descriptors.next(), descriptors.next(), descriptors.next())
@@ -164,14 +194,16 @@ fn worker_life(snapshot: &Snapshot, request: &SpawnRequest, descriptors: Vec<Own
         broker: Blocking::new(Channel::from_fd(broker)),
     };
     confine::worker(&links.main, snapshot.isolate_workers);
-    worker::run(snapshot, request, links);
+    worker::run(&snapshot, &request, links);
     ExitCode::SUCCESS
 }
 
-/// Octets of data that this process has already.
-fn data_size() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+/// Octets of data that the process has whose `/proc/PID/status` this is.
+fn data_size(status: &File) -> u64 {
+    let mut text = [0; STATUS_MAX];
+    let read = status.read_at(&mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(text.get(..read).unwrap_or_default());
+    let line = text.lines().find_map(|line| line.strip_prefix("VmData:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kilobytes.map_or(UNKNOWN_DATA, |kilobytes| kilobytes * 1024)
 }

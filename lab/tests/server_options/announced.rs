@@ -200,3 +200,45 @@ fn addresses_may_be_random() {
     assert_eq!(addresses[0], addresses[1]);
     assert_ne!(addresses[0], addresses[2]);
 }
+
+/// The sizes of the pools may stand in options of their own; a user's routes may come on top of
+/// everybody's.
+#[test]
+fn masks_of_their_own_and_more_routes() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    std::fs::create_dir(fixture.path("users")).unwrap();
+    fixture.write_file("users/alice", "route = 10.50.0.0/16\nno-route = 10.50.1.0/24\n");
+    let users = fixture.path("users").display().to_string();
+    let overrides = [
+        ("ipv4-network", "10.99.1.0"),
+        ("ipv4-netmask", "255.255.255.128"),
+        ("ipv6-network", "fd99:1::"),
+        ("ipv6-prefix", "80"),
+        ("route", "10.99.1.0/24"),
+        ("append-routes", "true"),
+        ("config-per-user", &users),
+    ];
+    let options = ServerOptions {
+        overrides: &overrides,
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let text = connected(&world, &fixture, USER, &[]);
+    for line in [
+        "X-CSTP-Netmask: 255.255.255.128",
+        "X-CSTP-Split-Include: 10.99.1.0/255.255.255.0",
+        "X-CSTP-Split-Include: 10.50.0.0/255.255.0.0",
+        "X-CSTP-Split-Exclude: 10.50.1.0/255.255.255.0",
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "no '{line}' in {text}\n{}",
+            server.log()
+        );
+    }
+    // All leases are from the first 80 bits of the pool.
+    assert!(
+        text.contains("X-CSTP-Address-IP6: fd99:1:0:0:0:") || text.contains("X-CSTP-Address-IP6: fd99:1::"),
+        "{text}"
+    );
+}

@@ -9,6 +9,8 @@ mod compression;
 mod iroutes;
 mod leases;
 mod limits;
+mod maintenance;
+mod priorities;
 mod rate_limits;
 mod scripts;
 mod transport;

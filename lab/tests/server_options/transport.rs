@@ -83,6 +83,15 @@ fn the_ciphers_of_dtls_follow_the_configuration() {
     assert_eq!(datagram_cipher(&[("udp-port", "0")], &[]), None);
 }
 
+/// TLS takes what the client likes best, DTLS what the priorities begin with.
+#[test]
+fn dtls_has_the_cipher_of_tls_with_match_tls_dtls_ciphers() {
+    let both = [("tls-priorities", "PERFORMANCE"), ("dtls-legacy", "false")];
+    assert_eq!(datagram_cipher(&both, &[]).as_deref(), Some("AES-128-GCM"));
+    let matching = [both[0], both[1], ("match-tls-dtls-ciphers", "true")];
+    assert_eq!(datagram_cipher(&matching, &[]).as_deref(), Some("AES-256-GCM"));
+}
+
 /// UDP does not reach the server any more: what it has for the client goes over TLS soon, long
 /// before dead peer detection would notice.
 #[test]

@@ -180,3 +180,47 @@ pub(super) const FLAGS: Names = &[
 pub(super) fn is_flag(name: &str) -> bool {
     FLAGS.iter().any(|flag| flag.eq_ignore_ascii_case(name))
 }
+
+/// Single items that this server has, without `SIGN-`; of DTLS only what hello messages of clients may ask
+/// for.
+const AVAILABLE: Names = &[
+    "VERS-TLS1.2",
+    "VERS-TLS1.3",
+    "VERS-DTLS1.2",
+    "VERS-DTLS0.9",
+    "AES-256-GCM",
+    "AES-128-GCM",
+    "CHACHA20-POLY1305",
+    "AES-256-CBC",
+    "AES-128-CBC",
+    "AEAD",
+    "SHA1",
+    "ECDHE-RSA",
+    "ECDHE-ECDSA",
+    "PSK",
+    "GROUP-X25519",
+    "GROUP-SECP256R1",
+    "GROUP-SECP384R1",
+];
+/// Ends of names of signature algorithms that are never used here, so that they may be taken away.
+const WEAK_SIGNATURES: Names = &[
+    "-SHA1", "-MD5", "-SHA224", "-RAW", "-RMD160", "SHA3-224", "SHA3-256", "SHA3-384", "SHA3-512",
+];
+
+/// True when this server has what an item adds. Wildcards add what there is.
+pub(super) fn is_available(name: &str) -> bool {
+    let name = name.replacen("CURVE-", "GROUP-", 1);
+    // With a key of that kind the algorithm is used, else there is no need to.
+    let signature = name.strip_prefix("SIGN-");
+    name.ends_with("ALL")
+        || AVAILABLE.contains(&name.as_str())
+        || WITHOUT_EFFECT.contains(&name.as_str())
+        || signature.is_some_and(|signature| !is_never_used(signature))
+}
+
+/// True for signature algorithms that this server has no use for.
+pub(super) fn is_never_used(signature: &str) -> bool {
+    signature.starts_with("DSA-")
+        || WEAK_SIGNATURES.iter().any(|end| signature.ends_with(end))
+        || signature == "EDDSA-ED448"
+}

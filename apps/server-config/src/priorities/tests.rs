@@ -103,12 +103,40 @@ fn wrong_strings_name_the_rest_from_the_bad_item() {
         "NORMAL:-CIPHER-ALL",
         "NORMAL:-MAC-ALL",
         "NORMAL:-VERS-TLS-ALL",
+        "NORMAL:-VERS-TLS1.3:-ECDHE-RSA:-ECDHE-ECDSA",
+        "NORMAL:-GROUP-ALL:+GROUP-X448",
     ] {
         let error = TlsPriorities::parse(text).expect_err(text);
         assert!(
             error.starts_with(&format!("error in TLS priority string: {text} (it leaves no")),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_named() {
+    for (text, named) in [
+        ("NORMAL:%SERVER_PRECEDENCE:%COMPAT", ""),
+        (
+            "PERFORMANCE:%SERVER_PRECEDENCE:-VERS-TLS1.0:-VERS-TLS1.1:-3DES-CBC",
+            "",
+        ),
+        (
+            "NONE:+VERS-TLS-ALL:+CIPHER-ALL:+KX-ALL:+MAC-ALL:+SIGN-ALL:+GROUP-ALL:+COMP-ALL",
+            "",
+        ),
+        (
+            "NORMAL:+VERS-TLS1.1:+ARCFOUR-128:+RSA",
+            "+VERS-TLS1.1 +ARCFOUR-128 +RSA",
+        ),
+        ("normal:+curve-x448:+group-x25519:-sign-rsa-sha1", "+curve-x448"),
+        ("NORMAL:-SIGN-RSA-PSS-RSAE-SHA256", "-SIGN-RSA-PSS-RSAE-SHA256"),
+        ("NORMAL:-ECDHE-RSA", "only ECDHE-ECDSA in TLS 1.2"),
+        ("NORMAL:-VERS-TLS1.2:-ECDHE-RSA", ""),
+    ] {
+        let priorities = TlsPriorities::parse(text).expect(text);
+        assert_eq!(priorities.not_honoured().join(" "), named, "{text}");
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::SignatureScheme;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::load::Load;
 use crate::log::{self, Level};
 
 /// Why a key of a host cannot be used.
@@ -177,11 +178,12 @@ struct Job {
 #[derive(Clone)]
 pub(super) struct KeyService {
     jobs: mpsc::Sender<Job>,
+    load: Arc<Load>,
 }
 
 impl KeyService {
     /// Starts `threads` threads; they end with the last clone of the service.
-    pub(super) fn start(threads: usize) -> std::io::Result<Self> {
+    pub(super) fn start(threads: usize, load: &Arc<Load>) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads.max(1) {
@@ -190,7 +192,10 @@ impl KeyService {
                 .name("ocserv-keys".into())
                 .spawn(move || sign_all(&queue))?;
         }
-        Ok(Self { jobs })
+        Ok(Self {
+            jobs,
+            load: Arc::clone(load),
+        })
     }
 
     /// Signs a handshake message of a TLS server. Every caller waits for one signature at a time,
@@ -204,6 +209,7 @@ impl KeyService {
         scheme: u16,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, KeyError> {
+        let _waiting = self.load.wait();
         let (signature, answer) = oneshot::channel();
         let job = Job {
             key,

@@ -9,6 +9,7 @@ mod auth;
 mod certificate;
 mod conversation;
 mod keys;
+mod load;
 mod loaded;
 mod login;
 mod radius;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_sys::channel::Channel;
@@ -31,6 +33,7 @@ use tokio::task::LocalSet;
 
 use self::auth::Workers;
 use self::keys::KeyService;
+use self::load::Load;
 use self::loaded::Loaded;
 use self::state::Broker;
 use crate::ipc::Text;
@@ -93,7 +96,7 @@ pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
 /// # Errors
 /// One line for the administrator.
 pub fn check(config: &Path) -> Result<(), String> {
-    Loaded::load(config, &Workers::new(1)).map(drop)
+    Loaded::load(config, &Workers::new(1, Load::new(1))).map(drop)
 }
 
 /// Threads that sign: `sec-mod-scale`, or one per processor.
@@ -106,7 +109,8 @@ fn signers(scale: u32, cpus: usize) -> usize {
 
 async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<ExitCode> {
     let (sender, mut receiver) = link::split(Channel::from_fd(main))?;
-    let workers = Workers::new(cpus);
+    let load = Load::new(cpus);
+    let workers = Workers::new(cpus, Arc::clone(&load));
     let loaded = match Loaded::load(&config, &workers) {
         Ok(loaded) => loaded,
         Err(problem) => {
@@ -125,7 +129,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
         .unwrap_or(EXPIRY_INTERVAL);
     let mut sessions = SessionTable::new();
     let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
-    let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus))?;
+    let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus), &load)?;
     let broker = Rc::new(Broker::new(
         (config, loaded),
         (keys, workers),
@@ -133,11 +137,12 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
         sender,
     ));
     broker.tell_main(&BrokerToMain::Ready);
-    Ok(converse(&broker, &mut receiver, interval).await)
+    Ok(converse(&broker, &mut receiver, interval, &load).await)
 }
 
 /// Serves main until it says stop or is gone.
-async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) -> ExitCode {
+async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration, load: &Load) -> ExitCode {
+    let mut busy = load.watch();
     let mut expiry = tokio::time::interval(interval.max(Duration::from_secs(1)));
     let mut terminated = pin!(terminated());
     loop {
@@ -158,6 +163,9 @@ async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration) 
                 }
             },
             _ = expiry.tick() => broker.expire(),
+            Ok(()) = busy.changed() => {
+                broker.tell_main(&BrokerToMain::Busy(*busy.borrow_and_update()));
+            }
             () = broker.main_lost() => return ExitCode::FAILURE,
             () = &mut terminated => return ExitCode::FAILURE,
         }

@@ -495,6 +495,8 @@ pub enum BrokerToMain {
         /// False for failures that cost no points (group refused after the right password).
         points: bool,
     },
+    /// Whether more work waits than `rate-limit-ms` lets pass.
+    Busy(bool),
     /// The worker of this connection broke the protocol: kill it.
     Kill {
         /// Which connection.
@@ -614,6 +616,8 @@ pub enum MainToZygote {
         uid: u32,
         /// Group id.
         gid: u32,
+        /// Root directory from then on (`chroot-dir`).
+        root: Option<Text<4096>>,
     },
     /// A piece of the public configuration snapshot; `last` completes it. Workers cloned
     /// afterwards use it.

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub log_level: u8,
     /// Octets of data that a worker may use for its client (`limit-worker-memory`).
     pub memory_limit: Option<u64>,
+    /// The same for a pool process, which may have all clients.
+    pub pool_memory_limit: Option<u64>,
     /// Workers are restricted to the system calls that they need (`isolate-workers`).
     pub isolate_workers: bool,
     /// UDP is served, with PSK-NEGOTIATE.

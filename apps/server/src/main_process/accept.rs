@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_control::messages as control;
+use culvert_server_config::Global;
 use culvert_sys::channel::Channel;
 use culvert_sys::process;
 
@@ -55,17 +56,36 @@ pub(crate) struct Admission {
     pub(crate) crowded: Rc<Cell<bool>>,
     /// Connections begin with the header of a proxy (`listen-proxy-proto`).
     pub(crate) proxied: Rc<Cell<bool>>,
+    /// Too much work waits in the broker.
+    pub(crate) busy: Rc<Cell<bool>>,
+    /// Pause between connections while it does (`rate-limit-ms`).
+    rate_limit: Rc<Cell<Option<Duration>>>,
     /// Connections whose header may be waited for at a time.
     headers: Arc<Semaphore>,
 }
 
 impl Admission {
-    pub(crate) fn new(proxied: bool) -> Self {
-        Self {
+    pub(crate) fn new(global: &Global) -> Self {
+        let admission = Self {
             crowded: Rc::default(),
-            proxied: Rc::new(Cell::new(proxied)),
+            proxied: Rc::default(),
+            busy: Rc::default(),
+            rate_limit: Rc::default(),
             headers: Arc::new(Semaphore::new(HEADERS)),
-        }
+        };
+        admission.follow(global);
+        admission
+    }
+
+    /// Takes over the values of a configuration.
+    pub(crate) fn follow(&self, global: &Global) {
+        self.proxied.set(global.listen_proxy_proto);
+        self.rate_limit.set(global.rate_limit);
+    }
+
+    /// The pause before the next connection.
+    fn pause(&self) -> Option<Duration> {
+        self.rate_limit.get().filter(|_| self.busy.get())
     }
 }
 
@@ -109,6 +129,9 @@ pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, a
                 log::write(Level::Warning, &format!("main: error in accept(): {error}"));
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+        if let Some(pause) = admission.pause() {
+            tokio::time::sleep(pause).await;
         }
         // Below 90 % of max-clients again, or after a second.
         for _ in 0..20 {
@@ -202,6 +225,22 @@ impl Server {
         if let Err(error) = self.start_worker(id, arrival) {
             log::write(Level::Error, &format!("main: cannot serve {peer}: {error}"));
         }
+    }
+
+    /// The broker has more work waiting than it should, or no longer.
+    pub(crate) fn handle_load(&mut self, busy: bool) {
+        self.admission.busy.set(busy);
+        let Some(pause) = self.config.global.rate_limit else {
+            return;
+        };
+        let text = match busy {
+            true => format!(
+                "too many logins wait: {} ms between connections",
+                pause.as_millis()
+            ),
+            false => "logins wait no longer".to_owned(),
+        };
+        log::write(Level::Info, &format!("main: {text}"));
     }
 
     fn start_worker(&mut self, id: ConnectionId, arrival: Arrival) -> Result<(), LinkError> {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use culvert_sys::channel::Channel;
 use culvert_sys::process::CommandExt as _;
 use culvert_sys::signal::{SIGKILL, SIGTERM};
 
+use crate::ipc::fields::Text;
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{BrokerToMain, MainToZygote, ZygoteToMain};
 use crate::log::{self, Level};
@@ -17,6 +19,15 @@ use crate::startup::{BROKER_TITLE, CHANNEL_NUMBER, ZYGOTE_TITLE};
 
 /// Longest time that a child may take to get ready.
 const START_TIME: Duration = Duration::from_secs(60);
+
+/// Who workers are and what they see.
+#[derive(Debug, Clone)]
+pub(crate) struct Confinement {
+    /// User and group.
+    pub(crate) ids: (u32, u32),
+    /// Their root directory (`chroot-dir`).
+    pub(crate) root: Option<PathBuf>,
+}
 
 /// A child that is ready.
 pub(crate) struct Started {
@@ -80,9 +91,9 @@ pub(crate) fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Start
 pub(crate) fn start_zygote(
     arguments: &[OsString],
     daemon: bool,
-    ids: (u32, u32),
+    confinement: &Confinement,
 ) -> Result<Started, ChildError> {
-    let started = launch_zygote(arguments, daemon, ids)?;
+    let started = launch_zygote(arguments, daemon, confinement)?;
     loop {
         match receive::<ZygoteToMain>(ZYGOTE_TITLE, &started)? {
             ZygoteToMain::Ready => return Ok(started),
@@ -99,12 +110,15 @@ pub(crate) fn start_zygote(
 pub(crate) fn launch_zygote(
     arguments: &[OsString],
     daemon: bool,
-    (uid, gid): (u32, u32),
+    confinement: &Confinement,
 ) -> Result<Started, ChildError> {
     let started = start(ZYGOTE_TITLE, arguments, daemon, SIGKILL)?;
+    let (uid, gid) = confinement.ids;
+    let root = confinement.root.as_ref();
+    let root = root.map(|path| Text::truncated(&path.to_string_lossy()));
     started
         .channel
-        .send(&MainToZygote::Confine { uid, gid }, &[])
+        .send(&MainToZygote::Confine { uid, gid, root }, &[])
         .map_err(|cause| ChildError::Channel {
             title: ZYGOTE_TITLE,
             cause,

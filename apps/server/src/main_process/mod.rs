@@ -49,7 +49,7 @@ use crate::ipc::messages::{BrokerToMain, ConnectionId};
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
-pub(crate) use self::children::{Started, start_broker, start_zygote};
+pub(crate) use self::children::{Confinement, Started, start_broker, start_zygote};
 pub(crate) use self::device::free_group;
 pub(crate) use self::listen::Listeners;
 pub(crate) use self::pid_file::PidFile;
@@ -141,7 +141,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
     watch_signals(&events)?;
 
-    let admission = accept::Admission::new(config.global.listen_proxy_proto);
+    let admission = accept::Admission::new(&config.global);
     let mut accepting = Vec::new();
     for socket in listeners.tcp {
         accepting.push(tokio::task::spawn_local(accept::accept(

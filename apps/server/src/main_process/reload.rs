@@ -19,11 +19,14 @@ use crate::ipc::link::LinkError;
 use crate::ipc::messages::{MainToBroker, MainToZygote};
 use crate::ipc::snapshot::{ClientCertificates, HostSnapshot, LoginOffer, Snapshot};
 use crate::log::{self, Level};
+use crate::startup::USUAL_CLIENTS;
 
 /// Octets of a snapshot per message.
 const PIECE: usize = 65536;
 /// What a worker may use for its client, in octets (`limit-worker-memory`).
 const WORKER_MEMORY: u64 = 64 << 20;
+/// What a pool process may use for one more client, in octets: ten times what an idle one needs.
+const CLIENT_MEMORY: u64 = 256 << 10;
 /// Connections that may wait for the end of a reload.
 const HELD_MAX: usize = 1024;
 
@@ -127,7 +130,7 @@ impl Server {
                     self.config = reloading.config;
                     self.staple_times = staple_times(&self.config);
                     self.bans.set_policy(ban_policy(&self.config));
-                    self.admission.proxied.set(self.config.global.listen_proxy_proto);
+                    self.admission.follow(&self.config.global);
                     self.renew_zygote();
                 }
                 Err(error) => keep_old(&error.to_string()),
@@ -171,6 +174,11 @@ pub(crate) fn send_snapshot(
     Ok(())
 }
 
+/// Memory for all clients that the server may have: the others of the pool may be gone.
+fn pool_memory(global: &Global) -> u64 {
+    WORKER_MEMORY + CLIENT_MEMORY * global.max_clients.map_or(USUAL_CLIENTS, u64::from)
+}
+
 fn encode_snapshot(snapshot: &Snapshot) -> Result<Vec<u8>, LinkError> {
     postcard::to_stdvec(snapshot).map_err(|error| crate::ipc::Malformed::Encoding(error).into())
 }
@@ -188,6 +196,10 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
         auth_timeout: config.global.auth_timeout,
         log_level,
         memory_limit: config.global.limit_worker_memory.then_some(WORKER_MEMORY),
+        pool_memory_limit: config
+            .global
+            .limit_worker_memory
+            .then_some(pool_memory(&config.global)),
         isolate_workers: config.global.isolate_workers,
         dtls_psk: config.global.dtls_psk && config.global.udp_port.is_some(),
         globalprotect: config.global.serves_globalprotect(),

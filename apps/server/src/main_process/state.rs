@@ -15,6 +15,7 @@ use culvert_sys::tun::Tun;
 use culvert_vocab::SafeId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::children::Confinement;
 use super::datagrams::{self, FirstDatagram};
 use super::device::SessionDevice;
 use super::pid_file::PidFile;
@@ -254,8 +255,8 @@ pub(crate) struct Fixed {
     pub(crate) listen_namespace: Option<Rc<NetworkNamespace>>,
     /// Announced UDP port.
     pub(crate) udp_port: Option<u16>,
-    /// User and group of the workers.
-    pub(crate) worker_ids: (u32, u32),
+    /// User, group and root of the workers.
+    pub(crate) confinement: Confinement,
     /// Log level in force.
     pub(crate) log_level: u8,
     /// Process id of the broker.

@@ -183,7 +183,7 @@ impl Server {
             &self.fixed.device,
             &addresses,
             iroutes,
-            self.fixed.worker_ids,
+            self.fixed.confinement.ids,
             self.fixed.device_group,
         );
         let device = match made {

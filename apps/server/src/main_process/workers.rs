@@ -322,6 +322,7 @@ impl Server {
                 self.log(id, Level::Info, "user logged in");
             }
             BrokerToMain::LoginFailed { id, points } => self.login_failed(id, points),
+            BrokerToMain::Busy(busy) => self.handle_load(busy),
             BrokerToMain::Kill { id, why } => self.handle_broken_worker(id, why.as_str()),
             BrokerToMain::Disconnect(list) => {
                 for id in list {

@@ -109,7 +109,7 @@ impl Server {
     pub(crate) fn renew_zygote(&mut self) {
         let fixed = &self.fixed;
         let number = self.zygotes.newest() + 1;
-        let launched = launch_zygote(&fixed.child_arguments, fixed.daemon, fixed.worker_ids)
+        let launched = launch_zygote(&fixed.child_arguments, fixed.daemon, &fixed.confinement)
             .map_err(Problem::from)
             .and_then(|started| Ok(Zygote::adopt(number, started, &self.events)?));
         match launched {
@@ -211,7 +211,7 @@ impl Server {
 
     fn restart_zygote(&self) -> Result<Zygote, Problem> {
         let fixed = &self.fixed;
-        let started = start_zygote(&fixed.child_arguments, fixed.daemon, fixed.worker_ids)?;
+        let started = start_zygote(&fixed.child_arguments, fixed.daemon, &fixed.confinement)?;
         let snapshot = snapshot(&self.config, fixed.log_level)?;
         send_snapshot(&snapshot, |message| started.channel.send(message, &[]))?;
         Ok(Zygote::adopt(self.zygotes.newest() + 1, started, &self.events)?)

@@ -1,3 +1,5 @@
+use culvert_wire::http::Request;
+
 use crate::ipc::fields::Text;
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerToMain};
@@ -11,6 +13,15 @@ use std::time::{Duration, Instant};
 const LINES: u32 = 400;
 /// The interval for [`LINES`].
 const WINDOW: Duration = Duration::from_secs(30);
+
+/// Headers whose values let others in.
+const SECRET_HEADERS: [&str; 5] = [
+    "Cookie",
+    "Authorization",
+    "Proxy-Authorization",
+    "X-DTLS-Master-Secret",
+    "X-AnyConnect-STRAP-Verify",
+];
 
 /// A worker's channel to main: log lines, reports, orders.
 pub(super) struct Reporter {
@@ -60,6 +71,24 @@ impl Reporter {
                 level,
                 text: Text::truncated(text),
             });
+        }
+    }
+
+    /// Writes the head of a request, `log-level` 4: a line each. Secrets are shown from 8 on only.
+    pub(super) fn log_request(&self, request: &Request) {
+        let line = format!("HTTP {} {}", request.method, request.target);
+        self.log(LogLevel::Debug, &line);
+        if !crate::log::passes(self.level, LogLevel::Http) {
+            return;
+        }
+        let secrets = crate::log::passes(self.level, LogLevel::Sensitive);
+        for (name, value) in request.headers.iter() {
+            let hidden = !secrets
+                && SECRET_HEADERS
+                    .iter()
+                    .any(|secret| name.eq_ignore_ascii_case(secret));
+            let value = if hidden { "(hidden)" } else { value };
+            self.log(LogLevel::Http, &format!("HTTP header: {name}: {value}"));
         }
     }
 

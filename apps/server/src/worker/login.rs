@@ -167,8 +167,7 @@ impl Session<'_> {
                     .handle_input(&plaintext)
                     .map_err(|error| End::Http(error.to_string()))?;
                 let Some(request) = request else { continue };
-                let line = format!("HTTP {} {}", request.method, request.target);
-                self.stream.reporter().log(LogLevel::Http, &line);
+                self.stream.reporter().log_request(&request);
                 let mut action = self.front_end.handle_request(request);
                 loop {
                     match action {

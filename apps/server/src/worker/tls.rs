@@ -68,7 +68,10 @@ pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Config
 /// What of a priority string exists here, in its order. The hybrid post-quantum group goes first
 /// wherever X25519 is allowed.
 fn algorithms(priorities: &TlsPriorities) -> Algorithms {
-    let versions = [("TLS1.3", Version::Tls13), ("TLS1.2", Version::Tls12)];
+    let versions = [
+        (priorities.allows_protocol("TLS1.3"), Version::Tls13),
+        (priorities.allows_tls12(), Version::Tls12),
+    ];
     let ciphers = priorities.ciphers().filter_map(|name| match name {
         "AES-256-GCM" => Some(Cipher::Aes256Gcm),
         "AES-128-GCM" => Some(Cipher::Aes128Gcm),
@@ -90,7 +93,7 @@ fn algorithms(priorities: &TlsPriorities) -> Algorithms {
     Algorithms {
         versions: versions
             .into_iter()
-            .filter(|(name, _)| priorities.allows_protocol(name))
+            .filter(|(allowed, _)| *allowed)
             .map(|(_, version)| version)
             .collect(),
         ciphers: ciphers.collect(),
@@ -114,6 +117,8 @@ mod tests {
     fn priorities_restrict() {
         let tls12 = algorithms(&TlsPriorities::parse("NORMAL:-VERS-TLS1.3:-AES-256-GCM").unwrap());
         assert_eq!(tls12.versions, [Version::Tls12]);
+        let tls13 = algorithms(&TlsPriorities::parse("NORMAL:-ECDHE-RSA:-ECDHE-ECDSA").unwrap());
+        assert_eq!(tls13.versions, [Version::Tls13]);
         assert!(!tls12.ciphers.contains(&Cipher::Aes256Gcm));
     }
 }

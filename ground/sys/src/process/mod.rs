@@ -60,7 +60,16 @@ fn as_fork(pid: Pid) -> Fork {
 }
 
 fn require_single_thread() -> io::Result<()> {
-    if std::fs::read_dir("/proc/self/task")?.count() == 1 {
+    let alone = match std::fs::read_dir("/proc/self/task") {
+        Ok(threads) => threads.count() == 1,
+        // Below another root. A process that is alone has nothing to unshare here; others are refused.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // SAFETY: unshare takes an integer.
+            cvt(unsafe { libc::unshare(libc::CLONE_THREAD) }).is_ok()
+        }
+        Err(error) => return Err(error),
+    };
+    if alone {
         Ok(())
     } else {
         Err(io::ErrorKind::Unsupported.into())

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::io;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::cvt::cvt;
 
@@ -53,8 +54,20 @@ pub fn overwrite_argument(index: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Addresses of the argument strings, from `/proc/self/stat` (fields 48 and 49).
+/// Addresses of the argument strings. They are the same in clones, which may have no `/proc`.
 fn argument_area() -> io::Result<Range<usize>> {
+    static AREA: OnceLock<Range<usize>> = OnceLock::new();
+    match AREA.get() {
+        Some(area) => Ok(area.clone()),
+        None => {
+            let area = read_argument_area()?;
+            Ok(AREA.get_or_init(|| area).clone())
+        }
+    }
+}
+
+/// From `/proc/self/stat` (fields 48 and 49).
+fn read_argument_area() -> io::Result<Range<usize>> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The program's name may contain blanks and brackets; numbers follow the last bracket,
     // beginning with field 3.

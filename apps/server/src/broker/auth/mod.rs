@@ -18,6 +18,7 @@ use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
 use self::helped::{Helped, Places};
+use super::load::Load;
 use super::radius::RadiusClients;
 use crate::helper::gssapi;
 use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
@@ -70,15 +71,17 @@ pub(super) enum MethodError {
 pub(super) struct Workers {
     hashing: Arc<Semaphore>,
     helpers: Places,
+    load: Arc<Load>,
     pub(super) radius: RadiusClients,
 }
 
 impl Workers {
-    /// At most `hashing` password hashes are computed at a time.
-    pub(super) fn new(hashing: usize) -> Self {
+    /// At most `hashing` password hashes are computed at a time; those that wait count as `load`.
+    pub(super) fn new(hashing: usize, load: Arc<Load>) -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(hashing.max(1))),
             helpers: Places::default(),
+            load,
             radius: RadiusClients::default(),
         }
     }
@@ -207,7 +210,7 @@ impl Method {
         let settings = match method {
             AuthMethod::Plain { passwd, otp, otp_pin } => {
                 let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
-                let plain = plain::Plain::new(passwd.clone(), otp, workers.hashing.clone());
+                let plain = plain::Plain::new(passwd.clone(), otp, workers.clone());
                 return Ok(Self::Plain(Arc::new(plain)));
             }
             AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {

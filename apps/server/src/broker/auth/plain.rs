@@ -8,9 +8,8 @@ use chrono::Local;
 use culvert_password_file::otp::OtpFile;
 use culvert_password_file::{Credential, PasswordFile, PasswordFileCache};
 use culvert_vocab::{GroupName, SecretString, UserName};
-use tokio::sync::Semaphore;
 
-use super::{ASK_PASSWORD, Accepted, Progress};
+use super::{ASK_PASSWORD, Accepted, Progress, Workers};
 use crate::log::{self, Level};
 
 /// Prompt for the one-time password.
@@ -21,16 +20,16 @@ const ASK_OTP: &str = "Please enter your OTP password.";
 pub(in crate::broker) struct Plain {
     passwords: Option<PasswordFileCache>,
     otp: Option<OtpFile>,
-    hashing: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl Plain {
     /// At least one of the files is there.
-    pub(super) fn new(passwords: Option<PathBuf>, otp: Option<OtpFile>, hashing: Arc<Semaphore>) -> Self {
+    pub(super) fn new(passwords: Option<PathBuf>, otp: Option<OtpFile>, workers: Workers) -> Self {
         Self {
             passwords: passwords.map(PasswordFileCache::new),
             otp,
-            hashing,
+            workers,
         }
     }
 
@@ -39,7 +38,8 @@ impl Plain {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
-        let permit = Arc::clone(&self.hashing)
+        let _waiting = self.workers.load.wait();
+        let permit = Arc::clone(&self.workers.hashing)
             .acquire_owned()
             .await
             .map_err(|error| error.to_string())?;

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 
 use super::super::auth::Certificates;
+use super::super::load::Load;
 use super::harness::*;
 use crate::ipc::Bytes;
 use crate::ipc::messages::{
@@ -195,7 +196,7 @@ fn the_entry_follows_the_certificate() {
         );
         let (config, _) = Config::load(&files.path("ocserv.conf")).unwrap();
         let host = config.hosts().next().unwrap();
-        let entries = Methods::new(host, &config.global, &Workers::new(1)).unwrap();
+        let entries = Methods::new(host, &config.global, &Workers::new(1, Load::new(1))).unwrap();
         let shape = |certificate| {
             let entry = entries.select(certificate, None)?;
             Some((entry.certificate, entry.method.is_some()))
