@@ -63,7 +63,8 @@ impl LegacySettings {
         context.set_min_proto_version(Some(SslVersion::TLS1))?;
         context.set_security_level(0);
         // ALL pads the ClientHello, which F5 wants, and sends one record per write.
-        let mut options = SslOptions::ALL | SslOptions::NO_COMPRESSION | LEGACY_SERVER_CONNECT;
+        let mut options =
+            SslOptions::ALL | SslOptions::NO_COMPRESSION | SslOptions::NO_TICKET | LEGACY_SERVER_CONNECT;
         let mut suites = format!("ALL:{NEVER}");
         match self.insecure {
             true => {

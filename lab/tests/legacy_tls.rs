@@ -1,0 +1,259 @@
+//! Old gateways: TLS that rustls refuses goes over OpenSSL, with a warning, and tunnels carry packets
+//! all the same. The gateways are the real ocserv with old priorities and `openssl s_server`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::File;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use culvert_lab::fixture::INNER_SERVER_V4;
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, wait};
+
+/// Runs openssl in the fixture's folder.
+fn openssl(fixture: &Fixture, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(fixture.dir())
+        .output()
+        .expect("openssl");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments}: {errors}");
+}
+
+/// Server and authority with RSA keys: static RSA needs them.
+fn fixture_with_rsa() -> Fixture {
+    let fixture = Fixture::new();
+    let rsa = "-newkey rsa:2048 -nodes -sha256";
+    openssl(
+        &fixture,
+        &format!("req -x509 {rsa} -keyout ca.key -out ca.pem -subj /CN=Authority -days 30"),
+    );
+    openssl(
+        &fixture,
+        &format!("req {rsa} -keyout server-key.pem -out server.csr -subj /CN=vpn.lab.test"),
+    );
+    let name = culvert_lab::fixture::SERVER_NAME;
+    fixture.write_file("server.ext", &format!("subjectAltName=DNS:{name}\n"));
+    openssl(
+        &fixture,
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
+         -out server-cert.pem",
+    );
+    fixture
+}
+
+/// What one server speaks, and what the client says about it.
+struct Old {
+    priorities: &'static str,
+    arguments: &'static [&'static str],
+    /// Ciphersuite and weaknesses as the client names them.
+    session: &'static str,
+    weak: &'static str,
+}
+
+const OLD: [Old; 4] = [
+    Old {
+        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.0:-KX-ALL:+RSA:-CIPHER-ALL:+AES-128-CBC",
+        arguments: &["--no-dtls"],
+        session: "(TLS1.0)-(RSA)-(AES-128-CBC)-(SHA1)",
+        weak: "TLS 1.0, key exchange by static RSA, without forward secrecy, AES-128-CBC with SHA1",
+    },
+    Old {
+        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.1:-KX-ALL:+ECDHE-RSA:-CIPHER-ALL:+AES-256-CBC",
+        arguments: &["--no-dtls", "--pfs"],
+        session: "(TLS1.1)-(ECDHE-RSA)-(AES-256-CBC)-(SHA1)",
+        weak: "TLS 1.1, AES-256-CBC with SHA1",
+    },
+    Old {
+        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:+AES-256-GCM",
+        arguments: &[],
+        session: "(TLS1.2)-(RSA)-(AES-256-GCM)",
+        weak: "key exchange by static RSA, without forward secrecy",
+    },
+    Old {
+        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:+3DES-CBC",
+        arguments: &["--no-dtls", "--allow-insecure-crypto"],
+        session: "(TLS1.2)-(RSA)-(3DES-CBC)-(SHA1)",
+        weak: "key exchange by static RSA, without forward secrecy, 3DES-CBC with SHA1",
+    },
+];
+
+fn start(world: &World, fixture: &Fixture, priorities: &str) -> Server {
+    let quoted = format!("\"{priorities}\"");
+    let options = ServerOptions {
+        overrides: &[("tls-priorities", &quoted)],
+        ..ServerOptions::default()
+    };
+    Server::start_with(Make::Real, world, fixture, &options)
+}
+
+#[test]
+fn tunnels_carry_packets() {
+    let world = World::new();
+    let fixture = fixture_with_rsa();
+    let inner: IpAddr = INNER_SERVER_V4.parse().unwrap();
+    for old in OLD {
+        let _server = start(&world, &fixture, old.priorities);
+        let options = ClientOptions {
+            arguments: old.arguments,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(Make::Culvert, &world, &fixture, &options);
+        let said = client.process.output();
+        assert!(said.contains(old.session), "{}: {said}", old.session);
+        let warning = format!("is weak: {}\n", old.weak);
+        assert!(client.process.stderr().contains(&warning), "{warning}: {said}");
+        if !old.arguments.contains(&"--no-dtls") {
+            client.process.wait_for("Established DTLS connection");
+        }
+        probe::ping(&world.client, inner);
+        let program = Path::new(env!("CARGO_BIN_EXE_transfer"));
+        probe::transfer(program, fixture.dir(), &world.client, &world.server, inner);
+        let address = Client::inner_v4(&world);
+        probe::transfer(program, fixture.dir(), &world.server, &world.client, address);
+        client.process.signal("INT");
+        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    }
+}
+
+#[test]
+fn what_the_user_has_not_allowed_stays_refused() {
+    let world = World::new();
+    let fixture = fixture_with_rsa();
+    let run = |arguments: &[&str]| {
+        let options = ClientOptions {
+            arguments,
+            ..ClientOptions::default()
+        };
+        let finished = Client::run(Make::Culvert, &world, &fixture, &options);
+        assert_eq!(finished.code, 1, "{arguments:?}: {}", finished.stderr);
+        [finished.stdout, finished.stderr].concat()
+    };
+    {
+        let _server = start(&world, &fixture, OLD[3].priorities);
+        let said = run(&[]);
+        assert!(said.contains("SSL connection failure"), "{said}");
+    }
+    let _server = start(&world, &fixture, OLD[0].priorities);
+    let said = run(&["--pfs"]);
+    assert!(said.contains("SSL connection failure"), "{said}");
+    // The certificate counts as much as with rustls.
+    let wrong = "pin-sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let said = run(&["--servercert", wrong]);
+    assert!(said.contains("None of the 1 fingerprint(s)"), "{said}");
+    assert!(
+        said.contains("SSL connection failure: Error in the certificate."),
+        "{said}"
+    );
+    assert!(!said.contains("Connected to HTTPS"), "{said}");
+}
+
+/// `openssl s_server`, which obeys its standard input.
+struct SslServer {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl SslServer {
+    fn start(world: &World, fixture: &Fixture, arguments: &str) -> Self {
+        let log = fixture.path("s_server.out");
+        let out = File::create(&log).unwrap();
+        let child = world
+            .server
+            .command("openssl")
+            .args([
+                "s_server",
+                "-accept",
+                "443",
+                "-cert",
+                "server-cert.pem",
+                "-key",
+                "server-key.pem",
+            ])
+            .args(arguments.split_whitespace())
+            .current_dir(fixture.dir())
+            .stdin(Stdio::piped())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let server = Self { child, log };
+        server.wait_for("ACCEPT", 1);
+        server
+    }
+
+    /// Waits until it has said this so many times.
+    fn wait_for(&self, text: &str, times: usize) {
+        wait::until(&format!("'{text}' of s_server"), || {
+            let log = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned();
+            (log.matches(text).count() >= times).then_some(())
+        });
+    }
+
+    fn say(&mut self, text: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+}
+
+impl Drop for SslServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway that wants a certificate only after it has seen the request: it renegotiates.
+#[test]
+fn a_certificate_in_a_renegotiation() {
+    let world = World::new();
+    let fixture = fixture_with_rsa();
+    openssl(
+        &fixture,
+        "req -x509 -newkey rsa:2048 -nodes -keyout alice.key -out alice.pem -subj /CN=alice -days 30",
+    );
+    let mut server = SslServer::start(
+        &world,
+        &fixture,
+        "-tls1_2 -CAfile alice.pem -no_resumption_on_reneg",
+    );
+    let ca = fixture.path("ca.pem").display().to_string();
+    let arguments = [
+        "--cookieonly",
+        "--cafile",
+        &ca,
+        "-c",
+        "alice.pem",
+        "-k",
+        "alice.key",
+    ];
+    let mut command = Client::bare(Make::Culvert, &world, &arguments);
+    command.current_dir(fixture.dir());
+    let client = Process::start(command, fixture.dir(), "openconnect", None);
+    // rustls ends the connection; the second one is OpenSSL's.
+    server.wait_for("POST / HTTP/1.1", 1);
+    server.say("R\n");
+    server.wait_for("POST / HTTP/1.1", 2);
+    server.say("R\n");
+    server.wait_for("CN = alice", 1);
+    let body = "<config-auth client=\"vpn\" type=\"complete\"><auth id=\"success\"></auth></config-auth>";
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: webvpn=renegotiated\r\n\r\n",
+        body.len()
+    );
+    server.say(&[head.as_str(), body].concat());
+    let finished = client.finish();
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(finished.stdout.contains("renegotiated"), "{}", finished.stdout);
+    assert!(
+        finished
+            .stderr
+            .contains("The server asks for another TLS handshake"),
+        "{}",
+        finished.stderr
+    );
+}
