@@ -1,8 +1,9 @@
 //! From a cookie to a tunnel: what is the same in all protocols.
 
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use culvert_dtls::{ClientConfig, Connection, ResumptionConfig};
 use culvert_globalprotect::client::EspOffer;
 use culvert_record::{StreamOpener, StreamSealer};
 use culvert_vocab::{SecretBytes, TunnelConfig};
@@ -70,7 +71,7 @@ pub(crate) struct Stream {
 /// How to open the UDP channel.
 #[derive(Debug, Clone)]
 pub(crate) enum DatagramOffer {
-    /// DTLS with a pre-shared key.
+    /// DTLS.
     Dtls(DtlsOffer),
     /// ESP with magic pings.
     Esp(Box<EspOffer>),
@@ -99,14 +100,38 @@ impl DatagramOffer {
 pub(crate) struct DtlsOffer {
     /// UDP port of the server.
     pub(crate) port: u16,
-    /// Names this session in the first datagram.
-    pub(crate) app_id: Vec<u8>,
-    /// Key of the handshake.
-    pub(crate) psk: SecretBytes,
+    /// How the channel begins.
+    pub(crate) handshake: Handshake,
     /// Largest outer packet that both ends assume.
     pub(crate) base_mtu: u16,
     /// How packets are compressed.
     pub(crate) compression: Option<Method>,
+}
+
+/// A DTLS handshake.
+#[derive(Debug, Clone)]
+pub(crate) enum Handshake {
+    /// With a pre-shared key.
+    Psk {
+        /// Names this session in the first datagram.
+        app_id: Vec<u8>,
+        /// The key.
+        key: SecretBytes,
+    },
+    /// As a resumed session.
+    Resumption(ResumptionConfig),
+}
+
+impl Handshake {
+    /// The client's association.
+    pub(crate) fn begin(&self, now: Instant) -> Connection {
+        match self {
+            Self::Psk { app_id, key } => {
+                Connection::client(ClientConfig::new(key.clone(), app_id.clone()), now)
+            }
+            Self::Resumption(config) => Connection::resuming_client(config.clone(), now),
+        }
+    }
 }
 
 /// Opens the tunnels of a session, with one cookie, for as long as it lasts.

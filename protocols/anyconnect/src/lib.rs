@@ -7,6 +7,7 @@
 //! data/     frames in TLS and DTLS records, for the packet path
 //! mtu/      arithmetic of both sides, path probing
 //! wire      frame types and headers
+//! dtls      the ciphers of the DTLS channel and their names
 //! psk       what hangs on the exporter of the TLS channel
 //! ```
 
@@ -14,6 +15,7 @@
 
 pub mod client;
 pub mod data;
+pub mod dtls;
 pub mod mtu;
 pub mod psk;
 pub mod server;

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use culvert_anyconnect::client::{
-    ConnectError, ConnectOptions, DtlsRequest, Platform, StrapProof, parse_connect_response,
+    ConnectError, ConnectOptions, DtlsMode, DtlsRequest, Platform, StrapProof, parse_connect_response,
 };
+use culvert_anyconnect::dtls::OfferedCiphers;
 use culvert_anyconnect::mtu::{Overhead, RequestedMtu, ServerMtu, server_grant};
 use culvert_anyconnect::server::{
-    Action, ConnectRequest, DtlsGrant, FrontEnd, FrontEndConfig, TunnelGrant, connect_response,
+    Action, ConnectRequest, DtlsGrant, DtlsRules, FrontEnd, FrontEndConfig, TunnelGrant, connect_response,
 };
+use culvert_dtls::{CipherSuite, Version};
 use culvert_vocab::{AddressV4, AddressV6, RekeyMethod, SecretBytes, SessionId, Timers, TunnelConfig};
 use culvert_wire::compress::Method;
 use culvert_wire::http::{Request, Response, ResponseReader};
@@ -79,7 +81,7 @@ fn grant(request: &ConnectRequest, ipv4: &str, ipv6: &str) -> TunnelGrant {
         client_mtu: request.mtu,
         outer_ipv6: false,
         inner_ipv6: request.ipv6,
-        overhead: if request.psk.is_some() {
+        overhead: if request.ciphers.dtls.is_some() {
             Overhead::AesGcm
         } else {
             Overhead::NoDatagram
@@ -123,15 +125,21 @@ fn grant(request: &ConnectRequest, ipv4: &str, ipv6: &str) -> TunnelGrant {
     };
     config.idle_timeout = Some(seconds(if request.client.mobile { 2400 } else { 1200 }));
     config.session_left = Some(seconds(3600));
+    let mode = request.choose_dtls(&DtlsRules {
+        psk: true,
+        legacy: true,
+        of_tls: ("AES-256-GCM", "AEAD"),
+    });
     let app_id = data_encoding::HEXLOWER.decode(APP_ID.as_bytes()).unwrap();
     TunnelGrant {
         config,
         link_mtu: mtu.link,
         hostname: request.hostname.clone(),
         session_timeout: Some(seconds(3600)),
-        dtls: Some(DtlsGrant {
+        dtls: mode.map(|mode| DtlsGrant {
             port: 443,
-            app_id: app_id.try_into().unwrap(),
+            id: app_id.try_into().unwrap(),
+            mode,
         }),
         stream_encoding: request.stream_encodings.first().copied(),
         datagram_encoding: request.datagram_encodings.first().copied(),
@@ -242,7 +250,7 @@ fn the_client_reads_what_the_server_meant() {
     assert_eq!(config, sent.config);
     let dtls = connected.dtls.unwrap();
     assert_eq!(
-        (dtls.port, data_encoding::HEXLOWER.encode(&dtls.app_id).as_str()),
+        (dtls.port, data_encoding::HEXLOWER.encode(&dtls.id).as_str()),
         (443, APP_ID)
     );
     assert_eq!(connected.base_mtu, Some(1420));
@@ -302,34 +310,78 @@ fn our_connect_request_is_that_of_openconnect() {
                     .decode(header("X-DTLS-Master-Secret").as_bytes())
                     .unwrap(),
             ),
+            ciphers: OfferedCiphers::usual(false, false),
             encodings: vec![Method::Lz4, Method::Lzs],
         }),
     }
     .to_request();
-    // Of the ciphers only the one that is implemented is offered.
-    let theirs: Vec<_> = exchange
-        .request
-        .headers
-        .iter()
-        .filter(|(name, _)| *name != "X-DTLS12-CipherSuite")
-        .map(|(name, value)| {
-            (
-                name,
-                if name == "X-DTLS-CipherSuite" {
-                    "PSK-NEGOTIATE"
-                } else {
-                    value
-                },
-            )
-        })
-        .collect();
-    assert_eq!(request.headers.iter().collect::<Vec<_>>(), theirs);
+    assert_eq!(
+        request.headers.iter().collect::<Vec<_>>(),
+        exchange.request.headers.iter().collect::<Vec<_>>()
+    );
 }
 
 fn response(headers: &[(&str, &str)]) -> Response {
     let mut response = Response::new(200, "CONNECTED");
     response.headers = headers.iter().copied().collect();
     response
+}
+
+#[test]
+fn resumed_sessions() {
+    let secret = "0f".repeat(48);
+    let mut headers = USUAL.to_vec();
+    headers.extend([
+        ("X-DTLS-Master-Secret", secret.as_str()),
+        ("X-DTLS-CipherSuite", "AES256-SHA:AES128-SHA"),
+    ]);
+    let old = connect(&headers);
+    headers.push(("X-DTLS12-CipherSuite", "AES128-SHA:AES128-GCM-SHA256"));
+    let newer = connect(&headers);
+    for (request, header, name, suite, version) in [
+        (
+            old,
+            "X-DTLS-CipherSuite",
+            "AES256-SHA",
+            CipherSuite::RsaAes256CbcSha,
+            Version::Dtls09,
+        ),
+        (
+            newer,
+            "X-DTLS12-CipherSuite",
+            "AES128-GCM-SHA256",
+            CipherSuite::RsaAes128GcmSha256,
+            Version::Dtls12,
+        ),
+    ] {
+        let response = connect_response(&request, &grant(&request, FIRST.0, FIRST.1));
+        assert_eq!(response.headers.get(header), Some(name));
+        assert_eq!(response.headers.get("X-DTLS-Session-ID"), Some(APP_ID));
+        assert_eq!(response.headers.get("X-DTLS-App-ID"), None);
+        assert_eq!(
+            response.headers.get("X-DTLS-MTU"),
+            response.headers.get("X-CSTP-MTU")
+        );
+        let dtls = parse_connect_response(&response).unwrap().dtls.unwrap();
+        assert_eq!(data_encoding::HEXLOWER.encode(&dtls.id), APP_ID);
+        let DtlsMode::Resumed(cipher) = dtls.mode else {
+            panic!("{:?}", dtls.mode);
+        };
+        assert_eq!((cipher.suite, cipher.version), (suite, version));
+    }
+    // The header decides about the version, and the larger MTU counts.
+    let headers = [
+        ("X-CSTP-Address", "10.0.0.1"),
+        ("X-CSTP-MTU", "1300"),
+        ("X-DTLS-Port", "443"),
+        ("X-DTLS-Session-ID", APP_ID),
+        ("X-DTLS12-CipherSuite", "AES128-SHA"),
+        ("X-DTLS-MTU", "1350"),
+    ];
+    let connected = parse_connect_response(&response(&headers)).unwrap();
+    assert_eq!(connected.config.mtu.get(), 1350);
+    let mode = connected.dtls.map(|dtls| dtls.mode);
+    assert!(matches!(mode, Some(DtlsMode::Resumed(cipher)) if cipher.version == Version::Dtls12));
 }
 
 #[test]
@@ -379,6 +431,12 @@ fn hostile_headers() {
             "{bad}"
         );
     }
+    for bad in ["", "abc", &"zz".repeat(32), &"00".repeat(31), &"00".repeat(33)] {
+        assert_eq!(
+            parse(&[address, mtu, ("X-DTLS-Session-ID", bad)]),
+            Err(ConnectError::DtlsSessionId(bad.into())),
+        );
+    }
     let unknown = parse(&[address, mtu, ("X-CSTP-Content-Encoding", "deflate")]);
     assert!(matches!(unknown, Err(ConnectError::Encoding { .. })));
 
@@ -396,7 +454,7 @@ fn hostile_headers() {
         ("X-CSTP-DPD", "-5"),
         ("X-CSTP-Rekey-Time", "0"),
         ("X-CSTP-Rekey-Method", "ssl"),
-        ("X-DTLS-CipherSuite", "AES128-SHA"),
+        ("X-DTLS-CipherSuite", "AES129-SHA"),
         ("X-DTLS-Port", "443"),
     ])
     .unwrap();
@@ -415,7 +473,7 @@ fn hostile_headers() {
 proptest! {
     #[test]
     fn never_panics(headers in prop::collection::vec(
-        ("X-(CSTP|DTLS|DTLS12)-(Address|Netmask|Address-IP6|MTU|DNS|Split-Include|Rekey-Time|App-ID|Port|Banner|Base-MTU)", "[0-9a-f.:/ -]{0,24}"),
+        ("X-(CSTP|DTLS|DTLS12)-(Address|Netmask|Address-IP6|MTU|DNS|Split-Include|Rekey-Time|App-ID|Session-ID|CipherSuite|Port|Banner|Base-MTU)", "[0-9a-f.:/ -]{0,24}"),
         0..12,
     )) {
         let mut response = Response::new(200, "CONNECTED");

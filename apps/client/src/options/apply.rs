@@ -163,12 +163,8 @@ impl<'a> Applier<'a> {
                 }
                 options.tunnel.queue_len = len.max(1);
             }
-            Opt::DtlsCiphers | Opt::Dtls12Ciphers => {
-                let list = text(name, value)?;
-                if !list.split(':').any(|cipher| cipher == "PSK-NEGOTIATE") {
-                    return Err(unavailable(&format!("--{name} without PSK-NEGOTIATE")));
-                }
-            }
+            Opt::DtlsCiphers => options.tunnel.dtls_ciphers = Some(text(name, value)?),
+            Opt::Dtls12Ciphers => options.tunnel.dtls12_ciphers = Some(text(name, value)?),
 
             Opt::Interface => options.setup.interface = Some(text(name, value)?),
             Opt::Script => options.setup.script = Some(value),

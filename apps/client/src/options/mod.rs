@@ -234,6 +234,10 @@ pub struct TunnelOptions {
     pub force_dpd: Option<u32>,
     /// `--no-dtls`
     pub no_dtls: bool,
+    /// `--dtls-ciphers`
+    pub dtls_ciphers: Option<String>,
+    /// `--dtls12-ciphers`
+    pub dtls12_ciphers: Option<String>,
     /// Compression of single packets is offered: `--compression`, `--no-deflate`.
     pub compression: bool,
     /// `--disable-ipv6`

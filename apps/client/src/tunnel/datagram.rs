@@ -161,8 +161,7 @@ pub(super) fn open(
 ) -> io::Result<(UdpSocket, AnyDatagramChannel)> {
     let (port, channel): (u16, AnyDatagramChannel) = match offer {
         DatagramOffer::Dtls(dtls) => {
-            let config = culvert_dtls::ClientConfig::new(dtls.psk.clone(), dtls.app_id.clone());
-            let connection = culvert_dtls::Connection::client(config, now);
+            let connection = dtls.handshake.begin(now);
             let agreed = dtls.compression;
             let agreed = agreed.map(|method| Compression::new(method, COMPRESS_LIMIT));
             let channel = Compressing::new(DtlsChannel::new(connection), agreed);
@@ -189,13 +188,15 @@ mod tests {
     use culvert_vocab::SecretBytes;
 
     use super::*;
-    use crate::connect::DtlsOffer;
+    use crate::connect::{DtlsOffer, Handshake};
 
     fn offer() -> Option<DatagramOffer> {
         Some(DatagramOffer::Dtls(DtlsOffer {
             port: 443,
-            app_id: vec![1; 32],
-            psk: SecretBytes::new(vec![2; 32]),
+            handshake: Handshake::Psk {
+                app_id: vec![1; 32],
+                key: SecretBytes::new(vec![2; 32]),
+            },
             base_mtu: 1500,
             compression: None,
         }))

@@ -374,12 +374,10 @@ impl Running {
             "Established DTLS connection (using Culvert). Ciphersuite {cipher}."
         ));
         let granted = self.tunnel.config.mtu;
-        let overhead = self
-            .session
-            .datagram_channel()
-            .map(|channel| channel.headroom() + channel.tailroom());
-        let mtu = overhead.map_or(granted, |overhead| {
-            client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, granted)
+        let mtu = self.session.datagram_channel().map_or(granted, |channel| {
+            let overhead = channel.headroom() + channel.tailroom();
+            let sealed_len = |len| channel.sealed_len(len);
+            client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, sealed_len, granted)
         });
         self.apply_mtu(mtu);
         let inner_ipv6 = self.tunnel.config.ipv6.is_some();

@@ -68,6 +68,8 @@ pub struct HostSnapshot {
     pub rekey_method: RekeyMethod,
     /// UDP must use the cipher of TLS.
     pub match_tls_dtls_ciphers: bool,
+    /// `dtls-legacy`.
+    pub dtls_legacy: bool,
     /// Compression that clients may ask for, best first; empty for none.
     pub compression: Vec<Compression>,
     /// Packets of at most this many octets are not compressed.

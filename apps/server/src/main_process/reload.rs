@@ -257,6 +257,7 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         profile,
         rekey_method: host.rekey_method,
         match_tls_dtls_ciphers: host.match_tls_dtls_ciphers,
+        dtls_legacy: host.dtls_legacy,
         compression: if host.compression {
             global.compression_algo_priority.clone()
         } else {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use culvert_anyconnect::mtu::{GrantedMtu, Overhead, ServerMtu, server_grant};
 use culvert_anyconnect::psk::{PSK_EXPORTER_LABEL, PSK_LEN};
 use culvert_anyconnect::server::{
-    ConnectRefusal, ConnectRequest, DtlsGrant, TunnelGrant as Announcement, advertised_rekey,
-    connect_refusal, connect_response,
+    ConnectRefusal, ConnectRequest, DtlsGrant, DtlsMode, DtlsRules, TunnelGrant as Announcement,
+    advertised_rekey, connect_refusal, connect_response,
 };
 use culvert_dtls::CipherSuite;
 use culvert_server_config::{Compression, TlsPriorities};
@@ -51,13 +51,19 @@ pub(super) fn open(
     let negotiated = handshake
         .negotiated()
         .ok_or(End::Protocol("CONNECT without TLS"))?;
+    let of_tls = psk_suite(negotiated.cipher);
+    let mode = connect.choose_dtls(&DtlsRules {
+        psk: snapshot.dtls_psk,
+        legacy: host.dtls_legacy,
+        of_tls: of_tls.cipher_and_mac(),
+    });
     let request = TunnelRequest {
         cookie: connect.session.clone(),
         client: describe(&connect.client),
         hostname: connect.hostname.as_deref().map(Text::truncated),
         ipv4: connect.ipv4,
         ipv6: connect.ipv6,
-        udp: connect.psk.is_some() && snapshot.dtls_psk,
+        udp: mode.is_some(),
         own_process: false,
         tls: Text::truncated(&negotiated.to_string()),
     };
@@ -70,18 +76,25 @@ pub(super) fn open(
     };
 
     let tls13 = negotiated.version == Version::Tls13;
-    let datagram = match (&grant.datagram, connect.psk) {
-        (Some(_), Some(_)) => {
+    let mode = mode.filter(|_| grant.datagram.is_some());
+    let datagram = match (&grant.datagram, mode) {
+        (Some(_), Some(DtlsMode::Psk(_))) => {
             let mut psk = vec![0; PSK_LEN];
             let label = PSK_EXPORTER_LABEL;
             handshake.exporter(label, &mut psk)?;
             Some(DatagramHandOver::Dtls {
                 psk: SecretBytes::new(psk),
-                suites: suites(
-                    &host.tls_priorities,
-                    host.match_tls_dtls_ciphers,
-                    negotiated.cipher,
-                ),
+                suites: suites(&host.tls_priorities, host.match_tls_dtls_ciphers, of_tls),
+            })
+        }
+        (Some(datagram), Some(DtlsMode::Resumed(cipher))) => {
+            let secret = connect.master_secret.clone();
+            let secret = secret.ok_or(End::Protocol("a resumption without master secret"))?;
+            Some(DatagramHandOver::ResumedDtls {
+                version: cipher.version,
+                suite: cipher.suite.id(),
+                master_secret: secret,
+                session_id: datagram.id,
             })
         }
         _ => None,
@@ -92,10 +105,10 @@ pub(super) fn open(
         client_mtu: connect.mtu,
         outer_ipv6: spawn.peer.is_ipv6(),
         inner_ipv6: grant.config.ipv6.is_some(),
-        overhead: match (&datagram, negotiated.cipher) {
-            (None, _) => Overhead::NoDatagram,
-            (Some(_), Cipher::Aes128Gcm | Cipher::Aes256Gcm) => Overhead::AesGcm,
-            (Some(_), Cipher::ChaCha20Poly1305) => Overhead::ChaCha20Poly1305,
+        overhead: match mode {
+            None => Overhead::NoDatagram,
+            Some(DtlsMode::Psk(_)) => overhead(of_tls),
+            Some(DtlsMode::Resumed(cipher)) => overhead(cipher.suite),
         },
     });
     let config = announced_config(&grant, &mtu, tls13);
@@ -103,7 +116,7 @@ pub(super) fn open(
         stream: agree(&host.compression, &connect.stream_encodings),
         datagram: agree(&host.compression, &connect.datagram_encodings).filter(|_| datagram.is_some()),
     };
-    let mut announcement = announcement(host, &grant, config.clone(), &mtu, datagram.is_some());
+    let mut announcement = announcement(host, &grant, config.clone(), &mtu, mode);
     announcement.stream_encoding = compression.stream.map(method);
     announcement.datagram_encoding = compression.datagram.map(method);
     stream.reporter().tell(&WorkerToMain::SetMtu(mtu.data));
@@ -156,7 +169,7 @@ pub(super) fn ask(
     stream: &mut Stream,
     request: &TunnelRequest,
 ) -> Result<Result<(TunnelGrant, Carrier), Refusal>, End> {
-    match broker.patient(&WorkerToBroker::OpenTunnel(request.clone()))? {
+    match broker.patient(&WorkerToBroker::OpenTunnel(request.clone()), stream)? {
         BrokerToWorker::Tunnel(TunnelReply::Accepted) => {}
         BrokerToWorker::Tunnel(TunnelReply::Refused(refusal)) => return Ok(Err(refusal)),
         _ => return Err(End::Protocol("the broker's answer does not fit")),
@@ -199,7 +212,7 @@ fn announcement(
     grant: &TunnelGrant,
     config: TunnelConfig,
     mtu: &GrantedMtu,
-    datagram: bool,
+    mode: Option<DtlsMode>,
 ) -> Announcement {
     Announcement {
         config,
@@ -209,10 +222,11 @@ fn announcement(
         dtls: grant
             .datagram
             .as_ref()
-            .filter(|_| datagram)
-            .map(|datagram| DtlsGrant {
+            .zip(mode)
+            .map(|(datagram, mode)| DtlsGrant {
                 port: datagram.port,
-                app_id: datagram.id,
+                id: datagram.id,
+                mode,
             }),
         stream_encoding: None,
         datagram_encoding: None,
@@ -244,12 +258,7 @@ pub(super) fn method(compression: Compression) -> Method {
 
 /// The suites that the priorities allow, in their order, authenticated encryption first; with `match-tls-dtls-ciphers` only the one
 /// with the cipher of the TLS channel.
-fn suites(priorities: &TlsPriorities, match_tls: bool, negotiated: Cipher) -> Vec<u16> {
-    let of_tls = match negotiated {
-        Cipher::Aes128Gcm => CipherSuite::PskAes128GcmSha256,
-        Cipher::Aes256Gcm => CipherSuite::PskAes256GcmSha384,
-        Cipher::ChaCha20Poly1305 => CipherSuite::PskChacha20Poly1305Sha256,
-    };
+fn suites(priorities: &TlsPriorities, match_tls: bool, of_tls: CipherSuite) -> Vec<u16> {
     if match_tls {
         return vec![of_tls.id()];
     }
@@ -267,6 +276,26 @@ fn suites(priorities: &TlsPriorities, match_tls: bool, negotiated: Cipher) -> Ve
         .collect();
     suites.sort_by_key(|suite| suite.cipher_and_mac().1 != "AEAD");
     suites.into_iter().map(CipherSuite::id).collect()
+}
+
+/// The suite with the cipher of the TLS channel.
+fn psk_suite(negotiated: Cipher) -> CipherSuite {
+    match negotiated {
+        Cipher::Aes128Gcm => CipherSuite::PskAes128GcmSha256,
+        Cipher::Aes256Gcm => CipherSuite::PskAes256GcmSha384,
+        Cipher::ChaCha20Poly1305 => CipherSuite::PskChacha20Poly1305Sha256,
+    }
+}
+
+/// What a record of the suite adds.
+fn overhead(suite: CipherSuite) -> Overhead {
+    match suite.cipher_and_mac() {
+        ("AES-128-GCM" | "AES-256-GCM", _) => Overhead::AesGcm,
+        ("CHACHA20-POLY1305", _) => Overhead::ChaCha20Poly1305,
+        ("3DES-CBC", _) => Overhead::TripleDesSha1,
+        (_, "SHA1") => Overhead::AesCbcSha1,
+        _ => Overhead::AesCbcSha256,
+    }
 }
 
 /// Marks and send buffer of the TCP socket. A system that refuses them still carries the tunnel.
@@ -308,7 +337,7 @@ mod tests {
     #[test]
     fn datagram_suites_follow_the_priorities() {
         let priorities = TlsPriorities::parse("PERFORMANCE:-CHACHA20-POLY1305").unwrap();
-        let by_priority = suites(&priorities, false, Cipher::Aes256Gcm);
+        let by_priority = suites(&priorities, false, CipherSuite::PskAes256GcmSha384);
         let expected = [
             CipherSuite::PskAes128GcmSha256,
             CipherSuite::PskAes256GcmSha384,
@@ -316,7 +345,7 @@ mod tests {
             CipherSuite::PskAes256CbcSha,
         ];
         assert_eq!(by_priority, expected.map(CipherSuite::id));
-        let matching = suites(&priorities, true, Cipher::Aes256Gcm);
+        let matching = suites(&priorities, true, CipherSuite::PskAes256GcmSha384);
         assert_eq!(matching, [CipherSuite::PskAes256GcmSha384.id()]);
     }
 }

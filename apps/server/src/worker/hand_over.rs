@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use culvert_dtls::Version as DtlsVersion;
 use culvert_globalprotect::wire::EspParameters;
 use culvert_server_config::Compression;
 use culvert_tls::HandOver as TlsHandOver;
@@ -106,6 +107,17 @@ pub(super) enum DatagramHandOver {
         psk: SecretBytes,
         /// Numbers of the acceptable cipher suites, best first.
         suites: Vec<u16>,
+    },
+    /// A DTLS handshake that resumes a session with the client's master secret.
+    ResumedDtls {
+        /// Version of the handshake.
+        version: DtlsVersion,
+        /// Number of the cipher suite.
+        suite: u16,
+        /// The client's master secret.
+        master_secret: SecretBytes,
+        /// The session's id.
+        session_id: [u8; 32],
     },
     /// ESP with keys that the client has got already.
     Esp(EspParameters),

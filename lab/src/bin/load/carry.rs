@@ -97,7 +97,7 @@ impl Carrier {
             let mut server = self.options.server;
             server.set_port(offer.port);
             let socket = UdpSocket::connected(self.options.source_of(tunnel.number), server).unwrap();
-            let channel = DtlsChannel::new(Connection::client(ClientConfig::new(psk, offer.app_id), now));
+            let channel = DtlsChannel::new(Connection::client(ClientConfig::new(psk, offer.id), now));
             session
                 .attach_datagram(now, socket, channel, &[], &mut self.buffers)
                 .unwrap();

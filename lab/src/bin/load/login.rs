@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use culvert_anyconnect::client::{
-    ConnectOptions, DtlsOffer, DtlsRequest, MASTER_SECRET_LEN, Platform, parse_connect_response,
-};
+use culvert_anyconnect::client::{ConnectOptions, DtlsOffer, DtlsRequest, Platform, parse_connect_response};
+use culvert_anyconnect::dtls::{MASTER_SECRET_LEN, OfferedCiphers, PSK_NEGOTIATE};
 use culvert_anyconnect::mtu::RequestedMtu;
 use culvert_anyconnect::psk::{PSK_EXPORTER_LABEL, PSK_LEN};
 use culvert_certs::{Anchors, Host, Policy, PolicySettings};
@@ -136,6 +135,10 @@ fn log_in(options: &Options, settings: &ClientSettings, number: usize) -> Result
         previous_ipv6: None,
         dtls: (!options.tls_only).then(|| DtlsRequest {
             master_secret: SecretBytes::new(vec![7; MASTER_SECRET_LEN]),
+            ciphers: OfferedCiphers {
+                dtls: Some(PSK_NEGOTIATE.into()),
+                dtls12: None,
+            },
             encodings: Vec::new(),
         }),
     };

@@ -8,10 +8,9 @@ use data_encoding::HEXUPPER;
 
 use super::platform::Platform;
 use super::strap::StrapProof;
+use super::tunnel::DtlsMode;
+use crate::dtls::{CipherHeader, OfferedCiphers, PSK_NEGOTIATE};
 use crate::mtu::RequestedMtu;
-
-/// Length of the master secret of the resumption modes, in octets.
-pub const MASTER_SECRET_LEN: usize = 48;
 
 /// Everything that goes into a CONNECT request (`specs/cstp-dtls.md` §2.1).
 #[derive(Debug, Clone)]
@@ -47,15 +46,29 @@ pub struct ConnectOptions {
 /// The wish for a UDP channel.
 #[derive(Debug, Clone)]
 pub struct DtlsRequest {
-    /// [`MASTER_SECRET_LEN`] random octets. Only the resumption modes use them, but servers
-    /// expect the header.
+    /// [`crate::dtls::MASTER_SECRET_LEN`] random octets, never used before: the key of the
+    /// resumption modes.
     pub master_secret: SecretBytes,
+    /// Ciphers to offer.
+    pub ciphers: OfferedCiphers,
     /// Compression methods for the UDP channel; empty for none.
     pub encodings: Vec<Method>,
 }
 
+impl DtlsRequest {
+    /// True when a server's choice is one that was offered.
+    pub fn has_offered(&self, mode: &DtlsMode) -> bool {
+        match mode {
+            DtlsMode::Psk => [CipherHeader::Dtls, CipherHeader::Dtls12]
+                .into_iter()
+                .any(|header| self.ciphers.contains(header, PSK_NEGOTIATE)),
+            DtlsMode::Resumed(cipher) => self.ciphers.contains(cipher.header, cipher.name),
+        }
+    }
+}
+
 impl ConnectOptions {
-    /// The request, headers in openconnect's order. Only DTLS with a pre-shared key is offered.
+    /// The request, headers in openconnect's order.
     pub fn to_request(&self) -> Request {
         let mut request = Request::new("CONNECT", "/CSCOSSLC/tunnel");
         let headers = &mut request.headers;
@@ -93,7 +106,12 @@ impl ConnectOptions {
                 "X-DTLS-Master-Secret",
                 HEXUPPER.encode(dtls.master_secret.expose()),
             );
-            headers.push("X-DTLS-CipherSuite", "PSK-NEGOTIATE");
+            let OfferedCiphers { dtls: first, dtls12 } = &dtls.ciphers;
+            for (header, list) in [(CipherHeader::Dtls, first), (CipherHeader::Dtls12, dtls12)] {
+                if let Some(list) = list {
+                    headers.push(header.name(), list);
+                }
+            }
             if let Some(list) = encoding_list(&dtls.encodings) {
                 headers.push("X-DTLS-Accept-Encoding", list);
             }

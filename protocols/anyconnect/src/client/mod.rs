@@ -14,7 +14,7 @@ mod second_certificate;
 mod strap;
 mod tunnel;
 
-pub use connect::{ConnectOptions, DtlsRequest, MASTER_SECRET_LEN};
+pub use connect::{ConnectOptions, DtlsRequest};
 pub use cookie::{Cookie, CookieError};
 pub use login::Login;
 pub use login_form::FormProblem;
@@ -22,4 +22,4 @@ pub use login_steps::{LoginConfig, LoginError};
 pub use platform::Platform;
 pub use second_certificate::{SecondCertificate, SecondProof, SignatureHash};
 pub use strap::{StrapError, StrapKey, StrapKeys, StrapProof};
-pub use tunnel::{ConnectError, Connected, DtlsOffer, parse_connect_response};
+pub use tunnel::{ConnectError, Connected, DtlsMode, DtlsOffer, parse_connect_response};

@@ -8,11 +8,14 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use ipnet::IpNet;
 
 use super::routes::parse_route;
+use crate::dtls::{CipherHeader, PSK_NEGOTIATE, ResumedCipher};
 
 /// Name servers of one kind that are used.
 const SERVERS_MAX: usize = 3;
 /// Longest identifier of a DTLS session, in octets.
 const APP_ID_MAX: usize = 32;
+/// Length of the session id of a resumed DTLS session, in octets.
+const DTLS_SESSION_ID_LEN: usize = 32;
 /// Routes, domains and raw options that are kept, each.
 const LIST_MAX: usize = 16384;
 
@@ -37,6 +40,9 @@ pub enum ConnectError {
     /// `X-DTLS-App-ID` is not hex of at most 32 octets.
     #[error("X-DTLS-App-ID from the server is invalid")]
     AppId,
+    /// `X-DTLS-Session-ID` is not hex of 32 octets.
+    #[error("X-DTLS-Session-ID not 64 characters; is: \"{0}\"")]
+    DtlsSessionId(String),
     /// A compression method that was not offered.
     #[error("Unknown {channel}-Content-Encoding {method}")]
     Encoding {
@@ -71,13 +77,24 @@ pub struct Connected {
     pub notes: Vec<String>,
 }
 
-/// A UDP channel with a pre-shared key.
+/// A UDP channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DtlsOffer {
     /// UDP port.
     pub port: u16,
     /// Goes into the ClientHello as session id.
-    pub app_id: Vec<u8>,
+    pub id: Vec<u8>,
+    /// How it begins.
+    pub mode: DtlsMode,
+}
+
+/// How a DTLS channel begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DtlsMode {
+    /// With a pre-shared key.
+    Psk,
+    /// As a resumed session.
+    Resumed(&'static ResumedCipher),
 }
 
 /// Reads the response to CONNECT (`specs/cstp-dtls.md` §3). Numbers are clamped, lists bounded,
@@ -92,9 +109,9 @@ pub fn parse_connect_response(response: &Response) -> Result<Connected, ConnectE
         if let Some(name) = name.strip_prefix("X-CSTP-") {
             reader.cstp(name, &clean(value))?;
         } else if let Some(name) = name.strip_prefix("X-DTLS-") {
-            reader.dtls(name, value.trim())?;
+            reader.dtls(CipherHeader::Dtls, name, value.trim())?;
         } else if let Some(name) = name.strip_prefix("X-DTLS12-") {
-            reader.dtls(name, value.trim())?;
+            reader.dtls(CipherHeader::Dtls12, name, value.trim())?;
         }
     }
     reader.finish()
@@ -138,7 +155,9 @@ struct Reader {
     options: Vec<(String, String)>,
     dtls_port: Option<u16>,
     app_id: Option<Vec<u8>>,
-    dtls_cipher: Option<String>,
+    dtls_session_id: Option<Vec<u8>>,
+    dtls_cipher: Option<(CipherHeader, String)>,
+    dtls_mtu: Option<u64>,
     stream_encoding: Option<Method>,
     datagram_encoding: Option<Method>,
     notes: Vec<String>,
@@ -187,11 +206,13 @@ impl Reader {
     }
 
     /// A header that began with `X-DTLS-` or `X-DTLS12-`.
-    fn dtls(&mut self, name: &str, value: &str) -> Result<(), ConnectError> {
+    fn dtls(&mut self, header: CipherHeader, name: &str, value: &str) -> Result<(), ConnectError> {
         match name {
             "Port" => self.dtls_port = value.parse().ok().filter(|&port| port != 0),
             "App-ID" => self.app_id = Some(app_id(value).ok_or(ConnectError::AppId)?),
-            "CipherSuite" => self.dtls_cipher = Some(clean(value)),
+            "Session-ID" => self.dtls_session_id = Some(dtls_session_id(value)?),
+            "CipherSuite" => self.dtls_cipher = Some((header, clean(value))),
+            "MTU" => self.dtls_mtu = value.parse().ok(),
             "DPD" => self.datagram.dpd = seconds(value),
             "Keepalive" => self.datagram.keepalive = seconds(value),
             "Rekey-Time" => self.datagram.rekey = seconds(value),
@@ -261,6 +282,7 @@ impl Reader {
 
     fn finish(mut self) -> Result<Connected, ConnectError> {
         let mtu = self.mtu.filter(|&mtu| mtu > 0).ok_or(ConnectError::NoMtu)?;
+        let mtu = mtu.max(self.dtls_mtu.unwrap_or_default());
         if self.ipv4.is_none() && self.ipv6.is_none() {
             return Err(ConnectError::NoAddress);
         }
@@ -298,20 +320,25 @@ impl Reader {
     }
 
     fn take_dtls(&mut self) -> Option<DtlsOffer> {
-        let cipher = self.dtls_cipher.take()?;
+        let (header, cipher) = self.dtls_cipher.take()?;
         let port = self.dtls_port?;
-        if cipher != "PSK-NEGOTIATE" {
+        let (mode, id, id_header) = if cipher == PSK_NEGOTIATE {
+            (DtlsMode::Psk, self.app_id.take(), "X-DTLS-App-ID")
+        } else if let Some(cipher) = ResumedCipher::find(header, &cipher) {
+            let id = self.dtls_session_id.take();
+            (DtlsMode::Resumed(cipher), id, "X-DTLS-Session-ID")
+        } else {
             self.notes.push(format!(
                 "No DTLS: the server chose cipher {cipher}, which is not available"
             ));
             return None;
-        }
-        let Some(app_id) = self.app_id.take() else {
+        };
+        let Some(id) = id else {
             self.notes
-                .push("No DTLS: the server sent no X-DTLS-App-ID".to_owned());
+                .push(format!("No DTLS: the server sent no {id_header}"));
             return None;
         };
-        Some(DtlsOffer { port, app_id })
+        Some(DtlsOffer { port, id, mode })
     }
 }
 
@@ -357,6 +384,12 @@ fn encoding(channel: &'static str, value: &str) -> Result<Method, ConnectError> 
 fn app_id(value: &str) -> Option<Vec<u8>> {
     let id = HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok()?;
     (1..=APP_ID_MAX).contains(&id.len()).then_some(id)
+}
+
+fn dtls_session_id(value: &str) -> Result<Vec<u8>, ConnectError> {
+    let id = HEXLOWER_PERMISSIVE.decode(value.as_bytes()).ok();
+    id.filter(|id| id.len() == DTLS_SESSION_ID_LEN)
+        .ok_or_else(|| ConnectError::DtlsSessionId(clean(value)))
 }
 
 fn clean(text: &str) -> String {

@@ -83,6 +83,8 @@ pub enum Overhead {
     AesCbcSha1,
     /// AES-CBC with HMAC-SHA256.
     AesCbcSha256,
+    /// 3DES-CBC with HMAC-SHA1.
+    TripleDesSha1,
 }
 
 impl Overhead {
@@ -95,6 +97,7 @@ impl Overhead {
             Self::ChaCha20Poly1305 => 13 + 16 + TYPE,
             Self::AesCbcSha1 => 13 + 16 + 20 + 16 + TYPE,
             Self::AesCbcSha256 => 13 + 16 + 32 + 16 + TYPE,
+            Self::TripleDesSha1 => 13 + 8 + 20 + 8 + TYPE,
         }
     }
 }
@@ -147,11 +150,21 @@ pub fn server_grant(known: &ServerMtu) -> GrantedMtu {
 }
 
 /// Tunnel MTU of a client once the cipher of its UDP channel is known: what fits the server's
-/// base MTU, at most what was negotiated (`specs/cstp-dtls.md` §13.3). `overhead` is what a
-/// record and the type octet add.
-pub fn client_data_mtu(base: u16, outer_ipv6: bool, overhead: usize, negotiated: Mtu) -> Mtu {
+/// base MTU, at most what was negotiated (`specs/cstp-dtls.md` §13.3). `sealed_len` gives the
+/// length of the record for a packet, type octet included; `overhead` is the most that it adds.
+pub fn client_data_mtu(
+    base: u16,
+    outer_ipv6: bool,
+    overhead: usize,
+    sealed_len: impl Fn(usize) -> usize,
+    negotiated: Mtu,
+) -> Mtu {
     let headers = usize::from(ip_header(outer_ipv6) + UDP);
-    let data = usize::from(base).saturating_sub(headers + overhead);
+    let room = usize::from(base).saturating_sub(headers);
+    // Padding may add less than the most.
+    let least = room.saturating_sub(overhead);
+    let fitting = (least..=room).take_while(|&len| sealed_len(len) <= room);
+    let data = fitting.last().unwrap_or(least);
     Mtu::clamped(data as u64).min(negotiated)
 }
 
@@ -220,6 +233,7 @@ mod tests {
             (Overhead::ChaCha20Poly1305, 1442),
             (Overhead::AesCbcSha1, 1406),
             (Overhead::AesCbcSha256, 1394),
+            (Overhead::TripleDesSha1, 1422),
             (Overhead::NoDatagram, 1472),
             (Overhead::Unknown, 1471),
         ] {
@@ -285,12 +299,15 @@ mod tests {
     #[test]
     fn client_after_the_handshake() {
         let negotiated = Mtu::clamped(1434);
-        assert_eq!(client_data_mtu(1500, false, 38, negotiated).get(), 1434);
-        assert_eq!(client_data_mtu(1500, true, 38, negotiated).get(), 1414);
-        assert_eq!(
-            client_data_mtu(0, false, 38, negotiated).get(),
-            culvert_vocab::MTU_MIN
-        );
+        let gcm = |base, outer_ipv6| client_data_mtu(base, outer_ipv6, 38, |len| len + 38, negotiated).get();
+        assert_eq!(gcm(1500, false), 1434);
+        assert_eq!(gcm(1500, true), 1414);
+        assert_eq!(gcm(0, false), culvert_vocab::MTU_MIN);
+        // Header, IV, then type, packet, MAC and padding in whole blocks.
+        let cbc = |len: usize| 13 + 16 + (1 + len + 20) / 16 * 16 + 16;
+        let data = client_data_mtu(1500, false, 13 + 16 + 1 + 20 + 16, cbc, negotiated);
+        assert_eq!(data.get(), 1418);
+        assert_eq!((cbc(1418), cbc(1419)), (1469, 1485));
     }
 
     proptest! {

@@ -1,33 +1,34 @@
-use culvert_vocab::SessionId;
+use culvert_vocab::{SecretBytes, SessionId};
 use culvert_wire::compress::Method;
 use culvert_wire::http::{Request, Version};
+use data_encoding::HEXUPPER_PERMISSIVE;
 
 use super::agent::{ClientClass, ClientInfo};
+use crate::dtls::{CipherHeader, MASTER_SECRET_LEN, OfferedCiphers, ResumedCipher, offers_psk};
 
 /// Largest MTU that is believed; above it the header counts as absent.
 const MTU_MAX: u16 = 16384;
 /// Longest label of a host name.
 const LABEL_MAX: usize = 63;
-/// The cipher name with which a client offers DTLS with a pre-shared key.
-pub(crate) const PSK_NEGOTIATE: &str = "PSK-NEGOTIATE";
 
-/// Header in which a DTLS cipher is offered and answered.
+/// What a server allows on UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CipherHeader {
-    /// `X-DTLS-CipherSuite`.
-    Dtls,
-    /// `X-DTLS12-CipherSuite`.
-    Dtls12,
+pub struct DtlsRules<'a> {
+    /// `dtls-psk`: full handshakes with a pre-shared key.
+    pub psk: bool,
+    /// `dtls-legacy`: handshakes that resume a session with the client's master secret.
+    pub legacy: bool,
+    /// Cipher and MAC of the TLS channel under GnuTLS's names.
+    pub of_tls: (&'a str, &'a str),
 }
 
-impl CipherHeader {
-    /// Header name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dtls => "X-DTLS-CipherSuite",
-            Self::Dtls12 => "X-DTLS12-CipherSuite",
-        }
-    }
+/// How a DTLS channel begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DtlsMode {
+    /// With a pre-shared key; the header to say so in.
+    Psk(CipherHeader),
+    /// As a resumed session.
+    Resumed(&'static ResumedCipher),
 }
 
 /// A CONNECT request, every header interpreted (`specs/cstp-dtls.md` §2.2).
@@ -51,8 +52,10 @@ pub struct ConnectRequest {
     pub ipv6: bool,
     /// The client understands IPv6 headers, routes and DNS servers.
     pub full_ipv6: bool,
-    /// Where the client offers DTLS with a pre-shared key.
-    pub psk: Option<CipherHeader>,
+    /// Ciphers of the DTLS channel, as offered.
+    pub ciphers: OfferedCiphers,
+    /// `X-DTLS-Master-Secret`, if it holds one: for the resumption modes.
+    pub master_secret: Option<SecretBytes>,
     /// Compression methods for the TLS channel, in the client's order.
     pub stream_encodings: Vec<Method>,
     /// Compression methods for the UDP channel, in the client's order.
@@ -63,9 +66,7 @@ impl ConnectRequest {
     /// Interprets the headers of `request`.
     pub(super) fn new(session: SessionId, request: &Request, client: ClientInfo) -> Self {
         let header = |name: &str| request.headers.get(name);
-        let offers_psk = |place: CipherHeader| {
-            header(place.name()).is_some_and(|list| list.split(':').any(|name| name.trim() == PSK_NEGOTIATE))
-        };
+        let ciphers = |place: CipherHeader| header(place.name()).map(str::to_owned);
         let families = header("X-CSTP-Address-Type");
         let wants = |family: &str| families.is_none_or(|families| families.contains(family));
         let full_ipv6 = header("X-CSTP-Full-IPv6-Capability").is_some_and(|value| value.contains("true"));
@@ -78,9 +79,11 @@ impl ConnectRequest {
             ipv4: wants("IPv4"),
             ipv6: wants("IPv6"),
             full_ipv6: full_ipv6 && client.class != ClientClass::OpenConnectV3,
-            psk: [CipherHeader::Dtls, CipherHeader::Dtls12]
-                .into_iter()
-                .find(|&place| offers_psk(place)),
+            ciphers: OfferedCiphers {
+                dtls: ciphers(CipherHeader::Dtls),
+                dtls12: ciphers(CipherHeader::Dtls12),
+            },
+            master_secret: header("X-DTLS-Master-Secret").and_then(master_secret),
             stream_encodings: header("X-CSTP-Accept-Encoding")
                 .map(encodings)
                 .unwrap_or_default(),
@@ -90,6 +93,32 @@ impl ConnectRequest {
             client,
         }
     }
+
+    /// The UDP channel to open, if there is one that the client offers and `rules` allow.
+    pub fn choose_dtls(&self, rules: &DtlsRules<'_>) -> Option<DtlsMode> {
+        let OfferedCiphers { dtls, dtls12 } = &self.ciphers;
+        let lists = [(CipherHeader::Dtls, dtls), (CipherHeader::Dtls12, dtls12)];
+        let lists = || {
+            lists
+                .into_iter()
+                .filter_map(|(place, list)| Some((place, list.as_deref()?)))
+        };
+        if let Some((place, _)) = lists().find(|(_, list)| rules.psk && offers_psk(list)) {
+            return Some(DtlsMode::Psk(place));
+        }
+        if !rules.legacy || self.master_secret.is_none() {
+            return None;
+        }
+        // The later header counts more.
+        let chosen = lists().filter_map(|(place, list)| ResumedCipher::choose(place, list, rules.of_tls));
+        chosen.last().map(DtlsMode::Resumed)
+    }
+}
+
+/// The first 96 hexadecimal digits; what follows does not count.
+fn master_secret(text: &str) -> Option<SecretBytes> {
+    let digits = text.trim().as_bytes().get(..2 * MASTER_SECRET_LEN)?;
+    HEXUPPER_PERMISSIVE.decode(digits).ok().map(SecretBytes::new)
 }
 
 fn label(hostname: &str) -> Option<String> {
@@ -128,11 +157,58 @@ mod tests {
         ConnectRequest::new(SessionId::from_bytes([1; 32]), &request, ClientInfo::default())
     }
 
+    const ALL: DtlsRules<'_> = DtlsRules {
+        psk: true,
+        legacy: true,
+        of_tls: ("AES-256-GCM", "AEAD"),
+    };
+
+    #[test]
+    fn modes_of_the_datagram_channel() {
+        let secret = ("X-DTLS-Master-Secret", "0F".repeat(MASTER_SECRET_LEN));
+        let usual = OfferedCiphers::usual(false, false);
+        let dtls = ("X-DTLS-CipherSuite", usual.dtls.unwrap_or_default());
+        let dtls12 = ("X-DTLS12-CipherSuite", usual.dtls12.unwrap_or_default());
+        let choose = |headers: &[&(&str, String)], rules: DtlsRules<'_>| {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            connect(&headers).choose_dtls(&rules).map(|mode| match mode {
+                DtlsMode::Psk(place) => (place, "PSK-NEGOTIATE"),
+                DtlsMode::Resumed(cipher) => (cipher.header, cipher.name),
+            })
+        };
+        let legacy = DtlsRules { psk: false, ..ALL };
+        let psk = DtlsRules { legacy: false, ..ALL };
+        assert_eq!(
+            choose(&[&dtls, &dtls12, &secret], ALL),
+            Some((CipherHeader::Dtls, "PSK-NEGOTIATE"))
+        );
+        assert_eq!(
+            choose(&[&dtls, &dtls12], ALL),
+            Some((CipherHeader::Dtls, "PSK-NEGOTIATE"))
+        );
+        let found = choose(&[&dtls, &dtls12, &secret], legacy);
+        assert_eq!(found, Some((CipherHeader::Dtls12, "ECDHE-RSA-AES256-GCM-SHA384")));
+        let found = choose(&[&dtls, &secret], legacy);
+        assert_eq!(found, Some((CipherHeader::Dtls, "OC-DTLS1_2-AES256-GCM")));
+        assert_eq!(choose(&[&dtls, &dtls12], legacy), None);
+        assert_eq!(choose(&[&dtls12, &secret], psk), None);
+        let old = ("X-DTLS-CipherSuite", "DES-CBC3-SHA:AES128-SHA".to_owned());
+        assert_eq!(
+            choose(&[&old, &secret], ALL),
+            Some((CipherHeader::Dtls, "AES128-SHA"))
+        );
+        assert_eq!(choose(&[&old, &secret], psk), None);
+    }
+
     #[test]
     fn nothing_said() {
         let request = connect(&[]);
         assert!(request.ipv4 && request.ipv6 && !request.full_ipv6);
-        assert_eq!((request.base_mtu, request.mtu, request.psk), (None, None, None));
+        assert_eq!((request.base_mtu, request.mtu), (None, None));
+        assert_eq!(request.choose_dtls(&ALL), None);
     }
 
     #[test]
@@ -149,7 +225,10 @@ mod tests {
         assert_eq!(request.hostname.as_deref(), Some("testhost"));
         assert_eq!((request.base_mtu, request.mtu), (Some(1500), Some(1390)));
         assert!(!request.ipv4 && request.ipv6 && request.full_ipv6);
-        assert_eq!(request.psk, Some(CipherHeader::Dtls12));
+        assert_eq!(
+            request.choose_dtls(&ALL),
+            Some(DtlsMode::Psk(CipherHeader::Dtls12))
+        );
         assert_eq!(request.stream_encodings, [Method::Lzs, Method::Lz4]);
     }
 
@@ -161,9 +240,18 @@ mod tests {
         for mtu in ["0", "-1", "16385", "99999999999", "x"] {
             assert_eq!(connect(&[("X-CSTP-MTU", mtu)]).mtu, None, "{mtu}");
         }
-        assert_eq!(
-            connect(&[("X-DTLS-CipherSuite", "PSK-NEGOTIATED:xPSK-NEGOTIATE")]).psk,
-            None
-        );
+        let almost = connect(&[("X-DTLS-CipherSuite", "PSK-NEGOTIATED:xPSK-NEGOTIATE")]);
+        assert_eq!(almost.choose_dtls(&ALL), None);
+        let good = "a5".repeat(MASTER_SECRET_LEN);
+        for secret in ["", "00", &good[1..], &good.replacen('a', "x", 1), &"ä".repeat(48)] {
+            assert_eq!(
+                connect(&[("X-DTLS-Master-Secret", secret)]).master_secret,
+                None,
+                "{secret}"
+            );
+        }
+        let longer = connect(&[("X-DTLS-Master-Secret", &format!("{good}zz"))]);
+        let secret = longer.master_secret.expect("96 digits");
+        assert_eq!(secret.expose(), [0xa5; MASTER_SECRET_LEN]);
     }
 }

@@ -8,8 +8,9 @@ use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 
 use super::agent::ClientClass;
-use super::connect_request::{ConnectRequest, PSK_NEGOTIATE};
+use super::connect_request::{ConnectRequest, DtlsMode};
 use super::pages::push_raw_lines;
+use crate::dtls::PSK_NEGOTIATE;
 
 /// Rekey time told to clients when the server renews the keys itself (TLS 1.3 KeyUpdate).
 const REKEY_BY_SERVER: Duration = Duration::from_secs(31_536_000);
@@ -40,13 +41,15 @@ pub struct TunnelGrant {
     pub custom_headers: Vec<String>,
 }
 
-/// The UDP channel with a pre-shared key.
+/// The UDP channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DtlsGrant {
     /// UDP port.
     pub port: u16,
     /// Identifier that the client puts into its ClientHello.
-    pub app_id: [u8; 32],
+    pub id: [u8; 32],
+    /// How it begins.
+    pub mode: DtlsMode,
 }
 
 /// Why a CONNECT is refused.
@@ -103,7 +106,7 @@ pub fn connect_response(request: &ConnectRequest, grant: &TunnelGrant) -> Respon
     push_network(headers, request, &grant.config);
     push_session(headers, grant);
     push_raw_lines(headers, &grant.custom_headers);
-    push_dtls(headers, request, grant);
+    push_dtls(headers, grant);
     headers.push("X-CSTP-Base-MTU", grant.link_mtu.to_string());
     headers.push("X-CSTP-MTU", grant.config.mtu.get().to_string());
     push_some(
@@ -220,8 +223,8 @@ fn push_session(headers: &mut Headers, grant: &TunnelGrant) {
     headers.push("X-CSTP-License", "accept");
 }
 
-fn push_dtls(headers: &mut Headers, request: &ConnectRequest, grant: &TunnelGrant) {
-    let (Some(dtls), Some(place)) = (&grant.dtls, request.psk) else {
+fn push_dtls(headers: &mut Headers, grant: &TunnelGrant) {
+    let Some(dtls) = &grant.dtls else {
         return;
     };
     let timers = &grant.config.datagram;
@@ -232,8 +235,17 @@ fn push_dtls(headers: &mut Headers, request: &ConnectRequest, grant: &TunnelGran
         headers.push("X-DTLS-Rekey-Method", "ssl");
     }
     push_seconds(headers, "X-DTLS-Keepalive", timers.keepalive);
-    headers.push("X-DTLS-App-ID", HEXLOWER.encode(&dtls.app_id));
-    headers.push(place.name(), PSK_NEGOTIATE);
+    match dtls.mode {
+        DtlsMode::Psk(place) => {
+            headers.push("X-DTLS-App-ID", HEXLOWER.encode(&dtls.id));
+            headers.push(place.name(), PSK_NEGOTIATE);
+        }
+        DtlsMode::Resumed(cipher) => {
+            headers.push("X-DTLS-Session-ID", HEXLOWER.encode(&dtls.id));
+            headers.push(cipher.header.name(), cipher.name);
+            headers.push("X-DTLS-MTU", grant.config.mtu.get().to_string());
+        }
+    }
 }
 
 fn push_some(headers: &mut Headers, name: &str, value: Option<&str>) {

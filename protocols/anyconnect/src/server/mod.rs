@@ -13,7 +13,7 @@ mod router;
 
 pub use agent::{ClientClass, ClientInfo};
 pub use config::{FrontEndConfig, GroupOption, Profile};
-pub use connect_request::{CipherHeader, ConnectRequest};
+pub use connect_request::{ConnectRequest, DtlsMode, DtlsRules};
 pub use connect_response::{
     ConnectRefusal, DtlsGrant, TunnelGrant, advertised_rekey, connect_refusal, connect_response,
 };

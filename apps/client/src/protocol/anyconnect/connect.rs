@@ -1,15 +1,18 @@
 //! The CONNECT exchange (`specs/cstp-dtls.md` §2, §3).
 
+use std::io;
 use std::sync::Arc;
 
 use culvert_anyconnect::client::{
-    ConnectOptions, Connected, Cookie, DtlsRequest, MASTER_SECRET_LEN, Platform, StrapKey, StrapProof,
+    ConnectOptions, Connected, Cookie, DtlsMode, DtlsRequest, Platform, StrapKey, StrapProof,
     parse_connect_response,
 };
 use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer};
+use culvert_anyconnect::dtls::{MASTER_SECRET_LEN, OfferedCiphers};
 use culvert_anyconnect::mtu::{ClientMtu, RequestedMtu, client_request};
 use culvert_anyconnect::psk;
 use culvert_anyconnect::wire::bye_payload;
+use culvert_dtls::ResumptionConfig;
 use culvert_sys::{random, tcp};
 use culvert_tls::Records;
 use culvert_vocab::{SecretBytes, TunnelConfig};
@@ -17,7 +20,9 @@ use culvert_wire::compress::Method;
 use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
 
-use crate::connect::{COMPRESS_LIMIT, ConnectFailure, Connector, DatagramOffer, DtlsOffer, Stream, Tunnel};
+use crate::connect::{
+    COMPRESS_LIMIT, ConnectFailure, Connector, DatagramOffer, DtlsOffer, Handshake, Stream, Tunnel,
+};
 use crate::context::Context;
 use crate::identity;
 use crate::net::{ExchangeError, HttpClient, Https};
@@ -38,20 +43,14 @@ struct RequestMaker {
     cookie: Cookie,
     strap: Option<Strap>,
     platform: Platform,
-    /// For the resumption modes, which only need to see the header.
-    master_secret: SecretBytes,
     /// Addresses granted before, to be granted again.
     previous: Option<TunnelConfig>,
 }
 
 impl RequestMaker {
-    fn make(&self, connection: &Https, mtu: RequestedMtu) -> Request {
+    fn make(&self, connection: &Https, mtu: RequestedMtu, dtls: Option<&DtlsRequest>) -> Request {
         let options = &self.context.options;
         let identity = &options.identity;
-        let encodings = match options.tunnel.compression {
-            true => vec![Method::Lz4, Method::Lzs],
-            false => Vec::new(),
-        };
         ConnectOptions {
             server: self.server.clone(),
             user_agent: identity::user_agent_or(identity.user_agent.as_deref()),
@@ -60,7 +59,7 @@ impl RequestMaker {
             hostname: identity::host_name_or(identity.host_name.as_deref()),
             strap: self.strap.as_ref().and_then(|strap| strap.prove(connection)),
             platform: self.platform.clone(),
-            stream_encodings: encodings.clone(),
+            stream_encodings: self.encodings(),
             mtu,
             ipv6: !options.tunnel.disable_ipv6,
             previous_ipv4: self
@@ -73,12 +72,40 @@ impl RequestMaker {
                 .as_ref()
                 .and_then(|config| config.ipv6)
                 .map(|ip| ip.address),
-            dtls: (!options.tunnel.no_dtls).then(|| DtlsRequest {
-                master_secret: self.master_secret.clone(),
-                encodings,
-            }),
+            dtls: dtls.cloned(),
         }
         .to_request()
+    }
+
+    fn encodings(&self) -> Vec<Method> {
+        match self.context.options.tunnel.compression {
+            true => vec![Method::Lz4, Method::Lzs],
+            false => Vec::new(),
+        }
+    }
+
+    /// The UDP channel to ask for, with a master secret that was never used before.
+    fn dtls(&self) -> io::Result<Option<DtlsRequest>> {
+        let options = &self.context.options;
+        if options.tunnel.no_dtls {
+            return Ok(None);
+        }
+        let mut secret = zeroize::Zeroizing::new([0; MASTER_SECRET_LEN]);
+        random::fill(secret.as_mut_slice())?;
+        let ciphers = match (&options.tunnel.dtls_ciphers, &options.tunnel.dtls12_ciphers) {
+            (None, None) => {
+                OfferedCiphers::usual(options.trust.forward_secrecy, options.trust.allow_insecure_crypto)
+            }
+            (dtls, dtls12) => OfferedCiphers {
+                dtls: dtls.clone(),
+                dtls12: dtls12.clone(),
+            },
+        };
+        Ok(Some(DtlsRequest {
+            master_secret: SecretBytes::new(secret.to_vec()),
+            ciphers,
+            encodings: self.encodings(),
+        }))
     }
 }
 
@@ -139,16 +166,12 @@ impl CstpConnector {
     ) -> Self {
         let given = context.options.login.cookie.is_some();
         let strap = Strap::of_cookie(&cookie, given).filter(|_| !context.options.login.no_external_auth);
-        let mut master_secret = zeroize::Zeroizing::new([0; MASTER_SECRET_LEN]);
-        // Zeroes would do: no mode that uses it is offered.
-        let _ = random::fill(master_secret.as_mut_slice());
         let request = RequestMaker {
             context,
             server,
             cookie,
             strap,
             platform,
-            master_secret: SecretBytes::new(master_secret.to_vec()),
             previous: None,
         };
         Self { http, request }
@@ -157,10 +180,15 @@ impl CstpConnector {
     fn connect_once(&mut self) -> Result<Tunnel, ConnectFailure> {
         let mut requested = None;
         let request = &self.request;
+        let dtls = request.dtls().map_err(|error| {
+            let text = format!("Failed to generate the DTLS master secret: {error}");
+            request.context.output.error(&text);
+            ConnectFailure::Other
+        })?;
         let response = self.http.exchange_built(&request.server, &mut |connection| {
             let mtu = requested_mtu(&request.context, connection);
             requested = Some(mtu);
-            request.make(connection, mtu)
+            request.make(connection, mtu, dtls.as_ref())
         });
         let output = &request.context.output;
         let response = match response {
@@ -190,7 +218,7 @@ impl CstpConnector {
             strap.advance();
         }
         let connection = self.http.take_connection().ok_or(ConnectFailure::Other)?;
-        self.finish(connection, connected, requested)
+        self.finish(connection, connected, requested, dtls)
     }
 
     /// Takes the connection over for packets.
@@ -199,6 +227,7 @@ impl CstpConnector {
         connection: Https,
         connected: Connected,
         requested: Option<RequestedMtu>,
+        dtls: Option<DtlsRequest>,
     ) -> Result<Tunnel, ConnectFailure> {
         let failed = |text: String| {
             self.request.context.output.error(&text);
@@ -207,17 +236,29 @@ impl CstpConnector {
         let address = connection.address();
         let cipher = connection.tls().description().unwrap_or_default();
         let renews_keys = connection.tls().is_tls13();
-        let datagram = match connected.dtls {
-            Some(offer) => {
-                let mut key = zeroize::Zeroizing::new([0; psk::PSK_LEN]);
-                connection
-                    .tls()
-                    .exporter(psk::PSK_EXPORTER_LABEL, key.as_mut_slice())
-                    .map_err(|error| failed(format!("Failed to derive the DTLS key: {error}")))?;
+        let datagram = match connected.dtls.zip(dtls) {
+            Some((offer, asked)) if !asked.has_offered(&offer.mode) => {
+                let text = "No DTLS: the server chose a cipher that was not offered";
+                self.request.context.output.error(text);
+                None
+            }
+            Some((offer, asked)) => {
+                let handshake = match offer.mode {
+                    DtlsMode::Psk => Handshake::Psk {
+                        app_id: offer.id,
+                        key: psk_of(&connection)
+                            .map_err(|error| failed(format!("Failed to derive the DTLS key: {error}")))?,
+                    },
+                    DtlsMode::Resumed(cipher) => Handshake::Resumption(ResumptionConfig::client(
+                        cipher.version,
+                        cipher.suite,
+                        asked.master_secret,
+                        offer.id,
+                    )),
+                };
                 Some(DatagramOffer::Dtls(DtlsOffer {
                     port: offer.port,
-                    app_id: offer.app_id,
-                    psk: SecretBytes::new(key.to_vec()),
+                    handshake,
                     base_mtu: connected
                         .base_mtu
                         .or(requested.map(|mtu| mtu.base))
@@ -282,6 +323,14 @@ impl Connector for CstpConnector {
         self.request.context.output.info(&text);
         Some(bye_payload(reason))
     }
+}
+
+/// The pre-shared key of the UDP channel, from the TLS channel.
+fn psk_of(connection: &Https) -> Result<SecretBytes, culvert_tls::TlsError> {
+    let mut key = zeroize::Zeroizing::new([0; psk::PSK_LEN]);
+    let tls = connection.tls();
+    tls.exporter(psk::PSK_EXPORTER_LABEL, key.as_mut_slice())?;
+    Ok(SecretBytes::new(key.to_vec()))
 }
 
 /// What to ask for, from the options and what the kernel knows of the connection.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer, DtlsChannel};
 use culvert_anyconnect::wire::Goodbye;
-use culvert_dtls::{CipherSuite, Connection, ServerConfig};
+use culvert_dtls::{CipherSuite, Connection, ResumptionConfig, ServerConfig};
 use culvert_globalprotect::data::{EspChannel, GpstServerOpener, GpstServerSealer, MagicPing};
 use culvert_globalprotect::wire::EspParameters;
 use culvert_record::{AnyDatagramChannel, FrameKind, StreamOpener, StreamSealer, erase};
@@ -52,8 +52,23 @@ type ClientSession = Session<Box<dyn StreamSealer>, Box<dyn StreamOpener>, AnyDa
 
 /// How the client's UDP channel is opened.
 enum Datagrams {
-    Dtls(ServerConfig, Option<Compression>),
+    Dtls(Handshake, Option<Compression>),
     Esp(EspParameters),
+}
+
+/// How a DTLS association begins.
+enum Handshake {
+    Psk(ServerConfig),
+    Resumption(ResumptionConfig),
+}
+
+impl Handshake {
+    fn begin(&self, now: Instant) -> Connection {
+        match self {
+            Self::Psk(config) => Connection::server(config.clone(), now),
+            Self::Resumption(config) => Connection::resuming_server(config.clone(), now),
+        }
+    }
 }
 
 /// A client whose tunnel is open.
@@ -143,14 +158,27 @@ impl Client {
         };
         poller.add(&*reporter, token_base + MAIN, Interest::READ)?;
         let rekey_time = state.datagram_timers.rekey;
-        let datagram = state.datagram.map(|datagram| match datagram {
+        let datagram = state.datagram.and_then(|datagram| match datagram {
             DatagramHandOver::Dtls { psk, suites } => {
                 let mut config = ServerConfig::new(psk);
                 config.suites = suites.into_iter().filter_map(CipherSuite::from_id).collect();
                 config.min_rehandshake_interval = rekey_time.map(|time| time / 2);
-                Datagrams::Dtls(config, datagram_compression)
+                Some(Datagrams::Dtls(Handshake::Psk(config), datagram_compression))
             }
-            DatagramHandOver::Esp(keys) => Datagrams::Esp(keys),
+            DatagramHandOver::ResumedDtls {
+                version,
+                suite,
+                master_secret,
+                session_id,
+            } => {
+                let suite = CipherSuite::from_id(suite)?;
+                let config = ResumptionConfig::server(version, suite, master_secret, session_id.to_vec());
+                Some(Datagrams::Dtls(
+                    Handshake::Resumption(config),
+                    datagram_compression,
+                ))
+            }
+            DatagramHandOver::Esp(keys) => Some(Datagrams::Esp(keys)),
         });
         Ok(Self {
             session,
@@ -368,8 +396,8 @@ impl Client {
     ) -> io::Result<bool> {
         let channel = match &self.datagram {
             None => return Ok(false),
-            Some(Datagrams::Dtls(config, compression)) if hello => {
-                let channel = DtlsChannel::new(Connection::server(config.clone(), now));
+            Some(Datagrams::Dtls(handshake, compression)) if hello => {
+                let channel = DtlsChannel::new(handshake.begin(now));
                 Some(erase(Compressing::new(channel, compression.clone())))
             }
             Some(Datagrams::Esp(keys)) if !self.session.datagram_established() => {
