@@ -49,12 +49,14 @@ impl Host {
     }
 
     /// Gives programs on this host another file in `/etc`; one of that name must exist on the
-    /// machine.
+    /// machine. A folder takes the place of the whole folder there.
     ///
     /// # Panics
     /// It cannot be written.
     pub fn write_etc(&self, name: &str, content: &str) {
-        fs::write(self.etc().join(name), content).unwrap();
+        let path = self.etc().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
     }
 
     /// A command that runs `program` on this host.

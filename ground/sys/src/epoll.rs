@@ -151,6 +151,14 @@ impl Poller {
         self.control(libc::EPOLL_CTL_DEL, fd, 0, Interest::NONE)
     }
 
+    /// Makes a registered stream socket wait for nothing but the end of what its peer sends.
+    ///
+    /// # Errors
+    /// It is not registered.
+    pub fn watch_for_end(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        self.control_flags(libc::EPOLL_CTL_MOD, fd, token, libc::EPOLLRDHUP.cast_unsigned())
+    }
+
     /// Waits until something is ready or the deadline has passed (`None`: for ever). A signal
     /// ends the wait without events.
     ///
@@ -175,8 +183,12 @@ impl Poller {
     }
 
     fn control(&self, operation: i32, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.control_flags(operation, fd, token, interest.flags())
+    }
+
+    fn control_flags(&self, operation: i32, fd: impl AsFd, token: u64, flags: u32) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: interest.flags(),
+            events: flags,
             u64: token,
         };
         // SAFETY: `event` outlives the call.
@@ -250,5 +262,22 @@ mod tests {
         drop(near);
         poller.wait(&mut events, None).unwrap();
         assert!(events.get(0).unwrap().hangup);
+    }
+
+    #[test]
+    fn the_end_is_reported_and_data_is_not() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let poller = Poller::new().unwrap();
+        let mut events = Events::with_capacity(4);
+        poller.add(&far, 1, Interest::READ).unwrap();
+        poller.watch_for_end(&far, 1).unwrap();
+        near.write_all(b"x").unwrap();
+        poller
+            .wait(&mut events, Some(Instant::now() + Duration::from_millis(5)))
+            .unwrap();
+        assert!(events.is_empty());
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        poller.wait(&mut events, None).unwrap();
+        assert!(events.get(0).unwrap().readable);
     }
 }

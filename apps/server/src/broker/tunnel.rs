@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use culvert_vocab::SessionId;
 
+use super::auth::Caller;
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
 use super::settings;
+use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
-use crate::ipc::session::VerifiedSession;
 use crate::log;
 use crate::sessions::{Moment, OpenLimits, Session};
 
@@ -82,6 +83,14 @@ impl Conversation {
                 "user '{user}' of an earlier session does not exist any more"
             ));
         }
+        let caller = Caller {
+            peer: self.peer,
+            local: self.local,
+            user_agent: request.client.user_agent.clone(),
+            host: Text::truncated(name),
+            session: request.cookie.safe_id(),
+        };
+        host.methods.check_account(&user, caller).await?;
         let config = Arc::clone(&host.config);
         let names = (user.clone(), group.clone());
         let own = tokio::task::spawn_blocking(move || config.settings_for(&names.0, names.1.as_ref()))
@@ -155,7 +164,6 @@ impl Conversation {
         };
         let connections = match host.config.persistent_cookies {
             true => state.sessions.holders(key),
-            false => state.remove(key, now),
         };
         drop(state);
         if !connections.is_empty() {

@@ -10,55 +10,61 @@ use culvert_vocab::SecretBytes;
 use rustls::SignatureScheme;
 use rustls::server::StoresServerSessions;
 
-use super::stream::End;
+use super::stream::{End, Stream};
 use crate::ipc::fields::{Bytes, SecretField, Text};
 use crate::ipc::link::Blocking;
 use crate::ipc::messages::{BrokerToWorker, CertificateProof, HostIndex, WorkerToBroker};
 
 /// Longest time for an answer that needs no login back end.
 const QUICK: Duration = Duration::from_secs(10);
-/// Longest time for a login step without `auth-timeout`.
-const LOGIN_STEP: Duration = Duration::from_secs(240);
 
 /// The channel to the broker.
 pub(super) struct Broker {
     link: Blocking,
-    /// When the login must be over.
-    deadline: Option<Instant>,
     failed: AtomicBool,
 }
 
 impl Broker {
-    pub(super) fn new(link: Blocking, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(link: Blocking) -> Self {
         Self {
             link,
-            deadline,
             failed: AtomicBool::new(false),
         }
     }
 
     /// Asks something that is answered at once.
     pub(super) fn quick(&self, request: &WorkerToBroker) -> Result<BrokerToWorker, End> {
-        self.call(request, Instant::now() + QUICK)
+        self.send(request)?;
+        self.receive()
     }
 
-    /// Asks something that may wait for a login back end.
-    pub(super) fn patient(&self, request: &WorkerToBroker) -> Result<BrokerToWorker, End> {
-        self.call(
-            request,
-            self.deadline.unwrap_or_else(|| Instant::now() + LOGIN_STEP),
-        )
+    /// Asks something that may wait for a login back end, for the client of `stream`: when that has gone
+    /// or the login's time is over, nobody waits any longer.
+    pub(super) fn patient(
+        &self,
+        request: &WorkerToBroker,
+        stream: &mut Stream,
+    ) -> Result<BrokerToWorker, End> {
+        self.send(request)?;
+        if let Err(end) = stream.wait_for(&self.link) {
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(end);
+        }
+        self.receive()
     }
 
-    fn call(&self, request: &WorkerToBroker, deadline: Instant) -> Result<BrokerToWorker, End> {
+    fn send(&self, request: &WorkerToBroker) -> Result<(), End> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(End::Protocol("the channel to the broker has failed before"));
         }
-        let answer = self
-            .link
-            .send(request, &[])
-            .and_then(|()| self.link.receive(Some(deadline)));
-        match answer {
+        self.link.send(request, &[]).map_err(|error| {
+            self.failed.store(true, Ordering::Relaxed);
+            End::Channel(error)
+        })
+    }
+
+    fn receive(&self) -> Result<BrokerToWorker, End> {
+        match self.link.receive(Some(Instant::now() + QUICK)) {
             Ok(Some((answer, _))) => Ok(answer),
             Ok(None) => {
                 self.failed.store(true, Ordering::Relaxed);

@@ -217,12 +217,12 @@ impl Session<'_> {
         }
     }
 
-    fn ask(&self, question: AuthRequest) -> Result<AuthAnswer, End> {
+    fn ask(&mut self, question: AuthRequest) -> Result<AuthAnswer, End> {
         let Some(request) = to_broker(question, self.front_end.describe()) else {
             // Longer than any name or password may be.
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
-        Ok(match self.broker.patient(&request)? {
+        Ok(match self.broker.patient(&request, &mut self.stream)? {
             BrokerToWorker::Login(LoginReply::Prompt {
                 context,
                 message,

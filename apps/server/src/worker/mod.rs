@@ -52,7 +52,7 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
         witness.log(LogLevel::Error, &panic.to_string())
     }));
     let deadline = snapshot.auth_timeout.map(|limit| Instant::now() + limit);
-    let broker = Arc::new(Broker::new(links.broker, deadline));
+    let broker = Arc::new(Broker::new(links.broker));
     let ended = Stream::new(links.tcp, Arc::clone(&reporter), deadline)
         .map_err(End::Io)
         .and_then(|stream| login::run(snapshot, request, &broker, stream));

@@ -2,7 +2,7 @@
 //! interrupt.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::ipc::messages::MainToWorker;
 
 const TCP: u64 = 0;
 const MAIN: u64 = 1;
+const OTHER: u64 = 2;
 
 /// Why a worker ends before it has a tunnel.
 #[derive(Debug, thiserror::Error)]
@@ -129,8 +130,25 @@ impl Stream {
         }
     }
 
+    /// Waits until another channel has something to say, unless the client closes its connection:
+    /// nobody waits for the end of a login then.
+    pub(super) fn wait_for(&mut self, other: impl AsFd) -> Result<(), End> {
+        self.poller.add(&other, OTHER, Interest::READ).map_err(End::Io)?;
+        self.poller.watch_for_end(&self.tcp, TCP).map_err(End::Io)?;
+        self.wait_until_ready()?;
+        self.poller.delete(&other).map_err(End::Io)?;
+        match self.events.iter().any(|event| event.token == OTHER) {
+            true => Ok(()),
+            false => Err(End::PeerClosed),
+        }
+    }
+
     fn wait(&mut self, interest: Interest) -> Result<(), End> {
         self.poller.modify(&self.tcp, TCP, interest).map_err(End::Io)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), End> {
         loop {
             self.poller
                 .wait(&mut self.events, self.deadline)

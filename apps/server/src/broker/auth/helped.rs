@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use culvert_server_config::Global;
 use culvert_vocab::{SecretString, UserName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-use super::{Caller, Progress};
+use super::{Caller, MethodError, Progress, Workers, ids};
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
 use crate::helper::process::Process;
 use crate::ipc::SecretText;
@@ -62,16 +63,15 @@ pub(in crate::broker) struct Helped {
 impl Helped {
     pub(super) fn new(
         settings: MethodSettings,
-        places: Places,
-        ids: (u32, u32),
-        time: Option<Duration>,
-    ) -> Self {
-        Self {
+        workers: &Workers,
+        global: &Global,
+    ) -> Result<Self, MethodError> {
+        Ok(Self {
             settings,
-            places,
-            ids,
-            time: time.unwrap_or(TIME),
-        }
+            places: workers.helpers.clone(),
+            ids: ids(global)?,
+            time: global.auth_timeout.unwrap_or(TIME),
+        })
     }
 }
 

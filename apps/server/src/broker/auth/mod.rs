@@ -13,7 +13,7 @@ mod radius;
 use std::sync::Arc;
 
 use culvert_password_file::otp::OtpFile;
-use culvert_server_config::{AuthMethod, Global, Host};
+use culvert_server_config::{AccountingMethod, AuthMethod, Global, Host};
 use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
@@ -28,6 +28,9 @@ pub(super) use certificate::{Certificates, Identity};
 pub(super) use groups::{GroupWish, choose, only_eligible, to_choose_from};
 
 pub(super) use crate::helper::messages::{ASK_PASSWORD, Accepted, Caller};
+
+/// The service of `acct = pam`, whatever that of the login is.
+const PAM_SERVICE: &str = "ocserv";
 
 /// Where a login stands after a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +90,18 @@ impl Workers {
     }
 }
 
+/// User and group of processes that need no root.
+fn ids(global: &Global) -> Result<(u32, u32), MethodError> {
+    startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0))
+}
+
 /// The method list of a virtual host: entry 0 is the conjunction of its `auth` lines, each
 /// `enable-auth` line is one more (`specs/server-auth.md` §1.1).
 #[derive(Debug)]
 pub(super) struct Methods {
     entries: Vec<Entry>,
+    /// `acct = pam`.
+    account: Option<Helped>,
 }
 
 /// What has to succeed together. At least one of both is there.
@@ -162,7 +172,35 @@ impl Methods {
         for method in &host.auth.alternatives {
             entries.push(Entry::new(std::slice::from_ref(method), global, workers)?);
         }
-        Ok(Self { entries })
+        let account = match host.accounting {
+            Some(AccountingMethod::Pam) => {
+                let settings = MethodSettings::PamAccount(PamSettings {
+                    service: PAM_SERVICE.to_owned(),
+                });
+                Some(Helped::new(settings, workers, global)?)
+            }
+            Some(AccountingMethod::Radius(_)) | None => None,
+        };
+        Ok(Self { entries, account })
+    }
+
+    /// Whether the user's account is good for a tunnel now, as far as `acct` asks.
+    ///
+    /// # Errors
+    /// It is not; why, for the log.
+    pub(super) async fn check_account(&self, user: &UserName, caller: Caller) -> Result<(), String> {
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        match helped::Attempt::begin(account, Some(user.clone()), caller).await {
+            (_, Progress::Accepted(_)) => Ok(()),
+            (_, Progress::Refused(why)) => Err(format!(
+                "the account of user '{user}' is refused: {}",
+                why.unwrap_or_default()
+            )),
+            (_, Progress::Unavailable(why)) => Err(why),
+            _ => Err(format!("the account of user '{user}' cannot be checked")),
+        }
     }
 
     /// The entry for a client with or without a certificate that logs in with this scheme, or
@@ -206,7 +244,6 @@ pub(super) enum Method {
 
 impl Method {
     fn new(method: &AuthMethod, global: &Global, workers: &Workers) -> Result<Self, MethodError> {
-        let ids = || startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0));
         let settings = match method {
             AuthMethod::Plain { passwd, otp, otp_pin } => {
                 let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
@@ -217,7 +254,7 @@ impl Method {
                 service: service.clone(),
             }),
             AuthMethod::Radius(settings) => {
-                let client = workers.radius.load(&settings.config, ids()?);
+                let client = workers.radius.load(&settings.config, ids(global)?);
                 let client = client.map_err(MethodError::File)?;
                 return Ok(Self::Radius(Arc::new(radius::Radius::new(
                     client,
@@ -242,8 +279,7 @@ impl Method {
             }
             other => return Err(MethodError::Unsupported(other.name().to_owned())),
         };
-        let helped = Helped::new(settings, workers.helpers.clone(), ids()?, global.auth_timeout);
-        Ok(Self::Helped(Arc::new(helped)))
+        Ok(Self::Helped(Arc::new(Helped::new(settings, workers, global)?)))
     }
 
     /// Begins a login of `user`; `None` is a name that nobody can have, which goes the way of an
