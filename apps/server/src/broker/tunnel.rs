@@ -11,6 +11,7 @@ use super::loaded::LoadedHost;
 use super::settings;
 use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
+use crate::ipc::session::VerifiedSession;
 use crate::log;
 use crate::sessions::{Moment, OpenLimits, Session};
 
