@@ -165,6 +165,7 @@ impl Conversation {
         };
         let connections = match host.config.persistent_cookies {
             true => state.sessions.holders(key),
+            false => state.remove(key, now),
         };
         drop(state);
         if !connections.is_empty() {
