@@ -34,3 +34,10 @@ pub(crate) fn certificate(data: &[u8]) {
     let _ = subjects_of_pem(data);
     let _ = CertificateChain::from_pem_without_key(data);
 }
+
+/// A key file of a TPM.
+pub(crate) fn tpm_key_file(data: &[u8]) {
+    if let Ok(Some(key)) = culvert_tpm::KeyFile::parse(data) {
+        let _ = key.spki();
+    }
+}

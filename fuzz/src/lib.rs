@@ -52,6 +52,10 @@ pub const TARGETS: &[Target] = &[
         run: formats::certificate,
     },
     Target {
+        name: "tpm-key-file",
+        run: formats::tpm_key_file,
+    },
+    Target {
         name: "compression",
         run: packets::compression,
     },

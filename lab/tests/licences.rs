@@ -19,6 +19,8 @@ fn cargo(arguments: &[&str]) -> String {
         .args(arguments)
         .arg("--locked")
         .current_dir(root())
+        // Each program with its own features only.
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .output()
         .unwrap();
     assert!(
@@ -167,7 +169,17 @@ fn every_dependency_comes_from_the_registry_and_is_wanted() {
 /// OpenSSL is the client's, for old gateways; the server has one TLS stack.
 #[test]
 fn only_the_client_has_openssl() {
-    let tree = |program| cargo(&["tree", "--package", program, "--edges", "normal,build", "--prefix", "none"]);
+    let tree = |program| {
+        cargo(&[
+            "tree",
+            "--package",
+            program,
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
+    };
     assert!(tree("openconnect").contains("openssl-sys"));
     for program in ["ocserv", "occtl", "ocpasswd"] {
         assert!(!tree(program).contains("openssl-sys"), "{program}");

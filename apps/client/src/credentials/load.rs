@@ -9,6 +9,7 @@ use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphr
 use culvert_pkcs11::{Key as TokenKey, Pkcs11Error};
 use culvert_sys::files::file_system_id;
 use culvert_tls::PrivateKey;
+use culvert_tpm::TpmError;
 use culvert_vocab::SecretString;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::passphrase::{Locked, OpenFailure, open};
 use super::pkcs11::{self, OnToken, Pins};
+use super::tpm::{self, Refused};
 use super::{Identity, LoadFailure, file};
 use crate::context::Context;
 use crate::options::KeyPair;
@@ -257,6 +259,14 @@ impl Loading<'_> {
             )),
             error => self.failed(&format!("Failed to load private key {}: {error}", path.display())),
         };
+        let on_tpm = culvert_tpm::KeyFile::parse(&content).map_err(|error| self.tpm_failure(&error))?;
+        if let Some(file) = on_tpm {
+            let key = tpm::open(self.context, self.role, file, self.given_passphrase()?);
+            return key.map_err(|refused| match refused {
+                Refused::Ask(failure) => failure,
+                Refused::Tpm(error) => self.tpm_failure(&error),
+            });
+        }
         let file = KeyFile::parse(&content).map_err(|error| load_failure(&error))?;
         let empty = [Passphrase::new("".into())];
         let (locked, silent): (Locked, &[Passphrase]) = match file.format() {
@@ -354,6 +364,12 @@ impl Loading<'_> {
             OpenFailure::Ask(failure) => failure,
             OpenFailure::File(error) => report(&error),
         }
+    }
+
+    fn tpm_failure(&self, error: &TpmError) -> LoadFailure {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        let text = format!("Failed to load TPM2 key: {error}{}", cause.unwrap_or_default());
+        self.failed(&text)
     }
 
     fn pkcs12_failure(&self, error: &CredentialError) -> LoadFailure {

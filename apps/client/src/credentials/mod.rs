@@ -5,6 +5,7 @@ mod load;
 mod passphrase;
 mod pkcs11;
 mod second;
+mod tpm;
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,0 +1,281 @@
+//! Keys of a TPM 2.0 against the real ocserv: key files that tpm2-tools made with a software TPM log
+//! in, with the passwords that they need. The real openconnect takes the same files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::process::Command;
+
+use culvert_lab::{Client, Finished, Fixture, Make, Process, Server, ServerOptions, World};
+
+/// Port of the software TPM, where the reference looks for it, too.
+const PORT: u16 = 2321;
+
+/// What wraps a key.
+struct Parent {
+    /// What tpm2_create calls it.
+    context: &'static str,
+    /// What the key file calls it; `None` leaves it out, in the older form of key files.
+    handle: Option<&'static str>,
+    password: &'static str,
+}
+
+/// A software TPM on the client's host.
+struct Tpm<'a> {
+    world: &'a World,
+    fixture: &'a Fixture,
+    _process: Process,
+}
+
+impl<'a> Tpm<'a> {
+    fn start(world: &'a World, fixture: &'a Fixture) -> Self {
+        let state = fixture.path("tpm-state");
+        std::fs::create_dir(&state).unwrap();
+        let mut command = world.client.command("swtpm");
+        command
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .arg("--tpmstate")
+            .arg(format!("dir={}", state.display()))
+            .args(["--server", &format!("type=tcp,port={PORT},disconnect=false")])
+            .args(["--ctrl", &format!("type=tcp,port={}", PORT + 1)]);
+        let process = Process::start(command, fixture.dir(), "swtpm", None);
+        let tpm = Self {
+            world,
+            fixture,
+            _process: process,
+        };
+        culvert_lab::wait::until("the software TPM", || {
+            let sockets = world
+                .client
+                .run("ss", &["-Hltn", "sport", "=", &PORT.to_string()]);
+            (!sockets.trim().is_empty()).then_some(())
+        });
+        tpm
+    }
+
+    /// One of the tpm2-tools, in the fixture's folder.
+    fn tool(&self, name: &str, arguments: &str) {
+        let output = self
+            .world
+            .client
+            .command(format!("tpm2_{name}"))
+            .args(arguments.split_whitespace())
+            .env("TPM2TOOLS_TCTI", format!("swtpm:host=localhost,port={PORT}"))
+            .current_dir(self.fixture.dir())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tpm2_{name} {arguments}: {errors}");
+        // The software TPM has no resource manager.
+        if name != "flushcontext" {
+            self.tool("flushcontext", "--transient-object");
+            self.tool("flushcontext", "--loaded-session");
+        }
+    }
+
+    /// Writes `NAME.key`. tpm2_encodeobject would, too, but says of each key that it has a password.
+    fn encode(&self, name: &str, label: &str, (oid, before, tagged): (&str, &str, bool)) {
+        let hex = |suffix: &str| -> String {
+            let octets = std::fs::read(self.fixture.path(&format!("{name}.{suffix}"))).unwrap();
+            octets.iter().map(|octet| format!("{octet:02X}")).collect()
+        };
+        let tag = if tagged { "EXPLICIT:2," } else { "" };
+        let description = format!(
+            "asn1=SEQUENCE:key\n[key]\noid=OID:{oid}\n{before}\npublic={tag}FORMAT:HEX,OCTETSTRING:{}\n\
+             private=FORMAT:HEX,OCTETSTRING:{}\n",
+            hex("tpub"),
+            hex("tpriv")
+        );
+        self.fixture.write_file("key.cnf", &description);
+        openssl(self.fixture, "asn1parse -genconf key.cnf -noout -out key.der");
+        openssl(self.fixture, "base64 -in key.der -out key.b64");
+        let base64 = std::fs::read_to_string(self.fixture.path("key.b64")).unwrap();
+        let pem = format!("-----BEGIN {label}-----\n{base64}-----END {label}-----\n");
+        self.fixture.write_file(&format!("{name}.key"), &pem);
+    }
+
+    /// `NAME.key`, a key file, and `NAME.pub`; `parent` is what tpm2_create and the file call it.
+    fn key(&self, name: &str, algorithm: &str, password: &str, parent: &Parent) {
+        let Parent {
+            context,
+            password: parent_password,
+            ..
+        } = parent;
+        // A key is no more fixed than its parent.
+        let fixed = if parent.handle.is_some() {
+            "fixedtpm|fixedparent|"
+        } else {
+            ""
+        };
+        let with = |flag: &str, password: &str| match password {
+            "" => String::new(),
+            password => format!("{flag} {password}"),
+        };
+        self.tool(
+            "create",
+            &format!(
+                "-C {context} {} -G {algorithm} -u {name}.tpub -r {name}.tpriv -f pem -o {name}.pub {} \
+                 -a userwithauth|sign|decrypt|{fixed}sensitivedataorigin|noda",
+                with("-P", parent_password),
+                with("-p", password)
+            ),
+        );
+        let empty = if password.is_empty() { "TRUE" } else { "FALSE" };
+        let empty = format!("empty=EXPLICIT:0,BOOLEAN:{empty}");
+        match parent.handle {
+            Some(handle) => {
+                let before = format!("{empty}\nparent=INTEGER:{handle}");
+                self.encode(name, "TSS2 PRIVATE KEY", ("2.23.133.10.1.3", &before, false));
+            }
+            None => self.encode(name, "TSS2 KEY BLOB", ("2.23.133.10.2", &empty, true)),
+        }
+    }
+}
+
+fn openssl(fixture: &Fixture, arguments: &str) {
+    let output = Command::new("openssl")
+        .args(arguments.split_whitespace())
+        .current_dir(fixture.dir())
+        .output()
+        .expect("openssl");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments}: {errors}");
+}
+
+fn log_in(world: &World, fixture: &Fixture, client: Make, arguments: &[&str], input: &str) -> Finished {
+    let ca = fixture.path("ca.pem").display().to_string();
+    let mut all = vec!["--cookieonly", "--cafile", &ca];
+    all.extend(arguments);
+    let mut command = Client::bare(client, world, &all);
+    command
+        .current_dir(fixture.dir())
+        .env("TPM_INTERFACE_TYPE", "socsim");
+    Process::start(command, fixture.dir(), "client", Some(input)).finish()
+}
+
+#[test]
+fn keys_of_a_software_tpm() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    openssl(
+        &fixture,
+        "req -x509 -newkey rsa:2048 -nodes -keyout client-ca.key -out client-ca.pem -subj /CN=Clients -days 30",
+    );
+    let authority = fixture.path("client-ca.pem").display().to_string();
+    let options = ServerOptions {
+        overrides: &[
+            ("auth", "certificate"),
+            ("ca-cert", &authority),
+            ("cert-user-oid", "2.5.4.3"),
+        ],
+        ..ServerOptions::default()
+    };
+    let _server = Server::start_with(Make::Real, &world, &fixture, &options);
+    let tpm = Tpm::start(&world, &fixture);
+    // The parent that clients make anew from the template of the owner's hierarchy.
+    tpm.tool(
+        "createprimary",
+        "-C o -g sha256 -G ecc256:aes128cfb -c owner.ctx \
+         -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|noda|sensitivedataorigin",
+    );
+    // A parent that stays, with a password.
+    tpm.tool(
+        "createprimary",
+        "-C o -g sha256 -G rsa2048:aes128cfb -p parent -c kept.ctx \
+         -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin",
+    );
+    tpm.tool("evictcontrol", "-C o -c kept.ctx 0x81000001");
+    // The parent of older files.
+    tpm.tool(
+        "createprimary",
+        "-C o -g sha256 -G ecc256:aes128cfb -c old.ctx \
+         -a userwithauth|restricted|decrypt|noda|sensitivedataorigin",
+    );
+    let owner = &Parent {
+        context: "owner.ctx",
+        handle: Some("0x40000001"),
+        password: "",
+    };
+    let kept = &Parent {
+        context: "0x81000001",
+        handle: Some("0x81000001"),
+        password: "parent",
+    };
+    let old = &Parent {
+        context: "old.ctx",
+        handle: None,
+        password: "",
+    };
+    tpm.key("ec", "ecc256:null", "", owner);
+    tpm.key("ec384", "ecc384:null", "", owner);
+    tpm.key("rsa", "rsa2048:null", "", owner);
+    tpm.key("locked", "rsa2048:null", "secret", owner);
+    tpm.key("old", "rsa2048:null", "", old);
+    tpm.key("child", "ecc256:null", "secret", kept);
+    for name in ["ec", "ec384", "rsa", "locked", "old", "child"] {
+        openssl(
+            &fixture,
+            &format!("req -new -key client-ca.key -subj /CN={name} -out {name}.csr"),
+        );
+        openssl(
+            &fixture,
+            &format!(
+                "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA client-ca.pem -CAkey client-ca.key \
+                 -CAcreateserial -days 80 -out {name}.pem"
+            ),
+        );
+    }
+    let cases: [(&str, &[&str], &str, bool); 10] = [
+        ("ec", &[], "", true),
+        ("ec384", &[], "", true),
+        ("rsa", &[], "", true),
+        ("old", &[], "", true),
+        ("locked", &["-p", "secret"], "", true),
+        ("locked", &[], "wrong\nsecret\n", true),
+        ("locked", &["-p", "wrong"], "secret\n", true),
+        ("locked", &["--non-inter"], "", false),
+        ("child", &["-p", "secret"], "parent\n", true),
+        ("ec", &["-k", "locked.key", "-p", "secret"], "", false),
+    ];
+    for (name, further, input, enters) in cases {
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let mut arguments = vec!["-c", certificate.as_str()];
+        if !further.contains(&"-k") {
+            arguments.extend(["-k", key.as_str()]);
+        }
+        arguments.extend(further);
+        let ours = log_in(&world, &fixture, Make::Culvert, &arguments, input);
+        assert_eq!(ours.code == 0, enters, "{arguments:?}: {}", ours.stderr);
+        assert_eq!(
+            ours.stdout.contains("webvpn="),
+            enters,
+            "{arguments:?}: {}",
+            ours.stdout
+        );
+        let real = log_in(&world, &fixture, Make::Real, &arguments, input);
+        assert_eq!(real.code == 0, enters, "{arguments:?}: {}", real.stderr);
+        for asked in ["Enter TPM2 key password:", "Enter TPM2 parent key password:"] {
+            let expected = match asked {
+                "Enter TPM2 key password:" => name == "locked" && !matches!(further, ["-p", "secret"]),
+                _ => name == "child",
+            };
+            assert_eq!(
+                ours.stderr.contains(asked),
+                expected,
+                "{arguments:?}: {}",
+                ours.stderr
+            );
+        }
+    }
+    let mut lost = Client::bare(
+        Make::Culvert,
+        &world,
+        &["-c", "ec.pem", "-k", "ec.key", "--cookieonly"],
+    );
+    lost.current_dir(fixture.dir())
+        .env("TPM_DEVICE", "/nonexistent/tpm");
+    let lost = Process::start(lost, fixture.dir(), "lost", None).finish();
+    assert_eq!(lost.code, 1);
+    let said =
+        "Failed to load TPM2 key: cannot talk to the TPM at /nonexistent/tpm: No such file or directory";
+    assert!(lost.stderr.contains(said), "{}", lost.stderr);
+}
