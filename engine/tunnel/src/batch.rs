@@ -26,6 +26,15 @@ pub(crate) struct Batch {
     sent: usize,
     /// Records not sent yet (datagrams), in order; the first begins at `sent`.
     records: Vec<Record>,
+    /// Octets and records that are complete: only these are ever sent.
+    complete: Complete,
+}
+
+/// How much of a [`Batch`] is complete (see [`PacketSealer::complete`]).
+#[derive(Debug, Clone, Copy, Default)]
+struct Complete {
+    len: usize,
+    records: usize,
 }
 
 /// One datagram of a [`Batch`].
@@ -51,6 +60,7 @@ impl Batch {
             len: 0,
             sent: 0,
             records: Vec::with_capacity(RECORDS_MAX),
+            complete: Complete::default(),
         }
     }
 
@@ -61,11 +71,26 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         (self.len, self.sent) = (0, 0);
         self.records.clear();
+        self.complete = Complete::default();
     }
 
     /// Octets not sent yet.
     pub(crate) fn unsent(&self) -> &[u8] {
-        &self.bytes[self.sent..self.len]
+        &self.bytes[self.sent..self.complete.len]
+    }
+
+    /// Completes what was sealed since the last call, with the same sealer. Before that it is not
+    /// sent.
+    pub(crate) fn complete(&mut self, sealer: &mut impl PacketSealer) {
+        let Complete { len, records } = self.complete;
+        if let (Some(bytes), Some(records)) = (self.bytes.get_mut(len..self.len), self.records.get(records..))
+        {
+            sealer.complete(bytes, &mut records.iter().map(|record| record.len));
+        }
+        self.complete = Complete {
+            len: self.len,
+            records: self.records.len(),
+        };
     }
 
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -91,7 +116,7 @@ impl Batch {
             || self.len + sealer.headroom() + len + sealer.tailroom() > CAPACITY - RESERVE
     }
 
-    /// Seals one frame behind the others. `write` puts the payload of `len` octets into the
+    /// Seals one frame behind the others, up to [`Self::complete`]. `write` puts the payload of `len` octets into the
     /// slice that it is given.
     pub(crate) fn seal(
         &mut self,
@@ -111,7 +136,7 @@ impl Batch {
             .get_mut(self.len..self.len + room)
             .ok_or(SealError::Buffer)?;
         write(&mut buffer[headroom..headroom + len]);
-        let sealed = sealer.seal(kind, buffer, len)?;
+        let sealed = sealer.prepare(kind, buffer, len)?;
         self.records.push(Record {
             len: sealed,
             type_of_service,
@@ -133,9 +158,9 @@ impl Batch {
 
     /// The records that the next system call can send, at most `limit`.
     pub(crate) fn next_run(&self, limit: usize) -> Option<Run> {
-        let first = self.records.first()?;
+        let first = self.records.first().filter(|_| self.complete.records > 0)?;
         let (mut octets, mut count) = (0, 0);
-        for record in self.records.iter().take(limit) {
+        for record in self.records.iter().take(limit.min(self.complete.records)) {
             let fits = record.len <= first.len
                 && record.type_of_service == first.type_of_service
                 && octets + record.len <= culvert_sys::udp::SEND_MAX.max(first.len);
@@ -158,7 +183,9 @@ impl Batch {
 
     /// Notes that a run is on its way (or given up).
     pub(crate) fn finish_run(&mut self, run: &Run) {
-        self.records.drain(..run.records.min(self.records.len()));
+        let gone = run.records.min(self.complete.records);
+        self.records.drain(..gone);
+        self.complete.records -= gone;
         self.sent = run.bytes.end;
         if self.records.is_empty() {
             self.clear();
@@ -200,6 +227,7 @@ mod tests {
                 })
                 .unwrap();
         }
+        batch.complete(&mut Plain);
         batch
     }
 
@@ -256,9 +284,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_complete_is_not_sent() {
+        let mut batch = batch_of(&[10, 10]);
+        batch.seal(&mut Plain, FrameKind::Data, 10, None, |_| ()).unwrap();
+        let run = batch.next_run(64).unwrap();
+        assert_eq!((run.records, batch.unsent().len()), (2, 28));
+        batch.finish_run(&run);
+        assert!(batch.next_run(64).is_none() && !batch.is_empty());
+        batch.complete(&mut Plain);
+        assert_eq!(batch.next_run(64).unwrap().records, 1);
+    }
+
+    #[test]
     fn streams_are_sent_in_pieces() {
         let mut batch = batch_of(&[6, 6]);
         batch.append(b"update").unwrap();
+        batch.complete(&mut Plain);
         batch.advance(10);
         assert_eq!(batch.unsent().len(), 16);
         batch.advance(16);

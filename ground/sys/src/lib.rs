@@ -1,5 +1,6 @@
 //! The operating system, as the layers above need it: TUN devices, sockets with segmentation
 //! offload, the event loop, channels that carry descriptors, processes and privileges.
+//! Also what needs certain instructions of the processor.
 //!
 //! This is the only crate with `unsafe` code. Sockets, users and syslog go through libc's
 //! functions, never through raw system calls, so that preload wrappers (proxychains,
@@ -22,6 +23,7 @@ pub mod process;
 pub mod random;
 pub mod rtnl;
 pub mod sandbox;
+pub mod sha1_lanes;
 pub mod signal;
 pub mod syslog;
 pub mod tcp;

@@ -139,6 +139,29 @@ impl<P: Probe> Channel<P> {
         }
     }
 
+    fn open_as(&mut self, now: Instant, datagram: &mut [u8], checked: bool) -> DatagramOpened {
+        let consumed = datagram.len();
+        let nothing = DatagramOpened::Nothing { consumed };
+        let Ok(opened) = self.inbound.open_as(now, datagram, checked) else {
+            if self.stage == Stage::Waiting {
+                self.stage = Stage::Failed;
+            }
+            return nothing;
+        };
+        let payload = datagram.get(opened.payload.clone()).unwrap_or_default();
+        let kind = self.opened(opened.next_header, payload);
+        if kind == FrameKind::Data && !is_consistent(opened.next_header, payload) {
+            return nothing;
+        }
+        DatagramOpened::Frame {
+            consumed,
+            frame: OpenedFrame {
+                kind,
+                payload: opened.payload,
+            },
+        }
+    }
+
     fn opened(&mut self, next_header: NextHeader, payload: &[u8]) -> FrameKind {
         if self.stage == Stage::Waiting {
             self.stage = Stage::Proven;
@@ -188,6 +211,17 @@ impl<P: Probe> PacketSealer for Channel<P> {
         let sealer = self.outbound.as_mut().ok_or(SealError::Exhausted)?;
         sealer.seal(kind, buffer, len)
     }
+
+    fn prepare(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        let sealer = self.outbound.as_mut().ok_or(SealError::Exhausted)?;
+        sealer.prepare(kind, buffer, len)
+    }
+
+    fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
+        if let Some(sealer) = self.outbound.as_mut() {
+            sealer.complete(records, lengths);
+        }
+    }
 }
 
 impl<P: Probe> DatagramChannel for Channel<P> {
@@ -213,26 +247,15 @@ impl<P: Probe> DatagramChannel for Channel<P> {
     }
 
     fn open(&mut self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
-        let consumed = datagram.len();
-        let nothing = DatagramOpened::Nothing { consumed };
-        let Ok(opened) = self.inbound.open(now, datagram) else {
-            if self.stage == Stage::Waiting {
-                self.stage = Stage::Failed;
-            }
-            return nothing;
-        };
-        let payload = datagram.get(opened.payload.clone()).unwrap_or_default();
-        let kind = self.opened(opened.next_header, payload);
-        if kind == FrameKind::Data && !is_consistent(opened.next_header, payload) {
-            return nothing;
-        }
-        DatagramOpened::Frame {
-            consumed,
-            frame: OpenedFrame {
-                kind,
-                payload: opened.payload,
-            },
-        }
+        self.open_as(now, datagram, false)
+    }
+
+    fn check_run(&self, run: &[u8], segment: usize) -> u64 {
+        self.inbound.check_run(run, segment)
+    }
+
+    fn open_checked(&mut self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
+        self.open_as(now, datagram, true)
     }
 
     fn decompress(&self, packet: &[u8], out: &mut [u8]) -> Option<usize> {

@@ -58,9 +58,24 @@ impl Inbound {
     /// # Errors
     /// As [`Opener::open`].
     pub fn open(&mut self, now: Instant, datagram: &mut [u8]) -> Result<Opened, OpenError> {
+        self.open_as(now, datagram, false)
+    }
+
+    /// As [`Opener::check_run`] of the present association.
+    pub(crate) fn check_run(&self, run: &[u8], segment: usize) -> u64 {
+        self.current.check_run(run, segment)
+    }
+
+    /// As [`Self::open`]; with `checked`, [`Self::check_run`] has found the datagram authentic.
+    pub(crate) fn open_as(
+        &mut self,
+        now: Instant,
+        datagram: &mut [u8],
+        checked: bool,
+    ) -> Result<Opened, OpenError> {
         let spi = spi_of(datagram).ok_or(OpenError::Unknown)?;
         if spi == self.current.spi() {
-            return self.current.open(datagram);
+            return self.current.open_as(datagram, checked);
         }
         if self
             .previous

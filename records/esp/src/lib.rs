@@ -19,6 +19,8 @@ mod association;
 mod channel;
 mod cipher;
 mod inbound;
+#[cfg(test)]
+mod lanes_tests;
 pub mod lzo;
 mod mac;
 mod opener;

@@ -1,10 +1,11 @@
 //! The sending half of an association (`specs/esp.md` §5).
 
 use culvert_record::{FrameKind, PacketSealer, SealError};
+use culvert_sys::sha1_lanes::LANES;
 
 use crate::association::{Association, KeyError, Spi};
 use crate::cipher::Cipher;
-use crate::mac::Mac;
+use crate::mac::{LANES_WORTH, Mac};
 use crate::packet::{BLOCK, HEADER_LEN, NextHeader, PREFIX_LEN, TRAILER_LEN, pad_len};
 
 /// IVs that are drawn at once: each call of the random generator costs more than it gives.
@@ -50,16 +51,27 @@ impl Sealer {
         buffer: &mut [u8],
         len: usize,
     ) -> Result<usize, SealError> {
+        let sealed = self.lay_out(next_header, buffer, len)?;
+        self.protect(buffer.get_mut(..sealed).unwrap_or_default());
+        Ok(sealed)
+    }
+
+    /// Everything but encryption and integrity check value, with the next number and a fresh IV.
+    fn lay_out(
+        &mut self,
+        next_header: NextHeader,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Result<usize, SealError> {
         let sequence = self.next_sequence.ok_or(SealError::Exhausted)?;
         let iv = self.iv()?;
-        let sealed = self.seal_with(sequence, iv, next_header, buffer, len)?;
+        let sealed = self.lay_out_with(sequence, iv, next_header, buffer, len)?;
         // The last number is not used: its successor could not be told from a wrap.
         self.next_sequence = sequence.checked_add(1).filter(|next| *next < u32::MAX);
         Ok(sealed)
     }
 
-    /// As [`Self::seal_as`], with a given sequence number and IV.
-    pub(crate) fn seal_with(
+    pub(crate) fn lay_out_with(
         &self,
         sequence: u32,
         iv: [u8; BLOCK],
@@ -72,8 +84,7 @@ impl Sealer {
         }
         let sealed_len = self.sealed_len(len);
         let packet = buffer.get_mut(..sealed_len).ok_or(SealError::Buffer)?;
-        let (message, icv) = packet.split_at_mut(sealed_len - self.mac.icv_len());
-        let (prefix, plaintext) = message
+        let (prefix, plaintext) = packet
             .split_first_chunk_mut::<PREFIX_LEN>()
             .ok_or(SealError::Buffer)?;
         let (spi, rest) = prefix.split_at_mut(HEADER_LEN / 2);
@@ -88,9 +99,42 @@ impl Sealer {
             .skip(len)
             .zip(trailer)
             .for_each(|(to, octet)| *to = octet);
-        self.cipher.encrypt(iv, plaintext);
-        self.mac.sign(message, icv);
         Ok(sealed_len)
+    }
+
+    /// Encryption and integrity check value of a packet that is laid out.
+    pub(crate) fn protect(&self, packet: &mut [u8]) {
+        let end = packet.len().saturating_sub(self.mac.icv_len());
+        let (message, icv) = packet.split_at_mut(end);
+        if let Some((prefix, blocks)) = message.split_first_chunk_mut::<PREFIX_LEN>()
+            && let Some(iv) = prefix.last_chunk::<BLOCK>()
+        {
+            self.cipher.encrypt(*iv, blocks);
+        }
+        self.mac.sign(message, icv);
+    }
+
+    /// The same for several packets of `len` octets each. At most [`LANES`].
+    pub(crate) fn protect_lanes(&self, packets: &mut [u8], len: usize) {
+        let end = len.saturating_sub(self.mac.icv_len());
+        let mut encrypted = packets.chunks_exact_mut(len);
+        let mut chains: [&mut [u8]; LANES] = std::array::from_fn(|_| {
+            let packet = encrypted.next().unwrap_or_default();
+            packet.get_mut(HEADER_LEN..end).unwrap_or_default()
+        });
+        self.cipher.encrypt_lanes(&mut chains);
+        let mut signed = packets.chunks_exact(len);
+        let messages = std::array::from_fn(|_| {
+            let packet = signed.next().unwrap_or_default();
+            packet.get(..end).unwrap_or_default()
+        });
+        let Some(values) = self.mac.compute_lanes(&messages) else {
+            return;
+        };
+        for (packet, value) in packets.chunks_exact_mut(len).zip(values) {
+            let icv = packet.get_mut(end..).unwrap_or_default();
+            icv.iter_mut().zip(value).for_each(|(to, octet)| *to = octet);
+        }
     }
 
     fn iv(&mut self) -> Result<[u8; BLOCK], SealError> {
@@ -119,11 +163,39 @@ impl PacketSealer for Sealer {
 
     /// ESP knows data only: a frame of any other kind is a dummy packet, which the peer discards.
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-        let next_header = match kind {
-            FrameKind::Data => NextHeader::of_packet(buffer.get(PREFIX_LEN..).unwrap_or_default()),
-            _ => NextHeader::Dummy,
-        };
-        self.seal_as(next_header, buffer, len)
+        self.seal_as(next_header_of(kind, buffer), buffer, len)
+    }
+
+    fn prepare(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        self.lay_out(next_header_of(kind, buffer), buffer, len)
+    }
+
+    fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
+        let lanes = self.mac.has_lanes();
+        let mut lengths = lengths.peekable();
+        let mut rest = records;
+        while let Some(len) = lengths.next() {
+            let mut count = 1;
+            while count < LANES && lengths.next_if_eq(&len).is_some() {
+                count += 1;
+            }
+            let Some((run, behind)) = rest.split_at_mut_checked(count * len) else {
+                return;
+            };
+            rest = behind;
+            if lanes && count >= LANES_WORTH {
+                self.protect_lanes(run, len);
+            } else {
+                run.chunks_exact_mut(len).for_each(|packet| self.protect(packet));
+            }
+        }
+    }
+}
+
+fn next_header_of(kind: FrameKind, buffer: &[u8]) -> NextHeader {
+    match kind {
+        FrameKind::Data => NextHeader::of_packet(buffer.get(PREFIX_LEN..).unwrap_or_default()),
+        _ => NextHeader::Dummy,
     }
 }
 

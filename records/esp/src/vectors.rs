@@ -82,8 +82,9 @@ fn packets_are_built_and_opened_as_computed() {
         buffer[PREFIX_LEN..PREFIX_LEN + inner.len()].copy_from_slice(&inner);
         let iv = hex(block["iv"]).try_into().unwrap();
         let len = sealer
-            .seal_with(sequence, iv, next_header, &mut buffer, inner.len())
+            .lay_out_with(sequence, iv, next_header, &mut buffer, inner.len())
             .unwrap();
+        sealer.protect(&mut buffer[..len]);
         assert_eq!(buffer[..len], packet, "{}", block["name"]);
 
         let mut opener = Opener::new(&association).unwrap();

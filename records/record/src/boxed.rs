@@ -25,6 +25,14 @@ impl<T: PacketSealer + ?Sized> PacketSealer for Box<T> {
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
         (**self).seal(kind, buffer, len)
     }
+
+    fn prepare(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        (**self).prepare(kind, buffer, len)
+    }
+
+    fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
+        (**self).complete(records, lengths);
+    }
 }
 
 impl<T: StreamOpener + ?Sized> StreamOpener for Box<T> {
@@ -70,6 +78,14 @@ impl<T: DatagramChannel> PacketSealer for Erased<T> {
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
         self.0.seal(kind, buffer, len)
     }
+
+    fn prepare(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        self.0.prepare(kind, buffer, len)
+    }
+
+    fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
+        self.0.complete(records, lengths);
+    }
 }
 
 /// What a pointer and [`Erased`] hand on to the channel behind them.
@@ -81,6 +97,14 @@ macro_rules! delegate {
 
         fn open(&mut $self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
             $inner.open(now, datagram)
+        }
+
+        fn check_run(&$self, run: &[u8], segment: usize) -> u64 {
+            $inner.check_run(run, segment)
+        }
+
+        fn open_checked(&mut $self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
+            $inner.open_checked(now, datagram)
         }
 
         fn decompress(&$self, packet: &[u8], out: &mut [u8]) -> Option<usize> {

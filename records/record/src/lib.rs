@@ -91,6 +91,21 @@ pub trait PacketSealer: Any + Send {
     /// # Errors
     /// See [`SealError`]; the buffer's content is then unspecified and must not be sent.
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError>;
+
+    /// As [`Self::seal`], but may leave work to [`Self::complete`], for record layers that do that of
+    /// many records at a time. Until then the record must not be sent: its payload may be clear.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    fn prepare(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
+        self.seal(kind, buffer, len)
+    }
+
+    /// Completes all records that were prepared since the last call: `records` has them one behind
+    /// the other, `lengths` their lengths.
+    fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
+        let _ = (records, lengths);
+    }
 }
 
 /// One opened frame: its kind and where its payload lies in the buffer it was opened in.
@@ -209,6 +224,20 @@ pub trait DatagramChannel: PacketSealer {
     /// Opens the next record of a received datagram in place. The caller repeats with the rest
     /// of the datagram until it is used up. Invalid records are dropped silently.
     fn open(&mut self, now: std::time::Instant, datagram: &mut [u8]) -> DatagramOpened;
+
+    /// Looks at datagrams of `segment` octets each (the last may be shorter) which will be opened
+    /// next, for record layers that check many at a time. A set bit, from the lowest on, says that
+    /// this datagram is authentic.
+    fn check_run(&self, run: &[u8], segment: usize) -> u64 {
+        let _ = (run, segment);
+        0
+    }
+
+    /// As [`Self::open`] for a datagram that [`Self::check_run`] has found authentic and that has not
+    /// been changed since.
+    fn open_checked(&mut self, now: std::time::Instant, datagram: &mut [u8]) -> DatagramOpened {
+        self.open(now, datagram)
+    }
 
     /// Restores a packet that came as [`FrameKind::Compressed`] into `out` and returns its length;
     /// `None` when no compression was agreed on, or the packet is malformed or too long.

@@ -183,11 +183,8 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             match socket.receive(room) {
                 Ok(received) => {
                     let end = filled + received.len;
-                    while filled < end {
-                        let next = (filled + received.segment.max(1)).min(end);
-                        self.open_datagram(index, now, filled..next, &mut pass, buffers);
-                        filled = next;
-                    }
+                    self.open_run(index, now, filled..end, received.segment, &mut pass, buffers);
+                    filled = end;
                 }
                 // "Port unreachable" may be forged; dead peer detection decides.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -210,22 +207,45 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     ) {
         let mut pass = Pass::default();
         for arrival in arrivals {
-            let mut at = arrival.octets.start;
-            while at < arrival.octets.end {
-                let next = (at + arrival.segment.max(1)).min(arrival.octets.end);
-                self.open_datagram(index, now, at..next, &mut pass, buffers);
-                at = next;
-            }
+            let (run, segment) = (arrival.octets.clone(), arrival.segment);
+            self.open_run(index, now, run, segment, &mut pass, buffers);
         }
         self.finish_datagram_pass(index, now, pass, buffers);
     }
 
+    /// Opens datagrams of `segment` octets each, the last one possibly shorter.
+    fn open_run(
+        &mut self,
+        index: usize,
+        now: Instant,
+        run: Range<usize>,
+        segment: usize,
+        pass: &mut Pass,
+        buffers: &mut Buffers,
+    ) {
+        let segment = segment.max(1);
+        let slot = self.datagrams.get(index).and_then(Option::as_ref);
+        let mut authentic = match (slot, buffers.receive.get(run.clone())) {
+            (Some(slot), Some(octets)) => slot.channel.check_run(octets, segment),
+            _ => 0,
+        };
+        let mut at = run.start;
+        while at < run.end {
+            let next = (at + segment).min(run.end);
+            self.open_datagram(index, now, at..next, authentic & 1 == 1, pass, buffers);
+            authentic >>= 1;
+            at = next;
+        }
+    }
+
     /// Opens one datagram, which may hold several records; true when one of them was a frame.
+    /// `checked`: the channel has just found it authentic.
     fn open_datagram(
         &mut self,
         index: usize,
         now: Instant,
         datagram: Range<usize>,
+        checked: bool,
         pass: &mut Pass,
         buffers: &mut Buffers,
     ) -> bool {
@@ -238,7 +258,13 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             let Some(rest) = buffers.receive.get_mut(at..datagram.end) else {
                 break;
             };
-            match slot.channel.open(now, rest) {
+            // What is behind the first record is no datagram that was checked.
+            let opened = if checked && at == datagram.start {
+                slot.channel.open_checked(now, rest)
+            } else {
+                slot.channel.open(now, rest)
+            };
+            match opened {
                 DatagramOpened::Nothing { consumed } => at += consumed.max(1),
                 DatagramOpened::Frame {
                     consumed,
@@ -279,7 +305,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         };
         room.copy_from_slice(datagram);
         let mut pass = Pass::default();
-        let found = self.open_datagram(index, now, 0..datagram.len(), &mut pass, buffers);
+        let found = self.open_datagram(index, now, 0..datagram.len(), false, &mut pass, buffers);
         self.finish_datagram_pass(index, now, pass, buffers);
         found
     }

@@ -82,6 +82,7 @@ pub(super) trait Outlet {
 
     /// Sends the outbox; keeps what the socket does not take.
     fn flush(&mut self, outbox: &mut Outbox) -> Flushed {
+        outbox.batch.complete(self.sealer());
         let flushed = self.transmit(&mut outbox.batch);
         if flushed.error.is_some() {
             outbox.batch.clear();
@@ -114,6 +115,7 @@ pub(super) trait Outlet {
     ) -> Result<Flushed, SealError> {
         if let Some(mut batch) = self.blocked().take() {
             let result = seal(self.sealer(), &mut batch);
+            batch.complete(self.sealer());
             *self.blocked() = Some(batch);
             return result.map(|()| Flushed::default());
         }
