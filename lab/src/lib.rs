@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod fixture;
+pub mod kerberos;
 pub mod lan;
 pub mod net;
 pub mod probe;
@@ -23,6 +24,7 @@ pub mod wait;
 
 pub use client::{Client, ClientOptions};
 pub use fixture::{Fixture, PASSWORD, USER};
+pub use kerberos::Realm;
 pub use net::{Host, World};
 pub use process::{Finished, Process};
 pub use raw::Raw;
