@@ -29,3 +29,42 @@ fn steady_state_allocates_nothing() {
         assert_eq!(counted.count_total, 0, "{algorithms:?}");
     }
 }
+
+/// Packets of a run.
+const RUN: usize = 40;
+
+#[test]
+fn steady_state_of_runs_allocates_nothing() {
+    for algorithms in ALGORITHMS {
+        let now = Instant::now();
+        let (mut client, mut server) = pair(algorithms, now);
+        common::establish(&mut client, &mut server, now);
+        let inner = packet(4, 1400);
+        let (headroom, len) = (client.headroom(), client.sealed_len(inner.len()));
+        let mut buffer = vec![0; (RUN + 1) * 2048];
+        let mut one_run = || {
+            for number in 0..RUN {
+                let room = &mut buffer[number * len..];
+                room[headroom..headroom + inner.len()].copy_from_slice(&inner);
+                client.prepare(FrameKind::Data, room, inner.len()).unwrap();
+            }
+            let run = &mut buffer[..RUN * len];
+            client.complete(run, &mut std::iter::repeat_n(len, RUN));
+            let authentic = server.check_run(run, len);
+            for (number, datagram) in run.chunks_exact_mut(len).enumerate() {
+                let opened = if authentic >> number & 1 == 1 {
+                    server.open_checked(now, datagram)
+                } else {
+                    server.open(now, datagram)
+                };
+                let DatagramOpened::Frame { frame, .. } = opened else {
+                    panic!("not opened");
+                };
+                assert_eq!(datagram[frame.payload], inner);
+            }
+        };
+        one_run();
+        let counted = allocation_counter::measure(one_run);
+        assert_eq!(counted.count_total, 0, "{algorithms:?}");
+    }
+}
