@@ -137,6 +137,7 @@ const TABLE: &[OptionSpec<Id>] = &[
 pub const USAGE: &str = "\
 ocserv - OpenConnect VPN server
 Usage: ocserv [options]
+       ocserv test-auth [options] USER
 
   -f, --foreground           do not run in the background
   -d, --debug=NUM            log level, 0 to 9

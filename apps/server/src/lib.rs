@@ -17,6 +17,7 @@ pub mod log;
 mod main_process;
 pub mod sessions;
 mod startup;
+mod test_auth;
 mod worker;
 mod zygote;
 

@@ -23,6 +23,7 @@ use crate::main_process::{
     self, Confinement, Fixed, Listeners, PidFile, Prepared, send_snapshot, snapshot, start_broker,
     start_zygote,
 };
+use crate::test_auth;
 use crate::zygote;
 
 /// Name of the main process.
@@ -71,6 +72,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match role {
         BROKER_TITLE | ZYGOTE_TITLE => run_child(role, arguments),
         HELPER_TITLE => run_helper(),
+        _ if arguments.first().is_some_and(|first| first == test_auth::COMMAND) => {
+            test_auth::run(arguments.into_iter().skip(1))
+        }
         MAIN_TITLE => run_main(arguments, process::inherited(CHANNEL_NUMBER)),
         _ => run_main(arguments, None),
     }

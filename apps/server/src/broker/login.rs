@@ -19,7 +19,7 @@ use crate::sessions::pending::Pending;
 use crate::sessions::{CookiePolicy, Moment, NewSession};
 
 /// Wrong answers until a login is refused for good (`specs/server-auth.md` §1.8).
-const TRIES: u8 = 3;
+pub(super) const TRIES: u8 = 3;
 /// Begins the prompt after a wrong answer.
 const LOGIN_FAILED: &str = "Login failed.\n";
 

@@ -16,6 +16,7 @@ mod radius;
 mod settings;
 mod state;
 mod tls_cache;
+mod trial;
 mod tunnel;
 
 use std::os::fd::OwnedFd;
@@ -36,6 +37,7 @@ use self::keys::KeyService;
 use self::load::Load;
 use self::loaded::Loaded;
 use self::state::Broker;
+pub(crate) use self::trial::{Console, Trial, run as try_login};
 use crate::ipc::Text;
 use crate::ipc::link::{self, Receiver};
 use crate::ipc::messages::{BrokerToMain, MainToBroker};

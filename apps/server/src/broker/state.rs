@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Instant;
 
 use culvert_sys::channel::Channel;
 use tokio::sync::Notify;
@@ -27,7 +28,7 @@ use crate::ipc::messages::{
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
 use crate::sessions::journal::Journal;
-use crate::sessions::pending::PendingTable;
+use crate::sessions::pending::{GONE, PendingTable};
 use crate::sessions::{Moment, SessionKey, SessionTable};
 
 /// Most sessions in one answer to main.
@@ -190,18 +191,26 @@ impl Broker {
         self.state.borrow_mut().connections.insert(id, handle);
     }
 
-    fn closed(&self, id: ConnectionId, reason: CloseReason, counters: Counters) {
+    fn closed(self: &Rc<Self>, id: ConnectionId, reason: CloseReason, counters: Counters) {
         let now = Moment::now();
         let mut state = self.state.borrow_mut();
         if let Some(handle) = state.connections.remove(&id) {
             handle.task.abort();
         }
-        state.pending.detach(id);
+        let waits = state.pending.detach(id, now.monotonic);
         let closed = state.sessions.close(id, reason, counters, now.monotonic);
         if let Some(closed) = &closed {
             state.note(closed.key, now);
         }
         drop(state);
+        if waits {
+            // A helper process must not wait for the next maintenance.
+            let broker = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(GONE).await;
+                broker.state.borrow_mut().pending.expire(Instant::now());
+            });
+        }
         match closed {
             Some(closed) if !closed.others.is_empty() => {
                 self.tell_main(&BrokerToMain::Disconnect(closed.others));

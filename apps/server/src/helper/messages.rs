@@ -117,8 +117,6 @@ pub(crate) enum HelperToBroker {
     },
     /// A token is wanted; this one goes to the client with the request for it.
     Challenge(Option<SecretText<16384>>),
-    /// Wrong answer; another one is taken. The text is for the user.
-    Wrong(Option<Text<1024>>),
     /// The user is who he says.
     Accepted(Box<Accepted>),
     /// He is not, and no other answer is taken. The text is for the log.

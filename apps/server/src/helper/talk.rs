@@ -1,6 +1,6 @@
 //! A login's side of the conversation, as the method's code sees it: it asks and waits.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use culvert_vocab::SecretString;
 
@@ -36,12 +36,6 @@ impl Talk {
         self.exchange(&HelperToBroker::Prompt { message, number })
     }
 
-    /// Says that the last answer was wrong, with a text for the user in place of the usual one, and
-    /// waits for another one.
-    pub(crate) fn wrong(&mut self, message: Option<&str>) -> Result<SecretString, Gone> {
-        self.exchange(&HelperToBroker::Wrong(message.map(Text::truncated)))
-    }
-
     /// Waits for a token of the client, which gets this one first.
     pub(crate) fn challenge(&mut self, token: Option<SecretString>) -> Result<SecretString, Gone> {
         let token = token.map(SecretText::new).transpose().map_err(|_| Gone)?;
@@ -53,11 +47,6 @@ impl Talk {
         let text = Text::truncated(text);
         // If the broker is gone, the next question says so.
         let _gone = self.send(&HelperToBroker::Log { level, text });
-    }
-
-    /// What is left of the login's time.
-    pub(crate) fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
     }
 
     pub(super) fn send(&self, message: &HelperToBroker) -> Result<(), Gone> {

@@ -12,6 +12,8 @@ use crate::ipc::messages::ConnectionId;
 
 /// Logins that one source (IPv6: its /64) may have in progress.
 const PER_SOURCE: usize = 16;
+/// Time that a login waits for its client to come back on another connection.
+pub const GONE: Duration = Duration::from_secs(60);
 /// Smallest bound of all logins in progress.
 const TOTAL_MIN: usize = 1024;
 
@@ -49,8 +51,8 @@ pub struct PendingTable<L> {
 #[derive(Debug)]
 struct Entry<L> {
     connection: ConnectionId,
-    /// The connection is gone; another one may go on.
-    detached: bool,
+    /// When the connection went away; another one may go on.
+    detached: Option<Instant>,
     pending: Pending<L>,
 }
 
@@ -101,7 +103,7 @@ impl<L> PendingTable<L> {
             key,
             Entry {
                 connection,
-                detached: false,
+                detached: None,
                 pending,
             },
         );
@@ -126,27 +128,31 @@ impl<L> PendingTable<L> {
         self.remove(key)
     }
 
-    /// The connection is gone. Its login may go on over another one.
-    pub fn detach(&mut self, connection: ConnectionId) {
-        if let Some(entry) = self
+    /// The connection is gone. Its login may go on over another one for [`GONE`]; false when it has
+    /// none.
+    pub fn detach(&mut self, connection: ConnectionId, now: Instant) -> bool {
+        let entry = self
             .connections
             .get(&connection)
-            .and_then(|key| self.entries.get_mut(key))
-        {
-            entry.detached = true;
-        }
+            .and_then(|key| self.entries.get_mut(key));
+        let Some(entry) = entry else { return false };
+        entry.detached = Some(now);
+        true
     }
 
     /// Ends all logins of a source that was banned (IPv6: of its /64).
     pub fn fail_source(&mut self, banned: IpAddr) {
         let source = source(banned);
-        self.retain(|pending| self::source(pending.peer) != source);
+        self.retain(|entry| self::source(entry.pending.peer) != source);
     }
 
-    /// Forgets logins whose time is over.
+    /// Forgets logins whose time is over, and those whose clients have gone and not come back.
     pub fn expire(&mut self, now: Instant) {
         let lifetime = self.lifetime;
-        self.retain(|pending| !is_over(pending, lifetime, now));
+        self.retain(|entry| {
+            let gone = entry.detached.is_some_and(|since| now >= since + GONE);
+            !gone && !is_over(&entry.pending, lifetime, now)
+        });
     }
 
     /// Number of logins in progress.
@@ -180,8 +186,8 @@ impl<L> PendingTable<L> {
         Some(entry.pending)
     }
 
-    fn retain(&mut self, keep: impl Fn(&Pending<L>) -> bool) {
-        self.entries.retain(|_, entry| keep(&entry.pending));
+    fn retain(&mut self, keep: impl Fn(&Entry<L>) -> bool) {
+        self.entries.retain(|_, entry| keep(entry));
         let entries = &self.entries;
         self.connections.retain(|_, key| entries.contains_key(key));
     }
@@ -190,7 +196,9 @@ impl<L> PendingTable<L> {
         let oldest = self
             .entries
             .iter()
-            .filter(|(_, entry)| (!entry.pending.answered || entry.detached) && candidate(&entry.pending))
+            .filter(|(_, entry)| {
+                (!entry.pending.answered || entry.detached.is_some()) && candidate(&entry.pending)
+            })
             .min_by_key(|(_, entry)| (entry.pending.answered, entry.pending.started))
             .map(|(key, _)| *key)
             .ok_or(TooManyLogins)?;
@@ -331,7 +339,7 @@ mod tests {
             table.insert(ConnectionId(99), pending(99, "198.51.100.1", now)),
             Err(TooManyLogins)
         );
-        table.detach(ConnectionId(3));
+        assert!(table.detach(ConnectionId(3), now));
         table
             .insert(ConnectionId(99), pending(99, "198.51.100.1", now))
             .unwrap();
@@ -357,6 +365,25 @@ mod tests {
         assert_eq!(table.len(), 1);
         table.expire(now + LIFETIME);
         assert!(table.is_empty() && table.connections.is_empty());
+    }
+
+    #[test]
+    fn clients_that_do_not_come_back_end_their_logins() {
+        let (mut table, now) = (PendingTable::new(None, None), Instant::now());
+        for number in [1, 2, 3] {
+            table
+                .insert(ConnectionId(number.into()), pending(number, "198.51.100.1", now))
+                .unwrap();
+        }
+        assert!(table.detach(ConnectionId(1), now) && table.detach(ConnectionId(2), now));
+        assert!(!table.detach(ConnectionId(4), now));
+        let back = table.resume(&sid(2), ip("198.51.100.1"), "default", now).unwrap();
+        table.insert(ConnectionId(5), back).unwrap();
+        table.expire(now + GONE - Duration::from_secs(1));
+        assert_eq!(table.len(), 3);
+        table.expire(now + GONE);
+        assert_eq!(table.len(), 2, "only the first has nobody");
+        assert!(table.take(ConnectionId(1), now).is_none());
     }
 
     proptest! {

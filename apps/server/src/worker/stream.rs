@@ -131,12 +131,17 @@ impl Stream {
     }
 
     /// Waits until another channel has something to say, unless the client closes its connection:
-    /// nobody waits for the end of a login then.
+    /// nobody waits for the end of a login then. What main says meanwhile is read later; its answer to a
+    /// CONNECT may come before the broker's.
     pub(super) fn wait_for(&mut self, other: impl AsFd) -> Result<(), End> {
+        self.poller.delete(&*self.reporter).map_err(End::Io)?;
         self.poller.add(&other, OTHER, Interest::READ).map_err(End::Io)?;
         self.poller.watch_for_end(&self.tcp, TCP).map_err(End::Io)?;
         self.wait_until_ready()?;
         self.poller.delete(&other).map_err(End::Io)?;
+        self.poller
+            .add(&*self.reporter, MAIN, Interest::READ)
+            .map_err(End::Io)?;
         match self.events.iter().any(|event| event.token == OTHER) {
             true => Ok(()),
             false => Err(End::PeerClosed),
@@ -173,7 +178,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
     use std::thread;
@@ -198,6 +203,22 @@ mod tests {
         let deadline = Some(Instant::now() + Duration::from_secs(30));
         let stream = Stream::new(server.into(), reporter, deadline).unwrap();
         (stream, client, Blocking::new(near))
+    }
+
+    #[test]
+    fn the_client_may_leave_while_another_is_asked() {
+        let (mut stream, mut client, main) = stream();
+        let (near, far) = Channel::pair().unwrap();
+        let (near, far) = (Blocking::new(near), Blocking::new(far));
+        // Neither main nor more data of the client disturbs.
+        main.send(&MainToWorker::Terminate, &[]).unwrap();
+        client.write_all(b"more").unwrap();
+        far.send(&MainToWorker::Terminate, &[]).unwrap();
+        stream.wait_for(&near).unwrap();
+        assert!(matches!(stream.wait_for(&near), Ok(())), "nothing was read");
+        near.receive::<MainToWorker>(None).unwrap();
+        drop(client);
+        assert!(matches!(stream.wait_for(&near), Err(End::PeerClosed)));
     }
 
     #[test]

@@ -153,7 +153,6 @@ impl Attempt {
                     number,
                 },
                 HelperToBroker::Challenge(token) => Progress::Challenge(token.map(SecretString::from)),
-                HelperToBroker::Wrong(message) => Progress::Wrong(message.map(String::from)),
                 last => return self.last(last),
             };
             self.helper = Some(helper);

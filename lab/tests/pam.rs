@@ -1,0 +1,415 @@
+//! `auth = pam` with Debian's library and modules; the users are those of a private `/etc`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+
+use culvert_lab::{
+    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Raw, Server, ServerOptions, World,
+    process, wait,
+};
+
+/// A module of libpam-wrapper that asks, and changes passwords.
+const MATRIX: &str = "/usr/lib/x86_64-linux-gnu/pam_wrapper/pam_matrix.so";
+/// One that gives the user the name of the environment.
+const SET_ITEMS: &str = "/usr/lib/x86_64-linux-gnu/pam_wrapper/pam_set_items.so";
+/// A script decides about accounts.
+const ACCOUNT: &str = "account required pam_exec.so @/account\n";
+/// The system's own users.
+const UNIX: &str = "auth required pam_unix.so nodelay\naccount required pam_unix.so\n";
+/// Logins that hang at the same time.
+const HUNG: usize = 50;
+
+/// A server that asks PAM, on a host with users of its own.
+struct Scene {
+    server: Server,
+    fixture: Fixture,
+    world: World,
+}
+
+impl Scene {
+    /// `@` in the stack stands for the fixture's folder.
+    fn new(stack: &str, options: &ServerOptions<'_>) -> Self {
+        let world = World::new();
+        let fixture = Fixture::new();
+        write_users(&world);
+        write_stack(&world, &fixture, stack);
+        let auth = options.overrides.iter().any(|(name, _)| *name == "auth");
+        let pam: &[_] = if auth { &[] } else { &[("auth", "pam")] };
+        let overrides = [options.overrides, pam].concat();
+        let options = ServerOptions {
+            overrides: &overrides,
+            ..options.clone()
+        };
+        Self {
+            server: Server::start_with(Make::Culvert, &world, &fixture, &options),
+            fixture,
+            world,
+        }
+    }
+
+    fn plain(stack: &str) -> Self {
+        Self::new(stack, &ServerOptions::default())
+    }
+
+    fn log_in(&self, client: Make, user: &str, input: &str, arguments: &[&str]) -> Finished {
+        let arguments = [&["--cookieonly"], arguments].concat();
+        let options = ClientOptions {
+            user,
+            input,
+            arguments: &arguments,
+            ..ClientOptions::default()
+        };
+        Client::run(client, &self.world, &self.fixture, &options)
+    }
+
+    fn accepts(&self, client: Make, user: &str, input: &str, arguments: &[&str]) -> String {
+        let login = self.log_in(client, user, input, arguments);
+        assert_eq!(login.code, 0, "{user}: {}\n{}", login.stderr, self.server.log());
+        assert!(login.stdout.contains("webvpn="), "{user}: {}", login.stdout);
+        login.stderr
+    }
+
+    fn refuses(&self, client: Make, user: &str, input: &str, arguments: &[&str]) -> String {
+        let login = self.log_in(client, user, input, arguments);
+        assert_eq!(login.code, 1, "{user}: {}\n{}", login.stderr, self.server.log());
+        assert_eq!(login.stdout, "", "{user}");
+        login.stderr
+    }
+
+    /// The helper processes at the moment.
+    fn helpers(&self) -> Vec<u32> {
+        process::children(self.server.process.pid())
+            .into_iter()
+            .filter(|pid| process::title(*pid).contains("ocserv-sm"))
+            .flat_map(process::children)
+            .filter(|pid| process::title(*pid).contains("ocserv-helper"))
+            .collect()
+    }
+
+    fn wait_for_helpers(&self, count: usize) {
+        wait::until(&format!("{count} helpers"), || {
+            (self.helpers().len() == count).then_some(())
+        });
+    }
+
+    fn wait_for_log(&self, text: &str, times: usize) {
+        let said = wait::poll_within(wait::PATIENCE, || {
+            (self.server.log().matches(text).count() >= times).then_some(())
+        });
+        assert!(said.is_some(), "no '{text}' in:\n{}", self.server.log());
+    }
+
+    /// A login whose password has been sent.
+    fn begin(&self, user: &str, name: &str) -> Raw {
+        let mut raw = Raw::connect(&self.world, &self.fixture, name);
+        let body = format!("username={user}&password={PASSWORD}");
+        let length = body.len();
+        let request =
+            format!("POST /auth HTTP/1.1\r\nHost: vpn.test\r\nContent-Length: {length}\r\n\r\n{body}");
+        raw.send(request.as_bytes());
+        raw
+    }
+}
+
+fn write_users(world: &World) {
+    let hash = process::run("openssl", &["passwd", "-6", PASSWORD]);
+    let hash = hash.trim();
+    let mut passwd = "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n".to_owned();
+    let mut shadow = "root:*:19000::::::\nnobody:*:19000::::::\n".to_owned();
+    // The account of `old` expired long ago; `stale` has to change his password.
+    for (uid, user, ages) in [
+        (2001, "alice", "19000:0:99999:7:::"),
+        (2002, "bob", "19000:0:99999:7:::"),
+        (2003, "sleepy", "19000:0:99999:7:::"),
+        (2004, "old", "19000:0:99999:7::1:"),
+        (2005, "stale", "0:0:99999:7:::"),
+    ] {
+        passwd.push_str(&format!("{user}:x:{uid}:2000::/:/bin/sh\n"));
+        shadow.push_str(&format!("{user}:{hash}:{ages}\n"));
+    }
+    let group = "root:x:0:\nnogroup:x:65534:\nstaff:x:2000:\nadmins:x:3000:alice\n";
+    world.server.write_etc("passwd", &passwd);
+    world.server.write_etc("shadow", &shadow);
+    world.server.write_etc("group", group);
+}
+
+fn write_stack(world: &World, fixture: &Fixture, stack: &str) {
+    let stack = stack.replace('@', &fixture.dir().display().to_string());
+    world.server.write_etc("pam.d/ocserv", &stack);
+}
+
+/// The system's users: passwords, groups, accounts, what modules are told.
+fn users_of_the_system(client: Make) {
+    let stack = format!("{UNIX}{ACCOUNT}");
+    let groups = [("select-group", "staff"), ("select-group", "admins")];
+    let options = ServerOptions {
+        overrides: &groups,
+        ..ServerOptions::default()
+    };
+    let scene = Scene::new(&stack, &options);
+    let told = scene.fixture.path("told");
+    let script = format!("env | grep ^PAM_ | sort > {}", told.display());
+    scene.fixture.write_script("account", &script);
+
+    scene.accepts(client, "alice", PASSWORD, &["--authgroup", "staff"]);
+    let told = fs::read_to_string(told).unwrap();
+    for line in [
+        "PAM_RHOST=192.0.2.2",
+        "PAM_SERVICE=ocserv",
+        "PAM_USER=alice",
+        "PAM_TYPE=account",
+    ] {
+        assert!(told.lines().any(|other| other == line), "{line}: {told}");
+    }
+    for line in ["PAM_TTY", "PAM_RUSER"] {
+        assert!(!told.contains(line), "{told}");
+    }
+    scene.accepts(client, "alice", PASSWORD, &["--authgroup", "admins"]);
+    scene.refuses(client, "bob", PASSWORD, &["--authgroup", "admins"]);
+    scene.wait_for_log("requested a group that he is no member of", 1);
+
+    let staff = ["--authgroup", "staff"];
+    // PAM's own limits of tries count, so there is one try, and nobody learns which users there are.
+    let wrong = scene.refuses(client, "bob", "wrong\nwrong\nwrong", &staff);
+    assert!(!wrong.contains("Login failed."), "{wrong}");
+    assert_eq!(
+        scene.refuses(client, "nemo", "wrong\nwrong\nwrong", &staff),
+        wrong
+    );
+    scene.refuses(client, "old", PASSWORD, &staff);
+    scene.wait_for_log(
+        "user 'old' from 192.0.2.2: User account has expired (PAM result 13)",
+        1,
+    );
+    scene.wait_for_helpers(0);
+}
+
+#[test]
+fn users_of_the_system_with_the_real_client() {
+    users_of_the_system(Make::Real);
+}
+
+#[test]
+fn users_of_the_system_with_our_client() {
+    users_of_the_system(Make::Culvert);
+}
+
+/// Several prompts, texts before them, and a password that has to be changed.
+fn questions(client: Make) {
+    let scene = Scene::plain(&format!(
+        "auth required {MATRIX} passdb=@/first\n\
+         auth required {MATRIX} echo passdb=@/second\n\
+         account required pam_unix.so\n\
+         password required {MATRIX} passdb=@/first\n"
+    ));
+    scene
+        .fixture
+        .write_file("first", "alice:one:ocserv\nstale:one:ocserv\n");
+    scene
+        .fixture
+        .write_file("second", "alice:two:ocserv\nstale:two:ocserv\n");
+    scene.accepts(client, "alice", "one\ntwo\n", &[]);
+    scene.refuses(client, "alice", "one\nthree\n", &[]);
+    scene.refuses(client, "alice", "three\ntwo\n", &[]);
+    let asked = scene.accepts(client, "stale", "one\ntwo\none\nnew one\nnew one\n", &[]);
+    for prompt in [
+        "You are required to change your password immediately (administrator enforced). Old password:",
+        "\nPassword1:",
+        "New Password :\nPassword2:",
+        "Verify New Password :\nPassword3:",
+    ] {
+        assert!(asked.contains(prompt), "{prompt}: {asked}");
+    }
+    let passwords = fs::read_to_string(scene.fixture.path("first")).unwrap();
+    assert_eq!(passwords, "alice:one:ocserv\nstale:new one:ocserv\n");
+}
+
+#[test]
+fn questions_to_the_real_client() {
+    questions(Make::Real);
+}
+
+#[test]
+fn questions_to_our_client() {
+    questions(Make::Culvert);
+}
+
+/// Modules that refuse, fail or die, and that are not there.
+#[test]
+fn modules_that_do_not_work() {
+    let scene = Scene::plain("auth required pam_deny.so\naccount required pam_permit.so\n");
+    scene.refuses(Make::Real, "alice", PASSWORD, &[]);
+    scene.fixture.write_script("die", "kill -ABRT $PPID\nsleep 1");
+    for (stack, said) in [
+        (
+            "auth optional pam_unix.so\nauth required pam_exec.so @/die\naccount required pam_permit.so\n",
+            "pam helper for user 'alice' ended by signal 6",
+        ),
+        (
+            "auth required pam_unix.so\naccount required pam_no_such_module.so\n",
+            "pam helper for user 'alice': Module is unknown (PAM result 28)",
+        ),
+        (
+            "auth required pam_unix.so\naccount required pam_deny.so\n",
+            "user 'alice' from 192.0.2.2: ",
+        ),
+    ] {
+        write_stack(&scene.world, &scene.fixture, stack);
+        scene.refuses(Make::Real, "alice", PASSWORD, &[]);
+        scene.wait_for_log(said, 1);
+    }
+    write_stack(&scene.world, &scene.fixture, UNIX);
+    scene.accepts(Make::Real, "alice", PASSWORD, &[]);
+    scene.wait_for_helpers(0);
+}
+
+/// Logins that hang in a module hurt nobody, and end with their connections or their helpers.
+#[test]
+fn logins_that_hang() {
+    let scene = Scene::plain(&format!("auth required pam_exec.so @/sleep\n{UNIX}"));
+    scene
+        .fixture
+        .write_script("sleep", "test \"$PAM_USER\" != sleepy || exec sleep 600");
+    let mut hung: Vec<Raw> = (0..HUNG)
+        .map(|number| scene.begin("sleepy", &format!("hung-{number}")))
+        .collect();
+    scene.wait_for_helpers(HUNG);
+    let before = scene.helpers();
+    // None of these could end before the others if it waited for one of them.
+    for client in [Make::Real, Make::Culvert] {
+        scene.accepts(client, "alice", PASSWORD, &[]);
+        scene.refuses(client, "alice", "wrong", &[]);
+    }
+    let after = scene.helpers();
+    assert_eq!(before, after, "all of them still hang");
+
+    // Killed helpers: the user is refused, the administrator learns of it.
+    for pid in after.iter().take(2) {
+        process::kill(*pid, "KILL");
+    }
+    scene.wait_for_log("pam helper for user 'sleepy' ended by signal 9", 2);
+    wait::until("two refusals", || {
+        let refused = hung.iter().filter(|raw| raw.answer().starts_with("HTTP/1.1 401"));
+        (refused.count() == 2).then_some(())
+    });
+    // Clients that go away take their helpers with them.
+    hung.retain(|raw| raw.answer().is_empty());
+    hung.truncate(HUNG / 2);
+    scene.wait_for_helpers(HUNG / 2);
+    // And so does the server.
+    scene.server.process.signal("TERM");
+    wait::until("the end of the helpers", || {
+        let left = after
+            .iter()
+            .filter(|pid| process::title(**pid).contains("ocserv-helper"));
+        (left.count() == 0).then_some(())
+    });
+}
+
+/// A module gives the user another name, which is his from then on; `acct = pam` asks for his account
+/// when a tunnel opens.
+#[test]
+fn names_of_modules_and_accounts_of_tunnels() {
+    let overrides = [("acct", "pam"), ("cookie-timeout", "60")];
+    let options = ServerOptions {
+        overrides: &overrides,
+        under: &["env", "PAM_USER=bob"],
+        ..ServerOptions::default()
+    };
+    let stack = format!("auth required pam_unix.so\nauth required {SET_ITEMS}\n{ACCOUNT}");
+    let scene = Scene::new(&stack, &options);
+    scene.fixture.write_script("account", "test \"$PAM_USER\" = bob");
+    let options = ClientOptions {
+        user: "alice",
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(Make::Culvert, &scene.world, &scene.fixture, &options);
+    scene.wait_for_log("initiating session for user 'bob'", 1);
+    let (_, users) = scene.server.occtl(&["--json", "show", "users"]);
+    assert!(users.contains("\"bob\"") && !users.contains("alice"), "{users}");
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+
+    // The account may be closed between login and tunnel.
+    let stack = stack.replace(
+        "pam_exec.so",
+        "pam_listfile.so item=user sense=allow onerr=fail file=@/allowed\naccount optional pam_exec.so",
+    );
+    write_stack(&scene.world, &scene.fixture, &stack);
+    scene.fixture.write_file("allowed", "bob\n");
+    let script = format!(": > {}", scene.fixture.path("allowed").display());
+    scene.fixture.write_script("account", &script);
+    let refused = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+    scene.wait_for_log("the account of user 'bob' is refused: ", 1);
+}
+
+/// `ocserv test-auth` goes the same way without a server.
+#[test]
+fn a_login_without_a_server() {
+    let scene = Scene::plain(UNIX);
+    let config = scene.fixture.path("ocserv.conf").display().to_string();
+    let test_auth = |arguments: &[&str], input: &str| {
+        let mut command = scene.world.server.command(Make::Culvert.program("ocserv"));
+        command.args(["test-auth", "-c", &config]).args(arguments);
+        Process::start(command, scene.fixture.dir(), "test-auth", Some(input)).finish()
+    };
+    for (arguments, input, code, said) in [
+        (
+            &["alice"][..],
+            PASSWORD,
+            0,
+            &[
+                "virtual host 'default', lines: auth = pam",
+                "prompt 0: Please enter your password.",
+                "accepted as 'alice'",
+                "groups: staff, admins",
+                "group in force: staff",
+                "the login succeeds",
+            ][..],
+        ),
+        (
+            &["alice", "--group", "admins"],
+            PASSWORD,
+            0,
+            &["group in force: admins"],
+        ),
+        (
+            &["bob", "--group", "admins"],
+            PASSWORD,
+            1,
+            &["no member of the group"],
+        ),
+        (
+            &["alice"],
+            "wrong",
+            1,
+            &["refused: Authentication failure (PAM result 7)"],
+        ),
+        (&["old"], PASSWORD, 1, &["refused: User account has expired"]),
+        (&["alice"], "", 1, &["no answer: given up"]),
+    ] {
+        let tried = test_auth(arguments, input);
+        assert_eq!(
+            tried.code, code,
+            "{arguments:?}: {}{}",
+            tried.stdout, tried.stderr
+        );
+        for text in said {
+            assert!(
+                tried.stdout.contains(text),
+                "{text}: {}{}",
+                tried.stdout,
+                tried.stderr
+            );
+        }
+    }
+    let nothing = test_auth(&["alice", "--certificate"], "");
+    assert_eq!(nothing.code, 1);
+    assert!(
+        nothing.stderr.contains("for this kind of login"),
+        "{}",
+        nothing.stderr
+    );
+}
