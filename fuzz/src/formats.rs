@@ -1,6 +1,7 @@
 use culvert_certs::{
     CertificateChain, certificate_text, common_name, spki_of, spki_pin, subject, subjects_of_pem, validity,
 };
+use culvert_kkdcp::{ProxyMessage, encode_reply, is_too_big};
 use culvert_wire::form;
 use culvert_wire::url::ServerUrl;
 use culvert_wire::xml;
@@ -25,6 +26,15 @@ pub(crate) fn url_and_form(data: &[u8]) {
         let pairs = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let _ = form::decode(&form::encode(pairs));
     }
+}
+
+/// The body of a request to the proxy for KDCs.
+pub(crate) fn kdc_proxy_message(data: &[u8]) {
+    if let Ok(parsed) = ProxyMessage::parse(data) {
+        let framed = encode_reply(parsed.message);
+        assert_eq!(ProxyMessage::parse(&framed).map(|again| again.message), Ok(parsed.message));
+    }
+    let _ = is_too_big(data);
 }
 
 /// A certificate, as DER and as PEM.

@@ -1,7 +1,8 @@
 use std::time::SystemTime;
 
-use culvert_http_auth::{Authenticator, Circumstances, Credentials, Schemes};
+use culvert_http_auth::{Authenticator, Circumstances, Credentials, Schemes, SignOn, SignOnError};
 use culvert_wire::http::{Request, RequestReader, Response, ResponseReader};
+use zeroize::Zeroizing;
 
 /// The request in these octets, as a server reads it: in pieces.
 pub(crate) fn read_request(data: &[u8]) -> Option<Request> {
@@ -41,6 +42,16 @@ pub(crate) fn response(data: &[u8]) {
     }
 }
 
+/// Says what the other side said.
+#[derive(Debug)]
+struct Echo;
+
+impl SignOn for Echo {
+    fn answer(&mut self, challenge: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+        Ok(Zeroizing::new(challenge.unwrap_or_default().to_vec()))
+    }
+}
+
 /// Challenges of a server or proxy: one header value per part.
 pub(crate) fn authentication(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -49,8 +60,9 @@ pub(crate) fn authentication(data: &[u8]) {
         user: "user".into(),
         password: "password".into(),
     };
-    let schemes = Schemes::parse("basic,digest,ntlm,bearer");
-    let mut authenticator = Authenticator::new(schemes, Some(credentials), Some("token".into()));
+    let schemes = Schemes::parse("negotiate,basic,digest,ntlm,bearer");
+    let mut authenticator =
+        Authenticator::new(schemes, Some(credentials), Some("token".into())).with_ticket(Echo);
     for _ in 0..3 {
         let circumstances = Circumstances {
             method: "GET",

@@ -56,6 +56,10 @@ pub const TARGETS: &[Target] = &[
         run: formats::tpm_key_file,
     },
     Target {
+        name: "kkdcp",
+        run: formats::kdc_proxy_message,
+    },
+    Target {
         name: "compression",
         run: packets::compression,
     },

@@ -12,6 +12,8 @@ use crate::wait;
 pub const CLIENT_V4: &str = "192.0.2.2";
 /// Outer address of the server host.
 pub const SERVER_V4: &str = "192.0.2.1";
+/// An address outside the networks of the server host's interfaces, whose addresses are never banned.
+pub const STRANGER_V4: &str = "198.51.100.2";
 /// Outer IPv6 address of the client host.
 pub const CLIENT_V6: &str = "2001:db8::2";
 /// Outer IPv6 address of the server host.
@@ -218,6 +220,14 @@ impl World {
                 &["-K", "eth0", "tso", "off", "gso", "off", "gro", "off"],
             );
         }
+    }
+
+    /// Gives the client host [`STRANGER_V4`] for what it says from now on.
+    pub fn move_away(&self) {
+        self.client.ip(&format!("address add {STRANGER_V4}/32 dev eth0"));
+        self.client
+            .ip(&format!("route change 192.0.2.0/24 dev eth0 src {STRANGER_V4}"));
+        self.server.ip(&format!("route add {STRANGER_V4}/32 dev eth0"));
     }
 
     /// Gives the client host another outer IPv4 address, as after a change of network.

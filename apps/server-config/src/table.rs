@@ -162,7 +162,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("persistent-cookies", Host, Reloadable, Bool, Works),
     own("deny-roaming", User, Reloadable, Bool, Works),
     own("session-timeout", User, Reloadable, Number, Works),
-    own("kkdcp", Host, Reloadable, List, NotYet),
+    own("kkdcp", Host, Reloadable, List, Works),
     // listening and process
     own("listen-host", Global, Static, Text, Works),
     own("udp-listen-host", Global, Static, Text, Works),
@@ -198,7 +198,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("ban-reset-time", Global, Reloadable, Number, Works),
     own("ban-points-wrong-password", Global, Reloadable, Number, Works),
     own("ban-points-connection", Global, Reloadable, Number, Works),
-    own("ban-points-kkdcp", Global, Reloadable, Number, NotYet),
+    own("ban-points-kkdcp", Global, Reloadable, Number, Works),
     // TLS
     own("server-cert", Host, Static, List, Works),
     own("server-key", Host, Static, List, Works),

@@ -1,5 +1,6 @@
 //! Wrong passwords until the address is banned, as the client, the log and `occtl` see it.
 
+use culvert_lab::net::STRANGER_V4 as STRANGER;
 use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ fn move_away(world: &World) {
 
 fn bans_after_wrong_passwords(client: Make) {
     let world = World::new();
-    move_away(&world);
+    world.move_away();
     let fixture = Fixture::new();
     let overrides = [
         ("max-ban-score", "40"),

@@ -65,6 +65,7 @@ pub(super) struct Conversation {
     pub(super) tls_sessions: Budget,
     pub(super) logins: Budget,
     pub(super) cookies: Budget,
+    pub(super) kdc_messages: Budget,
     pub(super) tunnel_asked: bool,
 }
 
@@ -95,6 +96,7 @@ impl Conversation {
             tls_sessions: Budget(TLS_SESSIONS),
             logins: Budget(LOGINS),
             cookies: Budget(LOGINS),
+            kdc_messages: Budget(LOGINS),
             tunnel_asked: false,
         }
     }
@@ -160,6 +162,9 @@ impl Conversation {
                 Ok(BrokerToWorker::Cookie(good))
             }
             WorkerToBroker::EndSession(cookie) => self.end_session(host, &cookie).map(BrokerToWorker::Cookie),
+            WorkerToBroker::AskKdc { server, message } => {
+                self.ask_kdc(host, server, message.as_slice()).await
+            }
             WorkerToBroker::OpenTunnel(request) => {
                 self.open_tunnel(host, request).await.map(BrokerToWorker::Tunnel)
             }

@@ -9,6 +9,7 @@ use culvert_vocab::SecretString;
 
 use super::auth::{Certificates, Methods, Workers};
 use super::keys;
+use super::kkdcp::Kdc;
 use crate::log::{self, Level};
 
 /// A loaded configuration. Connections keep the one that was in force when they came.
@@ -22,6 +23,8 @@ pub(super) struct LoadedHost {
     pub(super) config: Arc<Host>,
     pub(super) keys: Vec<Arc<PrivateKey>>,
     pub(super) methods: Methods,
+    /// At the positions of the `kkdcp` lines.
+    pub(super) kdcs: Vec<Kdc>,
     /// How client certificates are judged, if they are asked for.
     pub(super) certificates: Option<Arc<Certificates>>,
     /// Networks behind clients that all others are told of.
@@ -87,6 +90,8 @@ fn load_host(
     let certificates = Certificates::load(host)
         .map_err(|error| format!("{prefix}{error}"))?
         .map(Arc::new);
+    let kdcs = host.kkdcp.iter().map(Kdc::resolve).collect::<Result<_, _>>();
+    let kdcs = kdcs.map_err(|error| format!("{prefix}{error}"))?;
     let (exposed, notes) = host.exposed_iroutes();
     for note in notes {
         log::write(Level::Warning, &format!("sec-mod: {prefix}{note}"));
@@ -96,6 +101,7 @@ fn load_host(
         config: Arc::new(host.clone()),
         keys,
         methods,
+        kdcs,
         certificates,
     })
 }

@@ -9,6 +9,7 @@ mod auth;
 mod certificate;
 mod conversation;
 mod keys;
+mod kkdcp;
 mod load;
 mod loaded;
 mod login;

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use culvert_sys::channel::Channel;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::auth::Workers;
 use super::certificate::SignedOnce;
 use super::conversation::Conversation;
 use super::keys::KeyService;
+use super::kkdcp;
 use super::loaded::Loaded;
 use super::login::Login;
 use super::settings::source;
@@ -38,6 +39,7 @@ const SESSIONS_PER_ANSWER: usize = 128;
 /// an await.
 pub(super) struct Broker {
     pub(super) keys: KeyService,
+    pub(super) kdc_places: Semaphore,
     pub(super) state: RefCell<State>,
     config_path: PathBuf,
     workers: Workers,
@@ -81,6 +83,7 @@ impl Broker {
         };
         Self {
             keys,
+            kdc_places: kkdcp::places(),
             state: RefCell::new(state),
             config_path,
             workers,

@@ -95,6 +95,13 @@ pub enum WorkerToBroker {
     /// The client ends its session: the cookie becomes worthless, unless cookies persist, and a
     /// tunnel on another connection ends. Reply: [`BrokerToWorker::Cookie`], whether there was one.
     EndSession(SessionId),
+    /// Carries a request for a ticket to a KDC. Reply: [`BrokerToWorker::Kdc`].
+    AskKdc {
+        /// Position in the host's list of `kkdcp` lines.
+        server: u8,
+        /// The Kerberos message, without its length.
+        message: Bytes<65536>,
+    },
     /// Asks for the tunnel of a session. At most once per connection.
     /// Reply: [`BrokerToWorker::Tunnel`]; when accepted, main decides on the main channel.
     OpenTunnel(TunnelRequest),
@@ -179,6 +186,8 @@ pub enum BrokerToWorker {
     Login(LoginReply),
     /// Whether the cookie is good.
     Cookie(bool),
+    /// What the KDC answers, without its length; `None` when it does not.
+    Kdc(Option<Bytes<65536>>),
     /// Whether a tunnel may be opened.
     Tunnel(TunnelReply),
 }
@@ -497,6 +506,8 @@ pub enum BrokerToMain {
     },
     /// Whether more work waits than `rate-limit-ms` lets pass.
     Busy(bool),
+    /// A client has sent a message for a KDC: ban points for the source address.
+    KdcAsked(ConnectionId),
     /// The worker of this connection broke the protocol: kill it.
     Kill {
         /// Which connection.

@@ -56,6 +56,8 @@ pub struct HostSnapshot {
     pub groups: Vec<(GroupName, String)>,
     /// First entry of the group list, meaning no choice.
     pub default_group: Option<String>,
+    /// Paths and realms of the proxy to KDCs, at the positions of the `kkdcp` lines.
+    pub kkdcp: Vec<(String, String)>,
     /// A URL path names the group.
     pub select_group_by_url: bool,
     /// Life of a cookie after disconnection.

@@ -251,6 +251,11 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         banner: host.banner.clone(),
         groups: offered_groups(host),
         default_group: host.default_select_group.clone(),
+        kkdcp: host
+            .kkdcp
+            .iter()
+            .map(|line| (line.path.clone(), line.realm.clone()))
+            .collect(),
         select_group_by_url: host.select_group_by_url,
         cookie_timeout: host.cookie_timeout,
         included_headers: host.included_http_headers.clone(),

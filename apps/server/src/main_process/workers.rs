@@ -322,6 +322,7 @@ impl Server {
                 self.log(id, Level::Info, "user logged in");
             }
             BrokerToMain::LoginFailed { id, points } => self.login_failed(id, points),
+            BrokerToMain::KdcAsked(id) => self.punish(id, self.config.global.ban.points_kkdcp),
             BrokerToMain::Busy(busy) => self.handle_load(busy),
             BrokerToMain::Kill { id, why } => self.handle_broken_worker(id, why.as_str()),
             BrokerToMain::Disconnect(list) => {
@@ -339,10 +340,17 @@ impl Server {
             return;
         };
         connection.shown.state = control::AuthState::Failed;
-        if !points {
-            return;
+        if points {
+            self.punish(id, self.config.global.ban.points_wrong_password);
         }
-        let (ip, points) = (connection.peer.ip(), self.config.global.ban.points_wrong_password);
+    }
+
+    /// Adds ban points to the source of a connection.
+    fn punish(&mut self, id: ConnectionId, points: u32) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let ip = connection.peer.ip();
         let verdict = self.bans.misbehaviour(ip, points, Instant::now());
         self.report_points(ip, points, verdict);
         if verdict.banned {

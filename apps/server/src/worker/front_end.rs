@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use culvert_anyconnect::server as anyconnect;
 use culvert_globalprotect::server as globalprotect;
+use culvert_kkdcp as kkdcp;
 use culvert_login::server::{AuthAnswer, AuthRequest};
 use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Response};
@@ -20,6 +21,8 @@ pub(super) enum Action {
     Respond { response: Response, close: bool },
     /// Ask, then call [`FrontEnds::handle_answer`].
     AskBroker(AuthRequest),
+    /// Have this carried to a KDC, then call [`FrontEnds::handle_kdc_reply`].
+    AskKdc { server: usize, message: Vec<u8> },
     /// End this session, then send the response.
     EndSession { session: SessionId, response: Response },
     /// The client wants its tunnel.
@@ -42,6 +45,7 @@ pub(super) enum Wish {
 pub(super) struct FrontEnds {
     anyconnect: anyconnect::FrontEnd,
     globalprotect: Option<globalprotect::FrontEnd>,
+    kkdcp: kkdcp::FrontEnd,
     /// The last request was GlobalProtect's.
     speaks_globalprotect: bool,
 }
@@ -54,12 +58,16 @@ impl FrontEnds {
             globalprotect: snapshot
                 .globalprotect
                 .then(|| globalprotect::FrontEnd::new(Arc::new(globalprotect_config(host)))),
+            kkdcp: kkdcp_front_end(host),
             speaks_globalprotect: false,
         }
     }
 
     /// Decides what to do with a request.
     pub(super) fn handle_request(&mut self, request: Request) -> Action {
+        if let Some(action) = self.kkdcp.handle_request(&request) {
+            return action.into();
+        }
         match &mut self.globalprotect {
             Some(front_end) if globalprotect::is_target(&request.target) => {
                 self.speaks_globalprotect = true;
@@ -78,6 +86,13 @@ impl FrontEnds {
             Some(front_end) if self.speaks_globalprotect => front_end.handle_answer(answer).into(),
             _ => self.anyconnect.handle_answer(answer).into(),
         }
+    }
+
+    /// Goes on with the answer to [`Action::AskKdc`]; `None`: there is none.
+    pub(super) fn handle_kdc_reply(&self, reply: Option<&[u8]>) -> Action {
+        self.kkdcp
+            .handle_reply(reply.ok_or(kkdcp::Failure::Silence))
+            .into()
     }
 
     /// What the client says about itself.
@@ -101,6 +116,16 @@ impl From<anyconnect::Action> for Action {
             anyconnect::Action::AskBroker(question) => Self::AskBroker(question),
             anyconnect::Action::OpenTunnel(request) => Self::Open(Wish::Connect(request)),
             anyconnect::Action::CloseSilently => Self::CloseSilently,
+        }
+    }
+}
+
+impl From<kkdcp::Action> for Action {
+    fn from(action: kkdcp::Action) -> Self {
+        match action {
+            kkdcp::Action::Forward { server, message } => Self::AskKdc { server, message },
+            kkdcp::Action::Respond { response, close } => Self::Respond { response, close },
+            kkdcp::Action::CloseSilently => Self::CloseSilently,
         }
     }
 }
@@ -142,6 +167,21 @@ pub(super) fn portal_name(host: &HostSnapshot) -> String {
         "default" => "VPN".to_owned(),
         name => name.to_owned(),
     }
+}
+
+fn kkdcp_front_end(host: &HostSnapshot) -> kkdcp::FrontEnd {
+    let path = |(path, realm): &(String, String)| kkdcp::Path {
+        path: path.clone(),
+        realm: realm.clone(),
+    };
+    let header = |line: &String| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    kkdcp::FrontEnd::new(
+        host.kkdcp.iter().map(path).collect(),
+        host.included_headers.iter().filter_map(header).collect(),
+    )
 }
 
 fn globalprotect_config(host: &HostSnapshot) -> globalprotect::FrontEndConfig {

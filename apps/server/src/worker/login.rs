@@ -15,7 +15,7 @@ use super::gateway::Connection;
 use super::hand_over::Opened;
 use super::stream::{End, Stream};
 use super::tls;
-use crate::ipc::fields::{SecretText, Text};
+use crate::ipc::fields::{Bytes, SecretText, Text};
 use crate::ipc::messages::{
     BrokerToWorker, HttpLogin, LogLevel, LoginFailure, LoginReply, LoginStart, SpawnRequest, WorkerToBroker,
 };
@@ -189,6 +189,7 @@ impl Session<'_> {
                             let answer = self.ask(question)?;
                             action = self.front_end.handle_answer(answer);
                         }
+                        Action::AskKdc { server, message } => action = self.ask_kdc(server, message)?,
                         Action::EndSession { session, response } => {
                             let ended = self.broker.quick(&WorkerToBroker::EndSession(session))?;
                             if ended == BrokerToWorker::Cookie(true) {
@@ -214,6 +215,19 @@ impl Session<'_> {
                 &mut self.stream,
                 buffer.get(..count).unwrap_or_default(),
             )?;
+        }
+    }
+
+    /// Has a message carried to a KDC.
+    fn ask_kdc(&self, server: usize, message: Vec<u8>) -> Result<Action, End> {
+        let (Ok(server), Ok(message)) = (u8::try_from(server), Bytes::new(message)) else {
+            return Ok(self.front_end.handle_kdc_reply(None));
+        };
+        match self.broker.quick(&WorkerToBroker::AskKdc { server, message })? {
+            BrokerToWorker::Kdc(reply) => Ok(self
+                .front_end
+                .handle_kdc_reply(reply.as_ref().map(Bytes::as_slice))),
+            _ => Err(End::Protocol("the broker's answer does not fit")),
         }
     }
 
