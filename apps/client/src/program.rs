@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use culvert_netcfg::Paths;
@@ -22,7 +22,7 @@ use crate::process::{self, PidFile};
 use crate::prompt::{Console, Lines, reason};
 use crate::protocol;
 use crate::signals::Signals;
-use crate::token::Generator;
+use crate::token::{Generator, NoToken};
 use crate::tunnel;
 
 /// Runs the program with these arguments, the program's name first, and returns the exit code.
@@ -59,12 +59,10 @@ fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
         options.login.non_interactive,
         options.login.password.is_some(),
     );
-    let token = options.login.token.clone();
-    let token = token.map(|token| Generator::new(token, Arc::clone(&output)));
     let trust = Trust::new(options.trust.clone(), console.clone(), Arc::clone(&output));
     Ok(session(
         &Arc::new(Context {
-            answers: Mutex::new(Answers::new(&options.login).with_token(token)),
+            answers: Mutex::new(Answers::new(&options.login)),
             changes: NetworkChanges::open().ok(),
             credentials: Credentials::default(),
             options,
@@ -107,6 +105,7 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
     let given = context.options.login.cookie.clone();
     let (cookie, server) = match given {
         Some(cookie) => (cookie, server),
+        None if use_token(context).is_err() => return 1,
         None => match protocol.log_in(context, &mut http, server) {
             Ok(done) => (done.cookie, done.server),
             Err(failed) => {
@@ -147,6 +146,13 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
     };
     repair_network(context);
     tunnel::run(context, connector, pid_file)
+}
+
+/// Gets the token ready, which may mean questions.
+fn use_token(context: &Arc<Context>) -> Result<(), NoToken> {
+    let token = Generator::of_options(context)?;
+    context.answers().set_token(token);
+    Ok(())
 }
 
 enum Next {
@@ -262,6 +268,12 @@ impl Host for Machine {
 
     fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn home(&mut self) -> Option<PathBuf> {
+        std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from)
     }
 
     fn user_by_name(&mut self, name: &str) -> Option<UserIds> {

@@ -19,6 +19,7 @@ pub mod library;
 pub mod mem;
 pub mod netns;
 pub mod network_changes;
+pub mod pcsc;
 pub mod process;
 pub mod random;
 pub mod rtnl;

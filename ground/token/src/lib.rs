@@ -3,6 +3,8 @@
 //!
 //! - [`Oath`] is a TOTP or HOTP token (RFC 6238, RFC 4226), from a secret, an `otpauth:` URI or a
 //!   PSKC document.
+//! - [`SecurId`] is a SecurID token of 81 digits.
+//! - [`Applet`] is the OATH applet of a YubiKey, which makes the codes itself.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +13,10 @@ mod oath;
 mod otpauth;
 mod pskc;
 mod secret;
+mod securid;
+mod yubikey;
 
 pub use error::TokenError;
 pub use oath::{Hash, Mode, Oath};
+pub use securid::{SecurId, UnlockedSecurId};
+pub use yubikey::{Applet, Card, YubikeyError};

@@ -30,10 +30,9 @@ impl Answers {
         }
     }
 
-    /// The same with codes from a software token.
-    pub(crate) fn with_token(mut self, token: Option<Generator>) -> Self {
+    /// From now on codes come from a token.
+    pub(crate) fn set_token(&mut self, token: Option<Generator>) {
         self.token = token;
-        self
     }
 
     /// `--form-entry` for a field: `None` if not given, else its value if it has one.
@@ -104,18 +103,27 @@ impl Answers {
     /// Nobody could be asked.
     pub(crate) fn fill(&mut self, form: &mut Form, asker: &mut dyn Asker) -> Result<(), AskError> {
         // Codes come last: they are good for seconds only, and others may be asked.
+        let said = [form.message.as_deref(), form.error.as_deref()].map(Option::unwrap_or_default);
+        let said = said.join("\n");
         for codes in [false, true] {
             for (index, field) in form.fields.iter_mut().enumerate() {
                 let is_code = field.kind == FieldKind::Token;
                 if is_code == codes && !field.ignored && form.group_field != Some(index) {
-                    self.answer(&form.id, field, asker)?;
+                    self.answer(&form.id, &said, field, asker)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn answer(&mut self, form: &str, field: &mut Field, asker: &mut dyn Asker) -> Result<(), AskError> {
+    /// `said` is what the server says with the form.
+    fn answer(
+        &mut self,
+        form: &str,
+        said: &str,
+        field: &mut Field,
+        asker: &mut dyn Asker,
+    ) -> Result<(), AskError> {
         let label = printable(&field.label);
         let answer = match &field.kind {
             FieldKind::Text => {
@@ -128,7 +136,7 @@ impl Answers {
                     None => asker.ask(&label, false)?,
                 }
             }
-            FieldKind::Token => match self.token.as_mut().and_then(Generator::generate) {
+            FieldKind::Token => match self.token.as_mut().and_then(|token| token.generate(said)) {
                 Some(code) => code,
                 None => self.password(form, &field.name, &label, asker)?,
             },

@@ -21,7 +21,7 @@ pub use completion::complete;
 pub use help::{help_text, version_text};
 pub use parse::parse;
 pub use proxy::{Proxy, ProxyKind, ProxyUrlError, is_excepted};
-pub use token::{TokenOptions, TokenSecret};
+pub use token::{OathOptions, SecurIdOptions, TokenOptions, TokenSecret};
 
 /// What the command line asks for. Every value has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -317,6 +317,8 @@ pub trait Host {
     /// # Errors
     /// Why it cannot be read.
     fn read_file(&mut self, path: &std::path::Path) -> std::io::Result<Vec<u8>>;
+    /// Home directory of whoever runs the program.
+    fn home(&mut self) -> Option<PathBuf>;
     /// Looks a user up by name.
     fn user_by_name(&mut self, name: &str) -> Option<UserIds>;
     /// Looks a user up by number.

@@ -34,6 +34,10 @@ impl Host for Scripted {
             .map(|text| text.as_bytes().to_vec())
             .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
     }
+    fn home(&mut self) -> Option<PathBuf> {
+        Some("/home".into())
+    }
+
     fn user_by_name(&mut self, name: &str) -> Option<UserIds> {
         (name == "nobody").then_some(UserIds {
             uid: 65534,
@@ -321,10 +325,10 @@ fn help_names_every_visible_option() {
 fn tokens() {
     let token = |line: &[&str]| ok(line).login.token;
     let text = |mode, secret: &str| {
-        Some(TokenOptions {
+        Some(TokenOptions::Oath(OathOptions {
             mode,
             secret: TokenSecret::Text(secret.into()),
-        })
+        }))
     };
     assert_eq!(token(&["--token-secret=x", "h"]), None);
     assert_eq!(
@@ -340,6 +344,10 @@ fn tokens() {
             ("/t", "key,3\n"),
             ("t", "key,4"),
             ("bearer", "abc\n"),
+            (
+                "/home/.stokenrc",
+                "version 1\ntoken 264776164514936363764533471463346710742102273270227272044173150076753262716771514\npin 1234\n",
+            ),
             ("f", "token-mode totp\ntoken-secret = @t"),
         ]),
         ..Scripted::default()
@@ -347,11 +355,24 @@ fn tokens() {
     let mut run = |line: &[&str]| run_on(&mut host, line);
     for (argument, path) in [("/t", "/t"), ("@t", "t")] {
         let options = run(&["--token-mode=hotp", "--token-secret", argument, "h"]).expect(argument);
-        let secret = options.login.token.map(|token| token.secret);
-        assert_eq!(secret, Some(TokenSecret::File(path.into())));
+        let expected = OathOptions {
+            mode: Mode::Hotp,
+            secret: TokenSecret::File(path.into()),
+        };
+        assert_eq!(options.login.token, Some(TokenOptions::Oath(expected)));
     }
     let options = run(&["--config=f", "h"]).expect("configuration file");
-    assert_eq!(options.login.token.map(|token| token.mode), Some(Mode::Totp));
+    let Some(TokenOptions::Oath(OathOptions { mode: Mode::Totp, .. })) = options.login.token else {
+        panic!("{:?}", options.login.token);
+    };
+    let options = run(&["--token-mode=rsa", "h"]).expect("~/.stokenrc");
+    let Some(TokenOptions::SecurId(SecurIdOptions { pin: Some(pin), .. })) = options.login.token else {
+        panic!("{:?}", options.login.token);
+    };
+    assert_eq!(pin.expose(), "1234");
+    let options = run(&["--token-mode=yubioath", "--token-secret=lab:alice", "h"]).expect("credential");
+    let credential = Some("lab:alice".into());
+    assert_eq!(options.login.token, Some(TokenOptions::Yubikey { credential }));
     let options = run(&["--token-mode=oidc", "--token-secret=@bearer", "h"]).expect("bearer");
     assert_eq!(
         (options.login.bearer, options.login.token),
@@ -371,12 +392,8 @@ fn tokens() {
             "Failed to open no: No such file or directory",
         ),
         (
-            &["--token-mode=rsa", "h"],
-            "--token-mode=rsa is not available in this version",
-        ),
-        (
-            &["--token-mode=yubioath", "h"],
-            "--token-mode=yubioath is not available in this version",
+            &["--token-mode=rsa", "--token-secret=1234", "h"],
+            "the token is no SecurID token of 81 digits (others need RSA's own programs)\nSoft token string is invalid",
         ),
     ] {
         assert_eq!(run(line), Err(Stop::Error(text.into())), "{line:?}");

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use culvert_token::{Mode, Oath, TokenError};
-use culvert_vocab::SecretString;
+use culvert_token::{Mode, Oath, SecurId, TokenError};
+use culvert_vocab::{SecretString, TokenKind};
 
-use super::apply::unavailable;
 use super::{Host, LoginOptions, Stop};
 use crate::prompt::reason;
 
@@ -29,9 +28,42 @@ pub(super) enum TokenMode {
     Oidc,
 }
 
-/// A software token that generates codes.
+/// A token that generates codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenOptions {
+pub enum TokenOptions {
+    /// TOTP or HOTP.
+    Oath(OathOptions),
+    /// RSA SecurID.
+    SecurId(SecurIdOptions),
+    /// OATH by a YubiKey.
+    Yubikey {
+        /// Name of the credential; the first if none is given.
+        credential: Option<String>,
+    },
+}
+
+impl TokenOptions {
+    /// Which fields get the codes.
+    pub fn kind(&self) -> TokenKind {
+        match self {
+            Self::Oath(_) | Self::Yubikey { .. } => TokenKind::Oath,
+            Self::SecurId(_) => TokenKind::SecurId,
+        }
+    }
+}
+
+/// A SecurID token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecurIdOptions {
+    /// The token, perhaps locked.
+    pub token: SecurId,
+    /// The PIN of `~/.stokenrc`.
+    pub pin: Option<SecretString>,
+}
+
+/// A software token of OATH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OathOptions {
     /// What changes from code to code.
     pub mode: Mode,
     /// The secret, which can be read.
@@ -75,8 +107,13 @@ impl TokenArguments {
                 let text = secret.ok_or_else(failed)?.read(host)?;
                 login.bearer = Some(text.expose().trim_end().into());
             }
-            TokenMode::Rsa => return Err(unavailable("--token-mode=rsa")),
-            TokenMode::YubiOath => return Err(unavailable("--token-mode=yubioath")),
+            TokenMode::Rsa => login.token = Some(securid(secret, host)?),
+            TokenMode::YubiOath => {
+                let credential = secret.map(|secret| secret.read(host)).transpose()?;
+                login.token = Some(TokenOptions::Yubikey {
+                    credential: credential.map(|name| name.expose().trim_end().to_owned()),
+                });
+            }
         }
         Ok(())
     }
@@ -86,12 +123,34 @@ fn oath(mode: Mode, secret: Option<TokenSecret>, host: &mut dyn Host) -> Result<
     let invalid = || Stop::Error("Soft token string is invalid".into());
     let secret = secret.ok_or_else(invalid)?;
     match Oath::parse(mode, secret.read(host)?.expose()) {
-        Ok(_) => Ok(TokenOptions { mode, secret }),
+        Ok(_) => Ok(TokenOptions::Oath(OathOptions { mode, secret })),
         Err(error @ (TokenError::Base32 | TokenError::EncryptedPskc | TokenError::OtherMode)) => {
             Err(Stop::Error(format!("{error}\nSoft token string is invalid")))
         }
         Err(_) => Err(invalid()),
     }
+}
+
+/// The token of the option, of the file that it names, or of `~/.stokenrc`.
+fn securid(secret: Option<TokenSecret>, host: &mut dyn Host) -> Result<TokenOptions, Stop> {
+    let text = match secret {
+        Some(secret) => secret.read(host)?,
+        None => {
+            let failed = || Stop::Error("Can't open ~/.stokenrc file".into());
+            let home = host.home().ok_or_else(failed)?;
+            read_file(host, &home.join(".stokenrc")).map_err(|_| failed())?
+        }
+    };
+    let line = |name: &str| {
+        let mut lines = text.expose().lines();
+        lines.find_map(|line| Some(line.trim().strip_prefix(name)?.strip_prefix([' ', '\t'])?.trim()))
+    };
+    let token = SecurId::parse(line("token").unwrap_or(text.expose())).map_err(|error| {
+        let text = format!("{error}\nSoft token string is invalid");
+        Stop::Error(text)
+    })?;
+    let pin = line("pin").map(SecretString::from);
+    Ok(TokenOptions::SecurId(SecurIdOptions { token, pin }))
 }
 
 impl TokenSecret {

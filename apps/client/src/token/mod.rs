@@ -1,117 +1,127 @@
 //! One-time codes for login forms (`specs/client.md` §9.1).
 
+mod oath;
+mod securid;
 mod store;
+mod yubikey;
 
-use std::sync::Arc;
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use culvert_token::{Mode, Oath};
 use culvert_vocab::SecretString;
 
-use crate::options::{TokenOptions, TokenSecret};
-use crate::output::Output;
+use crate::context::Context;
+use crate::credentials::LoadFailure;
+use crate::options::TokenOptions;
 
 /// Codes generated in one login; a server that refuses as many will refuse all.
 const TRIES_MAX: u64 = 2;
 
+/// Why there is no token. The user has been told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoToken;
+
+/// Something that makes codes.
+trait Token: fmt::Debug + Send {
+    /// A code for now, or in the second try the one after it. Announces itself at level 1.
+    fn code(&mut self, tries: u64) -> Result<SecretString, String>;
+
+    /// True when a second code is only made for a server that asks for the next one.
+    fn waits_to_be_asked(&self) -> bool {
+        false
+    }
+}
+
 /// Generates the codes of one login, no code twice.
 #[derive(Debug)]
 pub(crate) struct Generator {
-    options: TokenOptions,
-    output: Arc<Output>,
+    token: Box<dyn Token>,
+    output: std::sync::Arc<crate::output::Output>,
     tries: u64,
-    /// The token with its present counter, if it is in no file.
-    token: Option<Oath>,
 }
 
 impl Generator {
-    /// A generator for the token of the options.
-    pub(crate) fn new(options: TokenOptions, output: Arc<Output>) -> Self {
-        let token = match &options.secret {
-            TokenSecret::Text(text) => Oath::parse(options.mode, text.expose()).ok(),
-            TokenSecret::File(_) => None,
+    /// A generator for the token of the options, asking for what unlocks it.
+    ///
+    /// # Errors
+    /// The token cannot be used.
+    pub(crate) fn of_options(context: &Context) -> Result<Option<Self>, NoToken> {
+        let Some(options) = &context.options.login.token else {
+            return Ok(None);
         };
+        let output = std::sync::Arc::clone(&context.output);
+        let token: Box<dyn Token> = match options {
+            TokenOptions::Oath(options) => Box::new(oath::Token::new(options.clone(), output.clone())),
+            TokenOptions::SecurId(options) => match securid::Token::unlock(context, options)? {
+                Some(token) => Box::new(token),
+                None => return Ok(None),
+            },
+            TokenOptions::Yubikey { credential } => {
+                Box::new(yubikey::Token::find(context, credential.as_deref())?)
+            }
+        };
+        Ok(Some(Self::new(token, output)))
+    }
+
+    fn new(token: Box<dyn Token>, output: std::sync::Arc<crate::output::Output>) -> Self {
         Self {
-            options,
+            token,
             output,
             tries: 0,
-            token,
         }
     }
 
-    /// The code for now; `None` when the user has to type one. The user is told.
-    pub(crate) fn generate(&mut self) -> Option<SecretString> {
+    /// The code for now; `None` when the user has to type one. The user is told. `message` is what
+    /// the server says with its question.
+    pub(crate) fn generate(&mut self, message: &str) -> Option<SecretString> {
+        let asked = message.to_lowercase().contains("next tokencode");
         match self.tries {
             0 => {}
-            1..TRIES_MAX => self.output.debug("OK to generate \"next\" tokencode"),
+            1..TRIES_MAX if asked || !self.token.waits_to_be_asked() => {
+                self.output.debug("OK to generate \"next\" tokencode");
+            }
             _ => {
                 self.output
                     .info("Server is rejecting the soft token; switching to manual entry");
                 return None;
             }
         }
-        let code = self.code();
+        let code = self.token.code(self.tries);
         self.tries += 1;
         code.inspect_err(|error| self.output.error(error)).ok()
     }
-
-    fn code(&mut self) -> Result<SecretString, String> {
-        let name = match self.options.mode {
-            Mode::Totp => "TOTP",
-            Mode::Hotp => "HOTP",
-        };
-        self.output.info(&format!("Generating OATH {name} token code"));
-        match (&self.options.secret, self.options.mode, &mut self.token) {
-            (TokenSecret::File(path), Mode::Hotp, _) => store::next_code(path),
-            (TokenSecret::File(path), Mode::Totp, _) => Ok(self.timed_code(&store::read(path, Mode::Totp)?)),
-            (TokenSecret::Text(_), Mode::Hotp, Some(token)) => {
-                token.next_code().map_err(|error| error.to_string())
-            }
-            (TokenSecret::Text(_), Mode::Totp, Some(token)) => {
-                let token = token.clone();
-                Ok(self.timed_code(&token))
-            }
-            (TokenSecret::Text(_), _, None) => Err("Soft token string is invalid".into()),
-        }
-    }
-
-    /// The code of the present time step, and after a refusal that of the next one: the clock of
-    /// the server may be ahead.
-    fn timed_code(&self, token: &Oath) -> SecretString {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        token.code_at(now + self.tries * token.period())
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::options::OutputOptions;
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
 
-    fn generator(mode: Mode, secret: TokenSecret) -> Generator {
-        let output = Output::new(&OutputOptions::default(), true);
-        Generator::new(TokenOptions { mode, secret }, Arc::new(output))
-    }
+/// One answer of a form of our own; `None` in place of an answer ends the program.
+fn fill(context: &Context, form: &mut culvert_vocab::Form) -> Result<(), NoToken> {
+    let mut asker = context.console.clone();
+    let console = context.console.clone();
+    let mut answers = context.answers();
+    answers.introduce(form, &mut asker, &mut |error| {
+        console.write(&format!("{error}\n"))
+    });
+    let filled = answers.fill(form, &mut asker).map_err(LoadFailure::from);
+    answers.forget_entries(&form.id);
+    filled.map_err(|_| NoToken)
+}
 
-    #[test]
-    fn two_codes_then_the_user() {
-        let secret = || TokenSecret::Text("12345678901234567890,0".into());
-        let mut counted = generator(Mode::Hotp, secret());
-        assert_eq!(counted.generate(), Some("755224".into()));
-        assert_eq!(counted.generate(), Some("287082".into()));
-        assert_eq!(counted.generate(), None);
-
-        let mut timed = generator(Mode::Totp, secret());
-        let (first, second) = (timed.generate(), timed.generate());
-        assert!(first.is_some() && second.is_some() && first != second);
-        assert_eq!(timed.generate(), None);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used() {
-        let mut lost = generator(Mode::Hotp, TokenSecret::File("/nonexistent/token".into()));
-        assert_eq!(lost.generate(), None);
+/// A question of such a form.
+fn field(name: &str, label: &str, hidden: bool) -> culvert_vocab::Field {
+    culvert_vocab::Field {
+        name: name.into(),
+        label: label.into(),
+        kind: match hidden {
+            true => culvert_vocab::FieldKind::Password,
+            false => culvert_vocab::FieldKind::Text,
+        },
+        value: None,
+        ignored: false,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use culvert_anyconnect::client::{Cookie, Login, LoginConfig, Platform, StrapKeys};
 use culvert_login::client::LoggedIn;
-use culvert_vocab::{SecretString, TokenKind};
+use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
 
 use self::connect::CstpConnector;
@@ -17,6 +17,7 @@ use crate::credentials::Second;
 use crate::identity;
 use crate::login::{self, LoginFailure};
 use crate::net::HttpClient;
+use crate::options::TokenOptions;
 
 /// The protocol.
 pub(super) struct AnyConnect {
@@ -72,7 +73,7 @@ fn login_config(context: &Arc<Context>, server: ServerUrl, platform: Platform) -
         strap: external.then(StrapKeys::generate).and_then(Result::ok),
         certificate: options.credentials.primary.is_some(),
         second_certificate: Second::of_options(context),
-        token: options.login.token.as_ref().map(|_| TokenKind::Oath),
+        token: options.login.token.as_ref().map(TokenOptions::kind),
         passwords: !options.login.no_password,
     }
 }
