@@ -20,6 +20,7 @@ pub mod raw;
 pub mod reflector;
 pub mod resolved;
 pub mod server;
+pub mod ssl_server;
 pub mod wait;
 
 pub use client::{Client, ClientOptions};
@@ -31,6 +32,7 @@ pub use raw::Raw;
 pub use reflector::Reflector;
 pub use resolved::Resolved;
 pub use server::{Server, ServerOptions};
+pub use ssl_server::SslServer;
 
 use std::path::PathBuf;
 

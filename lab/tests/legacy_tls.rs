@@ -3,14 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs::File;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, wait};
+use culvert_lab::{
+    Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, SslServer, World, probe,
+};
 
 /// Runs openssl in the fixture's folder.
 fn openssl(fixture: &Fixture, arguments: &str) {
@@ -151,62 +151,6 @@ fn what_the_user_has_not_allowed_stays_refused() {
     assert!(!said.contains("Connected to HTTPS"), "{said}");
 }
 
-/// `openssl s_server`, which obeys its standard input.
-struct SslServer {
-    child: Child,
-    log: std::path::PathBuf,
-}
-
-impl SslServer {
-    fn start(world: &World, fixture: &Fixture, arguments: &str) -> Self {
-        let log = fixture.path("s_server.out");
-        let out = File::create(&log).unwrap();
-        let child = world
-            .server
-            .command("openssl")
-            .args([
-                "s_server",
-                "-accept",
-                "443",
-                "-cert",
-                "server-cert.pem",
-                "-key",
-                "server-key.pem",
-            ])
-            .args(arguments.split_whitespace())
-            .current_dir(fixture.dir())
-            .stdin(Stdio::piped())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
-        let server = Self { child, log };
-        server.wait_for("ACCEPT", 1);
-        server
-    }
-
-    /// Waits until it has said this so many times.
-    fn wait_for(&self, text: &str, times: usize) {
-        wait::until(&format!("'{text}' of s_server"), || {
-            let log = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned();
-            (log.matches(text).count() >= times).then_some(())
-        });
-    }
-
-    fn say(&mut self, text: &str) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(text.as_bytes()).unwrap();
-        stdin.flush().unwrap();
-    }
-}
-
-impl Drop for SslServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A gateway that wants a certificate only after it has seen the request: it renegotiates.
 #[test]
 fn a_certificate_in_a_renegotiation() {
@@ -241,11 +185,7 @@ fn a_certificate_in_a_renegotiation() {
     server.say("R\n");
     server.wait_for("CN = alice", 1);
     let body = "<config-auth client=\"vpn\" type=\"complete\"><auth id=\"success\"></auth></config-auth>";
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nSet-Cookie: webvpn=renegotiated\r\n\r\n",
-        body.len()
-    );
-    server.say(&[head.as_str(), body].concat());
+    server.answer("Set-Cookie: webvpn=renegotiated\r\n", body);
     let finished = client.finish();
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     assert!(finished.stdout.contains("renegotiated"), "{}", finished.stdout);

@@ -5,7 +5,7 @@
 use std::fs;
 
 use culvert_lab::fixture::USER;
-use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World};
+use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, SslServer, World};
 
 const KEY: &str = "3132333435363738393031323334353637383930";
 const KEY_BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
@@ -162,5 +162,118 @@ fn tokens_that_do_not_help() {
         (1, ""),
         "{}",
         wrong_key.stderr
+    );
+}
+
+/// A SecurID token of the vectors; good until 2028.
+const SECURID: &str = "264776164514936363764533471463346710742102273270227272044173150076753262716771514";
+
+/// What a client sends in the password field of a gateway's form.
+fn sent_password(client: Make, secret: &str) -> String {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let mut gateway = SslServer::start(&world, &fixture, "");
+    let arguments = ["--cookieonly", "--token-mode=rsa", "--token-secret", secret];
+    // The PIN is what takes the password of standard input.
+    let options = ClientOptions {
+        arguments: &arguments,
+        input: "1234",
+        ..ClientOptions::default()
+    };
+    let client = Client::launch(client, &world, &fixture, &options);
+    // A form with a choice of groups makes the reference ask twice; this one has none.
+    gateway.wait_for("type=\"init\"", 1);
+    gateway.answer(
+        "",
+        "<config-auth client=\"vpn\" type=\"auth-request\"><auth id=\"main\"><form method=\"post\" action=\"/auth\">\
+         <input type=\"password\" name=\"password\" label=\"Password:\"/></form></auth></config-auth>",
+    );
+    gateway.wait_for("</password>", 1);
+    drop(client);
+    let log = gateway.log();
+    let (_, sent) = log.split_once("<password>").unwrap();
+    sent.split_once('<').unwrap().0.to_owned()
+}
+
+/// Our SecurID code is the real client's, with the same PIN in the same minute.
+#[test]
+fn securid_codes() {
+    let fixture = Fixture::new();
+    let token = fixture.write_file("token", &format!("version 1\ntoken {SECURID}\n"));
+    let file = format!("@{}", token.display());
+    let mut codes = Vec::new();
+    let same = (0..3).any(|_| {
+        codes = vec![
+            sent_password(Make::Real, SECURID),
+            sent_password(Make::Culvert, SECURID),
+            sent_password(Make::Culvert, &file),
+        ];
+        assert!(codes.iter().all(|code| code.len() == 8), "{codes:?}");
+        // A minute may have ended in between.
+        codes.iter().all(|code| *code == codes[0])
+    });
+    assert!(same, "{codes:?}");
+}
+
+/// A YubiKey in a virtual reader makes the code that the real ocserv checks.
+#[test]
+fn codes_of_a_yubikey() {
+    let scene = Scene::new(&format!("HOTP/T30 {USER} - {KEY}\n"));
+    let said = scene.fixture.path("pcscd.log");
+    // pcscd has one place for its socket: all of it happens in a mount namespace of its own.
+    let script = scene.fixture.write_script(
+        "with-card",
+        &format!(
+            "mkdir -p /run/pcscd && mount -t tmpfs none /run/pcscd || exit 9\n\
+             pcscd --foreground --info >{0} 2>&1 &\n\
+             daemon=$!\n\
+             until {1} {KEY} 2>/dev/null; do sleep 0.1; done &\n\
+             card=$!\n\
+             until grep -q 'Card inserted' {0}; do sleep 0.1; done\n\
+             \"$@\"\n\
+             code=$?\n\
+             kill $daemon $card 2>/dev/null\n\
+             exit $code",
+            said.display(),
+            env!("CARGO_BIN_EXE_oath_card"),
+        ),
+    );
+    let run = |arguments: &[&str]| {
+        let options = ClientOptions {
+            arguments,
+            ..ClientOptions::default()
+        };
+        let client = Client::command(Make::Culvert, &scene.world, &scene.fixture, &options);
+        let mut command = scene.world.client.command("unshare");
+        command
+            .arg("--mount")
+            .arg("--pid")
+            .arg("--fork")
+            .arg("--kill-child")
+            .arg(&script);
+        // The command of the host runs a program in its namespace: here the script does that.
+        command.args(
+            client
+                .get_args()
+                .skip_while(|word| !word.to_string_lossy().contains("openconnect")),
+        );
+        let input = format!("{}\n", culvert_lab::PASSWORD);
+        culvert_lab::Process::start(command, scene.fixture.dir(), "client", Some(&input)).finish()
+    };
+    let common = ["--cookieonly", "--non-inter", "--token-mode=yubioath", "-v"];
+    let login = run(&[&common[..], &["--token-secret=lab:alice"]].concat());
+    let log = fs::read_to_string(&said).unwrap_or_default();
+    assert_eq!(login.code, 0, "{}{log}", login.stderr);
+    assert!(
+        login.stderr.contains("Generating Yubikey token code"),
+        "{}",
+        login.stderr
+    );
+    let other = run(&[&common[..], &["--token-secret=other"]].concat());
+    assert_eq!(other.code, 1);
+    assert!(
+        other.stderr.contains("Yubikey token not found"),
+        "{}",
+        other.stderr
     );
 }
