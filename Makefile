@@ -6,6 +6,10 @@ CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS_SBIN = openconnect ocserv
 PROGRAMS_BIN = occtl ocpasswd
+# Where the host's own files are: as Debian has it with PREFIX=/usr.
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+UNITS = ocserv.service ocserv.socket
 export CULVERT_BIN_DIR = $(abspath $(TARGET_DIR))/release
 
 .PHONY: build demo test lint unit e2e instructions bench fuzz install uninstall
@@ -58,9 +62,19 @@ install: build
 	install -m 755 $(addprefix $(CULVERT_BIN_DIR)/,$(PROGRAMS_BIN)) $(DESTDIR)$(PREFIX)/bin/
 	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/culvert
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -m 644 docs/sample.ocserv.conf README.md $(DESTDIR)$(PREFIX)/share/doc/culvert/
+	install -m 644 docs/sample.ocserv.conf docs/occtl.schema.json README.md $(DESTDIR)$(PREFIX)/share/doc/culvert/
+	install -d $(DESTDIR)$(UNITDIR) $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d tmpfiles.d)
+	for unit in $(UNITS); do sed 's|@SBIN@|$(PREFIX)/sbin|' packaging/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
+	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	install -m 644 packaging/sysusers.d/ocserv.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
+	install -m 644 packaging/tmpfiles.d/ocserv.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
+	install -d $(addprefix $(DESTDIR)$(SYSCONFDIR)/,ocserv pam.d)
+	# The administrator's files are never touched.
+	test -e $(DESTDIR)$(SYSCONFDIR)/pam.d/ocserv || install -m 644 packaging/pam.d/ocserv $(DESTDIR)$(SYSCONFDIR)/pam.d/
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(PROGRAMS_SBIN)) $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS_BIN))
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(wildcard docs/man/*.8)))
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/culvert
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d/ocserv.conf tmpfiles.d/ocserv.conf)

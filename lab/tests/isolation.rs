@@ -26,6 +26,10 @@ const ATTEMPTS: &[(i64, &str, &[i64])] = &[
     (438, "pidfd_getfd", &[3, 0, 0]),
     (16, "ioctl", &[3, 0x5412, 0]),
     (10, "mprotect", &[0, 4096, 5]),
+    // To another address than its client's: by message, or named outright.
+    (46, "sendmsg", &[5, 0, 0]),
+    (307, "sendmmsg", &[5, 0, 0]),
+    (44, "sendto", &[5, 0, 0, 0, 4096, 16]),
 ];
 
 /// Stands for the process id of another client's worker.

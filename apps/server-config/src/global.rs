@@ -1,7 +1,7 @@
 //! The options that concern the process.
 
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{BanPolicy, Compression, Global, Protocol, SyslogFacility};
@@ -40,6 +40,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
             "the 'device' configuration option must be specified!",
         );
     }
+    scripts(reader, system);
     Global {
         listen_host: reader.text("listen-host"),
         udp_listen_host: reader.text("udp-listen-host"),
@@ -61,7 +62,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
                 Err(format!("unknown group: {name}"))
             }
         }),
-        chroot_dir: reader.path("chroot-dir"),
+        chroot_dir: reader.parsed_last("chroot-dir", |path| {
+            if system.is_directory(Path::new(path)) {
+                Ok(PathBuf::from(path))
+            } else {
+                Err(format!("chroot-dir '{path}' is no directory"))
+            }
+        }),
         socket_file: socket_file.unwrap_or_default(),
         occtl_socket_file: reader
             .path("occtl-socket-file")
@@ -105,6 +112,21 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
         host_update_script: reader.path("host-update-script"),
         debug_no_secmod_stats: reader.flag("debug-no-secmod-stats", false),
         session_expiry_interval: reader.seconds("sec-mod-db-cleanup-time", None),
+    }
+}
+
+/// Scripts may come later: what is missing now is only said.
+fn scripts(reader: &mut Reader<'_>, system: &dyn System) {
+    for name in ["connect-script", "disconnect-script", "host-update-script"] {
+        if let Some(value) = reader.values.last(name)
+            && !system.can_open(Path::new(&value.text))
+        {
+            let text = format!(
+                "option '{name}' in line {}: cannot open file '{}'",
+                value.line, value.text
+            );
+            reader.report.warn_at(value.line, text);
+        }
     }
 }
 

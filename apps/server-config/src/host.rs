@@ -1,5 +1,6 @@
 //! The options of one host.
 
+use std::path::Path;
 use std::time::Duration;
 
 use culvert_vocab::{GroupName, NameError};
@@ -101,9 +102,35 @@ pub(crate) fn read(reader: &mut Reader<'_>, global: &Global, system: &dyn System
             *profile = inside;
         }
     }
+    files(reader, system);
     check(reader, &host, global.udp_port, system);
     note_methods(reader, &host);
     host
+}
+
+/// Files without which the server does not start, and those that it does without.
+fn files(reader: &mut Reader<'_>, system: &dyn System) {
+    for name in ["server-cert", "server-key", "pin-file", "srk-pin-file"] {
+        for value in reader.values.all(name) {
+            // Keys may be on tokens.
+            let is_url = ["pkcs11:", "tpmkey:"]
+                .iter()
+                .any(|scheme| value.text.starts_with(scheme));
+            if !is_url && !system.can_open(Path::new(&value.text)) {
+                let message = format!("cannot open file '{}'", value.text);
+                reader.report.fail_at(value.line, message);
+            }
+        }
+    }
+    if let Some(value) = reader.values.last("ocsp-response")
+        && !system.can_open(Path::new(&value.text))
+    {
+        let text = format!(
+            "option 'ocsp-response' in line {}: cannot open file '{}'",
+            value.line, value.text
+        );
+        reader.report.warn_at(value.line, text);
+    }
 }
 
 /// The checks of §19 that concern one host.

@@ -16,6 +16,7 @@ const FILE_MAX: u64 = 16 << 20;
 /// What checks ask the machine about.
 pub(crate) trait System {
     fn can_open(&self, path: &Path) -> bool;
+    fn is_directory(&self, path: &Path) -> bool;
     fn user_exists(&self, name: &str) -> bool;
     fn group_exists(&self, name: &str) -> bool;
 }
@@ -26,6 +27,10 @@ struct ThisSystem;
 impl System for ThisSystem {
     fn can_open(&self, path: &Path) -> bool {
         std::fs::File::open(path).is_ok()
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
     }
 
     fn user_exists(&self, name: &str) -> bool {
@@ -42,6 +47,10 @@ struct AnySystem;
 
 impl System for AnySystem {
     fn can_open(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn is_directory(&self, _: &Path) -> bool {
         true
     }
 

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
 use culvert_server_config::SyslogFacility;
@@ -32,16 +34,33 @@ pub enum StderrStyle {
     Plain,
     /// `ocserv[PID]: ` first (`-d` alone).
     WithPid,
+    /// The message alone, with its priority as `<N>` first: standard error is the journal
+    /// (sd-daemon(3)).
+    Journal,
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// Sets where lines go. The first call in a process counts.
-pub fn init(settings: Settings) {
+pub fn init(mut settings: Settings) {
+    if settings.stderr == Some(StderrStyle::Plain) && is_journal() {
+        settings.stderr = Some(StderrStyle::Journal);
+    }
     if let Some(facility) = settings.syslog {
         system::open("ocserv", facility);
     }
     let _first_call_counts = SETTINGS.set(settings);
+}
+
+/// True when standard error is the stream that systemd says goes to its journal.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = std::io::stderr();
+    let file = stderr.as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let found = file.and_then(|file| file.metadata());
+    found.is_ok_and(|found| stream == format!("{}:{}", found.dev(), found.ino()))
 }
 
 /// True when a line of this level would be written anywhere.
@@ -71,6 +90,7 @@ pub fn write_for(pid: u32, level: Level, message: &str) {
     let line = match settings.stderr {
         Some(StderrStyle::Plain) => format!("{message}\n"),
         Some(StderrStyle::WithPid) => format!("ocserv[{pid}]: {message}\n"),
+        Some(StderrStyle::Journal) => format!("<{}>{message}\n", priority(level)),
         None => return,
     };
     let _written = std::io::stderr().write_all(line.as_bytes());

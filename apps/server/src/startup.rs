@@ -167,7 +167,10 @@ fn test(options: &Options) -> Result<(), Failure> {
     let (config, path) = load(options)?;
     let _confinement = confinement(&config.global)?;
     snapshot(&config, config.global.log_level)?;
-    broker::check(&path).map_err(Failure)
+    broker::check(&path).map_err(|why| match why.starts_with("error: ") {
+        true => Failure(why),
+        false => Failure(format!("error: {why}")),
+    })
 }
 
 fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
@@ -302,14 +305,11 @@ fn load(options: &Options) -> Result<(Config, PathBuf), Failure> {
 /// Who the workers are and which root they have.
 fn confinement(global: &Global) -> Result<Confinement, Failure> {
     let ids = worker_ids(global)?;
-    let root = global.chroot_dir.as_deref().map(|root| {
-        let found = std::fs::metadata(root).and_then(|found| match found.is_dir() {
-            true => std::path::absolute(root),
-            false => Err(io::ErrorKind::NotADirectory.into()),
-        });
-        found.map_err(|error| Failure(format!("error: chroot-dir '{}': {error}", root.display())))
-    });
-    let root = root.transpose()?;
+    let root = global
+        .chroot_dir
+        .as_deref()
+        .map(std::path::absolute)
+        .transpose()?;
     Ok(Confinement { ids, root })
 }
 

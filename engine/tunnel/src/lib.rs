@@ -19,6 +19,6 @@ pub use buffers::{Arrival, Buffers};
 pub use device::Device;
 pub use policy::{Action, Channel, Policy, PolicyConfig, Role};
 pub use session::{
-    DatagramLoss, DatagramSocket, Event, FrameError, Notice, SecondThread, Session, SessionConfig,
+    DatagramLoss, DatagramSocket, Event, FrameError, Marks, Notice, SecondThread, Session, SessionConfig,
     SharedSocket, Statistics, StreamError, TOKENS,
 };

@@ -18,7 +18,8 @@ use culvert_sys::channel::datagram_pair;
 use culvert_sys::tcp;
 use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::{
-    Arrival, Channel, DatagramLoss, Event, FrameError, Notice, Role, SessionConfig, SharedSocket, StreamError,
+    Arrival, Channel, DatagramLoss, Event, FrameError, Marks, Notice, Role, SessionConfig, SharedSocket,
+    StreamError,
 };
 use culvert_vocab::{RekeyMethod, Timers};
 use pair::{LOCAL, Pair, packet, tcp_pair, udp_pair};
@@ -329,7 +330,7 @@ fn sessions_share_a_socket() {
             local: Some(address.ip()),
         };
         peers.push(path.peer);
-        let view = SharedSocket::new(Arc::clone(&shared), path, None);
+        let view = SharedSocket::new(Arc::clone(&shared), path, Marks::default());
         let server = &mut pair.server;
         server
             .session

@@ -117,22 +117,24 @@ impl Channel {
         if message.is_empty() || message.len() > MESSAGE_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        let number = self.0.as_raw_fd();
+        if descriptors.is_empty() {
+            // Processes whose tunnel is open may not use sendmsg.
+            let (octets, length) = (message.as_ptr().cast(), message.len());
+            // SAFETY: the pointer and the length describe `message`.
+            retry(|| cvt_len(unsafe { libc::send(number, octets, length, libc::MSG_NOSIGNAL | flags) }))?;
+            return Ok(());
+        }
         let mut vector = libc::iovec {
             iov_base: message.as_ptr().cast_mut().cast(),
             iov_len: message.len(),
         };
         let mut control = Control([0; CONTROL_LEN]);
         let mut header = message_header(&mut vector);
-        if !descriptors.is_empty() {
-            attach(&mut header, &mut control, descriptors);
-        }
+        attach(&mut header, &mut control, descriptors);
         // SAFETY: `header` points to `vector` and `control`, which outlive the call; sendmsg
         // does not write through them.
-        retry(|| {
-            cvt_len(unsafe {
-                libc::sendmsg(self.0.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL | flags)
-            })
-        })?;
+        retry(|| cvt_len(unsafe { libc::sendmsg(number, &raw const header, libc::MSG_NOSIGNAL | flags) }))?;
         Ok(())
     }
 

@@ -64,6 +64,7 @@ fn forbidden_calls_end_the_process() {
             [libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0],
         ),
         call(libc::SYS_connect, [number.into(), 0, 0]),
+        call(libc::SYS_sendmmsg, [number.into(), 0, 0]),
         call(libc::SYS_accept4, [number.into(), 0, 0]),
         call(libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]),
         call(libc::SYS_clone3, [0, 0, 0]),
@@ -117,6 +118,7 @@ fn tunnels_may_less_than_logins() {
         call(libc::SYS_epoll_create1, [0, 0, 0]),
         call(libc::SYS_ioctl, [0, libc::TUNGETIFF as _, 0]),
         call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS.into(), 1, 0]),
+        call(libc::SYS_sendmsg, [-1, 0, 0]),
     ] {
         let (status, report) = confined(Some(Phase::Login), attempt);
         assert_eq!((status.code(), report), (Some(0), None), "{number}");
@@ -125,6 +127,7 @@ fn tunnels_may_less_than_logins() {
         call(libc::SYS_epoll_create1, [0, 0, 0]),
         call(libc::SYS_ioctl, [0, libc::TUNGETIFF as _, 0]),
         call(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS.into(), 1, 0]),
+        call(libc::SYS_sendmsg, [-1, 0, 0]),
     ] {
         let (status, report) = confined(Some(Phase::Tunnel), attempt);
         assert_eq!(status.signal(), Some(libc::SIGSYS), "{number}: {status}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use culvert_lab::process::{kill, title};
-use culvert_lab::{Client, Fixture, Make, World, probe, wait};
+use culvert_lab::{Client, Fixture, Make, Server, ServerOptions, World, probe, wait};
 
 use crate::inner_server;
 
@@ -161,4 +161,31 @@ impl Drop for Daemon {
             kill(self.0, "TERM");
         }
     }
+}
+
+/// Under systemd each line says how important it is, as its journal wants it.
+#[test]
+fn lines_have_priorities_for_the_journal() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let enter = "export JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2); exec \"$@\"";
+    let enter = fixture.write_script("journal", enter).display().to_string();
+    let options = ServerOptions {
+        under: &[&enter],
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let _client = Client::connect(Make::Real, &world, &fixture);
+    probe::ping(&world.client, inner_server());
+    let log = server.process.stderr();
+    for line in [
+        "<6>main: initialized ocserv",
+        "<7>sec-mod: ",
+        "<6>main[alice]:",
+        "<7>worker",
+    ] {
+        assert!(log.lines().any(|other| other.starts_with(line)), "{line}: {log}");
+    }
+    let begun = log.split_once("<6>main: initialized").map(|(_, rest)| rest);
+    let plain = begun.unwrap().lines().skip(1).find(|line| !line.starts_with('<'));
+    assert_eq!(plain, None, "{log}");
 }

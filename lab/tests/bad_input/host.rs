@@ -9,7 +9,7 @@ use culvert_lab::{
 use crate::Scene;
 
 /// Runs the server's check of a configuration that is good but for `lines` at its end.
-fn check(server: Make, fixture: &Fixture, lines: &str) -> Finished {
+pub(crate) fn check(server: Make, fixture: &Fixture, lines: &str) -> Finished {
     let config = fixture.write_file("bad.conf", &(fixture.ocserv_conf(&[]) + lines));
     let mut command = Command::new(server.program("ocserv"));
     command.args(["-f", "-t", "-c"]).arg(config);

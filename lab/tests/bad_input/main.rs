@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod certificate;
+mod configuration;
 mod cookie;
 mod datagrams;
 mod host;

@@ -78,13 +78,53 @@ fn what_is_installed_works_and_is_uninstalled() {
         let page = (format!("usr/share/man/man8/{name}.8"), 0o644);
         assert!(installed.contains(&page), "{installed:?}");
     }
-    let sample = root.join("usr/share/doc/culvert/sample.ocserv.conf");
-    assert!(sample.exists(), "{installed:?}");
+    for file in [
+        "etc/pam.d/ocserv",
+        "usr/lib/systemd/system/ocserv.service",
+        "usr/lib/systemd/system/ocserv.socket",
+        "usr/lib/sysusers.d/ocserv.conf",
+        "usr/lib/tmpfiles.d/ocserv.conf",
+        "usr/share/doc/culvert/sample.ocserv.conf",
+    ] {
+        assert!(
+            installed.contains(&(file.to_owned(), 0o644)),
+            "{file}: {installed:?}"
+        );
+    }
+    suits_systemd(root);
 
     // A second time is an upgrade.
     make("install", root);
     assert_eq!(files(root), installed);
     make("uninstall", root);
-    assert_eq!(files(root), before);
+    // What is the administrator's stays.
+    let left = |(file, _): &(String, u32)| !file.starts_with("etc/");
+    let after: Vec<_> = files(root).into_iter().filter(left).collect();
+    assert_eq!(after, before);
     make("uninstall", root);
+}
+
+/// systemd's own programs have nothing to say against the files for it, and make what they ask for.
+fn suits_systemd(root: &Path) {
+    let share = root.join("usr/lib");
+    let path = |name: &str| share.join(name).display().to_string();
+    let service = fs::read_to_string(path("systemd/system/ocserv.service")).unwrap();
+    assert!(
+        service.contains("\nExecStart=/usr/sbin/ocserv --foreground ") && !service.contains('@'),
+        "{service}"
+    );
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify").args(["--man=no", "--recursive-errors=no"]);
+    verify.args(["ocserv.service", "ocserv.socket"].map(|unit| path(&format!("systemd/system/{unit}"))));
+    let output = verify.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("ocserv"), "{said}");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    let below = format!("--root={}", root.display());
+    run("systemd-sysusers", &[&below, "ocserv.conf"]);
+    let users = fs::read_to_string(root.join("etc/passwd")).unwrap();
+    assert!(users.contains(":/var/lib/ocserv:"), "{users}");
+    run("systemd-tmpfiles", &[&below, "--create", "ocserv.conf"]);
+    let jail = fs::metadata(root.join("var/lib/ocserv")).unwrap();
+    assert_eq!(jail.permissions().mode() & 0o7777, 0o711);
 }

@@ -30,6 +30,37 @@ fn packets_to_clients_are_marked() {
     wait::until(&scene.logs(&client), || (!tcp.is_running()).then_some(()));
 }
 
+/// A decimal `net-priority` is for the queues of the server's host: no packet shows it outside.
+#[test]
+fn packets_to_clients_have_a_priority_in_the_queues() {
+    for processes in ["per-client", "2"] {
+        let scene = Scene::new(&[("net-priority", "5"), ("worker-processes", processes)]);
+        for rule in [
+            "add table inet marks",
+            "add chain inet marks out { type filter hook postrouting priority 0; }",
+            "add rule inet marks out udp sport 443 meta priority 0:5 counter",
+            "add rule inet marks out tcp sport 443 meta priority 0:5 counter",
+        ] {
+            scene.world.server.nft(rule);
+        }
+        let mut client = scene.connect(Make::Real, &[]);
+        client.process.wait_for("Established DTLS connection");
+        scene.ping();
+        scene.server.occtl(&["disconnect", "user", "alice"]);
+        client.process.wait();
+        let counted = scene.world.server.run("nft", &["list", "table", "inet", "marks"]);
+        let packets = counted
+            .lines()
+            .filter_map(|line| line.split_once("counter packets "));
+        let packets: Vec<&str> = packets.filter_map(|(_, rest)| rest.split(' ').next()).collect();
+        assert_eq!(packets.len(), 2, "{counted}");
+        assert!(
+            packets.iter().all(|count| *count != "0"),
+            "{processes}: {counted}"
+        );
+    }
+}
+
 #[test]
 fn the_send_buffer_has_the_size_of_output_buffer() {
     let scene = Scene::new(&[("output-buffer", "10"), ("mtu", "1300")]);

@@ -27,7 +27,7 @@ pub use self::config::SessionConfig;
 pub use self::event::{DatagramLoss, Event, FrameError, Notice, Statistics, StreamError};
 pub use self::loan::SecondThread;
 use self::loan::{Gauge, Loan};
-pub use self::socket::{DatagramSocket, SharedSocket};
+pub use self::socket::{DatagramSocket, Marks, SharedSocket};
 use self::transport::{Datagram, Outlet, Stream, StreamSender};
 use crate::buffers::{Arrival, Buffers};
 use crate::device::{Backlog, Device};

@@ -17,13 +17,21 @@ pub enum DatagramSocket {
     Shared(SharedSocket),
 }
 
+/// How the datagrams of one session are marked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Type of service; `None` leaves the socket's.
+    pub type_of_service: Option<u8>,
+    /// Queueing priority inside this host, 0 to 6.
+    pub priority: u8,
+}
+
 /// One session's view of a socket that many use.
 #[derive(Debug)]
 pub struct SharedSocket {
     socket: Arc<UdpSocket>,
     path: Path,
-    /// Type of service of its datagrams.
-    type_of_service: Option<u8>,
+    marks: Marks,
     /// A copy of the descriptor while this session waits for room in the send buffer. Registered
     /// only then: every registration is work for every datagram that arrives.
     waiting: Option<UdpSocket>,
@@ -31,11 +39,11 @@ pub struct SharedSocket {
 
 impl SharedSocket {
     /// `socket`, for datagrams along `path`.
-    pub fn new(socket: Arc<UdpSocket>, path: Path, type_of_service: Option<u8>) -> Self {
+    pub fn new(socket: Arc<UdpSocket>, path: Path, marks: Marks) -> Self {
         Self {
             socket,
             path,
-            type_of_service,
+            marks,
             waiting: None,
         }
     }
@@ -102,12 +110,17 @@ impl DatagramSocket {
     ) -> Result<(), SendError> {
         match self {
             Self::Own(socket) => socket.send(data, segment, type_of_service),
-            Self::Shared(shared) => shared.socket.send_along(
-                data,
-                segment,
-                type_of_service.or(shared.type_of_service),
-                &shared.path,
-            ),
+            Self::Shared(shared) => {
+                let marks = shared.marks;
+                shared
+                    .socket
+                    .set_priority(marks.priority)
+                    .map_err(SendError::Io)?;
+                let type_of_service = type_of_service.or(marks.type_of_service);
+                shared
+                    .socket
+                    .send_along(data, segment, type_of_service, &shared.path)
+            }
         }
     }
 

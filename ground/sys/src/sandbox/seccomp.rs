@@ -34,9 +34,6 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_shutdown,
     libc::SYS_close,
     libc::SYS_fstat,
@@ -114,6 +111,16 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
         libc::SYS_fcntl,
         one_of(1, commands.map(|command| command as u64))?,
     );
+    // The peer of an open tunnel is the one that its sockets are connected to: no other address may be
+    // given, and that of a message is in memory, out of a filter's sight. The sockets of a pool have no peers.
+    let to_anybody = match phase {
+        Phase::Login | Phase::Tunnel => vec![SeccompRule::new(vec![whole(4, SeccompCmpOp::Eq, 0)?])?],
+        Phase::Pool => Vec::new(),
+    };
+    rules.insert(libc::SYS_sendto, to_anybody);
+    if phase != Phase::Tunnel {
+        rules.insert(libc::SYS_sendmsg, Vec::new());
+    }
     // Nothing that is written is ever executed.
     rules.insert(libc::SYS_mmap, without_bits(2, libc::PROT_EXEC as u64)?);
     rules.insert(libc::SYS_mprotect, without_bits(2, libc::PROT_EXEC as u64)?);
@@ -162,6 +169,12 @@ fn without_bits(index: u8, bits: u64) -> Result<Vec<SeccompRule>, SandboxError> 
         SeccompCmpOp::MaskedEq(bits),
         0,
     )?])?])
+}
+
+/// A condition on a whole argument, as pointers are.
+fn whole(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, SandboxError> {
+    let length = SeccompCmpArgLen::Qword;
+    Ok(SeccompCondition::new(index, length, operator, value)?)
 }
 
 fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, SandboxError> {

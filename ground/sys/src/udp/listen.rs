@@ -112,10 +112,7 @@ impl UdpSocket {
         set_integer(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         socket.bind(&local.into())?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            ipv6: local.is_ipv6(),
-        })
+        Ok(Self::new(socket, local.is_ipv6()))
     }
 
     /// Has the kernel choose among the sockets of this one's group by the sender's address.

@@ -8,6 +8,7 @@ mod listen;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -15,7 +16,7 @@ pub use self::batch::{Batch, BatchItem};
 use self::control::{Control, Writer, for_each_control, native_int};
 pub use self::listen::{Instruction, Steering};
 use crate::cvt::{cvt_len, retry};
-use crate::tcp::{integer, set_integer};
+use crate::tcp::{integer, set_integer, set_priority};
 
 /// Most segments that one send with `UDP_SEGMENT` may carry on every kernel that has it.
 pub const SEGMENTS_MAX: usize = 64;
@@ -27,6 +28,11 @@ pub const SEND_MAX: usize = 65_000;
 pub struct UdpSocket {
     socket: Socket,
     ipv6: bool,
+    /// Octets per datagram that the socket itself is set to, on one that [sends
+    /// without messages](Self::without_messages); 0 when it does not cut.
+    segment: Option<AtomicU16>,
+    /// `SO_PRIORITY`, as far as this process has set it.
+    priority: AtomicU8,
 }
 
 /// Why datagrams were not sent.
@@ -94,6 +100,15 @@ pub struct Path {
 }
 
 impl UdpSocket {
+    fn new(socket: Socket, ipv6: bool) -> Self {
+        Self {
+            socket,
+            ipv6,
+            segment: None,
+            priority: AtomicU8::new(0),
+        }
+    }
+
     /// A socket bound to `local` with `SO_REUSEADDR`, so that [`Self::connected`] can share its
     /// port.
     ///
@@ -111,10 +126,7 @@ impl UdpSocket {
         socket.set_reuse_address(reuse_address)?;
         socket.bind(&local.into())?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            ipv6: local.is_ipv6(),
-        })
+        Ok(Self::new(socket, local.is_ipv6()))
     }
 
     /// A socket that exchanges datagrams with `peer` only; `local` may be the address of a
@@ -148,10 +160,7 @@ impl UdpSocket {
             .as_socket()
             .ok_or(io::ErrorKind::InvalidInput)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket,
-            ipv6: local.is_ipv6(),
-        })
+        Ok(Self::new(socket, local.is_ipv6()))
     }
 
     /// The same socket under another descriptor.
@@ -159,10 +168,7 @@ impl UdpSocket {
     /// # Errors
     /// Descriptors are used up.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.try_clone()?,
-            ipv6: self.ipv6,
-        })
+        Ok(Self::new(self.socket.try_clone()?, self.ipv6))
     }
 
     /// The descriptor, for another process.
@@ -220,6 +226,18 @@ impl UdpSocket {
     /// The kernel lacks it.
     pub fn set_gro(&self, on: bool) -> io::Result<()> {
         set_integer(self, libc::SOL_UDP, libc::UDP_GRO, on.into())
+    }
+
+    /// Sets the queueing priority (`SO_PRIORITY`) of what is sent from now on, unless it is that already.
+    ///
+    /// # Errors
+    /// Above 6 without CAP_NET_ADMIN.
+    pub fn set_priority(&self, priority: u8) -> io::Result<()> {
+        if self.priority.load(Ordering::Relaxed) != priority {
+            set_priority(self, priority)?;
+            self.priority.store(priority, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Reports the type of service of received datagrams.
@@ -291,6 +309,45 @@ impl UdpSocket {
         Ok(mtu.cast_unsigned())
     }
 
+    /// From now on [`Self::send`] on this connected socket makes do with `sendto` without an address,
+    /// as [`crate::sandbox::Phase::Tunnel`] wants it; the size of segments becomes an option of the
+    /// socket, so no other process or copy may send on it, and no type of service overrides the
+    /// socket's.
+    #[must_use]
+    pub fn without_messages(mut self) -> Self {
+        self.segment = Some(AtomicU16::new(0));
+        self
+    }
+
+    fn send_plainly(&self, data: &[u8], segment: usize, set: &AtomicU16) -> Result<(), SendError> {
+        let segmented = data.len() > segment;
+        let present = usize::from(set.load(Ordering::Relaxed));
+        let wanted = if segmented { segment } else { 0 };
+        // One datagram that is not larger than a segment is not cut anyway.
+        if present != wanted && (segmented || data.len() > present) {
+            self.set_segment(wanted, set)
+                .map_err(|error| send_error(error, segmented))?;
+        }
+        let send = || retry(|| self.socket.send_with_flags(data, libc::MSG_NOSIGNAL));
+        let sent = send().or_else(|error| {
+            // A segment that the path no longer takes spoils smaller datagrams, too.
+            let stale = !segmented && set.load(Ordering::Relaxed) != 0;
+            if !stale || error.raw_os_error() != Some(libc::EINVAL) {
+                return Err(error);
+            }
+            self.set_segment(0, set)?;
+            send()
+        });
+        sent.map(|_| ()).map_err(|error| send_error(error, segmented))
+    }
+
+    fn set_segment(&self, size: usize, set: &AtomicU16) -> io::Result<()> {
+        let size = u16::try_from(size).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
+        set_integer(self, libc::SOL_UDP, libc::UDP_SEGMENT, size.into())?;
+        set.store(size, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Sends `data` to the peer as datagrams of `segment` octets, the last one possibly shorter:
     /// at most [`SEGMENTS_MAX`] of them and [`SEND_MAX`] octets. One datagram needs no offload.
     /// `type_of_service` overrides the socket's value for this call.
@@ -298,7 +355,10 @@ impl UdpSocket {
     /// # Errors
     /// See [`SendError`]; nothing was sent.
     pub fn send(&self, data: &[u8], segment: usize, type_of_service: Option<u8>) -> Result<(), SendError> {
-        self.send_message(data, segment, type_of_service, None)
+        match &self.segment {
+            Some(set) => self.send_plainly(data, segment, set),
+            None => self.send_message(data, segment, type_of_service, None),
+        }
     }
 
     /// [`Self::send`] on an unconnected socket.
@@ -553,6 +613,40 @@ mod tests {
                 far.receive(&mut buffer).unwrap_err().kind(),
                 io::ErrorKind::WouldBlock
             );
+        }
+    }
+
+    /// The sizes of segments change, smaller datagrams and larger ones come between.
+    #[test]
+    fn segments_are_sent_without_messages() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (near, far) = pair(local);
+            let near = near.without_messages();
+            let mut buffer = vec![0; 65536];
+            for (length, segment) in [
+                (100, 100),
+                (5000, 1000),
+                (300, 300),
+                (1400, 1400),
+                (4200, 1400),
+                (2999, 1000),
+                (8, 8),
+            ] {
+                let data: Vec<u8> = (0..length).map(|i: u32| i as u8).collect();
+                near.send(&data, segment, None).unwrap();
+                for expected in data.chunks(segment) {
+                    wait(&far);
+                    let got = far.receive(&mut buffer).unwrap();
+                    assert_eq!(&buffer[..got.len], expected, "{length} by {segment}");
+                }
+            }
+            // The path becomes narrower than the segments were.
+            near.set_path_mtu_discovery(PathMtuDiscovery::On).unwrap();
+            near.send(&[1; 60_000], 30_000, None).unwrap();
+            assert!(matches!(
+                near.send(&[1; 65_530], 65_530, None),
+                Err(SendError::TooLarge)
+            ));
         }
     }
 

@@ -6,6 +6,7 @@
 mod actions;
 mod lists;
 mod program;
+mod schema;
 mod sessions;
 mod status;
 mod users;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn session(id: &str, user: &str, created: u64) -> Session {
+pub(crate) fn session(id: &str, user: &str, created: u64) -> Session {
     Session {
         id: safe_id(id),
         created,

@@ -2,9 +2,9 @@
 
 use super::*;
 
-#[test]
-fn show_status() {
-    let status = |now: u64| Status {
+/// The status of the capture, of a server that is up for 44 s.
+pub(crate) fn status(now: u64) -> Status {
+    Status {
         server_pid: 32346,
         secmod_pid: 32348,
         secmod_instances: 1,
@@ -22,7 +22,11 @@ fn show_status() {
             ..PeriodStats::default()
         },
         ..Status::default()
-    };
+    }
+}
+
+#[test]
+fn show_status() {
     let answer = |now| vec![vec![Reply::Status(Box::new(status(now)))]];
     within_one_second(|now| {
         let ours = out(&Server::answering(answer(now)).occtl("show status"));

@@ -19,8 +19,8 @@ use culvert_sys::tun::Tun;
 use culvert_sys::udp::{Path, PathMtuDiscovery, UdpSocket};
 use culvert_tls::{Opener, Sealer};
 use culvert_tunnel::{
-    Arrival, Buffers, Channel, DatagramSocket, Device, Event, Role, Session, SessionConfig, SharedSocket,
-    TOKENS,
+    Arrival, Buffers, Channel, DatagramSocket, Device, Event, Marks, Role, Session, SessionConfig,
+    SharedSocket, TOKENS,
 };
 use culvert_vocab::{MTU_MAX, Mtu, RekeyMethod};
 
@@ -341,6 +341,7 @@ impl Client {
                 let begun = socket.transpose().and_then(|socket| match socket {
                     Some(socket) => {
                         self.prepare(&socket);
+                        let socket = socket.without_messages();
                         self.take_datagram(now, socket.into(), hello, packet.as_slice(), buffers)
                     }
                     None => Ok(false),
@@ -373,12 +374,18 @@ impl Client {
         packet: &[u8],
         buffers: &mut Buffers,
     ) -> io::Result<bool> {
-        // A priority is a property of a socket, so packets on a shared one have none.
-        let type_of_service = match self.net_priority {
-            Some(NetPriority::Tos(tos)) => Some(tos),
-            Some(NetPriority::Priority(_)) | None => None,
+        let marks = match self.net_priority {
+            Some(NetPriority::Tos(tos)) => Marks {
+                type_of_service: Some(tos),
+                ..Marks::default()
+            },
+            Some(NetPriority::Priority(priority)) => Marks {
+                priority,
+                ..Marks::default()
+            },
+            None => Marks::default(),
         };
-        let socket = SharedSocket::new(socket, path, type_of_service);
+        let socket = SharedSocket::new(socket, path, marks);
         let begun = self.take_datagram(now, socket.into(), hello, packet, buffers);
         self.settle(now, buffers);
         begun
