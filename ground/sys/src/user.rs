@@ -92,6 +92,24 @@ pub fn group_by_gid(gid: u32) -> io::Result<Option<Group>> {
     })
 }
 
+/// The groups of the system from `gid_min` on, at most `max` of them. Not for two threads at a time:
+/// the name service has one place in its list.
+pub fn groups_from(gid_min: u32, max: usize) -> Vec<Group> {
+    // SAFETY: these have no preconditions.
+    unsafe { libc::setgrent() };
+    let next = || {
+        // SAFETY: the entry is the name service's own and copied before the next call; null is the end.
+        unsafe { libc::getgrent().as_ref().map(|entry| entry.to_owned_entry()) }
+    };
+    let groups = std::iter::from_fn(next)
+        .filter(|group| group.gid >= gid_min)
+        .take(max)
+        .collect();
+    // SAFETY: as above.
+    unsafe { libc::endgrent() };
+    groups
+}
+
 /// Ids of the groups that a user is in, at most `max` of them, that of `primary` first.
 ///
 /// # Errors
@@ -221,6 +239,14 @@ mod tests {
             group_by_gid(0).unwrap().map(|group| group.name),
             Some("root".to_owned())
         );
+    }
+
+    #[test]
+    fn groups_of_the_system() {
+        let all = groups_from(0, 1000);
+        assert!(all.iter().any(|group| group.name == "root"), "{all:?}");
+        assert_eq!(groups_from(0, 1), all[..1]);
+        assert!(groups_from(1, 1000).iter().all(|group| group.gid > 0));
     }
 
     #[test]

@@ -118,6 +118,76 @@ fn wrong_lines_are_named_with_file_and_number() {
     }
 }
 
+/// The table of `specs/server-auth.md` §1.2.
+#[test]
+fn every_combination_of_methods() {
+    const PASSWORDS: [&str; 3] = ["\"plain[passwd=/x]\"", "pam", "\"radius[config=/x]\""];
+    const TOKENS: [&str; 2] = ["gssapi", "\"oidc[config=/x]\""];
+    let base = without("auth");
+    let read = |lines: &str| parse(&format!("{base}cert-user-oid = 2.5.4.3\nca-cert = /x\n{lines}"));
+    let accepted = |lines: &str| {
+        let (config, _) = read(lines).unwrap_or_else(|error| panic!("{lines}: {error}"));
+        config.hosts().next().map(|host| host.auth.clone()).unwrap()
+    };
+    let refused = |lines: &str| error(read(lines), lines).message;
+    let all = || PASSWORDS.iter().chain(&TOKENS);
+    for one in all() {
+        assert_eq!(accepted(&format!("auth = {one}")).required.len(), 1);
+        for lines in [
+            format!("auth = certificate\nauth = {one}"),
+            format!("auth = {one}\nauth = certificate"),
+        ] {
+            assert_eq!(accepted(&lines).required.len(), 2, "{lines}");
+        }
+        assert_eq!(
+            accepted(&format!("auth = {one}\nenable-auth = certificate"))
+                .alternatives
+                .len(),
+            1
+        );
+        assert_eq!(
+            accepted(&format!("auth = certificate\nenable-auth = {one}"))
+                .alternatives
+                .len(),
+            1
+        );
+        for other in all() {
+            let text = refused(&format!("auth = {one}\nauth = {other}"));
+            assert!(
+                text.starts_with("vhost:default: you cannot mix multiple authentication methods of "),
+                "{text}"
+            );
+        }
+    }
+    for one in PASSWORDS {
+        for token in TOKENS {
+            for lines in [
+                format!("auth = {one}\nenable-auth = certificate\nenable-auth = {token}"),
+                format!("auth = {token}\nenable-auth = {one}\nenable-auth = certificate"),
+            ] {
+                assert_eq!(accepted(&lines).alternatives.len(), 2, "{lines}");
+            }
+        }
+        for other in PASSWORDS {
+            for lines in [
+                format!("auth = {one}\nenable-auth = {other}"),
+                format!("auth = certificate\nenable-auth = {one}\nenable-auth = {other}"),
+            ] {
+                assert_eq!(
+                    refused(&lines),
+                    "vhost:default: you cannot mix multiple password authentication methods",
+                    "{lines}"
+                );
+            }
+        }
+    }
+    for acct in ["pam", "\"radius[config=/x]\""] {
+        for one in all() {
+            accepted(&format!("auth = {one}\nacct = {acct}"));
+        }
+    }
+}
+
 #[test]
 fn the_first_wrong_line_counts() {
     let lines = "route = x\nrekey-method = foo\nsyslog-facility = bar";

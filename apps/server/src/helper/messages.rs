@@ -159,3 +159,30 @@ impl Accepted {
 
 impl Message for BrokerToHelper {}
 impl Message for HelperToBroker {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ipc::{decode, encode};
+
+    #[test]
+    fn messages_are_read_back() {
+        let accepted = Accepted::new(
+            UserName::new("bob").unwrap(),
+            vec![GroupName::new("staff").unwrap()],
+        );
+        let message = HelperToBroker::Accepted(Box::new(accepted));
+        assert_eq!(decode(&encode(&message).unwrap()), Ok(message));
+    }
+
+    proptest! {
+        /// Whatever foreign code makes a helper say.
+        #[test]
+        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _read = decode::<HelperToBroker>(&bytes);
+            let _read = decode::<BrokerToHelper>(&bytes);
+        }
+    }
+}

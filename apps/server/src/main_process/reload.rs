@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use culvert_certs::{CertificateChain, staple_until, subjects_of_pem};
 use culvert_password_file::PasswordFile;
 use culvert_server_config::{AuthConfig, AuthMethod, CertificateRequest, Config, Global, Host};
+use culvert_sys::user;
 use culvert_vocab::{GroupName, HttpScheme};
 
 use super::accept::Arrival;
@@ -342,6 +343,9 @@ fn staple(path: &Path, leaf: &[u8]) -> Option<(Vec<u8>, Option<SystemTime>)> {
         .ok()
 }
 
+/// Groups of the system that a form offers.
+const SYSTEM_GROUPS_MAX: usize = 512;
+
 /// Groups of the login form: the configured ones, or with `auto-select-group` those of the first
 /// method's own list.
 fn offered_groups(host: &Host) -> Vec<(GroupName, String)> {
@@ -352,11 +356,17 @@ fn offered_groups(host: &Host) -> Vec<(GroupName, String)> {
             .map(|group| (group.name.clone(), group.label.clone()))
             .collect();
     }
-    let Some(AuthMethod::Plain {
-        passwd: Some(path), ..
-    }) = host.auth.required.first()
-    else {
-        return Vec::new();
+    let path = match host.auth.required.first() {
+        Some(AuthMethod::Plain {
+            passwd: Some(path), ..
+        }) => path,
+        Some(AuthMethod::Pam { gid_min, .. } | AuthMethod::Gssapi { gid_min, .. }) => {
+            return user::groups_from(gid_min.unwrap_or(0), SYSTEM_GROUPS_MAX)
+                .into_iter()
+                .filter_map(|group| Some((GroupName::new(&group.name).ok()?, group.name)))
+                .collect();
+        }
+        _ => return Vec::new(),
     };
     let file = match fs::read(path) {
         Ok(text) => PasswordFile::parse(&text),
