@@ -16,6 +16,7 @@ pub mod lan;
 pub mod net;
 pub mod probe;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod reflector;
 pub mod resolved;

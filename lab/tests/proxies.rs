@@ -3,17 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::net::{CLIENT_V4, SERVER_V4};
+use culvert_lab::proxy::HTTP_PORT;
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Server, World, probe, wait,
+    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Server, World, probe, proxy, wait,
 };
 
-/// Port of the HTTP proxies.
-const HTTP_PORT: u16 = 3128;
 /// Port of the SOCKS proxy.
 const SOCKS_PORT: u16 = 1080;
 
@@ -46,15 +42,7 @@ impl Scene {
     fn proxy(&self, program: &str, arguments: &[&str], port: u16) -> Process {
         let mut command = self.world.server.command(program);
         command.args(arguments);
-        let proxy = Process::start(command, self.fixture.dir(), "proxy", None);
-        wait::until(&format!("{program}\n{}", proxy.output()), || {
-            let sockets = self
-                .world
-                .server
-                .run("ss", &["-tlnH", "sport", "=", &port.to_string()]);
-            (!sockets.is_empty()).then_some(())
-        });
-        proxy
+        proxy::start(&self.world, &self.fixture, command, port)
     }
 
     /// tinyproxy with these further lines of configuration.
@@ -70,28 +58,14 @@ impl Scene {
 
     /// squid that knows alice, by NTLM (any password) and Digest.
     fn squid(&self) -> Process {
-        let dir = self.fixture.path("squid");
-        fs::create_dir(&dir).unwrap();
-        // It becomes another user.
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
-        let dir = dir.display();
         let users = self.fixture.write_file("digest", &format!("alice:{PASSWORD}\n"));
-        let config = format!(
-            "http_port {SERVER_V4}:{HTTP_PORT}\npid_filename {dir}/pid\ncache_log {dir}/log\n\
-             access_log stdio:{dir}/access\ncoredump_dir {dir}\ncache deny all\nshutdown_lifetime 0 seconds\n\
-             pinger_enable off\n\
-             auth_param ntlm program /usr/lib/squid/ntlm_fake_auth\nauth_param ntlm keep_alive on\n\
+        let authentication = format!(
+            "auth_param ntlm program /usr/lib/squid/ntlm_fake_auth\nauth_param ntlm keep_alive on\n\
              auth_param digest program /usr/lib/squid/digest_file_auth {}\n\
-             auth_param digest realm the laboratory\n\
-             acl users proxy_auth REQUIRED\nhttp_access allow users\nhttp_access deny all\n",
+             auth_param digest realm the laboratory\n",
             users.display()
         );
-        let config = self
-            .fixture
-            .write_file("squid.conf", &config)
-            .display()
-            .to_string();
-        self.proxy("squid", &["-N", "-f", &config], HTTP_PORT)
+        proxy::squid(&self.world, &self.fixture, &authentication, &[])
     }
 
     /// A login through a proxy that ends with `--authenticate`.

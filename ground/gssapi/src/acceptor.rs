@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::ffi::{Context, Gssapi, Name, ServerKeys};
+use crate::ffi::{self, Context, Gssapi, Name};
 use crate::{GssError, Step};
 
 /// The keys of a server, for Kerberos within SPNEGO.
-pub struct Credentials(ServerKeys);
+pub struct Credentials(ffi::Credentials);
 
 impl Credentials {
     /// Loads the library, and the keys of `keytab` or else of the host's. Those of every
-    /// principal in there count.
+    /// principal in there count. MIT's library knows one keytab at a time, so a process loads one.
     ///
     /// # Errors
     /// The library is not there, or there is no key.
@@ -102,11 +102,18 @@ impl Accepted<'_> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::sync::{Mutex, MutexGuard};
 
     use proptest::prelude::*;
 
     use super::*;
     use crate::TOKEN_MAX;
+
+    /// For the one keytab of the process.
+    fn turn() -> MutexGuard<'static, ()> {
+        static TURN: Mutex<()> = Mutex::new(());
+        TURN.lock().unwrap()
+    }
 
     /// A keytab (version 2) with one AES key of `HTTP/vpn.test@TEST`.
     fn keytab(dir: &Path) -> PathBuf {
@@ -131,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_keytab_is_needed() {
-        let dir = tempfile::tempdir().unwrap();
+        let (_turn, dir) = (turn(), tempfile::tempdir().unwrap());
         let error = Credentials::load(Some(&dir.path().join("absent"))).err().unwrap();
         assert!(
             error.to_string().starts_with("cannot use the keytab: ") && error.to_string().contains("absent"),
@@ -144,7 +151,7 @@ mod tests {
 
     #[test]
     fn tokens_that_are_none() {
-        let dir = tempfile::tempdir().unwrap();
+        let (_turn, dir) = (turn(), tempfile::tempdir().unwrap());
         let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
         let ntlm = b"NTLMSSP\0\x01\0\0\0\x05\x82\x08\0";
         for token in [&b""[..], b"x", ntlm, &[0x60; 100], &vec![0; TOKEN_MAX + 1]] {
@@ -158,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(tokens in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..3)) {
-            let dir = tempfile::tempdir().unwrap();
+            let (_turn, dir) = (turn(), tempfile::tempdir().unwrap());
             let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
             let mut acceptor = Acceptor::new(&credentials);
             for token in tokens {

@@ -21,11 +21,14 @@ const CONTINUE_NEEDED: u32 = 1;
 const ERRORS: u32 = 0xffff_0000;
 const GSS_CODE: c_int = 1;
 const MECH_CODE: c_int = 2;
+const USAGE_INITIATE: c_int = 1;
 const USAGE_ACCEPT: c_int = 2;
 /// Both sides prove who they are.
 const MUTUAL: u32 = 2;
 /// What is attempted with the keys of a server.
 const KEYTAB: &str = "cannot use the keytab";
+/// What is attempted with the tickets of a user.
+const TICKET: &str = "no ticket for the service";
 /// Most lines of an error's text.
 const STATUS_LINES_MAX: usize = 8;
 
@@ -60,6 +63,13 @@ static SPNEGO: Oid = Oid::new(&[0x2b, 6, 1, 5, 5, 2]);
 static KERBEROS: Oid = Oid::new(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2]);
 /// 1.2.840.113554.1.2.1.4, `service@host`
 static HOST_BASED_SERVICE: Oid = Oid::new(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 1, 4]);
+
+fn set(oid: &'static Oid) -> OidSet {
+    OidSet {
+        count: 1,
+        elements: oid,
+    }
+}
 
 #[repr(C)]
 struct RawBuffer {
@@ -280,7 +290,7 @@ impl Gssapi {
     }
 
     /// The keys of a server: those of `keytab`, or of the host. Kerberos within SPNEGO only.
-    pub(crate) fn server_credentials(self, keytab: Option<&Path>) -> Result<ServerKeys, GssError> {
+    pub(crate) fn server_credentials(self, keytab: Option<&Path>) -> Result<Credentials, GssError> {
         if let Some(keytab) = keytab {
             let path = CString::new(keytab.as_os_str().as_bytes())
                 .map_err(|_| GssError::Token("the keytab's name contains a zero octet"))?;
@@ -288,14 +298,10 @@ impl Gssapi {
             let major = unsafe { (self.register_keytab)(path.as_ptr()) };
             self.check(KEYTAB, major, 0)?;
         }
-        let set = |oid: &'static Oid| OidSet {
-            count: 1,
-            elements: oid,
-        };
         let (spnego, kerberos) = (set(&SPNEGO), set(&KERBEROS));
         // SPNEGO does not say what is wrong with a keytab; Kerberos does.
-        drop(self.acquire(&kerberos)?);
-        let keys = self.acquire(&spnego)?;
+        drop(self.acquire(&kerberos, USAGE_ACCEPT, KEYTAB)?);
+        let keys = self.acquire(&spnego, USAGE_ACCEPT, KEYTAB)?;
         let mut minor = 0;
         // SAFETY: credentials from above, and a set that the library copies.
         let major = unsafe { (self.set_negotiable)(&raw mut minor, keys.handle, &raw const kerberos) };
@@ -303,7 +309,12 @@ impl Gssapi {
         Ok(keys)
     }
 
-    fn acquire(self, mechanism: &OidSet) -> Result<ServerKeys, GssError> {
+    fn acquire(
+        self,
+        mechanism: &OidSet,
+        usage: c_int,
+        attempt: &'static str,
+    ) -> Result<Credentials, GssError> {
         let (mut minor, mut handle) = (0, null_mut());
         // SAFETY: all pointers lead to live values of the right types, or are null where that
         // means "any" or "not wanted".
@@ -313,17 +324,22 @@ impl Gssapi {
                 null_mut(),
                 u32::MAX,
                 mechanism,
-                USAGE_ACCEPT,
+                usage,
                 &raw mut handle,
                 null_mut(),
                 null_mut(),
             )
         };
-        self.check(KEYTAB, major, minor)?;
-        Ok(ServerKeys {
+        self.check(attempt, major, minor)?;
+        Ok(Credentials {
             library: self,
             handle,
         })
+    }
+
+    /// Why there is no ticket: SPNEGO does not say that, either.
+    fn no_ticket(self) -> Option<GssError> {
+        self.acquire(&set(&KERBEROS), USAGE_INITIATE, TICKET).err()
     }
 
     /// A context at its start.
@@ -374,18 +390,18 @@ impl Drop for Name {
 }
 
 /// Credentials of a server.
-pub(crate) struct ServerKeys {
+pub(crate) struct Credentials {
     library: Gssapi,
     handle: Handle,
 }
 
-impl ServerKeys {
+impl Credentials {
     pub(crate) fn library(&self) -> Gssapi {
         self.library
     }
 }
 
-impl Drop for ServerKeys {
+impl Drop for Credentials {
     fn drop(&mut self) {
         let mut minor = 0;
         // SAFETY: owned by this value, released once.
@@ -407,6 +423,7 @@ impl Context {
     /// The initiator's next step, with the user's own tickets.
     pub(crate) fn init(&mut self, target: &Name, input: Option<&[u8]>) -> Result<Turn, GssError> {
         let input = checked(input.unwrap_or_default())?;
+        let first = self.handle.is_null();
         let (mut minor, mut output) = (0, RawBuffer::empty());
         // SAFETY: the context and the name are the library's own; the other pointers lead to live
         // values of the right types, or are null where that means the default.
@@ -428,7 +445,12 @@ impl Context {
             )
         };
         let token = self.library.take(output);
-        self.library.check("no ticket for the service", major, minor)?;
+        self.library
+            .check(TICKET, major, minor)
+            .map_err(|error| match first {
+                true => self.library.no_ticket().unwrap_or(error),
+                false => error,
+            })?;
         Ok((token, major & CONTINUE_NEEDED == COMPLETE))
     }
 
@@ -436,7 +458,7 @@ impl Context {
     /// credentials are not taken.
     pub(crate) fn accept(
         &mut self,
-        keys: &ServerKeys,
+        keys: &Credentials,
         input: &[u8],
     ) -> Result<(Turn, Option<Name>), GssError> {
         let input = checked(input)?;

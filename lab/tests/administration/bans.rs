@@ -6,18 +6,6 @@ use serde_json::Value;
 
 use crate::inner_server;
 
-/// An address outside the networks of the server's interfaces, whose addresses are never banned.
-const STRANGER: &str = "198.51.100.2";
-
-/// Gives the client host an address from far away.
-fn move_away(world: &World) {
-    world.client.ip(&format!("address add {STRANGER}/32 dev eth0"));
-    world
-        .client
-        .ip(&format!("route change 192.0.2.0/24 dev eth0 src {STRANGER}"));
-    world.server.ip(&format!("route add {STRANGER}/32 dev eth0"));
-}
-
 fn bans_after_wrong_passwords(client: Make) {
     let world = World::new();
     world.move_away();
