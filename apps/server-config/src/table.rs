@@ -148,7 +148,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     // authentication and accounting
     own("auth", Host, Static, List, Works),
     own("enable-auth", Host, Static, List, Works),
-    own("acct", Host, Static, Text, NotYet),
+    own("acct", Host, Static, Text, Works),
     own("cert-user-oid", Host, Reloadable, Text, Works),
     own("cert-group-oid", Host, Reloadable, Text, Works),
     own("ca-cert", Host, Static, Text, Works),

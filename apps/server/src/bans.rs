@@ -235,8 +235,8 @@ impl BanTable {
     }
 }
 
-/// The address under which points are kept: IPv4 (also when mapped into IPv6) as it is, IPv6 by /64.
-fn key(address: IpAddr) -> IpAddr {
+/// The address that stands for a source: IPv4 (also when mapped into IPv6) as it is, IPv6 by /64.
+pub(crate) fn key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

@@ -7,10 +7,12 @@ use culvert_server_config::{Config, ExposedRoute, Global, Host};
 use culvert_tls::PrivateKey;
 use culvert_vocab::SecretString;
 
+use super::accounting::Accounting;
 use super::auth::{Certificates, Methods, Workers};
 use super::keys;
 use super::kkdcp::Kdc;
 use crate::log::{self, Level};
+use crate::startup;
 
 /// A loaded configuration. Connections keep the one that was in force when they came.
 pub(super) struct Loaded {
@@ -27,6 +29,8 @@ pub(super) struct LoadedHost {
     pub(super) kdcs: Vec<Kdc>,
     /// How client certificates are judged, if they are asked for.
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// RADIUS accounting, if there is any.
+    pub(super) accounting: Option<Arc<Accounting>>,
     /// Networks behind clients that all others are told of.
     pub(super) exposed: Vec<ExposedRoute>,
 }
@@ -58,6 +62,19 @@ impl Loaded {
             .hosts()
             .position(|host| std::ptr::eq(host, wanted))
             .unwrap_or(0)
+    }
+
+    /// Names of the hosts with RADIUS accounting.
+    pub(super) fn accounted_hosts(&self) -> impl Iterator<Item = &str> {
+        let hosts = self.hosts.iter().filter(|host| host.accounting.is_some());
+        hosts.map(|host| host.config.display_name())
+    }
+
+    /// RADIUS accounting of the host of this name.
+    pub(super) fn accounting_of(&self, name: &str) -> Option<Arc<Accounting>> {
+        let mut hosts = self.hosts.iter();
+        let host = hosts.find(|host| host.config.display_name() == name)?;
+        host.accounting.clone()
     }
 
     /// The host at this position.
@@ -96,7 +113,11 @@ fn load_host(
     for note in notes {
         log::write(Level::Warning, &format!("sec-mod: {prefix}{note}"));
     }
+    let ids = || startup::worker_ids(global).map_err(|error| error.0);
+    let accounting =
+        Accounting::load(host, &workers.radius, ids).map_err(|error| format!("{prefix}{error}"))?;
     Ok(LoadedHost {
+        accounting,
         exposed,
         config: Arc::new(host.clone()),
         keys,

@@ -357,6 +357,7 @@ impl Conversation {
             group: group.clone(),
             host: pending.host,
             peer: self.peer,
+            local: self.local,
             client: pending.login.client,
             cookie: CookiePolicy {
                 timeout: host.config.cookie_timeout,

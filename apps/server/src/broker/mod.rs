@@ -5,6 +5,7 @@
 //! has one ([`state`]). Everything runs on one thread that never blocks: signatures are made on
 //! threads of their own ([`keys`]), hashes and files on others.
 
+mod accounting;
 mod auth;
 mod certificate;
 mod conversation;
@@ -33,6 +34,7 @@ use culvert_sys::{process, signal};
 use tokio::signal::unix;
 use tokio::task::LocalSet;
 
+use self::accounting::Outbox;
 use self::auth::Workers;
 use self::keys::KeyService;
 use self::load::Load;
@@ -52,6 +54,8 @@ const FILE_THREADS: usize = 4;
 const SIGNERS_MAX: usize = 256;
 /// Interval of expiry when `sec-mod-db-cleanup-time` is not set.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(310);
+/// How often due accounting updates are looked for.
+const UPDATES: Duration = Duration::from_secs(1);
 /// How often, and how long apart, the journal is tried while an earlier broker still ends.
 const JOURNAL_TRIES: u32 = 20;
 const JOURNAL_PAUSE: Duration = Duration::from_millis(100);
@@ -133,13 +137,17 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
     let mut sessions = SessionTable::new();
     let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
     let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus), &load)?;
+    let (outbox, accountant) = Outbox::new();
     let broker = Rc::new(Broker::new(
         (config, loaded),
         (keys, workers),
         (sessions, journal),
         sender,
+        outbox,
     ));
+    tokio::task::spawn_local(accountant.run(Rc::downgrade(&broker)));
     broker.tell_main(&BrokerToMain::Ready);
+    broker.begin_accounting();
     Ok(converse(&broker, &mut receiver, interval, &load).await)
 }
 
@@ -147,12 +155,14 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
 async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration, load: &Load) -> ExitCode {
     let mut busy = load.watch();
     let mut expiry = tokio::time::interval(interval.max(Duration::from_secs(1)));
+    let mut updates = tokio::time::interval(UPDATES);
     let mut terminated = pin!(terminated());
     loop {
         tokio::select! {
             message = main.receive::<MainToBroker>() => match message {
                 Ok(Some((message, descriptors))) => {
                     if !broker.handle_main(message, descriptors) {
+                        broker.end_accounting().await;
                         return ExitCode::SUCCESS;
                     }
                 }
@@ -166,6 +176,7 @@ async fn converse(broker: &Rc<Broker>, main: &mut Receiver, interval: Duration, 
                 }
             },
             _ = expiry.tick() => broker.expire(),
+            _ = updates.tick() => broker.send_updates(),
             Ok(()) = busy.changed() => {
                 broker.tell_main(&BrokerToMain::Busy(*busy.borrow_and_update()));
             }

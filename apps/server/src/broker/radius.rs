@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,16 +12,20 @@ use std::time::{Duration, Instant};
 use culvert_radius::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bans;
 use crate::helper::messages::Assignment;
 use crate::helper::process::Process;
 use crate::helper::radius::messages::{
     AccessAnswer, AccessQuestion, AccountingRecord, BrokerToRadius, QuestionNumber, RadiusAssignment,
     RadiusToBroker,
 };
+use crate::ipc::Text;
 use crate::log::{self, Level};
 
 /// Questions that wait for the process to take them.
 const QUESTIONS: usize = 1024;
+/// Logins of one source (IPv6: its /64) that wait for a server at a time.
+const PER_SOURCE: usize = 64;
 /// A process that lives shorter is not started again at once.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
@@ -31,6 +36,8 @@ pub(super) struct RadiusClient {
     /// The other end, until the first question.
     unserved: Mutex<Option<mpsc::Receiver<Question>>>,
     next_number: AtomicU64,
+    /// Logins under way by source.
+    sources: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl fmt::Debug for RadiusClient {
@@ -71,6 +78,7 @@ impl RadiusClients {
             questions,
             unserved: Mutex::new(Some(receiver)),
             next_number: AtomicU64::new(1),
+            sources: Mutex::default(),
         });
         clients.push(Arc::downgrade(&client));
         Ok(client)
@@ -99,9 +107,44 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// The right of a source to one more login; dropping it gives it back.
+struct Place<'a> {
+    sources: &'a Mutex<HashMap<IpAddr, usize>>,
+    source: IpAddr,
+}
+
+impl<'a> Place<'a> {
+    fn take(sources: &'a Mutex<HashMap<IpAddr, usize>>, peer: IpAddr) -> Option<Self> {
+        let source = bans::key(peer);
+        let mut counts = sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(source).or_default();
+        if *count >= PER_SOURCE {
+            return None;
+        }
+        *count += 1;
+        Some(Self { sources, source })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.source);
+            }
+        }
+    }
+}
+
 impl RadiusClient {
     /// Whether a user may come in.
     pub(super) async fn ask(&self, question: AccessQuestion) -> AccessAnswer {
+        let Some(_place) = Place::take(&self.sources, question.peer) else {
+            let text = "too many logins of its source wait for an answer";
+            return AccessAnswer::Unavailable(Text::truncated(text));
+        };
         let (number, mut waiting) = self.number();
         let (reply, answer) = oneshot::channel();
         self.submit(Question::Access(number, Box::new(question), reply))
@@ -110,7 +153,7 @@ impl RadiusClient {
         waiting.answered = true;
         answer.unwrap_or_else(|_| {
             let text = "the process that speaks RADIUS has ended";
-            AccessAnswer::Unavailable(crate::ipc::Text::truncated(text))
+            AccessAnswer::Unavailable(Text::truncated(text))
         })
     }
 
@@ -244,5 +287,24 @@ impl Asked {
             }
             RadiusToBroker::Log { level, text } => log::write(level, &format!("sec-mod: radius: {text}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_does_not_take_all() {
+        let sources = Mutex::default();
+        let take = |address: &str| Place::take(&sources, address.parse().unwrap());
+        let mut places: Vec<_> = (0..PER_SOURCE).map(|_| take("2001:db8::1").unwrap()).collect();
+        assert!(take("2001:db8::2").is_none(), "the same /64");
+        assert!(take("2001:db8:0:1::1").is_some());
+        assert!(take("192.0.2.1").is_some());
+        places.pop();
+        assert!(take("2001:db8::2").is_some());
+        places.clear();
+        assert!(sources.lock().unwrap().is_empty());
     }
 }

@@ -12,6 +12,7 @@ use culvert_sys::channel::Channel;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
+use super::accounting::Outbox;
 use super::auth::Workers;
 use super::certificate::SignedOnce;
 use super::conversation::Conversation;
@@ -28,7 +29,7 @@ use crate::ipc::messages::{
 };
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
-use crate::sessions::journal::Journal;
+use crate::sessions::journal::{Journal, JournalError};
 use crate::sessions::pending::{GONE, PendingTable};
 use crate::sessions::{Moment, SessionKey, SessionTable};
 
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub(super) pending: PendingTable<Login>,
     pub(super) tls: TlsCache,
     pub(super) signed_once: SignedOnce,
+    pub(super) outbox: Outbox,
     journal: Option<Journal>,
     connections: HashMap<ConnectionId, ConnectionHandle>,
 }
@@ -70,6 +72,7 @@ impl Broker {
         (keys, workers): (KeyService, Workers),
         (sessions, journal): (SessionTable, Option<Journal>),
         main: Sender,
+        outbox: Outbox,
     ) -> Self {
         let global = &loaded.config.global;
         let state = State {
@@ -78,6 +81,7 @@ impl Broker {
             signed_once: SignedOnce::default(),
             loaded: Rc::new(loaded),
             sessions,
+            outbox,
             journal,
             connections: HashMap::new(),
         };
@@ -129,7 +133,16 @@ impl Broker {
             MainToBroker::TunnelOpened { id, addresses } => {
                 let mut state = self.state.borrow_mut();
                 if let Some(key) = state.sessions.set_addresses(id, addresses) {
-                    state.note(key, Moment::now());
+                    let now = Moment::now();
+                    state.open_account(id, now);
+                    state.note(key, now);
+                }
+            }
+            MainToBroker::Counters { id, counters } => {
+                let now = Moment::now();
+                let mut state = self.state.borrow_mut();
+                if let Some(key) = state.sessions.count(id, counters, now.monotonic) {
+                    state.note(key, now);
                 }
             }
             MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
@@ -203,8 +216,12 @@ impl Broker {
         let waits = state.pending.detach(id, now.monotonic);
         let closed = state.sessions.close(id, reason, counters, now.monotonic);
         if let Some(closed) = &closed {
+            if let Some(update) = state.sessions.update(closed.key) {
+                state.outbox.send(update, now.wall);
+            }
             state.note(closed.key, now);
         }
+        state.send_stops();
         drop(state);
         if waits {
             // A helper process must not wait for the next maintenance.
@@ -252,14 +269,14 @@ impl Broker {
             BrokerQuery::TerminateUser(user) => {
                 let keys = state.sessions.keys_of_user(&user);
                 for key in &keys {
-                    disconnect.extend(state.remove(*key, now));
+                    disconnect.extend(state.remove(*key, CloseReason::AdminDisconnect, now));
                 }
                 BrokerAnswer::Terminated(number(keys.len()))
             }
             BrokerQuery::TerminateConnection(connection) => {
                 let key = state.sessions.of_connection(connection).map(|(key, _)| key);
                 if let Some(key) = key {
-                    disconnect.extend(state.remove(key, now));
+                    disconnect.extend(state.remove(key, CloseReason::AdminDisconnect, now));
                 }
                 BrokerAnswer::Terminated(number(key.into_iter().count()))
             }
@@ -267,7 +284,7 @@ impl Broker {
             BrokerQuery::TerminateSession(id) => {
                 let key = state.sessions.key_of(&id);
                 if let Some(key) = key {
-                    state.remove(key, now);
+                    state.remove(key, CloseReason::AdminDisconnect, now);
                 }
                 BrokerAnswer::Terminated(number(key.into_iter().count()))
             }
@@ -284,8 +301,35 @@ impl State {
     /// Writes what became of a session into the journal. Without a journal the server works on;
     /// its sessions then end with it.
     pub(super) fn note(&mut self, key: SessionKey, now: Moment) {
-        let Some(journal) = &mut self.journal else { return };
-        if let Err(error) = journal.note(key, &self.sessions, now) {
+        // First what is owed for it: a session that is written off owes nothing any more.
+        self.send_stops();
+        let noted = self
+            .journal
+            .as_mut()
+            .map(|journal| journal.note(key, &self.sessions, now));
+        self.journaled(noted);
+    }
+
+    /// Has the Stops of sessions that have ended sent, after they are in the journal.
+    pub(super) fn send_stops(&mut self) {
+        for (stop, is_complete) in self.sessions.take_changed_stops() {
+            let noted = self.journal.as_mut().map(|journal| journal.note_owed(&stop));
+            self.journaled(noted);
+            if is_complete {
+                self.outbox.send(stop.record, stop.at);
+            }
+        }
+    }
+
+    /// A server has taken the Stop of this account.
+    pub(super) fn stop_taken(&mut self, id: &str) {
+        self.sessions.stop_taken(id);
+        let noted = self.journal.as_mut().map(|journal| journal.note_paid(id));
+        self.journaled(noted);
+    }
+
+    fn journaled(&mut self, noted: Option<Result<(), JournalError>>) {
+        if let Some(Err(error)) = noted {
             let cause = std::error::Error::source(&error)
                 .map(|cause| format!(": {cause}"))
                 .unwrap_or_default();
@@ -297,8 +341,22 @@ impl State {
         }
     }
 
-    pub(super) fn remove(&mut self, key: SessionKey, now: Moment) -> Vec<ConnectionId> {
-        let holders = self.sessions.remove(key);
+    /// Begins to account the session whose tunnel has opened, if its host accounts.
+    fn open_account(&mut self, connection: ConnectionId, now: Moment) {
+        let host = self
+            .sessions
+            .of_connection(connection)
+            .map(|(_, session)| &session.host);
+        if host.is_none_or(|host| self.loaded.accounting_of(host).is_none()) {
+            return;
+        }
+        if let Some(start) = self.sessions.open_account(connection, now.monotonic) {
+            self.outbox.send(start, now.wall);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: SessionKey, why: CloseReason, now: Moment) -> Vec<ConnectionId> {
+        let holders = self.sessions.remove(key, Some(why));
         self.note(key, now);
         holders
     }

@@ -11,7 +11,7 @@ use super::loaded::LoadedHost;
 use super::settings;
 use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
-use crate::ipc::session::VerifiedSession;
+use crate::ipc::session::{CloseReason, VerifiedSession};
 use crate::log;
 use crate::sessions::{Moment, OpenLimits, Session};
 
@@ -108,6 +108,7 @@ impl Conversation {
             deny_roaming: own.deny_roaming,
             max_same_clients: own.max_same_clients,
             session_timeout: own.session_timeout,
+            update_interval: own.stats_report_time,
         };
         let now = Moment::now();
         let mut state = self.broker.state.borrow_mut();
@@ -133,6 +134,7 @@ impl Conversation {
             authenticated_at: session.authenticated_at,
             session_left: opened.left,
             previous: session.addresses,
+            accounted: host.accounting.is_some(),
             settings: settings::for_tunnel(
                 host,
                 &user,
@@ -165,7 +167,7 @@ impl Conversation {
         };
         let connections = match host.config.persistent_cookies {
             true => state.sessions.holders(key),
-            false => state.remove(key, now),
+            false => state.remove(key, CloseReason::UserLogout, now),
         };
         drop(state);
         if !connections.is_empty() {

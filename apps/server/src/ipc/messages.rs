@@ -444,6 +444,13 @@ pub enum MainToBroker {
         /// What the session got.
         addresses: Addresses,
     },
+    /// What the open tunnel of an accounted session has carried so far.
+    Counters {
+        /// Which connection.
+        id: ConnectionId,
+        /// Octets.
+        counters: Counters,
+    },
     /// This source (IPv6: its /64) is banned now: its pending logins fail.
     Banned(IpAddr),
     /// Read the configuration again. Reply: [`BrokerToMain::Reloaded`].

@@ -170,6 +170,8 @@ pub struct VerifiedSession {
     pub session_left: Option<Duration>,
     /// Addresses of the session's last tunnel; it gets them again while they are free.
     pub previous: Addresses,
+    /// The broker wants to know what the tunnel carries while it is open.
+    pub accounted: bool,
     /// Effective configuration.
     pub settings: SessionSettings,
 }

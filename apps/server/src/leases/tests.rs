@@ -41,6 +41,7 @@ fn session(number: u8, user: &str, settings: SessionSettings) -> VerifiedSession
         authenticated_at: SystemTime::UNIX_EPOCH,
         session_left: None,
         previous: Addresses::default(),
+        accounted: false,
         settings,
     }
 }

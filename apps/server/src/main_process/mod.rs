@@ -64,6 +64,8 @@ use self::zygotes::Zygotes;
 const EVENTS: usize = 512;
 /// Threads that close devices.
 const CLOSING_THREADS: usize = 4;
+/// Time for the broker to end, the last accounting included.
+const BROKER_END: Duration = Duration::from_secs(6);
 /// Regular maintenance.
 const MAINTENANCE: Duration = Duration::from_secs(30);
 
@@ -278,7 +280,7 @@ impl Server {
             .send(&crate::ipc::messages::MainToBroker::Stop, Vec::new())
             .is_ok();
         if told {
-            let _may_be_late = tokio::time::timeout(Duration::from_secs(1), broker_end).await;
+            let _may_be_late = tokio::time::timeout(BROKER_END, broker_end).await;
         }
         // After its channel has closed the broker has nothing left to write.
         let _already_dead = broker.kill();

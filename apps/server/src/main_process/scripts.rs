@@ -299,6 +299,7 @@ mod tests {
                 authenticated_at: SystemTime::UNIX_EPOCH,
                 session_left: None,
                 previous: Addresses::default(),
+                accounted: false,
                 settings,
             },
             wish: TunnelWish::default(),

@@ -58,6 +58,12 @@ impl Server {
             WorkerToMain::Counters(counters) => {
                 grow(&mut connection.counters, counters);
                 connection.shown.traffic = Some(traffic(connection.counters));
+                if let Phase::Open(tunnel) = &connection.phase
+                    && tunnel.subject.session.accounted
+                {
+                    let counters = connection.counters;
+                    self.tell_broker(&MainToBroker::Counters { id, counters });
+                }
             }
         }
     }

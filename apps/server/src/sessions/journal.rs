@@ -16,12 +16,13 @@ use culvert_vocab::{GroupName, SafeId, UserName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::account::{Account, OwedStop};
 use super::{COOKIE_SLACK, CookiePolicy, Moment, Session, SessionKey, SessionTable};
 use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings};
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert3";
+const MAGIC: &[u8; 8] = b"culvert4";
 /// Longest entry, in octets.
 const ENTRY_MAX: usize = crate::ipc::MAX_MESSAGE;
 /// Octets of SHA-256 that guard an entry.
@@ -66,6 +67,10 @@ pub struct Journal {
 enum Entry {
     Put(Box<Record>),
     Remove(SessionKey),
+    /// A Stop that accounting has to get.
+    Owe(Box<OwedStop>),
+    /// Accounting has the Stop of this account.
+    Paid(String),
 }
 
 /// A session on disk. Times are seconds since 1970.
@@ -77,6 +82,7 @@ struct Record {
     group: Option<GroupName>,
     host: String,
     peer: IpAddr,
+    local: IpAddr,
     client: ClientDescription,
     authenticated_at: u64,
     /// `None`: in use when this was written.
@@ -88,6 +94,14 @@ struct Record {
     addresses: Addresses,
     rx: u64,
     tx: u64,
+    account: Account,
+}
+
+/// What a journal says.
+#[derive(Debug, Default)]
+struct Content {
+    records: HashMap<SessionKey, Record>,
+    stops: HashMap<String, OwedStop>,
 }
 
 impl Journal {
@@ -98,10 +112,17 @@ impl Journal {
     /// See [`JournalError`]; the server can go on without a journal.
     pub fn open(path: &Path, table: &mut SessionTable, now: Moment) -> Result<Self, JournalError> {
         let lock = lock(path)?;
-        for record in load(path)?.into_values() {
-            let key = record.key;
-            if let Some(session) = record.into_session(now) {
-                table.enter(key, session);
+        let content = load(path)?;
+        for stop in content.stops.into_values() {
+            table.owe(stop.record, stop.at);
+        }
+        for record in content.records.into_values() {
+            let (key, account, was_in_use) = (record.key, record.account, record.expires.is_none());
+            if let Some((session, is_good)) = record.into_session(now) {
+                table.account_of_earlier_process(&session, account, was_in_use);
+                if is_good {
+                    table.enter(key, session);
+                }
             }
         }
         let (file, entries) = rewrite(path, table, now)?;
@@ -126,9 +147,29 @@ impl Journal {
             Some(session) => Entry::Put(Box::new(Record::of(key, session, now))),
             None => Entry::Remove(key),
         };
-        // One write per entry: a crash leaves whole entries and at most one torn at the end.
+        self.append(&entry)
+    }
+
+    /// Writes that accounting has to get this Stop.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note_owed(&mut self, stop: &OwedStop) -> Result<(), JournalError> {
+        self.append(&Entry::Owe(Box::new(stop.clone())))
+    }
+
+    /// Writes that accounting has the Stop of this account.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn note_paid(&mut self, id: &str) -> Result<(), JournalError> {
+        self.append(&Entry::Paid(id.to_owned()))
+    }
+
+    /// One write per entry: a crash leaves whole entries and at most one torn at the end.
+    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
         self.file
-            .write_all(&encode(&entry))
+            .write_all(&encode(entry))
             .map_err(|source| self.failed("write", source))?;
         self.entries += 1;
         Ok(())
@@ -153,6 +194,7 @@ impl Record {
             group: session.group.clone(),
             host: session.host.clone(),
             peer: session.peer,
+            local: session.local,
             client: session.client.clone(),
             authenticated_at: seconds(session.authenticated_at),
             expires: (!session.in_use()).then(|| seconds(now.wall + left)),
@@ -161,29 +203,33 @@ impl Record {
             cookie: session.cookie,
             limit: session.limit,
             addresses: session.addresses,
-            rx: session.counters.rx,
-            tx: session.counters.tx,
+            rx: session.carried().rx,
+            tx: session.carried().tx,
+            account: session.account.saved(),
         }
     }
 
-    /// `None` when the cookie is no longer good. A session that was in use has been disconnected
-    /// by the end of the server just now; a clock that stepped back gives nobody more time.
-    fn into_session(self, now: Moment) -> Option<Session> {
+    /// The session, and whether its cookie is still good. A session that was in use has been
+    /// disconnected by the end of the server just now; a clock that stepped back gives nobody more
+    /// time. `None` for times that do not exist.
+    fn into_session(self, now: Moment) -> Option<(Session, bool)> {
         let life = self.cookie.timeout + COOKIE_SLACK;
         let left = match self.expires {
-            Some(expires) => Duration::from_secs(expires.checked_sub(seconds(now.wall))?).min(life),
+            Some(expires) => {
+                let left = expires.saturating_sub(seconds(now.wall));
+                Duration::from_secs(left).min(life)
+            }
             None => life,
         };
         let age = Duration::from_secs(seconds(now.wall).saturating_sub(self.authenticated_at));
-        if left.is_zero() || self.limit.is_some_and(|limit| age >= limit) {
-            return None;
-        }
-        Some(Session {
+        let is_good = !left.is_zero() && self.limit.is_none_or(|limit| age < limit);
+        let session = Session {
             id: self.id,
             user: self.user,
             group: self.group,
             host: self.host,
             peer: self.peer,
+            local: self.local,
             client: self.client,
             authenticated_at: UNIX_EPOCH.checked_add(Duration::from_secs(self.authenticated_at))?,
             restored: true,
@@ -196,11 +242,14 @@ impl Record {
             given: self.given,
             cookie: self.cookie,
             limit: self.limit,
+            account: Session::account_after_restart(self.account),
+            update_interval: None,
             age_then: age,
             known_since: now.monotonic,
             expires: now.monotonic.checked_add(left)?,
             holders: Vec::new(),
-        })
+        };
+        Some((session, is_good))
     }
 }
 
@@ -227,8 +276,8 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
 }
 
 /// Whole entries up to the first one that is cut short or damaged.
-fn decode(mut bytes: &[u8]) -> HashMap<SessionKey, Record> {
-    let mut records = HashMap::new();
+fn decode(mut bytes: &[u8]) -> Content {
+    let mut content = Content::default();
     while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         let Some((sum, rest)) = rest.split_first_chunk::<CHECKSUM>() else {
@@ -245,15 +294,21 @@ fn decode(mut bytes: &[u8]) -> HashMap<SessionKey, Record> {
         };
         match entry {
             Entry::Put(record) => {
-                records.insert(record.key, *record);
+                content.records.insert(record.key, *record);
             }
             Entry::Remove(key) => {
-                records.remove(&key);
+                content.records.remove(&key);
+            }
+            Entry::Owe(stop) => {
+                content.stops.insert(stop.record.session.id.clone(), *stop);
+            }
+            Entry::Paid(id) => {
+                content.stops.remove(&id);
             }
         }
         bytes = rest;
     }
-    records
+    content
 }
 
 fn lock(path: &Path) -> Result<File, JournalError> {
@@ -282,7 +337,7 @@ fn lock(path: &Path) -> Result<File, JournalError> {
     }
 }
 
-fn load(path: &Path) -> Result<HashMap<SessionKey, Record>, JournalError> {
+fn load(path: &Path) -> Result<Content, JournalError> {
     let failed = |source| JournalError::File {
         action: "read",
         path: path.to_owned(),
@@ -294,7 +349,7 @@ fn load(path: &Path) -> Result<HashMap<SessionKey, Record>, JournalError> {
         .open(path)
     {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::default()),
         Err(error) => return Err(failed(error)),
     };
     let metadata = file.metadata().map_err(failed)?;
@@ -331,6 +386,9 @@ fn rewrite(path: &Path, table: &SessionTable, now: Moment) -> Result<(File, usiz
     for (key, session) in &table.sessions {
         bytes.extend_from_slice(&encode(&Entry::Put(Box::new(Record::of(*key, session, now)))));
     }
+    for stop in table.owed_stops() {
+        bytes.extend_from_slice(&encode(&Entry::Owe(Box::new(stop.clone()))));
+    }
     file.write_all(&bytes).map_err(failed)?;
     std::fs::rename(&name, path).map_err(failed)?;
     Ok((file, table.len()))
@@ -365,6 +423,7 @@ mod tests {
             group: Some(GroupName::new("staff").unwrap()),
             host: "default".into(),
             peer: "198.51.100.7".parse().unwrap(),
+            local: "192.0.2.1".parse().unwrap(),
             client: ClientDescription::default(),
             cookie: CookiePolicy {
                 timeout: Duration::from_secs(300),
@@ -403,7 +462,7 @@ mod tests {
         for key in [unused, used, gone] {
             journal.note(key, &table, now).unwrap();
         }
-        table.remove(gone);
+        table.remove(gone, None);
         journal.note(gone, &table, now).unwrap();
         drop(journal);
 

@@ -4,6 +4,7 @@
 //! is keyed by the SHA-256 of the session id; the id itself is with the client only. Pure: time
 //! is given, nothing is read or written ([`journal`] does that).
 
+pub mod account;
 pub mod journal;
 pub mod pending;
 
@@ -15,6 +16,7 @@ use culvert_vocab::{GroupName, SafeId, SessionId, UserName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::account::{Account, Stops};
 use crate::ipc::messages::{ConnectionId, SessionSummary};
 use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters, GivenSettings};
 
@@ -77,6 +79,8 @@ pub struct NewSession {
     pub host: String,
     /// Source address of the login.
     pub peer: IpAddr,
+    /// The server's address that the client came to.
+    pub local: IpAddr,
     /// What the client said about itself.
     pub client: ClientDescription,
     /// Life of the cookie.
@@ -101,6 +105,8 @@ pub struct Session {
     pub host: String,
     /// Address that logged in or opened the last tunnel.
     pub peer: IpAddr,
+    /// The server's address that the client came to for its login.
+    pub local: IpAddr,
     /// What the client said about itself.
     pub client: ClientDescription,
     /// When the login succeeded.
@@ -119,6 +125,9 @@ pub struct Session {
     cookie: CookiePolicy,
     /// `session-timeout` at the last opening.
     limit: Option<Duration>,
+    account: Account,
+    /// Interval of accounting updates at the last opening.
+    update_interval: Option<Duration>,
     /// Age when this process began to know it, and when that was.
     age_then: Duration,
     known_since: Instant,
@@ -158,6 +167,8 @@ pub struct OpenLimits {
     pub max_same_clients: Option<u32>,
     /// Longest life since the login.
     pub session_timeout: Option<Duration>,
+    /// Interval of accounting updates; no limit, but of the same settings.
+    pub update_interval: Option<Duration>,
 }
 
 /// Why a cookie opens nothing.
@@ -213,6 +224,7 @@ pub struct SessionTable {
     sessions: HashMap<SessionKey, Session>,
     users: HashMap<UserName, Vec<SessionKey>>,
     connections: HashMap<ConnectionId, SessionKey>,
+    stops: Stops,
 }
 
 impl SessionTable {
@@ -232,7 +244,7 @@ impl SessionTable {
         let key = SessionKey::of(id);
         let evicted = self.unused_to_evict(&new.user);
         if let Some(evicted) = evicted {
-            self.remove(evicted);
+            self.remove(evicted, None);
         }
         self.enter(
             key,
@@ -242,6 +254,7 @@ impl SessionTable {
                 group: new.group,
                 host: new.host,
                 peer: new.peer,
+                local: new.local,
                 client: new.client,
                 authenticated_at: now.wall,
                 restored: false,
@@ -251,6 +264,8 @@ impl SessionTable {
                 given: new.given,
                 cookie: new.cookie,
                 limit: None,
+                account: Account::default(),
+                update_interval: None,
                 age_then: Duration::ZERO,
                 known_since: now.monotonic,
                 expires: now.monotonic + new.cookie.timeout + COOKIE_SLACK,
@@ -304,7 +319,7 @@ impl SessionTable {
             Some(limit) => match limit.checked_sub(session.age(now)).filter(|left| !left.is_zero()) {
                 Some(left) => Some(left),
                 None => {
-                    self.remove(key);
+                    self.remove(key, Some(CloseReason::SessionTimeout));
                     return Err(CookieError::TimedOut);
                 }
             },
@@ -327,6 +342,7 @@ impl SessionTable {
         session.holders.push(connection);
         session.peer = peer;
         session.limit = limits.session_timeout;
+        session.update_interval = limits.update_interval;
         session.restored = false;
         self.connections.insert(connection, key);
         Ok(Opened { left })
@@ -354,10 +370,10 @@ impl SessionTable {
         counters: Counters,
         now: Instant,
     ) -> Option<Closed> {
+        self.finish_stops(connection, counters, now);
         let key = self.connections.remove(&connection)?;
         let session = self.sessions.get_mut(&key)?;
-        session.counters.rx = session.counters.rx.saturating_add(counters.rx);
-        session.counters.tx = session.counters.tx.saturating_add(counters.tx);
+        session.count_closed(counters, reason, now);
         let is_current = session.holders.last() == Some(&connection);
         session.release(connection, now);
         // What the administrator ends cannot be saved by a quick reconnect.
@@ -372,16 +388,18 @@ impl SessionTable {
             | CloseReason::DpdTimeout
             | CloseReason::Error => false,
         };
-        let others = if ended { self.remove(key) } else { Vec::new() };
+        let others = if ended { self.remove(key, None) } else { Vec::new() };
         Some(Closed { key, ended, others })
     }
 
     /// Removes a session, connected or not; its connections go on but cannot come back. Returns
-    /// the connections that held it.
-    pub fn remove(&mut self, key: SessionKey) -> Vec<ConnectionId> {
+    /// the connections that held it. `reason` is for accounting; `None`: that of the end of its last
+    /// tunnel.
+    pub fn remove(&mut self, key: SessionKey, reason: Option<CloseReason>) -> Vec<ConnectionId> {
         let Some(session) = self.sessions.remove(&key) else {
             return Vec::new();
         };
+        self.account_removed(&session, reason);
         if let Some(keys) = self.users.get_mut(&session.user) {
             keys.retain(|other| *other != key);
             if keys.is_empty() {
@@ -444,7 +462,7 @@ impl SessionTable {
             }
         }
         for key in &expired.removed {
-            self.remove(*key);
+            self.remove(*key, None);
         }
         expired
     }

@@ -23,6 +23,7 @@ fn new(user: &str, persistent: bool) -> NewSession {
         group: None,
         host: "default".into(),
         peer: home(),
+        local: "192.0.2.1".parse().unwrap(),
         client: ClientDescription::default(),
         cookie: CookiePolicy {
             timeout: TIMEOUT,
@@ -346,7 +347,7 @@ fn removal_by_name() {
         table.of_connection(ConnectionId(1)).map(|(key, _)| key),
         Some(key)
     );
-    assert_eq!(table.remove(key), [ConnectionId(1)]);
+    assert_eq!(table.remove(key, None), [ConnectionId(1)]);
     assert_eq!(
         table.close(ConnectionId(1), CloseReason::UserLogout, Counters::default(), now),
         None
@@ -442,7 +443,7 @@ proptest! {
                 }
                 Step::Refused(c) => { table.refused(ConnectionId(c), now.monotonic); }
                 Step::Close(c, reason) => { table.close(ConnectionId(c), reason, Counters::default(), now.monotonic); }
-                Step::Remove(n) => { table.remove(SessionKey::of(&sid(n))); }
+                Step::Remove(n) => { table.remove(SessionKey::of(&sid(n)), None); }
                 Step::Expire => { table.expire(now.monotonic); }
                 Step::Wait(seconds) => now.monotonic += Duration::from_secs(seconds),
             }

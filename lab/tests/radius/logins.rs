@@ -1,0 +1,152 @@
+//! Who gets in, and what the servers' answers mean.
+
+use std::fs;
+
+use culvert_lab::{Make, Process, wait};
+
+use crate::freeradius::{FreeRadius, SECRET, TOKEN};
+use crate::{PORT, Scene};
+
+/// Passwords, texts, groups, challenges, services: on the real server and ours.
+fn answers(server: Make, client: Make) {
+    let scene = Scene::new(server, "", false, &[]);
+    scene.accepts(client, "plain", "good", &[]);
+    scene.accepts(client, "plain", "good", &["--authgroup", "staff"]);
+    let text = scene.refuses(client, "plain", "bad", &[]);
+    assert!(text.contains("Nobody knows you here"), "{text}\n{}", scene.logs());
+    scene.refuses(client, "nobody", "good", &[]);
+    scene.refuses(client, "admin", "good", &[]);
+    // Nobody looks at a route that nobody wants.
+    scene.accepts(client, "odd", "good", &[]);
+
+    let entry = format!("main:secondary_password={TOKEN}");
+    scene.accepts(client, "token", "good", &["--form-entry", &entry]);
+    let wrong = "main:secondary_password=111111";
+    let text = scene.refuses(client, "token", "good", &["--form-entry", wrong]);
+    assert!(
+        text.contains("Enter token 1") && !text.contains("Enter token 2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn real_client() {
+    answers(Make::Culvert, Make::Real);
+}
+
+#[test]
+fn our_client() {
+    answers(Make::Culvert, Make::Culvert);
+}
+
+#[test]
+fn our_client_with_the_real_server() {
+    answers(Make::Real, Make::Culvert);
+}
+
+/// The next server is asked when one is silent, and the silent one not again for a while.
+#[test]
+fn a_silent_server_delays_one_login_only() {
+    let other = PORT + 100;
+    let lines =
+        format!("authserver 127.0.0.1:{PORT}:{SECRET}, localhost:{other}:{SECRET}\nradius_deadtime 600\n");
+    let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
+    let second = FreeRadius::start(&scene.world, &scene.fixture, other, Make::Culvert);
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    scene.radius.process.signal("STOP");
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    scene
+        .server
+        .process
+        .wait_for("server 127.0.0.1:1812 does not answer; others are asked for 600 s");
+    let asked = || second.process.output().len();
+    let before = asked();
+    let log = scene.server.log().len();
+    scene.accepts(Make::Culvert, "plain", "good", &[]);
+    assert!(asked() >= before);
+    let since = scene.server.log()[log..].to_owned();
+    assert!(!since.contains("does not answer"), "{since}");
+    // It is asked for its status and comes back.
+    scene.radius.process.signal("CONT");
+    scene
+        .server
+        .process
+        .wait_for("server 127.0.0.1:1812 answers again");
+}
+
+/// All servers dead, in the middle of a login.
+#[test]
+fn no_server_answers() {
+    let mut scene = Scene::new(Make::Culvert, "", false, &[]);
+    scene.radius.process.signal("STOP");
+    let text = scene.refuses(Make::Real, "plain", "good", &[]);
+    assert!(text.contains("401"), "{text}");
+    scene.server.process.wait_for("user 'plain': no server answers");
+    scene.radius.process.signal("CONT");
+    scene.accepts(Make::Real, "plain", "good", &[]);
+}
+
+/// The process that asks the servers is killed while a login waits for it.
+#[test]
+fn the_asking_process_is_killed() {
+    let mut scene = Scene::new(Make::Culvert, "radius_timeout 60\n", false, &[]);
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    scene.radius.process.signal("STOP");
+    let helper = wait::until("the process", || helpers(&scene.server.process).pop());
+    let arguments = ["--authenticate", "--non-inter"];
+    let options = culvert_lab::ClientOptions {
+        user: "plain",
+        input: "good",
+        arguments: &arguments,
+        name: "hanging",
+        ..culvert_lab::ClientOptions::default()
+    };
+    let hanging = culvert_lab::Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+    // It has asked when the stopped server has something to read.
+    wait::until("the question", || {
+        let sockets = scene.world.server.run("ss", &["-Hunl", "sport", "=", ":1812"]);
+        let queued = sockets.split_whitespace().nth(1).map(str::to_owned);
+        queued.filter(|queued| queued != "0")
+    });
+    culvert_lab::process::kill(helper, "KILL");
+    assert_ne!(hanging.process.finish().code, 0);
+    scene
+        .server
+        .process
+        .wait_for("the process that speaks RADIUS ended by signal 9");
+    scene.radius.process.signal("CONT");
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    let status = fs::read_to_string(format!("/proc/{}/status", helpers(&scene.server.process)[0])).unwrap();
+    assert!(!status.contains("Uid:\t0\t"), "{status}");
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+}
+
+fn helpers(server: &Process) -> Vec<u32> {
+    let broker = culvert_lab::process::children(server.pid())
+        .into_iter()
+        .find(|pid| culvert_lab::process::title(*pid).contains("ocserv-sm"));
+    culvert_lab::process::children(broker.unwrap())
+}
+
+/// A wrong secret, replies that are not signed, servers that are not there.
+#[test]
+fn replies_that_do_not_count() {
+    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\nrequire-message-authenticator yes\n");
+    let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    scene.refuses(Make::Real, "unsigned", "good", &[]);
+    scene.server.process.wait_for("it has no Message-Authenticator");
+
+    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\n");
+    let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
+    scene.accepts(Make::Real, "unsigned", "good", &[]);
+    // From the first signed reply on all have to be.
+    scene.accepts(Make::Real, "plain", "good", &[]);
+    scene.refuses(Make::Real, "unsigned", "good", &[]);
+    scene.server.process.wait_for("it has no Message-Authenticator");
+
+    let lines = format!("authserver 127.0.0.1:{PORT}:wrong\n");
+    let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
+    scene.refuses(Make::Real, "plain", "good", &[]);
+    scene.server.process.wait_for("user 'plain': no server answers");
+}

@@ -1,0 +1,167 @@
+//! RADIUS: logins, their settings and accounting, against FreeRADIUS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod accounting;
+mod freeradius;
+mod logins;
+
+use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, wait};
+
+use freeradius::{FreeRadius, Record, SECRET};
+
+/// Port of the RADIUS server; accounting is the next one.
+const PORT: u16 = 1812;
+
+/// A VPN server that asks a RADIUS server on the same host.
+struct Scene {
+    server: Server,
+    radius: FreeRadius,
+    make: Make,
+    overrides: Vec<(String, String)>,
+    fixture: Fixture,
+    world: World,
+}
+
+/// A client configuration of radcli for the server at [`PORT`], with these lines instead of the
+/// usual ones.
+fn client_config(lines: &str) -> String {
+    let acct = PORT + 1;
+    let mut text = String::from(lines);
+    for (key, line) in [
+        ("authserver", format!("authserver 127.0.0.1:{PORT}:{SECRET}")),
+        ("acctserver", format!("acctserver 127.0.0.1:{acct}:{SECRET}")),
+        ("radius_timeout", "radius_timeout 1".to_owned()),
+        ("radius_retries", "radius_retries 1".to_owned()),
+        ("dictionary", "dictionary /etc/radcli/dictionary".to_owned()),
+    ] {
+        if !lines.contains(key) {
+            text += &format!("{line}\n");
+        }
+    }
+    text
+}
+
+impl Scene {
+    /// `lines` are of the client configuration, `groupconfig` gives users the server's settings.
+    fn new(make: Make, lines: &str, groupconfig: bool, options: &[(&str, &str)]) -> Self {
+        let world = World::new();
+        world.server.ip("link set lo up");
+        let fixture = Fixture::new();
+        let radius = FreeRadius::start(&world, &fixture, PORT, make);
+        let config = fixture.write_file("radiusclient.conf", &client_config(lines));
+        let config = config.display();
+        let mut overrides = vec![
+            (
+                "auth".to_owned(),
+                format!("radius[config={config},groupconfig={groupconfig},nas-identifier=mynas]"),
+            ),
+            (
+                "acct".to_owned(),
+                format!("radius[config={config},nas-identifier=mynas]"),
+            ),
+        ];
+        overrides.extend(
+            options
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into())),
+        );
+        let server = start(make, &world, &fixture, &overrides);
+        Self {
+            server,
+            radius,
+            make,
+            overrides,
+            fixture,
+            world,
+        }
+    }
+
+    /// Starts the server again after it has ended.
+    fn start_again(&mut self) {
+        self.server = start(self.make, &self.world, &self.fixture, &self.overrides);
+    }
+
+    /// A login without a tunnel.
+    fn log_in(&self, client: Make, user: &str, input: &str, arguments: &[&str]) -> Finished {
+        let arguments = [arguments, &["--authenticate", "--non-inter"]].concat();
+        let options = ClientOptions {
+            user,
+            input,
+            arguments: &arguments,
+            name: "login",
+            ..ClientOptions::default()
+        };
+        Client::run(client, &self.world, &self.fixture, &options)
+    }
+
+    fn accepts(&self, client: Make, user: &str, input: &str, arguments: &[&str]) {
+        let login = self.log_in(client, user, input, arguments);
+        assert!(
+            login.code == 0 && login.stdout.contains("COOKIE="),
+            "{}{}\n{}",
+            login.stdout,
+            login.stderr,
+            self.logs()
+        );
+    }
+
+    fn refuses(&self, client: Make, user: &str, input: &str, arguments: &[&str]) -> String {
+        let login = self.log_in(client, user, input, arguments);
+        assert!(
+            login.code != 0 && !login.stdout.contains("COOKIE="),
+            "{}{}\n{}",
+            login.stdout,
+            login.stderr,
+            self.logs()
+        );
+        login.stdout + &login.stderr
+    }
+
+    /// A client with a tunnel.
+    fn connect(&self, client: Make, user: &str) -> Client {
+        let options = ClientOptions {
+            user,
+            input: "good",
+            arguments: &["--script", "/bin/true", "--no-dtls"],
+            script: false,
+            name: "tunnel",
+            ..ClientOptions::default()
+        };
+        let mut client = Client::launch(client, &self.world, &self.fixture, &options);
+        client.process.wait_for("Configured as");
+        client
+    }
+
+    /// Waits until there are `count` accounting records of this kind and returns all of that kind.
+    fn records(&self, kind: &str, count: usize) -> Vec<Record> {
+        let of_kind = || {
+            let mut records = self.radius.records();
+            records.retain(|record| record.value("Acct-Status-Type") == Some(kind));
+            Some(records).filter(|list| list.len() >= count)
+        };
+        wait::poll_within(wait::PATIENCE, of_kind).unwrap_or_else(|| {
+            panic!(
+                "no {count} {kind} in {:#?}\n{}",
+                self.radius.records(),
+                self.logs()
+            )
+        })
+    }
+
+    fn logs(&self) -> String {
+        format!("{}\n{}", self.server.log(), self.radius.process.output())
+    }
+}
+
+fn start(make: Make, world: &World, fixture: &Fixture, overrides: &[(String, String)]) -> Server {
+    let overrides: Vec<(&str, &str)> = overrides
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let options = ServerOptions {
+        overrides: &overrides,
+        ..ServerOptions::default()
+    };
+    Server::start_with(make, world, fixture, &options)
+}
