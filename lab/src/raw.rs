@@ -24,6 +24,14 @@ impl Raw {
     /// # Panics
     /// openssl is not installed.
     pub fn connect(world: &World, fixture: &Fixture, name: &str) -> Self {
+        Self::connect_with(world, fixture, name, &[])
+    }
+
+    /// The same with further arguments of `openssl s_client`.
+    ///
+    /// # Panics
+    /// openssl is not installed.
+    pub fn connect_with(world: &World, fixture: &Fixture, name: &str, arguments: &[&str]) -> Self {
         let out = fixture.path(&format!("{}.raw", name.replace('/', "-")));
         let mut command = world.client.command("openssl");
         command
@@ -31,6 +39,7 @@ impl Raw {
             .arg(format!("{SERVER_V4}:443"))
             .args(["-servername", SERVER_NAME, "-CAfile"])
             .arg(fixture.path("ca.pem"))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(File::create(&out).unwrap())
             .stderr(Stdio::null());

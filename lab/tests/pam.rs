@@ -19,6 +19,8 @@ const ACCOUNT: &str = "account required pam_exec.so @/account\n";
 const UNIX: &str = "auth required pam_unix.so nodelay\naccount required pam_unix.so\n";
 /// Logins that hang at the same time.
 const HUNG: usize = 50;
+/// Where they come from: one source has places for 32.
+const SOURCES: [&str; 2] = ["192.0.2.101", "192.0.2.102"];
 
 /// A server that asks PAM, on a host with users of its own.
 struct Scene {
@@ -100,9 +102,9 @@ impl Scene {
         assert!(said.is_some(), "no '{text}' in:\n{}", self.server.log());
     }
 
-    /// A login whose password has been sent.
-    fn begin(&self, user: &str, name: &str) -> Raw {
-        let mut raw = Raw::connect(&self.world, &self.fixture, name);
+    /// A login whose password has been sent from this address.
+    fn begin(&self, user: &str, name: &str, source: &str) -> Raw {
+        let mut raw = Raw::connect_with(&self.world, &self.fixture, name, &["-bind", source]);
         let body = format!("username={user}&password={PASSWORD}");
         let length = body.len();
         let request =
@@ -280,11 +282,19 @@ fn modules_that_do_not_work() {
 #[test]
 fn logins_that_hang() {
     let scene = Scene::plain(&format!("auth required pam_exec.so @/sleep\n{UNIX}"));
-    scene
-        .fixture
-        .write_script("sleep", "test \"$PAM_USER\" != sleepy || exec sleep 600");
+    scene.fixture.write_script(
+        "sleep",
+        "test \"$PAM_USER\" != sleepy || while kill -0 $PPID; do sleep 1; done",
+    );
+    for source in SOURCES {
+        scene
+            .world
+            .client
+            .ip(&format!("address add {source}/24 dev eth0"));
+    }
     let mut hung: Vec<Raw> = (0..HUNG)
-        .map(|number| scene.begin("sleepy", &format!("hung-{number}")))
+        .zip(SOURCES.iter().cycle())
+        .map(|(number, source)| scene.begin("sleepy", &format!("hung-{number}"), source))
         .collect();
     scene.wait_for_helpers(HUNG);
     let before = scene.helpers();
@@ -309,8 +319,11 @@ fn logins_that_hang() {
     hung.retain(|raw| raw.answer().is_empty());
     hung.truncate(HUNG / 2);
     scene.wait_for_helpers(HUNG / 2);
-    // And so does the server.
-    scene.server.process.signal("TERM");
+    // And so does the broker, also when nobody could tell them.
+    let broker = process::children(scene.server.process.pid())
+        .into_iter()
+        .find(|pid| process::title(*pid).contains("ocserv-sm"));
+    process::kill(broker.unwrap(), "KILL");
     wait::until("the end of the helpers", || {
         let left = after
             .iter()

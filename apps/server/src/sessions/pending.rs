@@ -211,7 +211,8 @@ fn is_over<L>(pending: &Pending<L>, lifetime: Option<Duration>, now: Instant) ->
     lifetime.is_some_and(|lifetime| now >= pending.started + lifetime)
 }
 
-fn source(peer: IpAddr) -> IpAddr {
+/// What counts as one source: an IPv4 address, or the /64 of an IPv6 address.
+pub(crate) fn source(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

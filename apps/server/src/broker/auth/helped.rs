@@ -1,53 +1,22 @@
 //! Methods whose work is done by a helper process for each login: see [`crate::helper`].
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use culvert_server_config::Global;
 use culvert_vocab::{SecretString, UserName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
+use super::places::Places;
 use super::{Caller, MethodError, Progress, Workers, ids};
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
 use crate::helper::process::Process;
 use crate::ipc::SecretText;
 use crate::log;
 
-/// Helper processes at a time.
-const HELPERS_MAX: usize = 256;
-/// Logins that wait for one of them to end.
-const LINE_MAX: usize = 1024;
 /// Groups of one user.
 const GROUPS_MAX: usize = 512;
 /// Life of a login when `auth-timeout` sets none.
 const TIME: Duration = Duration::from_secs(240);
-
-/// The right to run helpers: a bounded number of places, and a bounded line before them.
-#[derive(Debug, Clone)]
-pub(in crate::broker) struct Places {
-    places: Arc<Semaphore>,
-    line: Arc<Semaphore>,
-}
-
-impl Default for Places {
-    fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(HELPERS_MAX)),
-            line: Arc::new(Semaphore::new(LINE_MAX)),
-        }
-    }
-}
-
-impl Places {
-    /// Waits in line for a place; `None` when the line is too long.
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let in_line = self.line.try_acquire().ok()?;
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        drop(in_line);
-        place
-    }
-}
 
 /// A method with helpers.
 #[derive(Debug)]
@@ -93,7 +62,7 @@ impl Attempt {
             deadline: Instant::now() + helped.time,
             helper: None,
         };
-        let place = match timeout_at(attempt.deadline.into(), helped.places.take()).await {
+        let place = match timeout_at(attempt.deadline.into(), helped.places.take(caller.peer)).await {
             Ok(Some(place)) => place,
             Ok(None) => return attempt.unavailable("has no place: too many logins wait"),
             Err(_) => return attempt.unavailable("has found no place in time"),

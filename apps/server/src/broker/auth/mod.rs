@@ -7,6 +7,7 @@
 mod certificate;
 mod groups;
 mod helped;
+mod places;
 mod plain;
 mod radius;
 
@@ -17,7 +18,8 @@ use culvert_server_config::{AccountingMethod, AuthMethod, Global, Host};
 use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
-use self::helped::{Helped, Places};
+use self::helped::Helped;
+use self::places::Places;
 use super::load::Load;
 use super::radius::RadiusClients;
 use crate::helper::gssapi;
