@@ -63,6 +63,9 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/doc/culvert
 	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 docs/sample.ocserv.conf docs/occtl.schema.json README.md $(DESTDIR)$(PREFIX)/share/doc/culvert/
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions)
+	install -m 644 packaging/completions/openconnect.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/openconnect
+	install -m 644 packaging/completions/_openconnect $(DESTDIR)$(PREFIX)/share/zsh/site-functions/
 	install -d $(DESTDIR)$(UNITDIR) $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d tmpfiles.d)
 	for unit in $(UNITS); do sed 's|@SBIN@|$(PREFIX)/sbin|' packaging/systemd/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; done
 	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
@@ -76,5 +79,6 @@ uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/sbin/,$(PROGRAMS_SBIN)) $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS_BIN))
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(wildcard docs/man/*.8)))
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/culvert
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions/openconnect zsh/site-functions/_openconnect)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/lib/,sysusers.d/ocserv.conf tmpfiles.d/ocserv.conf)

@@ -92,31 +92,37 @@ fn start(world: &World, fixture: &Fixture, priorities: &str) -> Server {
 
 #[test]
 fn tunnels_carry_packets() {
+    std::thread::scope(|scope| {
+        for old in &OLD {
+            scope.spawn(|| carries_packets(old));
+        }
+    });
+}
+
+fn carries_packets(old: &Old) {
     let world = World::new();
     let fixture = fixture_with_rsa();
     let inner: IpAddr = INNER_SERVER_V4.parse().unwrap();
-    for old in OLD {
-        let _server = start(&world, &fixture, old.priorities);
-        let options = ClientOptions {
-            arguments: old.arguments,
-            ..ClientOptions::default()
-        };
-        let mut client = Client::connect_with(Make::Culvert, &world, &fixture, &options);
-        let said = client.process.output();
-        assert!(said.contains(old.session), "{}: {said}", old.session);
-        let warning = format!("is weak: {}\n", old.weak);
-        assert!(client.process.stderr().contains(&warning), "{warning}: {said}");
-        if !old.arguments.contains(&"--no-dtls") {
-            client.process.wait_for("Established DTLS connection");
-        }
-        probe::ping(&world.client, inner);
-        let program = Path::new(env!("CARGO_BIN_EXE_transfer"));
-        probe::transfer(program, fixture.dir(), &world.client, &world.server, inner);
-        let address = Client::inner_v4(&world);
-        probe::transfer(program, fixture.dir(), &world.server, &world.client, address);
-        client.process.signal("INT");
-        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    let _server = start(&world, &fixture, old.priorities);
+    let options = ClientOptions {
+        arguments: old.arguments,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(Make::Culvert, &world, &fixture, &options);
+    let said = client.process.output();
+    assert!(said.contains(old.session), "{}: {said}", old.session);
+    let warning = format!("is weak: {}\n", old.weak);
+    assert!(client.process.stderr().contains(&warning), "{warning}: {said}");
+    if !old.arguments.contains(&"--no-dtls") {
+        client.process.wait_for("Established DTLS connection");
     }
+    probe::ping(&world.client, inner);
+    let program = Path::new(env!("CARGO_BIN_EXE_transfer"));
+    probe::transfer(program, fixture.dir(), &world.client, &world.server, inner);
+    let address = Client::inner_v4(&world);
+    probe::transfer(program, fixture.dir(), &world.server, &world.client, address);
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
 }
 
 #[test]

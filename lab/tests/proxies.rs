@@ -287,3 +287,27 @@ fn socks_proxy_with_the_real_client() {
 fn socks_proxy_with_our_client() {
     socks_proxy(Make::Culvert, Make::Real);
 }
+
+/// libproxy reads the environment, too, more of it than the client itself.
+#[test]
+fn libproxy_names_the_proxy() {
+    let scene = Scene::new(Make::Real);
+    let _proxy = scene.tinyproxy("");
+    let http = format!("http://{SERVER_V4}:{HTTP_PORT}");
+    let named = [("HTTPS_PROXY", http.as_str())];
+    scene.logs_in(Make::Real, &["--libproxy"], &named);
+    scene.logs_in(Make::Culvert, &["--libproxy"], &named);
+    // The last option wins.
+    scene.fails(
+        Make::Culvert,
+        &["--libproxy", "--no-proxy"],
+        &named,
+        "Failed to connect to host vpn.test",
+    );
+    scene.fails(
+        Make::Culvert,
+        &["--libproxy"],
+        &[],
+        "Failed to connect to host vpn.test",
+    );
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use culvert_netcfg::Paths;
+use culvert_sys::libproxy::LibProxy;
 use culvert_sys::network_changes::NetworkChanges;
 use culvert_sys::user;
 use culvert_vocab::SecretString;
@@ -15,7 +16,7 @@ use culvert_wire::url::ServerUrl;
 use crate::context::Context;
 use crate::credentials::Credentials;
 use crate::login::{self, Answers, TwoPhase, cookie_line};
-use crate::net::{HttpClient, Peer, Trust};
+use crate::net::{HttpClient, Peer, Trust, by_libproxy};
 use crate::options::{self, CookieMode, Host, Options, Proxy, Stop, UserIds};
 use crate::output::Output;
 use crate::process::{self, PidFile};
@@ -81,6 +82,12 @@ fn use_proxy(options: &mut Options, server: &ServerUrl) -> Result<(), String> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let network = &mut options.network;
     let url = variable("https_proxy");
+    if network.libproxy {
+        let library = LibProxy::load()
+            .map_err(|error| format!("libproxy is not available ({}): {}", error.name, error.reason))?;
+        options.tunnel.no_dtls |= by_libproxy(library, server).is_some();
+        return Ok(());
+    }
     if network.proxy.is_none()
         && !network.no_proxy
         && !url.is_empty()

@@ -15,6 +15,7 @@ pub mod epoll;
 pub mod file_lock;
 pub mod files;
 pub mod interfaces;
+pub mod libproxy;
 pub mod library;
 pub mod mem;
 pub mod netns;

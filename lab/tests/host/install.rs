@@ -85,6 +85,8 @@ fn what_is_installed_works_and_is_uninstalled() {
         "usr/lib/sysusers.d/ocserv.conf",
         "usr/lib/tmpfiles.d/ocserv.conf",
         "usr/share/doc/culvert/sample.ocserv.conf",
+        "usr/share/bash-completion/completions/openconnect",
+        "usr/share/zsh/site-functions/_openconnect",
     ] {
         assert!(
             installed.contains(&(file.to_owned(), 0o644)),

@@ -154,3 +154,49 @@ fn results_of_our_client_that_cannot_be_written() {
         );
     }
 }
+
+/// Where the first request goes: the path of the URL, else that of the option.
+#[test]
+fn the_path_of_the_first_request() {
+    let scene = Scene::new(Make::Real);
+    for (further, path) in [
+        (&["-g", "group/sub"][..], "group/sub"),
+        (&["--usergroup=other"], "other"),
+        (&[], ""),
+    ] {
+        let first_lines = [Make::Real, Make::Culvert].map(|client| {
+            let arguments = [&["--authenticate", "--non-inter"], further].concat();
+            let options = ClientOptions {
+                arguments: &arguments,
+                ..ClientOptions::default()
+            };
+            let finished = Client::run(client, &scene.world, &scene.fixture, &options);
+            finished.stderr.lines().next().unwrap_or_default().to_owned()
+        });
+        let expected = format!("POST https://vpn.test/{path}");
+        assert_eq!(first_lines, [expected.as_str(); 2], "{further:?}");
+    }
+}
+
+/// The records of TLS on standard error; nothing of it on standard output.
+#[test]
+fn records_are_shown_on_demand() {
+    let scene = Scene::new(Make::Real);
+    for (level, shown) in [("1", true), ("0", false)] {
+        let option = format!("--gnutls-debug={level}");
+        let options = ClientOptions {
+            arguments: &["--cookieonly", &option],
+            ..ClientOptions::default()
+        };
+        let login = Client::run(Make::Culvert, &scene.world, &scene.fixture, &options);
+        assert_eq!(login.code, 0, "{}", login.stderr);
+        for line in [
+            "TLS > handshake (version 3.1, ",
+            ", ClientHello)\n",
+            "TLS < application_data",
+        ] {
+            assert_eq!(login.stderr.contains(line), shown, "{line}: {}", login.stderr);
+        }
+        assert!(!login.stdout.contains("TLS"), "{}", login.stdout);
+    }
+}

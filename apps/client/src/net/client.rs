@@ -304,7 +304,7 @@ impl HttpClient {
             self.addresses.insert(key, connection.address());
             self.peer = Some(Peer {
                 address: connection.address(),
-                proxied: self.context.options.network.proxy.is_some(),
+                proxied: connection.is_proxied(),
                 pin: connection
                     .tls()
                     .peer_certificates()

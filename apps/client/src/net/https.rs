@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
+use culvert_sys::libproxy::LibProxy;
 use culvert_tls::TlsError;
 use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
 use culvert_wire::url::ServerUrl;
 use rustls_pki_types::ServerName;
 
+use super::record_log::RecordLog;
 use super::tls::{Tls, may_be_old_gateway};
 use super::{Failure, dial, proxy, resolve};
 use crate::context::Context;
@@ -98,6 +100,10 @@ pub(crate) struct Https {
     tls: Tls,
     server: ServerUrl,
     address: SocketAddr,
+    /// The address is a proxy's.
+    proxied: bool,
+    /// `--gnutls-debug`
+    log: Option<RecordLog>,
     /// Nothing more can be exchanged.
     ended: bool,
 }
@@ -143,28 +149,39 @@ impl Https {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, OpenFailure> {
-        let (socket, address) = Self::dial(context, server, address)?;
-        Self::negotiate(context, server, socket, address)
+        let (socket, address, proxied) = Self::dial(context, server, address)?;
+        let mut connection = Self::negotiate(context, server, socket, address)?;
+        connection.proxied = proxied;
+        Ok(connection)
     }
 
     fn dial(
         context: &Context,
         server: &ServerUrl,
         known: Option<SocketAddr>,
-    ) -> Result<(TcpStream, SocketAddr), Failure> {
-        if let Some(proxy) = &context.options.network.proxy {
-            return proxy::connect(context, proxy, server, known);
+    ) -> Result<(TcpStream, SocketAddr, bool), Failure> {
+        let network = &context.options.network;
+        let named = match network.libproxy {
+            true => LibProxy::load()
+                .ok()
+                .and_then(|library| proxy::by_libproxy(library, server)),
+            false => None,
+        };
+        if let Some(proxy) = network.proxy.as_ref().or(named.as_ref()) {
+            return proxy::connect(context, proxy, server, known)
+                .map(|(socket, address)| (socket, address, true));
         }
         let addresses = match known {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,
         };
-        dial::connect(context, &addresses).inspect_err(|failure| {
+        let connected = dial::connect(context, &addresses).inspect_err(|failure| {
             if *failure == Failure::Failed {
                 let text = format!("Failed to connect to host {}", server.host_name());
                 context.output.error(&text);
             }
-        })
+        });
+        connected.map(|(socket, address)| (socket, address, false))
     }
 
     fn negotiate(
@@ -211,6 +228,8 @@ impl Https {
             tls,
             server: server.clone(),
             address,
+            proxied: false,
+            log: RecordLog::new(&context.console, context.options.trust.tls_debug),
             ended: false,
         };
         match connection.shake_hands(context) {
@@ -374,6 +393,9 @@ impl Https {
                 Ok(count) => {
                     // TLS has room for two records and has been read empty before.
                     let received = buffer.get(..count).unwrap_or_default();
+                    if let Some(log) = &mut self.log {
+                        log.received(received);
+                    }
                     let taken = self.tls.handle_input(received).map_err(IoFailure::Tls)?;
                     return match taken == count {
                         true => Ok(true),
@@ -396,6 +418,9 @@ impl Https {
 
     fn flush(&mut self, context: &Context, deadline: Instant) -> Result<(), IoFailure> {
         while let Some(bytes) = self.tls.poll_transmit() {
+            if let Some(log) = &mut self.log {
+                log.sent(&bytes);
+            }
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
                 match self.socket.write(rest) {
@@ -416,6 +441,11 @@ impl Https {
     /// The server's address as connected.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// True when [`Self::address`] is that of a proxy.
+    pub(super) fn is_proxied(&self) -> bool {
+        self.proxied
     }
 
     /// The socket.

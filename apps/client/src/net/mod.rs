@@ -5,6 +5,7 @@ mod dial;
 mod dump;
 mod https;
 mod proxy;
+mod record_log;
 mod resolve;
 mod sign_on;
 mod tls;
@@ -12,6 +13,7 @@ mod trust;
 
 pub(crate) use client::{ExchangeError, HttpClient, Peer, Upgrade};
 pub(crate) use https::Https;
+pub(crate) use proxy::by_libproxy;
 pub(crate) use trust::Trust;
 
 use crate::credentials::LoadFailure;

@@ -111,6 +111,7 @@ impl<'a> Applier<'a> {
                 options.trust.pins.push(text(name, value)?);
                 options.trust.no_system_trust = true;
             }
+            Opt::GnutlsDebug => options.trust.tls_debug = number(name, value, given)?,
             Opt::Sni => options.trust.sni = Some(text(name, value)?),
 
             Opt::Resolve => options.network.resolve.push(resolve(&text(name, value)?)?),
@@ -125,7 +126,13 @@ impl<'a> Applier<'a> {
                     seconds => TcpKeepalive::Seconds(seconds),
                 }
             }
+            Opt::LibProxy => {
+                options.network.libproxy = true;
+                options.network.proxy = None;
+                options.network.no_proxy = false;
+            }
             Opt::NoProxy => {
+                options.network.libproxy = false;
                 options.network.no_proxy = true;
                 options.network.proxy = None;
             }
@@ -133,6 +140,7 @@ impl<'a> Applier<'a> {
                 let proxy = Proxy::parse(&text(name, value)?);
                 options.network.proxy = Some(proxy.map_err(|error| Stop::Error(error.to_string()))?);
                 options.network.no_proxy = false;
+                options.network.libproxy = false;
             }
             Opt::ProxyAuth => options.network.proxy_auth = Schemes::parse(&text(name, value)?),
             Opt::HttpAuth => options.network.http_auth = Schemes::parse(&text(name, value)?),
@@ -220,13 +228,11 @@ impl<'a> Applier<'a> {
             Opt::McaKey => self.second_key_pair.key = Some(value),
             Opt::McaKeyPassword => self.second_key_pair.password = Some(text(name, value)?.into()),
 
-            Opt::LibProxy
-            | Opt::XmlConfig
+            Opt::XmlConfig
             | Opt::CsdUser
             | Opt::CsdWrapper
             | Opt::ForceTrojan
             | Opt::ExternalBrowser
-            | Opt::GnutlsDebug
             | Opt::GnutlsPriority => return Err(unavailable(&format!("--{name}"))),
         }
         Ok(())

@@ -160,6 +160,8 @@ pub struct TrustOptions {
     pub sni: Option<String>,
     /// `--allow-insecure-crypto`: 3DES, RC4, SHA-1 signatures, insecure renegotiation.
     pub allow_insecure_crypto: bool,
+    /// `--gnutls-debug`: records of TLS are shown, unless it is 0.
+    pub tls_debug: u32,
     /// `--pfs`: no static RSA.
     pub forward_secrecy: bool,
 }
@@ -175,6 +177,8 @@ pub struct NetworkOptions {
     pub tcp_keepalive: TcpKeepalive,
     /// `--proxy`
     pub proxy: Option<Proxy>,
+    /// `--libproxy`: libproxy is asked for each connection.
+    pub libproxy: bool,
     /// `--no-proxy`: not even the one of the environment.
     pub no_proxy: bool,
     /// `--proxy-auth`
@@ -332,6 +336,7 @@ impl Default for NetworkOptions {
             http_keepalive: true,
             tcp_keepalive: TcpKeepalive::Off,
             proxy: None,
+            libproxy: false,
             no_proxy: false,
             proxy_auth: Schemes::default(),
             http_auth: Schemes::default(),

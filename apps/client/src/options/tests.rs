@@ -139,7 +139,6 @@ fn is_refused(opt: Opt) -> bool {
             | Opt::CsdWrapper
             | Opt::ForceTrojan
             | Opt::ExternalBrowser
-            | Opt::GnutlsDebug
             | Opt::GnutlsPriority
     )
 }
@@ -436,4 +435,16 @@ fn the_page_of_options_is_true() {
             assert!(used || text.contains(&long), "{test} does not use {long}");
         }
     }
+}
+
+/// The manual has every option that the help has.
+#[test]
+fn the_manual_names_every_visible_option() {
+    let page = include_str!("../../../../docs/man/openconnect.8").replace('\\', "");
+    let missing: Vec<&str> = table::OPTIONS
+        .iter()
+        .filter(|spec| spec.help.is_some() && !page.contains(&format!("--{}", spec.long)))
+        .map(|spec| spec.long)
+        .collect();
+    assert_eq!(missing, [""; 0]);
 }

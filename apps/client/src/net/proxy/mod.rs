@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use culvert_http_auth::AuthError;
 use culvert_sys::epoll::Interest;
+use culvert_sys::libproxy::LibProxy;
 use culvert_sys::random;
 use culvert_wire::url::ServerUrl;
 
@@ -27,6 +28,18 @@ use socks::Socks;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most connections for one tunnel: schemes of authentication may need one each.
 const CONNECTIONS_MAX: usize = 6;
+
+/// The first proxy of a kind that this program speaks among those that libproxy names for a server
+/// (`specs/client.md` §11.1).
+pub(crate) fn by_libproxy(library: LibProxy, server: &ServerUrl) -> Option<Proxy> {
+    let named = library.proxies(&server.to_string());
+    let known = |url: &&String| {
+        ["http://", "socks://", "socks5://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+    };
+    named.iter().find(known).and_then(|url| Proxy::parse(url).ok())
+}
 
 /// What a proxy's octets mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
