@@ -5,7 +5,7 @@
 
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::kerberos::REALM;
@@ -155,15 +155,16 @@ fn tickets_of_our_client_at_the_real_server() {
 fn passwords_beside_tickets() {
     let mut scene = Scene::new(
         Make::Culvert,
-        &format!("{KEYTAB},tgt-freshness-time=3"),
+        &format!("{KEYTAB},tgt-freshness-time=8"),
         &[PASSWORDS],
     );
+    let began = Instant::now();
     for client in [Make::Real, Make::Culvert] {
         scene.accepts(client, NONE, PASSWORD);
         scene.refuses(client, NONE, "wrong");
     }
     // Alice's ticket gets too old.
-    sleep(Duration::from_secs(4));
+    sleep(Duration::from_secs(10).saturating_sub(began.elapsed()));
     for client in [Make::Real, Make::Culvert] {
         scene.accepts(client, TICKETS, PASSWORD);
     }
@@ -269,26 +270,28 @@ fn principals_without_a_map() {
     assert!(refused.log().contains("this is no keytab"), "{}", refused.log());
 }
 
+/// Begins a login, with this value of `Authorization` if it is not empty.
+fn say(raw: &mut Raw, authorization: &str) {
+    let body = "<config-auth type=\"init\"/>";
+    let authorization = match authorization {
+        "" => String::new(),
+        value => format!("Authorization: {value}\r\n"),
+    };
+    raw.send(
+        format!(
+            "POST / HTTP/1.1\r\nHost: {SERVER_NAME}\r\nX-Support-HTTP-Auth: true\r\n{authorization}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
+}
+
 /// What no client would send, and a helper that dies in the middle of it.
 #[test]
 fn tokens_of_strangers() {
     let scene = Scene::new(Make::Culvert, KEYTAB, &[PASSWORDS]);
     let connect = |name: &str| Raw::connect(&scene.world, &scene.fixture, name);
-    let say = |raw: &mut Raw, token: &str| {
-        let body = "<config-auth type=\"init\"/>";
-        let authorization = match token {
-            "" => String::new(),
-            token => format!("Authorization: {token}\r\n"),
-        };
-        raw.send(
-            format!(
-                "POST / HTTP/1.1\r\nHost: {SERVER_NAME}\r\nX-Support-HTTP-Auth: true\r\n{authorization}\
-                 Content-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .as_bytes(),
-        );
-    };
     let mut offered = connect("offered");
     say(&mut offered, "");
     offered.wait_for("\r\n\r\n", 1);
@@ -312,6 +315,15 @@ fn tokens_of_strangers() {
     say(&mut open, "Negotiate YBsGBisGAQUFAqARMA+gDTALBgkqhkiG9xIBAgI=");
     open.wait_for("WWW-Authenticate: Negotiate o", 1);
     let helper = wait::until("the helper", || helper(&scene.server));
+    // It reads what strangers send, so it is nobody, with nothing but its channel and the keytab.
+    let status = std::fs::read_to_string(format!("/proc/{helper}/status")).unwrap();
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534\n",
+        "CapEff:\t0000000000000000\n",
+        "NoNewPrivs:\t1\n",
+    ] {
+        assert!(status.contains(line), "{status}");
+    }
     process::kill(helper, "KILL");
     say(&mut open, "Negotiate YII=");
     open.wait_for("<auth id=\"main\">", 1);
@@ -338,7 +350,7 @@ fn helper(server: &Server) -> Option<u32> {
     None
 }
 
-/// curl has nothing of ours.
+/// curl has nothing of ours. What it has said is good only once.
 #[test]
 fn tickets_of_curl() {
     let scene = Scene::new(Make::Culvert, KEYTAB, &[]);
@@ -346,7 +358,7 @@ fn tickets_of_curl() {
         let mut command: Command = scene.world.client.command("curl");
         command
             .args([
-                "-s",
+                "-sv",
                 "--negotiate",
                 "-u",
                 ":",
@@ -360,14 +372,22 @@ fn tickets_of_curl() {
             .arg(scene.fixture.path("ca.pem"))
             .args(["--resolve", "vpn.test:443:192.0.2.1", "https://vpn.test/"]);
         let command = scene.realm.with_tickets(command, cache);
-        Process::start(command, scene.fixture.dir(), "curl", None)
-            .finish()
-            .stdout
+        Process::start(command, scene.fixture.dir(), "curl", None).finish()
     };
+    assert_eq!(curl(NONE).stdout, "401");
     let accepted = curl(TICKETS);
     assert!(
-        accepted.contains("auth id=\"success\"") && accepted.ends_with("200"),
-        "{accepted}"
+        accepted.stdout.contains("auth id=\"success\"") && accepted.stdout.ends_with("200"),
+        "{}",
+        accepted.stdout
     );
-    assert_eq!(curl(NONE), "401");
+    let ticket = accepted
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("> Authorization: "));
+    let mut thief = Raw::connect(&scene.world, &scene.fixture, "thief");
+    say(&mut thief, ticket.unwrap().trim());
+    assert!(thief.closed().starts_with("HTTP/1.1 401 "));
+    let log = scene.server.log();
+    assert!(log.contains("Request is a replay"), "{log}");
 }

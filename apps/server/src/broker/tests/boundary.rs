@@ -183,6 +183,46 @@ fn tls_sessions_are_for_the_same_client_and_host() {
 
 /// Signatures are answered while every hashing thread is busy and more logins wait.
 #[test]
+fn only_requests_for_tickets_reach_a_kdc() {
+    let kdc = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = kdc.local_addr().unwrap().port();
+    let files = Files::new(&format!("kkdcp = \"/KdcProxy TEST udp@127.0.0.1:{port}\""));
+    let ask = |server: u8, message: &[u8]| WorkerToBroker::AskKdc {
+        server,
+        message: Bytes::new(message.to_vec()).unwrap(),
+    };
+    run(async {
+        let mut main = Main::start(&files).await;
+        for (request, why) in [
+            (ask(1, &[0x6a, 0]), "a message for a KDC that does not exist"),
+            (
+                ask(0, &[0x6e, 0]),
+                "a message for a KDC that is no request for a ticket",
+            ),
+        ] {
+            let mut worker = main.connect("198.51.100.1").await;
+            worker.say(&request);
+            assert_eq!(main.expect_kill(&mut worker).await, why);
+        }
+        kdc.set_nonblocking(true).unwrap();
+        assert!(kdc.recv(&mut [0; 10]).is_err());
+
+        let kdc = tokio::net::UdpSocket::from_std(kdc).unwrap();
+        tokio::task::spawn_local(async move {
+            let mut message = [0; 10];
+            let (length, peer) = kdc.recv_from(&mut message).await.unwrap();
+            kdc.send_to(&message[..length], peer).await.unwrap();
+        });
+        let mut worker = main.connect("198.51.100.1").await;
+        let reply = worker.ask(ask(0, &[0x6c, 0])).await;
+        assert_eq!(
+            reply,
+            BrokerToWorker::Kdc(Some(Bytes::new(vec![0x6c, 0]).unwrap()))
+        );
+    });
+}
+
+#[test]
 fn logins_do_not_stall_signatures() {
     let files = Files::new("");
     run(async {
