@@ -29,7 +29,8 @@ pub(super) enum Kind {
 }
 
 struct Link {
-    socket: Rc<UdpSocket>,
+    /// For sending: a socket that is registered a moment ago is not ready for tokio.
+    socket: Rc<std::net::UdpSocket>,
     reader: AbortHandle,
 }
 
@@ -155,7 +156,7 @@ impl Servers {
     fn send(&self, transmit: Transmit) {
         match self.socket(transmit.server, transmit.socket) {
             // What is not sent is repeated.
-            Ok(Some(socket)) => drop(socket.try_send(&transmit.datagram)),
+            Ok(Some(socket)) => drop(socket.send(&transmit.datagram)),
             Ok(None) => {
                 if let Some(place) = self.places.borrow_mut().get_mut(transmit.server)
                     && place.waiting.len() < WAITING_MAX
@@ -171,7 +172,7 @@ impl Servers {
     }
 
     /// The socket of this number to a server; `None` while its address is not known.
-    fn socket(&self, server: usize, number: u16) -> io::Result<Option<Rc<UdpSocket>>> {
+    fn socket(&self, server: usize, number: u16) -> io::Result<Option<Rc<std::net::UdpSocket>>> {
         let mut places = self.places.borrow_mut();
         let Some(place) = places.get_mut(server) else {
             return Ok(None);
@@ -189,9 +190,10 @@ impl Servers {
         let socket = std::net::UdpSocket::bind((self.bind.unwrap_or(any), 0))?;
         socket.connect(address)?;
         socket.set_nonblocking(true)?;
-        let socket = Rc::new(UdpSocket::from_std(socket)?);
+        let receiving = UdpSocket::from_std(socket.try_clone()?)?;
+        let socket = Rc::new(socket);
         let from = (self.kind, server, number);
-        let reader = tokio::task::spawn_local(read(Rc::clone(&socket), from, self.inputs.clone()));
+        let reader = tokio::task::spawn_local(read(receiving, from, self.inputs.clone()));
         let link = Link {
             socket: Rc::clone(&socket),
             reader: reader.abort_handle(),
@@ -207,7 +209,7 @@ impl Servers {
 }
 
 /// Takes datagrams from one socket.
-async fn read(socket: Rc<UdpSocket>, from: (Kind, usize, u16), inputs: mpsc::Sender<Input>) {
+async fn read(socket: UdpSocket, from: (Kind, usize, u16), inputs: mpsc::Sender<Input>) {
     let (kind, server, number) = from;
     let mut buffer = [0; PACKET_MAX];
     loop {
