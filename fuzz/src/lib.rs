@@ -108,6 +108,10 @@ pub const TARGETS: &[Target] = &[
         run: records::dtls,
     },
     Target {
+        name: "dtls-resumption",
+        run: records::dtls_resumption,
+    },
+    Target {
         name: "esp",
         run: records::esp,
     },

@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use culvert_dtls::{ClientConfig, Connection, Opened, ServerConfig, hello_identifier};
+use culvert_dtls::{
+    CipherSuite, ClientConfig, Connection, Opened, ResumptionConfig, ServerConfig, Version, hello_identifier,
+};
 use culvert_esp::{Association, ByteProbe, Channel, Encryption, Integrity, NextHeader, Sealer, Spi};
 use culvert_record::{DatagramChannel, DatagramOpened, PacketSealer};
 use culvert_tls::Acceptor;
@@ -30,10 +32,32 @@ pub(crate) fn dtls(data: &[u8]) {
     let _ = hello_identifier(data, true);
     let now = Instant::now();
     let psk = SecretBytes::new(vec![1; 32]);
-    let mut ends = [
+    let ends = [
         Connection::client(ClientConfig::new(psk.clone(), vec![2; 32]), now),
         Connection::server(ServerConfig::new(psk), now),
     ];
+    feed(ends, now, data);
+}
+
+/// The same for both ends of resumed sessions, in both versions.
+pub(crate) fn dtls_resumption(data: &[u8]) {
+    let now = Instant::now();
+    let config = |version, suite| {
+        let secret = SecretBytes::new(vec![1; 48]);
+        ResumptionConfig::client(version, suite, secret, vec![2; 32])
+    };
+    let older = config(Version::Dtls09, CipherSuite::RsaAes128CbcSha);
+    let newer = config(Version::Dtls12, CipherSuite::RsaAes128GcmSha256);
+    let ends = [
+        Connection::resuming_client(older.clone(), now),
+        Connection::resuming_server(older, now),
+        Connection::resuming_client(newer.clone(), now),
+        Connection::resuming_server(newer, now),
+    ];
+    feed(ends, now, data);
+}
+
+fn feed<const N: usize>(mut ends: [Connection; N], now: Instant, data: &[u8]) {
     let mut rest = data;
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
         let length = usize::from(u16::from_be_bytes(*length)).min(after.len());

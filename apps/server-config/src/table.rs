@@ -211,9 +211,9 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("tls-priorities", Host, Reloadable, Text, Works),
     own("match-tls-dtls-ciphers", Host, Reloadable, Bool, Works),
     own("dtls-psk", Global, Reloadable, Bool, Works),
-    own("dtls-legacy", Host, Reloadable, Bool, NotYet),
-    own("cisco-client-compat", Host, Reloadable, Bool, NotYet),
-    own("cisco-svc-client-compat", Host, Reloadable, Bool, NotYet),
+    own("dtls-legacy", Host, Reloadable, Bool, Works),
+    own("cisco-client-compat", Host, Reloadable, Bool, Works),
+    own("cisco-svc-client-compat", Host, Reloadable, Bool, Works),
     own("rekey-time", Host, Reloadable, Number, Works),
     own("rekey-method", Host, Reloadable, Text, Works),
     // tunnel

@@ -101,6 +101,42 @@ fn alone_with_the_real_programs() {
     alone(Make::Real, Make::Real);
 }
 
+/// `cisco-client-compat`: the certificate is asked for but need not be shown again with the cookie, TLS
+/// 1.3 is off, and resumed DTLS sessions are allowed whatever else is said.
+#[test]
+fn cisco_client_compat() {
+    for (compatible, tls) in [("true", "(TLS1.2)"), ("false", "(TLS1.3)")] {
+        let options = [
+            ("auth", "certificate"),
+            ("cisco-client-compat", compatible),
+            ("dtls-legacy", "false"),
+        ];
+        let (scene, _) = scene(Make::Culvert, &options);
+        let certificate = with(&scene, "alice");
+        let login = scene.log_in(Make::Real, USER, "", &text(&certificate));
+        assert_eq!(login.code, 0, "{}", login.stderr);
+        assert!(login.stderr.contains(tls), "{}", login.stderr);
+        let cookie = login.stdout.split("COOKIE='").nth(1).unwrap();
+        let cookie = cookie.split('\'').next().unwrap();
+        let arguments = ["--cookie", cookie, "--dtls-ciphers=AES128-SHA"];
+        let options = ClientOptions {
+            arguments: &arguments,
+            name: "without-certificate",
+            ..ClientOptions::default()
+        };
+        let mut client = Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+        if compatible == "true" {
+            client
+                .process
+                .wait_for("Established DTLS connection (using GnuTLS). Ciphersuite (DTLS0.9)");
+            client.process.signal("INT");
+            assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+        } else {
+            assert_ne!(client.process.exit_code(), 0, "{}", client.process.output());
+        }
+    }
+}
+
 /// The certificate and the password must be of the same user, and of the same group.
 fn and_password(client: Make, server: Make) {
     let (scene, _) = scene(

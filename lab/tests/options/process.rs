@@ -233,6 +233,7 @@ fn signals(client: Make, server: Make) {
     });
     scene.ping();
     assert_eq!(Client::inner_v4(&scene.world), address, "{}", first.output());
+    reconnects_on_demand(&scene, &mut first);
 
     first.signal("HUP");
     assert_eq!(first.exit_code(), 0, "{}", first.output());
@@ -251,6 +252,31 @@ fn signals(client: Make, server: Make) {
     second.signal("TERM");
     assert_eq!(second.exit_code(), 0, "{}", second.output());
     assert!(!Path::new("/sys/class/net").join(DEVICE).exists());
+}
+
+/// USR2 while the server cannot be reached begins the attempts again, with all of their time.
+fn reconnects_on_demand(scene: &Scene, process: &mut Process) {
+    scene.world.server.nft(
+        "add table inet away; add chain inet away in { type filter hook input priority 0; }; \
+         add rule inet away in tcp dport 443 reject with tcp reset",
+    );
+    for attempts in 1..=2 {
+        process.signal("USR2");
+        wait::until("a first pause", || {
+            let text = process.stdout();
+            (text.matches("sleep 10s, remaining timeout 300s").count() == attempts).then_some(())
+        });
+    }
+    scene.world.server.nft("delete table inet away");
+    process.signal("USR2");
+    wait::until("another connection", || {
+        let text = process.stdout();
+        (text.matches("Got CONNECT response: HTTP/1.1 200").count() == 3).then_some(())
+    });
+    let text = process.stdout();
+    assert!(!text.contains("sleep 20s"), "{text}");
+    assert_eq!(text.matches("User requested reconnect").count(), 4, "{text}");
+    scene.ping();
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod priorities;
 mod rate_limits;
 mod scripts;
 mod transport;
+mod vendor_clients;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -110,7 +110,8 @@ fn the_ciphers_of_dtls_follow_the_configuration() {
     assert_eq!(datagram_cipher(&[], &[]).as_deref(), Some("AES-256-GCM"));
     let no_256 = ("tls-priorities", "NORMAL:-AES-256-GCM:-CHACHA20-POLY1305");
     assert_eq!(datagram_cipher(&[no_256], &[]).as_deref(), Some("AES-128-GCM"));
-    assert_eq!(datagram_cipher(&[("dtls-psk", "false")], &[]), None);
+    let neither = [("dtls-psk", "false"), ("dtls-legacy", "false")];
+    assert_eq!(datagram_cipher(&neither, &[]), None);
     assert_eq!(datagram_cipher(&[("udp-port", "0")], &[]), None);
 }
 

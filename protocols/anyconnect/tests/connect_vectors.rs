@@ -268,7 +268,7 @@ fn the_client_reads_what_the_server_meant() {
             prefix_len: 128
         }
     );
-    assert_eq!(minimal.dtls, None);
+    assert_eq!(minimal.dtls, Err("No DTLS address".into()));
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn real_responses_of_both_servers() {
         let exchange = common::prefixed(capture).pop().unwrap();
         let connected = parse_connect_response(&exchange.response).unwrap();
         assert_eq!(connected.config.mtu.get(), mtu);
-        assert!(connected.dtls.is_some());
+        assert!(connected.dtls.is_ok());
     }
 }
 
@@ -381,7 +381,7 @@ fn resumed_sessions() {
     let connected = parse_connect_response(&response(&headers)).unwrap();
     assert_eq!(connected.config.mtu.get(), 1350);
     let mode = connected.dtls.map(|dtls| dtls.mode);
-    assert!(matches!(mode, Some(DtlsMode::Resumed(cipher)) if cipher.version == Version::Dtls12));
+    assert!(matches!(mode, Ok(DtlsMode::Resumed(cipher)) if cipher.version == Version::Dtls12));
 }
 
 #[test]
@@ -462,8 +462,12 @@ fn hostile_headers() {
     assert_eq!(odd.config.banner.as_deref(), Some("a?[2Jb"));
     assert_eq!(odd.config.session_left, Some(Duration::from_secs(50)));
     assert_eq!(odd.config.stream, Timers::default());
-    assert_eq!(odd.dtls, None);
-    assert_eq!(odd.notes.len(), 4);
+    let why = odd.dtls.unwrap_err();
+    assert_eq!(
+        why,
+        "No DTLS: the server chose cipher AES129-SHA, which is not available"
+    );
+    assert_eq!(odd.notes.len(), 3);
     assert_eq!(
         odd.notes[0],
         "WARNING: Split include \"10.1.2.3/24\" has host bits set, replacing with \"10.1.2.0/24\"."

@@ -7,6 +7,7 @@ use culvert_vocab::TunnelConfig;
 use super::ending::Ending;
 use super::running::Running;
 use crate::connect::{ConnectFailure, Tunnel};
+use crate::signals::Signal;
 
 /// The pauses between attempts: 10 s, 20 s, ... 100 s, until the time is used up. Only the pauses
 /// count.
@@ -46,27 +47,30 @@ impl Running {
     /// The session is over.
     pub(super) fn reconnect(&mut self) -> Result<(), Ending> {
         self.detach();
-        let mut pauses = Pauses::new(self.context.options.network.reconnect_timeout);
+        let mut pauses = self.pauses();
         loop {
-            if let Some(ending) = self
-                .setup
-                .before_reconnect(&self.tunnel)
-                .and_then(Ending::of_signal)
-            {
-                return Err(ending);
+            if let Some(signal) = self.setup.before_reconnect(&self.tunnel) {
+                self.obey(signal, &mut pauses)?;
             }
             match self.try_connect() {
-                Ok(tunnel) => return self.resume(tunnel),
+                Ok(tunnel) => match self.resume(tunnel)? {
+                    Some(signal) => {
+                        self.obey(signal, &mut pauses)?;
+                        self.detach();
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
                 Err(ConnectFailure::Rejected) => {
                     self.context
                         .output
                         .error("Cookie is no longer valid, ending session");
                     return Err(Ending::CookieRejected);
                 }
-                Err(ConnectFailure::Interrupted(signal)) => match Ending::of_signal(signal) {
-                    Some(ending) => return Err(ending),
-                    None => continue,
-                },
+                Err(ConnectFailure::Interrupted(signal)) => {
+                    self.obey(signal, &mut pauses)?;
+                    continue;
+                }
                 Err(ConnectFailure::Other) => {}
             }
             let Some((pause, left)) = pauses.next() else {
@@ -76,8 +80,33 @@ impl Running {
             self.context
                 .output
                 .info(&format!("sleep {pause}s, remaining timeout {left}s"));
-            self.pause(Duration::from_secs(pause.unsigned_abs()))?;
+            if let Some(signal) = self.pause(Duration::from_secs(pause.unsigned_abs())) {
+                self.obey(signal, &mut pauses)?;
+            }
         }
+    }
+
+    fn pauses(&self) -> Pauses {
+        Pauses::new(self.context.options.network.reconnect_timeout)
+    }
+
+    /// What a signal means while the connection is being made anew: SIGUSR2 begins it again, with
+    /// all of its time.
+    fn obey(&self, signal: Signal, pauses: &mut Pauses) -> Result<(), Ending> {
+        if let Some(ending) = Ending::of_signal(signal) {
+            return Err(ending);
+        }
+        if signal == Signal::Reconnect {
+            self.tell_reconnect();
+            *pauses = self.pauses();
+        }
+        Ok(())
+    }
+
+    /// SIGUSR2 in the words of the reference.
+    pub(super) fn tell_reconnect(&self) {
+        self.context.output.info("Caller paused the connection");
+        self.context.output.info("User requested reconnect");
     }
 
     /// One attempt; none where it would only lead into the tunnel that has no connection.
@@ -93,20 +122,18 @@ impl Running {
         self.connector.connect()
     }
 
-    fn resume(&mut self, tunnel: Tunnel) -> Result<(), Ending> {
+    /// Uses the new connection. Gives an order to make another one that came meanwhile.
+    fn resume(&mut self, tunnel: Tunnel) -> Result<Option<Signal>, Ending> {
         if let Some(change) = address_change(&self.tunnel.config, &tunnel.config) {
             self.context.output.error(&change);
             return Err(Ending::AddressChanged);
         }
         self.attach(tunnel)
             .map_err(|error| Ending::Setup(format!("Failed to use the new connection: {error}")))?;
-        match self
-            .setup
-            .after_reconnect(&self.tunnel)
-            .and_then(Ending::of_signal)
-        {
+        let signal = self.setup.after_reconnect(&self.tunnel);
+        match signal.and_then(Ending::of_signal) {
             Some(ending) => Err(ending),
-            None => Ok(()),
+            None => Ok(signal.filter(|signal| *signal == Signal::Reconnect)),
         }
     }
 }

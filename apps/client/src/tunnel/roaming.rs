@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::ending::Ending;
 use super::running::{NETWORK_TOKEN, Running};
-use crate::signals::WaitError;
+use crate::signals::{Signal, WaitError};
 
 /// How long the host's network gets to settle: a change is many small ones.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -107,11 +107,9 @@ impl Running {
         self.reconnect()
     }
 
-    /// Waits before the next attempt to connect; a signal or a new way to the server ends the wait.
-    ///
-    /// # Errors
-    /// The session is over.
-    pub(super) fn pause(&mut self, time: Duration) -> Result<(), Ending> {
+    /// Waits before the next attempt to connect; a signal, which is returned, or a new way to the
+    /// server ends the wait.
+    pub(super) fn pause(&mut self, time: Duration) -> Option<Signal> {
         let context = Arc::clone(&self.context);
         let news = context.changes.as_ref();
         let watched: Vec<_> = news
@@ -126,18 +124,15 @@ impl Running {
                 other => other.and(Err(WaitError::TimedOut)),
             };
             match waited {
-                // SIGUSR2 is no ending, but an order to try again.
-                Err(WaitError::Interrupted(signal)) => {
-                    return Ending::of_signal(signal).map_or(Ok(()), Err);
-                }
-                _ if Instant::now() >= until => return Ok(()),
-                Err(WaitError::Io(_)) => return Ok(()),
+                Err(WaitError::Interrupted(signal)) => return Some(signal),
+                _ if Instant::now() >= until => return None,
+                Err(WaitError::Io(_)) => return None,
                 Ok(()) | Err(WaitError::TimedOut) => {}
             }
             let _ = news.is_some_and(NetworkChanges::drain);
             let now = self.way_out();
             if now.is_some() && now != before {
-                return Ok(());
+                return None;
             }
         }
     }

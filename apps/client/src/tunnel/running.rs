@@ -21,6 +21,7 @@ use super::setup::{Facts, NetworkSetup};
 use super::status;
 use crate::connect::{ConnectFailure, Connector, DatagramOffer, Stream, Tunnel};
 use crate::context::Context;
+use crate::options::ProtocolName;
 use crate::process::PidFile;
 use crate::signals::Signal;
 
@@ -119,7 +120,10 @@ impl Running {
         };
         self.set_device_mtu();
         self.session.detach_datagram();
-        self.datagram = Datagram::new(tunnel.datagram, self.context.options.tunnel.no_dtls);
+        let options = &self.context.options;
+        // In AnyConnect a server that does not offer it disables it for good.
+        let refused = tunnel.datagram.is_none() && options.protocol == ProtocolName::AnyConnect;
+        self.datagram = Datagram::new(tunnel.datagram, options.tunnel.no_dtls || refused);
         self.start_datagram(now);
         Ok(())
     }
@@ -455,8 +459,7 @@ impl Running {
                 Ok(())
             }
             Signal::Reconnect => {
-                self.context.output.info("Caller paused the connection");
-                self.context.output.info("User requested reconnect");
+                self.tell_reconnect();
                 self.reconnect()
             }
             Signal::Terminate => Err(Ending::UserEnded),

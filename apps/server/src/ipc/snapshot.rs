@@ -72,6 +72,8 @@ pub struct HostSnapshot {
     pub match_tls_dtls_ciphers: bool,
     /// `dtls-legacy`.
     pub dtls_legacy: bool,
+    /// `cisco-svc-client-compat`.
+    pub phones: bool,
     /// Compression that clients may ask for, best first; empty for none.
     pub compression: Vec<Compression>,
     /// Packets of at most this many octets are not compressed.

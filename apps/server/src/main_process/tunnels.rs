@@ -330,7 +330,7 @@ impl Server {
     }
 
     fn datagram_grant(&self, subject: &Subject) -> Option<DatagramGrant> {
-        let port = self.fixed.udp_port.filter(|_| self.config.global.dtls_psk)?;
+        let port = self.fixed.udp_port?;
         // The sockets of a pool are for its own tunnels.
         let cannot_get_datagrams = self.pool.is_some() && subject.wish.own_process;
         if subject.session.settings.no_udp || !subject.wish.udp || cannot_get_datagrams {

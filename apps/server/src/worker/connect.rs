@@ -111,7 +111,8 @@ pub(super) fn open(
             Some(DtlsMode::Resumed(cipher)) => overhead(cipher.suite),
         },
     });
-    let config = announced_config(&grant, &mtu, tls13);
+    let resumed = matches!(mode, Some(DtlsMode::Resumed(_)));
+    let config = announced_config(&grant, &mtu, tls13, resumed);
     let compression = Agreed {
         stream: agree(&host.compression, &connect.stream_encodings),
         datagram: agree(&host.compression, &connect.datagram_encodings).filter(|_| datagram.is_some()),
@@ -191,8 +192,9 @@ pub(super) fn ask(
     }
 }
 
-/// The grant as it fits this client: its MTU, its TLS version.
-fn announced_config(grant: &TunnelGrant, mtu: &GrantedMtu, tls13: bool) -> TunnelConfig {
+/// The grant as it fits this client: its MTU, its TLS version, and that nothing but a new tunnel renews
+/// the keys of a resumed DTLS session.
+fn announced_config(grant: &TunnelGrant, mtu: &GrantedMtu, tls13: bool, resumed: bool) -> TunnelConfig {
     let mut config = grant.config.clone();
     config.mtu = mtu.data;
     if !mtu.ipv6 {
@@ -201,7 +203,11 @@ fn announced_config(grant: &TunnelGrant, mtu: &GrantedMtu, tls13: bool) -> Tunne
         config.includes.retain(|net| matches!(net, ipnet::IpNet::V4(_)));
         config.excludes.retain(|net| matches!(net, ipnet::IpNet::V4(_)));
     }
-    let (method, time) = advertised_rekey(tls13, config.stream.rekey_method, config.stream.rekey);
+    if resumed {
+        config.datagram.rekey_method = RekeyMethod::None;
+    }
+    let in_place = tls13 && !resumed;
+    let (method, time) = advertised_rekey(in_place, config.stream.rekey_method, config.stream.rekey);
     config.stream.rekey_method = method;
     config.stream.rekey = time;
     config

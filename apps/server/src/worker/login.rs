@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use culvert_anyconnect::server::{ClientClass, ClientInfo};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
 use culvert_tls::{Acceptor, Handshake};
 use culvert_vocab::GroupName;
-use culvert_wire::http::{RequestReader, Response};
+use culvert_wire::http::{Request, RequestReader, Response};
 
 use super::broker::Broker;
 use super::connect;
@@ -35,6 +36,7 @@ pub(super) fn run(
     let (handshake, host, certificate) = handshake(snapshot, broker, &mut stream)?;
     let mut session = Session {
         front_end: FrontEnds::new(snapshot, host, certificate),
+        host,
         handshake,
         broker,
         stream,
@@ -151,9 +153,18 @@ pub(super) fn respond_and_close(handshake: &mut Handshake, stream: &mut Stream, 
 
 struct Session<'b> {
     front_end: FrontEnds,
+    host: &'b HostSnapshot,
     handshake: Handshake,
     broker: &'b Broker,
     stream: Stream,
+}
+
+/// True for a telephone's login by something that does not call itself one
+/// (`specs/anyconnect.md` §5.5).
+fn is_unlikely_phone(request: &Request) -> bool {
+    let mut client = ClientInfo::default();
+    client.update(&request.headers);
+    request.target == "/svc" && client.class != ClientClass::IpPhone
 }
 
 impl Session<'_> {
@@ -168,6 +179,10 @@ impl Session<'_> {
                     .map_err(|error| End::Http(error.to_string()))?;
                 let Some(request) = request else { continue };
                 self.stream.reporter().log_request(&request);
+                if !self.host.phones && is_unlikely_phone(&request) {
+                    let text = "a login as a telephone, without cisco-svc-client-compat";
+                    self.stream.reporter().log(LogLevel::Info, text);
+                }
                 let mut action = self.front_end.handle_request(request);
                 loop {
                     match action {

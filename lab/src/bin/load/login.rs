@@ -145,12 +145,12 @@ fn log_in(options: &Options, settings: &ClientSettings, number: usize) -> Result
     let (response, rest) = stream.exchange(&connect.to_request())?;
     let connected = parse_connect_response(&response)?;
     let dtls = match connected.dtls {
-        Some(offer) => {
+        Ok(offer) => {
             let mut psk = vec![0; PSK_LEN];
             stream.tls.exporter(PSK_EXPORTER_LABEL, &mut psk)?;
             Some((offer, SecretBytes::new(psk)))
         }
-        None => None,
+        Err(_) => None,
     };
     if !rest.is_empty() {
         return Err("frames before the records were taken over".into());

@@ -67,8 +67,8 @@ pub struct Connected {
     pub config: TunnelConfig,
     /// `X-CSTP-Base-MTU`: size of outer packets that the server counts on.
     pub base_mtu: Option<u16>,
-    /// The UDP channel, if the server offers one that this client can use.
-    pub dtls: Option<DtlsOffer>,
+    /// The UDP channel, or why there is none that this client can use.
+    pub dtls: Result<DtlsOffer, String>,
     /// Compression of the TLS channel.
     pub stream_encoding: Option<Method>,
     /// Compression of the UDP channel.
@@ -319,26 +319,22 @@ impl Reader {
         })
     }
 
-    fn take_dtls(&mut self) -> Option<DtlsOffer> {
-        let (header, cipher) = self.dtls_cipher.take()?;
-        let port = self.dtls_port?;
+    fn take_dtls(&mut self) -> Result<DtlsOffer, String> {
+        let no_cipher = "Server offered no DTLS cipher option";
+        let port = self.dtls_port.ok_or("No DTLS address")?;
+        let (header, cipher) = self.dtls_cipher.take().ok_or(no_cipher)?;
         let (mode, id, id_header) = if cipher == PSK_NEGOTIATE {
             (DtlsMode::Psk, self.app_id.take(), "X-DTLS-App-ID")
         } else if let Some(cipher) = ResumedCipher::find(header, &cipher) {
             let id = self.dtls_session_id.take();
             (DtlsMode::Resumed(cipher), id, "X-DTLS-Session-ID")
         } else {
-            self.notes.push(format!(
+            return Err(format!(
                 "No DTLS: the server chose cipher {cipher}, which is not available"
             ));
-            return None;
         };
-        let Some(id) = id else {
-            self.notes
-                .push(format!("No DTLS: the server sent no {id_header}"));
-            return None;
-        };
-        Some(DtlsOffer { port, id, mode })
+        let id = id.ok_or_else(|| format!("No DTLS: the server sent no {id_header}"))?;
+        Ok(DtlsOffer { port, id, mode })
     }
 }
 

@@ -79,16 +79,17 @@ pub fn connect_refusal(refusal: ConnectRefusal) -> Response {
 }
 
 /// What clients are told about rekeying of the TLS channel: in TLS 1.3 with method `ssl` the
-/// server renews the keys itself; TLS 1.2 has no renegotiation here, so that the client opens a
-/// new tunnel (`specs/server-config.md` §9.3).
+/// server renews the keys itself; TLS 1.2 has no renegotiation here, and a resumed DTLS session
+/// has none anywhere, so that the client opens a new tunnel (`specs/server-config.md` §9.3).
+/// `in_place` says that neither is the case.
 pub fn advertised_rekey(
-    tls13: bool,
+    in_place: bool,
     method: RekeyMethod,
     time: Option<Duration>,
 ) -> (RekeyMethod, Option<Duration>) {
     match (time, method) {
         (None, _) | (_, RekeyMethod::None) => (RekeyMethod::None, None),
-        (Some(_), RekeyMethod::Ssl) if tls13 => (RekeyMethod::Ssl, Some(REKEY_BY_SERVER)),
+        (Some(_), RekeyMethod::Ssl) if in_place => (RekeyMethod::Ssl, Some(REKEY_BY_SERVER)),
         (time, _) => (RekeyMethod::NewTunnel, time),
     }
 }

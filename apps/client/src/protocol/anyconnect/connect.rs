@@ -236,13 +236,21 @@ impl CstpConnector {
         let address = connection.address();
         let cipher = connection.tls().description().unwrap_or_default();
         let renews_keys = connection.tls().is_tls13();
-        let datagram = match connected.dtls.zip(dtls) {
-            Some((offer, asked)) if !asked.has_offered(&offer.mode) => {
-                let text = "No DTLS: the server chose a cipher that was not offered";
-                self.request.context.output.error(text);
+        let offer = dtls.map(|asked| {
+            let offer = connected.dtls?;
+            match asked.has_offered(&offer.mode) {
+                true => Ok((offer, asked)),
+                false => Err("No DTLS: the server chose a cipher that was not offered".to_owned()),
+            }
+        });
+        let datagram = match offer {
+            Some(Err(why)) => {
+                let output = &self.request.context.output;
+                output.error(&why);
+                output.error("Set up UDP failed; using SSL instead");
                 None
             }
-            Some((offer, asked)) => {
+            Some(Ok((offer, asked))) => {
                 let handshake = match offer.mode {
                     DtlsMode::Psk => Handshake::Psk {
                         app_id: offer.id,
