@@ -6,6 +6,7 @@
 mod authority;
 mod certificates;
 mod one_time_passwords;
+mod tickets;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, probe};
