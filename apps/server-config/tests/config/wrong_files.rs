@@ -371,9 +371,13 @@ fn a_failed_check_still_has_the_notes() {
 fn loading_asks_the_machine() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let load = |lines: &str| {
-        let path = directory.path().join("ocserv.conf");
-        std::fs::write(&path, format!("{BASE}{lines}\n")).expect("writable");
-        Config::load(&path)
+        let file = |name: &str| directory.path().join(name);
+        for name in ["cert.pem", "key.pem"] {
+            std::fs::write(file(name), "").expect("writable");
+        }
+        let base = BASE.replace("/etc/ocserv/", &format!("{}/", directory.path().display()));
+        std::fs::write(file("ocserv.conf"), format!("{base}{lines}\n")).expect("writable");
+        Config::load(&file("ocserv.conf"))
     };
     assert!(load("run-as-user = root\nrun-as-group = root").is_ok());
     assert_eq!(
@@ -388,6 +392,14 @@ fn loading_asks_the_machine() {
         error(load("user-profile = /no/such"), "").message,
         "cannot open file '/no/such'"
     );
+    for name in ["server-key", "pin-file", "srk-pin-file"] {
+        let wrong = error(load(&format!("{name} = /no/such")), "");
+        assert_eq!(
+            (wrong.message.as_str(), wrong.line),
+            ("cannot open file '/no/such'", Some(8)),
+            "{name}"
+        );
+    }
     let missing = Path::new("/no/such.conf");
     assert_eq!(
         error(Config::load(missing), "").to_string(),
