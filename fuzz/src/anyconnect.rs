@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use culvert_anyconnect::client::{Cookie, Login, LoginConfig, Platform, parse_connect_response};
+use culvert_anyconnect::client::{
+    Cookie, HostScanRule, Login, LoginConfig, Platform, parse_connect_response,
+};
 use culvert_anyconnect::server::{Action, FrontEnd, FrontEndConfig, GroupOption};
 use culvert_anyconnect::wire::{Goodbye, parse_frame_header};
 use culvert_login::server::{AuthAnswer, AuthRequest};
@@ -27,6 +29,9 @@ pub(crate) fn login(data: &[u8]) {
         second_certificate: None,
         token: None,
         passwords: true,
+        browser: false,
+        host_scan: HostScanRule::Wrapper,
+        profile: Some(None),
     });
     login::drive(&mut login, data);
 }

@@ -1,4 +1,4 @@
-use culvert_login::client::{Login, Step};
+use culvert_login::client::{Login, Returned, Step};
 use culvert_vocab::{FieldKind, Form};
 
 use crate::http::read_response;
@@ -14,6 +14,15 @@ pub(crate) fn drive(login: &mut dyn Login, data: &[u8]) {
         step = match step {
             Err(_) | Ok(Step::Done(_)) => return,
             Ok(Step::Form(form)) => login.handle_form(fill(form)),
+            Ok(Step::Browser(_)) => {
+                let text = responses.next().map(String::from_utf8_lossy);
+                match text.map(|text| login.handle_browser(&text)) {
+                    Some(Returned::Over { step, .. }) => Ok(*step),
+                    Some(Returned::Stranger) | None => return,
+                }
+            }
+            Ok(Step::HostScan(_)) => login.handle_host_scan(),
+            Ok(Step::Wait(_)) => login.handle_timeout(),
             Ok(Step::Exchange(exchange)) => {
                 let _ = exchange.request.to_bytes();
                 match responses.next().map(read_response) {

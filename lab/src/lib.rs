@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod fixture;
+pub mod gateway;
 pub mod kerberos;
 pub mod lan;
 pub mod net;

@@ -10,6 +10,8 @@
 //! credentials/ certificates and keys
 //! net/        names, TCP, TLS with the user's trust, HTTP
 //! login/      from nothing to a cookie
+//! profile     the file of --xmlconfig
+//! helper      programs that look at this host for a gateway
 //! connect     from a cookie to a tunnel
 //! token/      one-time codes
 //! tunnel/     packets, UDP, reconnect, the host's network, the end
@@ -22,12 +24,14 @@ mod charset;
 mod connect;
 mod context;
 mod credentials;
+mod helper;
 pub mod identity;
 mod login;
 mod net;
 pub mod options;
 pub mod output;
 mod process;
+mod profile;
 mod program;
 pub mod prompt;
 mod protocol;

@@ -18,8 +18,9 @@ use crate::credentials::Credentials;
 use crate::login::{self, Answers, TwoPhase, cookie_line};
 use crate::net::{HttpClient, Peer, Trust, by_libproxy};
 use crate::options::{self, CookieMode, Host, Options, Proxy, Stop, UserIds};
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::process::{self, PidFile};
+use crate::profile;
 use crate::prompt::{Console, Lines, reason};
 use crate::protocol;
 use crate::signals::Signals;
@@ -47,6 +48,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
 }
 
 fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
+    use_profile(&mut options);
     let server = ServerUrl::parse(&options.server).map_err(|error| error.to_string())?;
     use_proxy(&mut options, &server)?;
     let server = server.with_default_path(options.login.user_group.as_deref().unwrap_or_default());
@@ -74,6 +76,29 @@ fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
         }),
         server,
     ))
+}
+
+/// Looks the server up in the file of `--xmlconfig`: users name servers as it does.
+fn use_profile(options: &mut Options) {
+    let Some(path) = &options.login.profile else {
+        return;
+    };
+    let notice = match profile::read(path) {
+        Ok(Some(content)) => match profile::find(&content, &options.server) {
+            Some(entry) => {
+                options.server = entry.address;
+                options.login.user_group = entry.user_group.or(options.login.user_group.take());
+                return;
+            }
+            None => format!(
+                "Host \"{}\" not listed in config; treating as raw hostname",
+                options.server
+            ),
+        },
+        Ok(None) => format!("There is no XML config file '{}' yet", path.display()),
+        Err(text) => text,
+    };
+    say(io::stderr(), &format!("{}\n", printable(&notice)));
 }
 
 /// Settles the proxy: that of the options, else that of the environment. Datagrams do not pass

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use culvert_sys::epoll::Interest;
 use culvert_sys::term::EchoOff;
@@ -11,7 +12,7 @@ use culvert_vocab::SecretString;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::charset;
-use crate::signals::{Signals, WaitError};
+use crate::signals::{Signals, WaitError, is_readable};
 
 /// Longest line that is read, in octets.
 const LINE_MAX: usize = 4096;
@@ -60,11 +61,8 @@ impl Lines {
             .map_err(|error| reason(&error))?;
         let mut input = File::from(input);
         loop {
-            if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
-                return Ok(self.take(end, end + 1));
-            }
-            if self.ahead.len() >= LINE_MAX {
-                return Ok(self.take(LINE_MAX, LINE_MAX));
+            if let Some(line) = self.complete() {
+                return Ok(line);
             }
             if let Some(signals) = signals {
                 signals
@@ -74,15 +72,60 @@ impl Lines {
                         other => other.to_string(),
                     })?;
             }
-            let mut chunk = Zeroizing::new([0; LINE_MAX]);
-            match input.read(chunk.as_mut_slice()) {
-                Ok(0) if self.ahead.is_empty() => return Err("End of file".into()),
-                Ok(0) => return Ok(self.take(LINE_MAX, LINE_MAX)),
-                Ok(count) => self
-                    .ahead
-                    .extend_from_slice(chunk.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(reason(&error)),
+            if let Some(line) = self.read_on(&mut input)? {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// A line that has been read ahead.
+    fn complete(&mut self) -> Option<SecretString> {
+        if let Some(end) = self.ahead.iter().position(|&byte| byte == b'\n') {
+            return Some(self.take(end, end + 1));
+        }
+        (self.ahead.len() >= LINE_MAX).then(|| self.take(LINE_MAX, LINE_MAX))
+    }
+
+    /// Reads once; the last line of the input may have no end.
+    fn read_on(&mut self, input: &mut File) -> Result<Option<SecretString>, String> {
+        let mut chunk = Zeroizing::new([0; LINE_MAX]);
+        match input.read(chunk.as_mut_slice()) {
+            Ok(0) if self.ahead.is_empty() => return Err("End of file".into()),
+            Ok(0) => return Ok(Some(self.take(LINE_MAX, LINE_MAX))),
+            Ok(count) => self
+                .ahead
+                .extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(reason(&error)),
+        }
+        Ok(None)
+    }
+
+    /// The next line, if it comes before one of `others` becomes readable.
+    ///
+    /// # Errors
+    /// See [`WaitError`].
+    fn next_or(
+        &mut self,
+        others: &[BorrowedFd<'_>],
+        signals: &Signals,
+        deadline: Instant,
+    ) -> Result<Pasted, WaitError> {
+        let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        loop {
+            if let Some(line) = self.complete() {
+                return Ok(Pasted::Line(line));
+            }
+            let all = others.iter().copied().chain([input.as_fd()]);
+            let all: Vec<_> = all.map(|descriptor| (descriptor, Interest::READ)).collect();
+            signals.wait(&all, Some(deadline))?;
+            if !is_readable(&input)? {
+                return Ok(Pasted::Other);
+            }
+            match self.read_on(&mut input) {
+                Ok(Some(line)) => return Ok(Pasted::Line(line)),
+                Ok(None) => {}
+                Err(_) => return Ok(Pasted::Ended),
             }
         }
     }
@@ -97,6 +140,17 @@ impl Lines {
         self.ahead = Zeroizing::new(rest);
         text.into()
     }
+}
+
+/// What [`Console::wait_for_line`] has waited for.
+#[derive(Debug)]
+pub(crate) enum Pasted {
+    /// A line.
+    Line(SecretString),
+    /// There will be no more lines.
+    Ended,
+    /// One of the other descriptors is readable.
+    Other,
 }
 
 /// The text of an operating system error without Rust's suffix.
@@ -143,6 +197,30 @@ impl Console {
         self.non_interactive
     }
 
+    /// True when questions are answered, by somebody or by standard input.
+    pub(crate) fn may_answer(&self) -> bool {
+        !self.non_interactive || self.answers_on_stdin
+    }
+
+    /// Waits until one of `others` is readable, or for a line if `lines` are wanted.
+    ///
+    /// # Errors
+    /// See [`WaitError`].
+    pub(crate) fn wait_for_line(
+        &self,
+        others: &[BorrowedFd<'_>],
+        lines: bool,
+        deadline: Instant,
+    ) -> Result<Pasted, WaitError> {
+        if lines {
+            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            return lines.next_or(others, &self.signals, deadline);
+        }
+        let others: Vec<_> = others.iter().map(|other| (*other, Interest::READ)).collect();
+        self.signals.wait(&others, Some(deadline))?;
+        Ok(Pasted::Other)
+    }
+
     /// Writes to stderr as it is.
     pub fn write(&self, text: &str) {
         let _ = io::stderr().write_all(text.as_bytes());
@@ -166,7 +244,7 @@ impl Asker for Console {
             self.write("***\nUser input required in non-interactive mode\n");
             Err(AskError::NonInteractive)
         };
-        if self.non_interactive && !self.answers_on_stdin {
+        if !self.may_answer() {
             return refuse();
         }
         let stdin = io::stdin();

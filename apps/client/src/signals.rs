@@ -103,6 +103,22 @@ impl Signals {
     }
 }
 
+/// True when a read from `descriptor` would not wait.
+///
+/// # Errors
+/// The kernel cannot tell.
+pub(crate) fn is_readable(descriptor: &impl AsFd) -> io::Result<bool> {
+    let poller = Poller::new()?;
+    match poller.add(descriptor, 0, Interest::READ) {
+        // A regular file.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(true),
+        other => other?,
+    }
+    let mut events = Events::with_capacity(1);
+    poller.wait(&mut events, Some(Instant::now()))?;
+    Ok(!events.is_empty())
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

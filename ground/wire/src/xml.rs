@@ -253,7 +253,8 @@ fn resolve(name: &str) -> Option<char> {
     }
 }
 
-fn unescape(text: &str) -> String {
+/// Text with its references resolved; those that are none stay as they are.
+pub fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find('&') {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_anyconnect::client::{Cookie, Login, LoginConfig, LoginError, Platform};
+use culvert_anyconnect::client::{Cookie, HostScanRule, Login, LoginConfig, LoginError, Platform};
 use culvert_anyconnect::server::{Action, FrontEnd, FrontEndConfig, GroupOption};
 use culvert_login::client::Step;
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
@@ -169,6 +169,9 @@ fn config() -> LoginConfig {
         second_certificate: None,
         token: None,
         passwords: true,
+        browser: false,
+        host_scan: HostScanRule::Refuse,
+        profile: None,
     }
 }
 
@@ -212,6 +215,7 @@ fn run(
                     Some(other) => other,
                 }
             }
+            Ok(other) => panic!("{other:?}"),
         };
     }
 }

@@ -8,13 +8,18 @@
 )]
 
 mod common;
+#[path = "common/wrap_token.rs"]
+mod wrap_token;
 
 use common::{Captured, flow, prefixed};
-use culvert_anyconnect::client::{Cookie, Login, LoginConfig, LoginError, Platform, StrapKeys};
-use culvert_login::client::{Message, Step};
+use culvert_anyconnect::client::{
+    Cookie, HostScanRule, Login, LoginConfig, LoginError, Platform, ProfileHash, StrapKeys,
+};
+use culvert_login::client::{Message, Returned, SignInResult, Step};
 use culvert_vocab::{FieldKind, Form, SecretString};
 use culvert_wire::http::Request;
 use culvert_wire::url::ServerUrl;
+use wrap_token::wrap_token;
 
 fn webvpn(cookie: &SecretString) -> String {
     Cookie::parse(cookie.expose())
@@ -26,6 +31,7 @@ fn webvpn(cookie: &SecretString) -> String {
 
 const FLOWS: &str = include_str!("vectors/http-client-flows.txt");
 const OCSERV_1_1_6: &str = include_str!("vectors/http-oc901-ocserv116.txt");
+const SIGN_IN_PAGE: &str = "https://10.99.0.1/+CSCOE+/saml/sp/login?tgname=TG1&acsamlcap=v2";
 const OCSERV_1_5: &str = include_str!("vectors/http-oc921-ocserv15.txt");
 
 const AGENT_9_01: (&str, &str) = ("Open AnyConnect VPN Agent v9.01-3", "v9.01-3");
@@ -52,6 +58,9 @@ fn config(url: &str, (user_agent, version): (&str, &str)) -> LoginConfig {
         second_certificate: None,
         token: None,
         passwords: true,
+        browser: false,
+        host_scan: HostScanRule::Refuse,
+        profile: None,
     }
 }
 
@@ -79,10 +88,41 @@ fn replay(
     mut answer: impl FnMut(&mut Form),
 ) -> (Result<Step, LoginError>, Vec<String>) {
     let mut step = login.start();
+    let mut key = String::new();
     for (fresh, captured) in exchanges {
-        while let Ok(Step::Form(mut form)) = step {
-            answer(&mut form);
-            step = login.handle_form(form);
+        loop {
+            step = match step {
+                Ok(Step::Form(mut form)) => {
+                    answer(&mut form);
+                    login.handle_form(form)
+                }
+                Ok(Step::Browser(sign_in)) => {
+                    assert_eq!(sign_in.url, SIGN_IN_PAGE);
+                    assert_eq!(sign_in.result, SignInResult::Loopback { port: 29786 });
+                    let blob = wrap_token(&key, "Abc123TOKENxyz0987").replace('+', "%2B");
+                    match login.handle_browser(&format!("/api/sso/{blob}?return=https%3A%2F%2Fa%2Fb")) {
+                        Returned::Over { step, next_page } => {
+                            assert_eq!(next_page.as_deref(), Some("https://a/b"));
+                            Ok(*step)
+                        }
+                        Returned::Stranger => panic!("the token was not accepted"),
+                    }
+                }
+                Ok(Step::HostScan(scan)) => {
+                    assert_eq!((scan.ticket.as_str(), scan.token.expose()), ("TICKET1", "TOKEN1"));
+                    assert_eq!(
+                        (scan.server.host.as_str(), scan.start.as_str()),
+                        ("10.99.0.1", "/CACHE/sdesktop/hostscan")
+                    );
+                    assert_eq!(scan.program, None);
+                    login.handle_host_scan()
+                }
+                Ok(Step::Wait(_)) => login.handle_timeout(),
+                other => {
+                    step = other;
+                    break;
+                }
+            };
         }
         let exchange = match step {
             Ok(Step::Exchange(exchange)) => exchange,
@@ -92,6 +132,8 @@ fn replay(
         if fresh == Some(false) {
             assert!(!exchange.fresh, "the capture goes on on the same connection");
         }
+        let announced = exchange.request.headers.get("X-AnyConnect-STRAP-DH-Pubkey");
+        key = announced.unwrap_or_default().to_owned();
         step = login.handle_response(captured.response);
     }
     let messages = std::iter::from_fn(|| login.poll_message())
@@ -247,7 +289,11 @@ fn demands_that_are_not_met() {
         ("mca", LoginError::SecondCertificate),
         ("sso", LoginError::Browser),
     ] {
-        let mut login = login("10.99.0.1", AGENT_9_01);
+        let mut login = Login::new(LoginConfig {
+            external_auth: false,
+            strap: None,
+            ..config("10.99.0.1", AGENT_9_01)
+        });
         let first = flow(FLOWS, section).into_iter().next().unwrap().1;
         login.start().unwrap();
         assert_eq!(
@@ -256,6 +302,91 @@ fn demands_that_are_not_met() {
             "{section}"
         );
     }
+}
+
+#[test]
+fn host_scan_by_a_wrapper() {
+    let exchanges = flow(FLOWS, "csd3");
+    let exchanges = exchanges
+        .into_iter()
+        .map(|(fresh, captured)| (Some(fresh), captured));
+    let login = Login::new(LoginConfig {
+        host_scan: HostScanRule::Wrapper,
+        ..config("10.99.0.1", AGENT_9_01)
+    });
+    let answers = [
+        ("group_list", "Group Two"),
+        ("username", "joe"),
+        ("password", "pw1"),
+    ];
+    let (step, _) = replay(login, exchanges, fill(&answers));
+    assert_eq!(cookie_of(step).0, "TOKEN123");
+}
+
+#[test]
+fn sign_in_with_an_external_browser() {
+    let exchanges = flow(FLOWS, "sso")
+        .into_iter()
+        .map(|(fresh, captured)| (Some(fresh), captured));
+    let login = Login::new(LoginConfig {
+        browser: true,
+        ..config("10.99.0.1", AGENT_9_01)
+    });
+    let (step, _) = replay(login, exchanges, |form| panic!("{form:?}"));
+    assert_eq!(cookie_of(step).0, "TOKEN123");
+}
+
+#[test]
+fn strangers_do_not_end_a_browser_sign_in() {
+    let first = flow(FLOWS, "sso").into_iter().next().unwrap().1;
+    let mut login = login("10.99.0.1", AGENT_9_01);
+    login.start().unwrap();
+    let Ok(Step::Browser(_)) = login.handle_response(first.response) else {
+        panic!("a sign-in")
+    };
+    let others_key = StrapKeys::generate().unwrap();
+    let others = wrap_token(others_key.dh_public(), "Abc123");
+    for stranger in ["/favicon.ico", "/api/sso/", &format!("/api/sso/{others}")] {
+        assert!(
+            matches!(login.handle_browser(stranger), Returned::Stranger),
+            "{stranger}"
+        );
+    }
+}
+
+/// The last exchange of the capture is the download of the profile.
+#[test]
+fn the_profile_is_fetched_when_it_has_changed() {
+    let exchanges: Vec<_> = flow(FLOWS, "chall").into_iter().map(|(_, one)| one).collect();
+    let download = exchanges.last().unwrap();
+    let complete = &exchanges[exchanges.len() - 2];
+    let kept = |profile: Option<&[u8]>| {
+        let mut login = Login::new(LoginConfig {
+            profile: Some(profile.map(ProfileHash::of)),
+            ..config("10.99.0.1", AGENT_9_01)
+        });
+        login.start().unwrap();
+        let step = login.handle_response(complete.response.clone());
+        (login, step.unwrap())
+    };
+    for old in [None, Some(&b"old"[..])] {
+        let (mut login, step) = kept(old);
+        let Step::Exchange(exchange) = step else {
+            panic!("{step:?}")
+        };
+        assert_eq!(comparable(&exchange.request), comparable(&download.request));
+        let done = login.handle_response(download.response.clone());
+        assert!(matches!(done, Ok(Step::Done(_))), "{done:?}");
+        assert_eq!(login.profile(), Some(&b"<x/>"[..]));
+    }
+    // One with another hash is not taken; the login succeeds all the same.
+    let (mut login, _) = kept(None);
+    let mut tampered = download.response.clone();
+    tampered.body = b"<y/>".to_vec();
+    let done = login.handle_response(tampered);
+    assert!(matches!(done, Ok(Step::Done(_))), "{done:?}");
+    assert_eq!(login.profile(), None);
+    assert!(matches!(kept(Some(b"<x/>")).1, Step::Done(_)));
 }
 
 #[test]

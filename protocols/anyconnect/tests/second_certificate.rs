@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use culvert_anyconnect::client::{
-    Login, LoginConfig, LoginError, Platform, SecondCertificate, SecondProof, SignatureHash,
+    HostScanRule, Login, LoginConfig, LoginError, Platform, SecondCertificate, SecondProof, SignatureHash,
 };
 use culvert_login::client::Step;
 use culvert_wire::http::ResponseReader;
@@ -49,6 +49,9 @@ fn login(second: Option<Arc<Signer>>) -> Login {
         second_certificate: second.map(|second| second as Arc<dyn SecondCertificate>),
         token: None,
         passwords: true,
+        browser: false,
+        host_scan: HostScanRule::Refuse,
+        profile: None,
     })
 }
 

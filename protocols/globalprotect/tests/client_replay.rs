@@ -7,7 +7,7 @@ use culvert_globalprotect::client::{
     Client, ClientOs, Cookie, Gateway, HipAnswer, Login, LoginConfig, parse_config, parse_hip_check,
     parse_success,
 };
-use culvert_login::client::{Login as _, Step};
+use culvert_login::client::{Login as _, Returned, Step};
 use culvert_vocab::{FieldKind, Form};
 use culvert_wire::http::{Request, Response, ResponseReader};
 use culvert_wire::url::ServerUrl;
@@ -107,6 +107,7 @@ fn log_in(transcript: &mut Transcript, mut login: Login, password: &str) -> (Gat
                 forms.push(form.id.clone());
                 login.handle_form(fill(form, password))
             }
+            other @ (Step::Browser(_) | Step::HostScan(_) | Step::Wait(_)) => panic!("{other:?}"),
             Step::Done(done) => {
                 let gateway = Gateway {
                     server: done.server,
@@ -194,7 +195,20 @@ fn against(url: &str, bodies: &[(&str, u16, &str)]) -> (Result<String, String>, 
                 forms.push(form.id.clone());
                 login.handle_form(fill(form, "pw"))
             }
+            Ok(Step::Browser(sign_in)) => {
+                forms.push(sign_in.url);
+                assert!(matches!(login.handle_browser("nonsense"), Returned::Stranger));
+                match login.handle_browser(SIGNED_IN) {
+                    Returned::Over { step, .. } => Ok(*step),
+                    Returned::Stranger => panic!("the sign-in was not accepted"),
+                }
+            }
+            Ok(other @ (Step::HostScan(_) | Step::Wait(_))) => panic!("{other:?}"),
             Ok(Step::Exchange(exchange)) => {
+                let body = String::from_utf8(exchange.request.body.clone()).unwrap();
+                if let Some((_, secret)) = body.split_once("&user=test&prelogin-cookie=") {
+                    assert!(["C%2b%3d", "pw"].contains(&secret), "{body}");
+                }
                 let (path, status, body) = bodies.next().unwrap();
                 assert!(
                     exchange.request.target.contains(path),
@@ -207,6 +221,7 @@ fn against(url: &str, bodies: &[(&str, u16, &str)]) -> (Result<String, String>, 
     }
 }
 
+const SIGNED_IN: &str = "globalprotectcallback:PHNhbWwtdXNlcm5hbWU+dGVzdDwvc2FtbC11c2VybmFtZT48cHJlbG9naW4tY29va2llPkMrPTwvcHJlbG9naW4tY29va2llPg==";
 const PRELOGIN: &str = "<prelogin-response/>";
 const NO_PORTAL: &str = "<prelogin-response><status>Error</status><msg>GlobalProtect portal does not exist</msg></prelogin-response>";
 const NO_GATEWAY: &str = "<prelogin-response><status>Error</status><msg>GlobalProtect gateway does not exist</msg></prelogin-response>";
@@ -302,8 +317,48 @@ fn endless_rounds_end() {
 #[test]
 fn a_browser_sign_in_is_explained() {
     let body = "<prelogin-response><saml-auth-method>REDIRECT</saml-auth-method><saml-request>aHR0cHM6Ly9pZHAuZXhhbXBsZS8=</saml-request></prelogin-response>";
-    let (result, _) = against("h/gateway", &[("ssl-vpn/prelogin", 200, body)]);
-    let error = result.unwrap_err();
+    let page = "https://idp.example/";
+    let signed_in = [("ssl-vpn/prelogin", 200, body), ("ssl-vpn/login", 200, JNLP)];
+    let (result, asked) = against("h/gateway", &signed_in);
+    assert!(asked[0].starts_with(page), "{asked:?}");
+    assert_eq!(result, Ok(COOKIE.to_owned()));
+    // The gateway behind a portal wants a sign-in of its own, unless the portal gave a cookie.
+    let policy = |cookie: &str| {
+        format!(
+            "<policy>{cookie}<gateways><external><list><entry name=\"g\"/></list></external></gateways></policy>"
+        )
+    };
+    let (without, with) = (
+        policy(""),
+        policy("<portal-userauthcookie>PC</portal-userauthcookie>"),
+    );
+    let portal = [
+        ("global-protect/prelogin", 200, body),
+        ("global-protect/getconfig", 200, &without),
+    ];
+    let (result, asked) = against("h", &[&portal[..], &signed_in].concat());
+    assert_eq!((result.is_ok(), asked.len()), (true, 3), "{asked:?}");
+    let portal = [
+        ("global-protect/prelogin", 200, body),
+        ("global-protect/getconfig", 200, &with),
+    ];
+    let (result, asked) = against("h", &[&portal[..], &signed_in[1..]].concat());
+    assert_eq!((result.is_ok(), asked.len()), (true, 2), "{asked:?}");
+    // One that is refused is asked for again.
+    let refused = [signed_in[0], ("ssl-vpn/login", 512, "")];
+    let (result, asked) = against("h/gateway", &[&refused[..], &signed_in].concat());
+    assert_eq!((result.is_ok(), asked.len()), (true, 2), "{asked:?}");
+    let mut refusing = Login::new(LoginConfig {
+        server: ServerUrl::parse("h/gateway").unwrap(),
+        client: client(),
+        external_auth: false,
+        passwords: true,
+    });
+    refusing.start().unwrap();
+    let error = refusing
+        .handle_response(Response::new(200, "OK").with_body(body))
+        .unwrap_err();
+    let error = error.to_string();
     assert!(
         error.starts_with("SAML REDIRECT authentication is required via https://idp.example/"),
         "{error}"

@@ -214,6 +214,7 @@ fn log_in(server: &mut Server, path: &str, secrets: &[&str]) -> Result<Gateway, 
                 return Err("no more secrets".into());
             }
             Step::Form(form) => login.handle_form(fill(form, &mut secrets)),
+            other @ (Step::Browser(_) | Step::HostScan(_) | Step::Wait(_)) => panic!("{other:?}"),
             Step::Done(done) => {
                 assert_eq!(done.server.host_header(), "vpn.example:8443");
                 assert!(secrets.is_empty());

@@ -1,5 +1,7 @@
 //! The client's side: a state machine without input or output, and what it asks for.
 
+use std::time::Duration;
+
 use culvert_vocab::{Form, SecretString};
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
@@ -42,6 +44,29 @@ pub trait Login {
     /// The login has failed.
     fn handle_form(&mut self, form: Form) -> Result<Step, LoginError>;
 
+    /// Something has come that may be the result of the [`SignIn`]: the target of a request to
+    /// its port, or a line of its program or the user.
+    fn handle_browser(&mut self, result: &str) -> Returned {
+        let _ = result;
+        Returned::Stranger
+    }
+
+    /// The program of a [`HostScan`] has ended.
+    ///
+    /// # Errors
+    /// The login has failed, or was not waiting for this.
+    fn handle_host_scan(&mut self) -> Result<Step, LoginError> {
+        Err("the login is not waiting for a host scan".into())
+    }
+
+    /// The time of [`Step::Wait`] is over.
+    ///
+    /// # Errors
+    /// The login has failed, or was not waiting for this.
+    fn handle_timeout(&mut self) -> Result<Step, LoginError> {
+        Err("the login is not waiting".into())
+    }
+
     /// The next line for the log.
     fn poll_message(&mut self) -> Option<Message>;
 }
@@ -55,8 +80,73 @@ pub enum Step {
     /// Show this form and have it filled, then [`Login::handle_form`]; a driver that asks for
     /// the group first calls [`Login::select_group`] in between.
     Form(Form),
+    /// Have the user sign in with a browser, then [`Login::handle_browser`].
+    Browser(SignIn),
+    /// Have this host examined, then [`Login::handle_host_scan`].
+    HostScan(HostScan),
+    /// Wait so long, then [`Login::handle_timeout`].
+    Wait(Duration),
     /// Logged in.
     Done(LoggedIn),
+}
+
+/// A sign-in with a browser.
+#[derive(Debug)]
+pub struct SignIn {
+    /// What to open; a text of the server.
+    pub url: String,
+    /// How the result comes back.
+    pub result: SignInResult,
+    /// Texts to show before, and fields that are asked afterwards.
+    pub form: Form,
+}
+
+/// How the result of a [`SignIn`] gets from the browser to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignInResult {
+    /// The browser is sent to this TCP port of the loopback interface.
+    Loopback {
+        /// The port.
+        port: u16,
+    },
+    /// The program that stands in for a browser writes it, or the user pastes it.
+    Text {
+        /// What the user has to look for.
+        hint: String,
+        /// What to say when neither can happen.
+        otherwise: String,
+    },
+}
+
+/// What [`Login::handle_browser`] makes of what came.
+#[derive(Debug)]
+pub enum Returned {
+    /// It is not the result: go on waiting.
+    Stranger,
+    /// The sign-in is over.
+    Over {
+        /// How the login goes on.
+        step: Box<Step>,
+        /// An `https` URL where the browser wants to go.
+        next_page: Option<String>,
+    },
+}
+
+/// A program has to examine this host (`specs/anyconnect.md` §8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostScan {
+    /// The server's program, where it has one. Never to be run unless the user wants that.
+    pub program: Option<Vec<u8>>,
+    /// The server's name for this scan.
+    pub ticket: String,
+    /// Secret of the scan.
+    pub token: SecretString,
+    /// Group of the login; empty if none was given.
+    pub group: String,
+    /// The server.
+    pub server: ServerUrl,
+    /// Where on it the scan finds what it needs: a path, or empty.
+    pub start: String,
 }
 
 /// One HTTP exchange.

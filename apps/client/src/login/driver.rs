@@ -1,15 +1,17 @@
 //! Drives the login of the protocol: requests, forms, messages.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use culvert_login::client::{Exchange, LoggedIn, Login, LoginError, MessageLevel, Step};
+use culvert_login::client::{Exchange, HostScan, LoggedIn, Login, LoginError, MessageLevel, SignIn, Step};
 use culvert_vocab::Form;
 
+use super::{browser, host_scan};
 use crate::context::Context;
 use crate::net::{ExchangeError, HttpClient};
 use crate::output::Level;
 use crate::prompt::AskError;
-use crate::signals::Signal;
+use crate::signals::{Signal, WaitError};
 
 /// Why there is no cookie.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,9 @@ pub(crate) fn log_in(
         step = match driver.checked(step)? {
             Step::Exchange(exchange) => driver.exchange(&exchange)?,
             Step::Form(form) => driver.form(form)?,
+            Step::Browser(sign_in) => driver.browser(&sign_in)?,
+            Step::HostScan(scan) => driver.host_scan(&scan)?,
+            Step::Wait(time) => driver.wait(time)?,
             Step::Done(logged_in) => return Ok(logged_in),
         };
     }
@@ -99,14 +104,35 @@ impl Driver<'_> {
         }
     }
 
-    fn form(&mut self, mut form: Form) -> Result<NextStep, LoginFailure> {
+    fn browser(&mut self, sign_in: &SignIn) -> Result<NextStep, LoginFailure> {
+        self.introduce(&sign_in.form);
+        browser::sign_in(&self.context, self.login, sign_in).map(Ok)
+    }
+
+    fn host_scan(&mut self, scan: &HostScan) -> Result<NextStep, LoginFailure> {
+        host_scan::examine(&self.context, scan, self.http.peer())?;
+        Ok(self.login.handle_host_scan())
+    }
+
+    fn wait(&mut self, time: Duration) -> Result<NextStep, LoginFailure> {
+        let until = Instant::now() + time;
+        match self.context.signals.wait(&[], Some(until)) {
+            Err(WaitError::Interrupted(signal)) => Err(LoginFailure::Interrupted(signal)),
+            Ok(()) | Err(WaitError::TimedOut | WaitError::Io(_)) => Ok(self.login.handle_timeout()),
+        }
+    }
+
+    fn introduce(&self, form: &Form) {
         let mut asker = self.context.console.clone();
-        let console = self.context.console.clone();
+        let show_error = &mut |error: &str| self.context.console.write(&format!("{error}\n"));
+        self.context.answers().introduce(form, &mut asker, show_error);
+    }
+
+    fn form(&mut self, mut form: Form) -> Result<NextStep, LoginFailure> {
+        self.introduce(&form);
+        let mut asker = self.context.console.clone();
         let context = Arc::clone(&self.context);
         let mut answers = context.answers();
-        answers.introduce(&form, &mut asker, &mut |error| {
-            console.write(&format!("{error}\n"))
-        });
         if let Some(group) = answers.choose_group(&mut form, &mut asker)? {
             match self.login.select_group(&group) {
                 Ok(Step::Form(same)) => {

@@ -1,7 +1,10 @@
 //! From nothing to a cookie.
 
+mod browser;
 mod driver;
 mod forms;
+mod host_scan;
+mod loopback;
 mod result;
 
 pub(crate) use driver::{LoginFailure, log_in};

@@ -89,6 +89,7 @@ mod tests {
                 address: address.parse().expect("address"),
                 proxied,
                 pin: Some("pin-sha256:xp3scfzy3rOQsv9NcOve/8YVVv+pHr4qNCXEXrNl5s8=".into()),
+                certificate: None,
             }),
         }
         .assignments()

@@ -60,6 +60,8 @@ pub(crate) struct Peer {
     pub(crate) proxied: bool,
     /// `pin-sha256:` of its key.
     pub(crate) pin: Option<String>,
+    /// Its certificate in DER.
+    pub(crate) certificate: Option<Vec<u8>>,
 }
 
 /// How a server takes the wish to leave HTTP.
@@ -305,6 +307,11 @@ impl HttpClient {
             self.peer = Some(Peer {
                 address: connection.address(),
                 proxied: connection.is_proxied(),
+                certificate: connection
+                    .tls()
+                    .peer_certificates()
+                    .first()
+                    .map(|leaf| leaf.to_vec()),
                 pin: connection
                     .tls()
                     .peer_certificates()

@@ -101,9 +101,15 @@ impl<'a> Applier<'a> {
             Opt::NonInter => options.login.non_interactive = true,
             Opt::NoXmlPost => options.login.no_xml_post = true,
             Opt::NoExternalAuth => options.login.no_external_auth = true,
+            Opt::ExternalBrowser => options.login.browser = Some(value.into()),
+            Opt::XmlConfig => options.login.profile = Some(value.into()),
             Opt::Authenticate => options.login.cookie_mode = CookieMode::Authenticate,
             Opt::CookieOnly => options.login.cookie_mode = CookieMode::Only,
             Opt::PrintCookie => options.login.cookie_mode = CookieMode::PrintAndConnect,
+
+            Opt::CsdWrapper => options.host_scan.wrapper = Some(value.into()),
+            Opt::CsdUser => options.host_scan.user = Some(user(self.host, &text(name, value)?)?),
+            Opt::ForceTrojan => options.host_scan.interval = Some(number(name, value, given)?),
 
             Opt::CaFile => options.trust.ca_file = Some(value.into()),
             Opt::NoSystemTrust => options.trust.no_system_trust = true,
@@ -228,12 +234,7 @@ impl<'a> Applier<'a> {
             Opt::McaKey => self.second_key_pair.key = Some(value),
             Opt::McaKeyPassword => self.second_key_pair.password = Some(text(name, value)?.into()),
 
-            Opt::XmlConfig
-            | Opt::CsdUser
-            | Opt::CsdWrapper
-            | Opt::ForceTrojan
-            | Opt::ExternalBrowser
-            | Opt::GnutlsPriority => return Err(unavailable(&format!("--{name}"))),
+            Opt::GnutlsPriority => return Err(unavailable(&format!("--{name}"))),
         }
         Ok(())
     }

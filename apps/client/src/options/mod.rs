@@ -32,6 +32,8 @@ pub struct Options {
     pub protocol: ProtocolName,
     /// How to log in.
     pub login: LoginOptions,
+    /// Programs that look at this host.
+    pub host_scan: HostScanOptions,
     /// Certificates and keys.
     pub credentials: CredentialOptions,
     /// Which servers to trust.
@@ -89,6 +91,21 @@ pub struct LoginOptions {
     pub cookie: Option<SecretString>,
     /// What to do after the login.
     pub cookie_mode: CookieMode,
+    /// `--external-browser`: the program for sign-ins with a browser.
+    pub browser: Option<PathBuf>,
+    /// `--xmlconfig`: file of the server's list or profile.
+    pub profile: Option<PathBuf>,
+}
+
+/// Programs that look at this host for the server (`specs/client.md` §15).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostScanOptions {
+    /// `--csd-wrapper`
+    pub wrapper: Option<PathBuf>,
+    /// `--csd-user`
+    pub user: Option<UserIds>,
+    /// `--force-trojan`: seconds between two looks.
+    pub interval: Option<u32>,
 }
 
 /// What happens with the cookie of a login; the last option given wins.
@@ -364,6 +381,7 @@ impl Options {
             server: String::new(),
             protocol: ProtocolName::default(),
             login: LoginOptions::default(),
+            host_scan: HostScanOptions::default(),
             credentials: CredentialOptions {
                 primary: None,
                 secondary: None,

@@ -119,7 +119,7 @@ fn command_lines_of_the_reference() {
 fn sample(opt: Opt) -> &'static str {
     match opt {
         Opt::Proxy => "http://proxy.test",
-        Opt::SetUid => "nobody",
+        Opt::SetUid | Opt::CsdUser => "nobody",
         Opt::Os => "win",
         Opt::Protocol => "AnyConnect",
         Opt::Compression => "none",
@@ -132,15 +132,7 @@ fn sample(opt: Opt) -> &'static str {
 
 /// Options of later versions are refused, never ignored.
 fn is_refused(opt: Opt) -> bool {
-    matches!(
-        opt,
-        Opt::XmlConfig
-            | Opt::CsdUser
-            | Opt::CsdWrapper
-            | Opt::ForceTrojan
-            | Opt::ExternalBrowser
-            | Opt::GnutlsPriority
-    )
+    matches!(opt, Opt::GnutlsPriority)
 }
 
 /// Each option with an argument works the same in all its spellings.

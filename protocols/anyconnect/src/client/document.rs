@@ -2,6 +2,8 @@
 
 use culvert_wire::xml::{self, Element};
 
+use super::host_scan::HostScanRequest;
+use super::profile::ProfileOffer;
 use super::second_certificate::{SignatureHash, hashes};
 
 /// A body that is no login document: the reason for the log.
@@ -22,7 +24,9 @@ pub(super) struct Document {
     /// The server wants a second certificate and a signature with one of these hash functions.
     pub(super) wants_second_certificate: Option<Vec<SignatureHash>>,
     /// The server wants a host scan.
-    pub(super) wants_host_scan: bool,
+    pub(super) host_scan: Option<HostScanRequest>,
+    /// The server has an XML profile.
+    pub(super) profile: Option<ProfileOffer>,
 }
 
 /// Contents of `auth`.
@@ -36,7 +40,20 @@ pub(super) struct Auth {
     /// An answer without fields is wanted.
     pub(super) complete: bool,
     /// A browser sign-in is wanted.
-    pub(super) browser: bool,
+    pub(super) sso: Option<Sso>,
+}
+
+/// A sign-in with a browser (`specs/anyconnect.md` §7).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sso {
+    /// Page to open.
+    pub(super) url: String,
+    /// Page at which the browser's part ends.
+    pub(super) last_page: String,
+    /// Cookie that then holds the token.
+    pub(super) token_cookie: String,
+    /// An ordinary browser, which sends the token to this host; otherwise one inside the client.
+    pub(super) external: bool,
 }
 
 impl Document {
@@ -51,14 +68,7 @@ impl Document {
             },
             other => return Err(BadDocument(format!("unexpected document <{other}>"))),
         };
-        if let Some(auth) = root
-            .child("auth")
-            .or(Some(&root).filter(|root| root.name == "auth"))
-        {
-            document.wants_host_scan |= ["csd", "csdLinux", "csdMac"]
-                .iter()
-                .any(|name| auth.child(name).is_some());
-        }
+        document.host_scan = HostScanRequest::parse(&root);
         if document.auth.is_none()
             && !document.wants_certificate
             && document.wants_second_certificate.is_none()
@@ -84,7 +94,8 @@ impl Document {
             wants_certificate: !authenticated
                 && (second.is_some() || root.child("client-cert-request").is_some()),
             wants_second_certificate: second.filter(|_| authenticated).map(hashes),
-            wants_host_scan: root.child("host-scan").is_some(),
+            host_scan: None,
+            profile: ProfileOffer::in_document(root),
         }
     }
 }
@@ -99,8 +110,20 @@ impl Auth {
             error: text("error"),
             form: auth.child("form").cloned(),
             complete: auth.child("authentication-complete").is_some(),
-            browser: auth.child("sso-v2-login").is_some(),
+            sso: Sso::parse(auth),
         }
+    }
+}
+
+impl Sso {
+    fn parse(auth: &Element) -> Option<Self> {
+        let text = |name: &str| auth.child(name).map(|element| element.text().trim().to_owned());
+        Some(Self {
+            url: text("sso-v2-login")?,
+            last_page: text("sso-v2-login-final").unwrap_or_default(),
+            token_cookie: text("sso-v2-token-cookie-name").unwrap_or_default(),
+            external: text("sso-v2-browser-mode").as_deref() == Some("external"),
+        })
     }
 }
 
@@ -171,20 +194,6 @@ mod tests {
         );
         assert!(parse("<opaque/>").is_err());
         assert!(Document::parse(b"<html/>").is_err());
-    }
-
-    #[test]
-    fn host_scan_of_both_styles() {
-        for text in [
-            "<config-auth><auth/><host-scan/></config-auth>",
-            "<auth><csdLinux/></auth>",
-            "<config-auth><auth><csd/></auth></config-auth>",
-        ] {
-            assert!(
-                Document::parse(text.as_bytes()).unwrap().wants_host_scan,
-                "{text}"
-            );
-        }
     }
 
     #[test]

@@ -1,16 +1,22 @@
+mod browser;
+mod host_scan;
+mod profile;
+
 use std::collections::VecDeque;
 
 use culvert_login::Jar;
-use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, Step};
+use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, Returned, Step};
 use culvert_vocab::{FieldKind, Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
 use culvert_wire::url::{Redirect, ServerUrl};
 use culvert_wire::xml::Element;
 
+use self::host_scan::Scan;
 use super::cookie::Cookie;
-use super::document::{Auth, BadDocument, Document};
+use super::document::{Auth, BadDocument, Document, Sso};
 use super::login_form::{LoginForm, group_value, nothing_entered};
 use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError, REDIRECTS_MAX};
+use super::profile::{ProfileHash, ProfileOffer};
 use super::request::{Context, init_document, reply_document, reply_form, second_certificate_document};
 use super::second_certificate::SignatureHash;
 
@@ -33,6 +39,18 @@ enum State {
     Reply,
     /// A form is with the user.
     Asking(Box<LoginForm>),
+    /// The user signs in with a browser.
+    SigningIn(Box<LoginForm>, Sso),
+    /// The program of a host scan is being fetched.
+    ScanProgram(Box<Scan>),
+    /// The scan is running.
+    Scanning(Box<Scan>),
+    /// The wait page is being fetched.
+    ScanJudged(Box<Scan>),
+    /// It is to be fetched again a little later.
+    ScanPause(Box<Scan>),
+    /// Logged in; the profile with this hash is being fetched.
+    Profile(Box<LoggedIn>, ProfileHash),
 }
 
 /// A request as it may have to be repeated.
@@ -58,6 +76,10 @@ pub struct Login {
     certificate_failed: bool,
     jar: Jar,
     opaque: Option<Element>,
+    /// This host has been examined; repeated in answers.
+    scan_token: Option<SecretString>,
+    profile_offer: Option<ProfileOffer>,
+    profile: Option<Vec<u8>>,
     /// Group that the server knows of.
     group: Option<String>,
     sent: Sent,
@@ -76,11 +98,14 @@ impl Login {
             server: config.server.clone(),
             entrance: config.server.clone(),
             xml: config.xml_post,
-            http_auth: true,
+            http_auth: !config.browser,
             certificate_shown: false,
             certificate_failed: false,
             jar: Jar::default(),
             opaque: None,
+            scan_token: None,
+            profile_offer: None,
+            profile: None,
             group: config.group.clone(),
             sent: Sent::default(),
             probes: 0,
@@ -119,6 +144,12 @@ impl Login {
                 );
             }
         }
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::ScanProgram(scan) => return self.handle_scan_program(*scan, response),
+            State::ScanJudged(scan) => return self.handle_wait_page(*scan, &response),
+            State::Profile(done, hash) => return Ok(self.handle_profile(*done, &hash, Ok(response))),
+            other => self.state = other,
+        }
         if response.status == 401 && self.http_auth && offers_fallback(&response) {
             self.http_auth = false;
             return Ok(self.send(false));
@@ -145,7 +176,13 @@ impl Login {
     /// # Errors
     /// The login has failed.
     pub fn handle_bad_response(&mut self, error: ResponseError) -> Result<Step, LoginError> {
-        self.handle_unusable(error.into())
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Profile(done, hash) => Ok(self.handle_profile(*done, &hash, Err(error.into()))),
+            other => {
+                self.state = other;
+                self.handle_unusable(error.into())
+            }
+        }
     }
 
     /// The user chose the group with this value, before the other fields are asked.
@@ -216,7 +253,6 @@ impl Login {
         }
         let redirect = self.server.redirect(location)?;
         match (&self.state, redirect) {
-            (State::Idle | State::Asking(_), _) => Err(LoginError::OutOfTurn),
             (State::Probe, Redirect::Local(_)) => Ok(self.fall_back()),
             (State::Probe, Redirect::NewHost(server)) => {
                 self.move_to(server);
@@ -246,6 +282,7 @@ impl Login {
                     self.send_legacy_probe(true)
                 })
             }
+            _ => Err(LoginError::OutOfTurn),
         }
     }
 
@@ -254,6 +291,7 @@ impl Login {
         self.server = server;
         self.jar.clear();
         self.opaque = None;
+        self.scan_token = None;
     }
 
     /// The response is of no use: without XML things may be better.
@@ -301,11 +339,13 @@ impl Login {
             self.entrance = self.server.clone();
         }
         self.redirects = 0;
+        self.profile_offer = self.profile_offer.take().or(document.profile);
         if auth.id == "success" {
             return self.finish();
         }
-        if document.wants_host_scan {
-            return Err(LoginError::HostScan);
+        if let Some(scan) = document.host_scan.filter(|_| self.scan_token.is_none()) {
+            self.apply_action(LoginForm::parse(&auth)?.action.as_deref())?;
+            return self.begin_scan(scan);
         }
         self.handle_auth(&auth)
     }
@@ -349,21 +389,7 @@ impl Login {
 
     fn handle_auth(&mut self, auth: &Auth) -> Result<Step, LoginError> {
         let mut form = LoginForm::parse(auth)?;
-        if auth.browser
-            || form
-                .form
-                .fields
-                .iter()
-                .any(|field| field.kind == FieldKind::SsoToken)
-        {
-            return Err(LoginError::Browser);
-        }
-        if let Some(action) = &form.action {
-            match self.server.redirect(action)? {
-                Redirect::Local(server) => self.server = server,
-                Redirect::NewHost(server) => self.move_to(server),
-            }
-        }
+        self.apply_action(form.action.as_deref())?;
         if !self.config.passwords {
             return Err(LoginError::PasswordsDisabled);
         }
@@ -374,9 +400,30 @@ impl Login {
             form.mark_codes(token);
         }
         form.set_group(self.group.as_deref());
+        let wants_browser = form
+            .form
+            .fields
+            .iter()
+            .any(|field| field.kind == FieldKind::SsoToken);
+        match &auth.sso {
+            Some(sso) if wants_browser => return self.ask_browser(form, sso),
+            Some(_) => return Err(LoginError::Browser),
+            None if wants_browser => return Err(LoginError::Browser),
+            None => {}
+        }
         let asked = form.form.clone();
         self.state = State::Asking(Box::new(form));
         Ok(Step::Form(asked))
+    }
+
+    /// Goes where the answer to a form is wanted.
+    fn apply_action(&mut self, action: Option<&str>) -> Result<(), LoginError> {
+        match action.map(|action| self.server.redirect(action)).transpose()? {
+            Some(Redirect::Local(server)) => self.server = server,
+            Some(Redirect::NewHost(server)) => self.move_to(server),
+            None => {}
+        }
+        Ok(())
     }
 
     fn handle_empty_form(&mut self, auth: &Auth, form: &Form) -> Result<Step, LoginError> {
@@ -411,7 +458,7 @@ impl Login {
             path: String::new(),
             ..self.server.clone()
         };
-        Ok(Step::Done(LoggedIn {
+        Ok(self.fetch_profile(LoggedIn {
             cookie: Cookie::new(webvpn, strap_key).to_secret(),
             server,
         }))
@@ -436,7 +483,7 @@ impl Login {
 
     fn send_reply(&mut self, form: &Form) -> Step {
         let body = if self.xml {
-            reply_document(&self.config, self.opaque.as_ref(), form)
+            reply_document(&self.config, self.opaque.as_ref(), form, self.scan_token.as_ref())
         } else {
             reply_form(form)
         };
@@ -447,17 +494,25 @@ impl Login {
 
     /// Sends, or repeats, the last request to where the login is now.
     fn send(&self, fresh: bool) -> Step {
+        self.exchange(&self.server, Some(&self.sent), fresh)
+    }
+
+    /// A request for `server`; without one that is `sent`, a plain GET.
+    fn exchange(&self, server: &ServerUrl, sent: Option<&Sent>, fresh: bool) -> Step {
         let context = Context {
             config: &self.config,
-            server: &self.server,
+            server,
             cookies: self.jar.header(),
             xml: self.xml,
             http_auth: self.http_auth,
         };
-        let request = context.request(if self.sent.post { "POST" } else { "GET" }, &self.sent.body);
+        let method = match sent {
+            Some(Sent { post: true, .. }) => "POST",
+            _ => "GET",
+        };
         Step::Exchange(Exchange {
-            server: self.server.clone(),
-            request,
+            request: context.request(method, sent.map(|sent| &sent.body)),
+            server: server.clone(),
             fresh,
         })
     }
@@ -482,6 +537,18 @@ impl client::Login for Login {
 
     fn handle_form(&mut self, form: Form) -> Result<Step, client::LoginError> {
         Ok(self.handle_form(form)?)
+    }
+
+    fn handle_browser(&mut self, result: &str) -> Returned {
+        self.handle_browser(result)
+    }
+
+    fn handle_host_scan(&mut self) -> Result<Step, client::LoginError> {
+        Ok(self.handle_host_scan()?)
+    }
+
+    fn handle_timeout(&mut self) -> Result<Step, client::LoginError> {
+        Ok(self.handle_timeout()?)
     }
 
     fn poll_message(&mut self) -> Option<Message> {

@@ -8,6 +8,7 @@ use culvert_wire::url::{ServerUrl, UrlError};
 
 use super::login_form::FormProblem;
 use super::platform::Platform;
+use super::profile::ProfileHash;
 use super::second_certificate::SecondCertificate;
 use super::strap::{StrapError, StrapKeys};
 
@@ -44,6 +45,25 @@ pub struct LoginConfig {
     pub token: Option<TokenKind>,
     /// False for `--no-passwd`: a form ends the login.
     pub passwords: bool,
+    /// A browser stands ready (`--external-browser`): authentication in HTTP headers is not
+    /// offered.
+    pub browser: bool,
+    /// What happens when the server wants this host examined.
+    pub host_scan: HostScanRule,
+    /// `--xmlconfig`: the user keeps the XML profile, and has this one, if any.
+    pub profile: Option<Option<ProfileHash>>,
+}
+
+/// What happens when the server wants this host examined (`specs/anyconnect.md` §8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HostScanRule {
+    /// The login fails.
+    #[default]
+    Refuse,
+    /// `--csd-wrapper`: a program of the user does it.
+    Wrapper,
+    /// `--csd-user` alone: the server's program does it.
+    Program,
 }
 
 /// Why a login failed. The texts are for users.
@@ -94,6 +114,15 @@ pub enum LoginError {
     /// A host scan is required.
     #[error("Server asked us to run CSD hostscan. You need to provide a suitable --csd-wrapper argument.")]
     HostScan,
+    /// A host scan by the server's program is required.
+    #[error(
+        "Error: Server asked us to download and run a 'Cisco Secure Desktop' trojan. Nothing is run: \
+         name a program of your own with --csd-wrapper, or a user who may run the server's with --csd-user."
+    )]
+    HostScanProgram,
+    /// The server never judges the scan.
+    #[error("The server does not finish its host scan")]
+    HostScanEndless,
     /// A browser sign-in is required.
     #[error("No SSO handler")]
     Browser,

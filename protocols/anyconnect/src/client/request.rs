@@ -28,10 +28,10 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// A request with this body, which may be empty.
-    pub(super) fn request(&self, method: &str, body: &SecretString) -> Request {
+    /// A request with this body, which may be empty; `None`: without body and without the headers
+    /// of one.
+    pub(super) fn request(&self, method: &str, body: Option<&SecretString>) -> Request {
         let config = self.config;
-        let body = body.expose().as_bytes();
         let mut request = Request::new(method, self.server.request_target());
         let headers = &mut request.headers;
         headers.push("Host", self.server.host_header());
@@ -53,6 +53,9 @@ impl Context<'_> {
             headers.push("X-AnyConnect-STRAP-DH-Pubkey", keys.dh_public());
         }
         config.platform.push_headers(headers, &config.version);
+        let Some(body) = body.map(|body| body.expose().as_bytes()) else {
+            return request;
+        };
         headers.push("X-Pad", padding(body.len()));
         headers.push("Content-Type", if self.xml { XML } else { FORM });
         headers.push("Content-Length", body.len().to_string());
@@ -84,7 +87,12 @@ pub(super) fn init_document(
 }
 
 /// The document that answers a form.
-pub(super) fn reply_document(config: &LoginConfig, opaque: Option<&Element>, form: &Form) -> SecretString {
+pub(super) fn reply_document(
+    config: &LoginConfig,
+    opaque: Option<&Element>,
+    form: &Form,
+    scan_token: Option<&SecretString>,
+) -> SecretString {
     let mut auth = Element::new("auth");
     for field in &form.fields {
         let Some(name) = reply_name(&field.name) else {
@@ -104,6 +112,9 @@ pub(super) fn reply_document(config: &LoginConfig, opaque: Option<&Element>, for
     root = root.with_child(auth);
     if let Some(group) = group_value(form) {
         root = root.with_child(Element::new("group-select").with_text(group));
+    }
+    if let Some(token) = scan_token {
+        root = root.with_child(Element::new("host-scan-token").with_text(token.expose()));
     }
     write(&root)
 }

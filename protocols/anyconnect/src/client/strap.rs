@@ -11,6 +11,8 @@ use culvert_vocab::SecretString;
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use super::browser_token::unwrap_token;
+
 /// A key could not be made, read or used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StrapError {
@@ -111,26 +113,26 @@ pub struct StrapProof {
     pub public_key: String,
 }
 
-/// The keys that a login announces.
+/// The keys that a login announces. Cheap to clone; never printed.
 #[derive(Debug, Clone)]
 pub struct StrapKeys {
     signing: StrapKey,
+    dh: Arc<PrivateKey>,
     dh_public: String,
 }
 
 impl StrapKeys {
-    /// Makes new keys. Only the public half of the Diffie-Hellman key is kept: nothing here
-    /// answers a browser sign-in, which is what the other half is for.
+    /// Makes new keys: one signs, the other opens what a browser sign-in brings.
     ///
     /// # Errors
     /// The cryptographic library failed.
     pub fn generate() -> Result<Self, StrapError> {
-        let dh_public = PrivateKey::generate(&ECDH_P256)
-            .and_then(|key| key.compute_public_key())
-            .map_err(|_| StrapError::Crypto)?;
+        let dh = PrivateKey::generate(&ECDH_P256).map_err(|_| StrapError::Crypto)?;
+        let dh_public = dh.compute_public_key().map_err(|_| StrapError::Crypto)?;
         let dh_public: PublicKeyX509Der<'_> = dh_public.as_der().map_err(|_| StrapError::Crypto)?;
         Ok(Self {
             signing: StrapKey::generate()?,
+            dh: Arc::new(dh),
             dh_public: BASE64.encode(dh_public.as_ref()),
         })
     }
@@ -141,8 +143,13 @@ impl StrapKeys {
     }
 
     /// Value of `X-AnyConnect-STRAP-DH-Pubkey`.
-    pub(super) fn dh_public(&self) -> &str {
+    pub fn dh_public(&self) -> &str {
         &self.dh_public
+    }
+
+    /// Unwraps the token of a browser sign-in; `None` if it is not for these keys.
+    pub(super) fn unwrap_token(&self, blob: &str) -> Option<SecretString> {
+        unwrap_token(&self.dh, blob)
     }
 }
 

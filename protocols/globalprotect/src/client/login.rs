@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use culvert_login::Jar;
-use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, Step};
+use culvert_login::client::{
+    self, Exchange, LoggedIn, Message, MessageLevel, Returned, SignIn, SignInResult, Step,
+};
 use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
 use culvert_wire::url::{Redirect, ServerUrl, UrlError};
@@ -13,8 +15,9 @@ use super::answer::{Answer, Refusal, classify};
 use super::challenge::Challenge;
 use super::login_answer;
 use super::portal::Portal;
-use super::prelogin::Prelogin;
+use super::prelogin::{Prelogin, Saml};
 use super::request::{Client, post};
+use super::sign_in::SignedIn;
 use crate::wire::{CLIENT_VERSION, Parameters, path};
 
 /// Redirects followed for one request.
@@ -96,6 +99,8 @@ enum State {
     Prelogin,
     /// A login form is with the user.
     Asking,
+    /// The user signs in with a browser.
+    SigningIn,
     /// Credentials are out; `blind` without a prelogin of this interface.
     LoggingIn {
         blind: bool,
@@ -117,6 +122,8 @@ pub struct Login {
     given_prelogin: Option<String>,
     /// Name of the secret, if the user gave one: a browser sign-in was done elsewhere.
     field: Option<String>,
+    /// Name of the secret that a browser sign-in at this interface has brought.
+    signed_in: Option<&'static str>,
     prelogin: Prelogin,
     user: Option<SecretString>,
     secret: SecretString,
@@ -143,6 +150,7 @@ impl Login {
             either: place.interface.is_none(),
             given_prelogin: place.prelogin,
             field: place.field,
+            signed_in: None,
             prelogin: Prelogin::default(),
             user: None,
             secret: SecretString::default(),
@@ -228,7 +236,7 @@ impl Login {
     }
 
     fn secret_name(&self) -> &str {
-        self.field.as_deref().unwrap_or("passwd")
+        self.field.as_deref().or(self.signed_in).unwrap_or("passwd")
     }
 
     fn handle_redirect(&mut self, location: &str) -> Result<Step, LoginError> {
@@ -273,19 +281,39 @@ impl Login {
         };
         self.given_prelogin = None;
         self.prelogin = Prelogin::parse(&root);
-        if let Some(saml) = &self.prelogin.saml
+        if let Some(saml) = self.prelogin.saml.clone()
             && self.field.is_none()
             && !self.has_portal_cookie()
         {
-            let url = saml
-                .url()
-                .ok_or_else(|| LoginError::Browser(format!("Unknown SAML method {}", saml.method)))?;
-            return Err(LoginError::Browser(format!(
-                "SAML {} authentication is required via {url}\nWhen SAML authentication is complete, specify destination form field by appending :field_name to login URL.",
-                saml.method
-            )));
+            return self.ask_browser(&saml);
         }
         self.ask()
+    }
+
+    fn ask_browser(&mut self, saml: &Saml) -> Result<Step, LoginError> {
+        let method = &saml.method;
+        let url = saml
+            .url()
+            .ok_or_else(|| LoginError::Browser(format!("Unknown SAML method {method}")))?;
+        let otherwise = format!(
+            "SAML {method} authentication is required via {url}\nWhen SAML authentication is complete, specify destination form field by appending :field_name to login URL."
+        );
+        if !self.config.external_auth {
+            return Err(LoginError::Browser(otherwise));
+        }
+        self.state = State::SigningIn;
+        Ok(Step::Browser(SignIn {
+            url,
+            result: SignInResult::Text {
+                hint: "After the sign-in, paste the link of the last page (globalprotectcallback:...):"
+                    .into(),
+                otherwise,
+            },
+            form: Form {
+                message: self.prelogin.message.clone(),
+                ..Form::default()
+            },
+        }))
     }
 
     fn has_portal_cookie(&self) -> bool {
@@ -372,6 +400,9 @@ impl Login {
                     return Err(refusal.into());
                 }
                 self.say(MessageLevel::Error, refusal.to_string());
+                if self.signed_in.take().is_some() {
+                    return Ok(self.send_prelogin());
+                }
                 if self.challenge.is_none() && self.portal.is_none() {
                     self.user = None;
                 }
@@ -445,11 +476,12 @@ impl Login {
         };
         self.interface = Interface::Gateway;
         self.either = false;
-        let repeatable = self.challenge.is_none() && self.field.is_none();
+        let repeatable = self.challenge.is_none() && self.field.is_none() && self.signed_in.is_none();
         if self.has_portal_cookie() || repeatable {
             return Ok(self.send_login(true));
         }
         self.challenge = None;
+        self.signed_in = None;
         Ok(self.send_prelogin())
     }
 
@@ -494,7 +526,9 @@ impl client::Login for Login {
         Ok(match self.state {
             State::Prelogin => self.handle_prelogin(answer)?,
             State::LoggingIn { blind } => self.handle_login(blind, answer)?,
-            State::Idle | State::Asking | State::Choosing => return Err(LoginError::OutOfTurn.into()),
+            State::Idle | State::Asking | State::SigningIn | State::Choosing => {
+                return Err(LoginError::OutOfTurn.into());
+            }
         })
     }
 
@@ -537,6 +571,23 @@ impl client::Login for Login {
         self.user = value("user").or(self.user.take());
         self.secret = value(self.secret_name()).unwrap_or_default();
         Ok(self.send_login(false))
+    }
+
+    fn handle_browser(&mut self, result: &str) -> Returned {
+        let signed_in = match self.state {
+            State::SigningIn => SignedIn::parse(result),
+            _ => None,
+        };
+        let Some(SignedIn { user, field, secret }) = signed_in else {
+            return Returned::Stranger;
+        };
+        self.user = Some(user.into());
+        self.secret = secret;
+        self.signed_in = Some(field);
+        Returned::Over {
+            step: Box::new(self.send_login(false)),
+            next_page: None,
+        }
     }
 
     fn poll_message(&mut self) -> Option<Message> {

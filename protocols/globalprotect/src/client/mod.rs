@@ -12,6 +12,7 @@ mod login_answer;
 mod portal;
 mod prelogin;
 mod request;
+mod sign_in;
 
 pub use answer::Refusal;
 pub use config::{ConfigError, EspOffer, Granted, parse_config};

@@ -4,7 +4,9 @@ mod connect;
 
 use std::sync::Arc;
 
-use culvert_anyconnect::client::{Cookie, Login, LoginConfig, Platform, StrapKeys};
+use culvert_anyconnect::client::{
+    Cookie, HostScanRule, Login, LoginConfig, Platform, ProfileHash, StrapKeys,
+};
 use culvert_login::client::LoggedIn;
 use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
@@ -18,6 +20,7 @@ use crate::identity;
 use crate::login::{self, LoginFailure};
 use crate::net::HttpClient;
 use crate::options::TokenOptions;
+use crate::profile;
 
 /// The protocol.
 pub(super) struct AnyConnect {
@@ -40,7 +43,16 @@ impl Protocol for AnyConnect {
         server: ServerUrl,
     ) -> Result<LoggedIn, LoginFailure> {
         let mut login = Login::new(login_config(context, server, self.platform.clone()));
-        login::log_in(context, http, &mut login)
+        let done = login::log_in(context, http, &mut login)?;
+        if let (Some(path), Some(new)) = (&context.options.login.profile, login.profile()) {
+            match profile::write(path, new) {
+                Ok(()) => context
+                    .output
+                    .info(&format!("Updated XML profile '{}'", path.display())),
+                Err(text) => context.output.error(&text),
+            }
+        }
+        Ok(done)
     }
 
     fn connector(
@@ -75,5 +87,15 @@ fn login_config(context: &Arc<Context>, server: ServerUrl, platform: Platform) -
         second_certificate: Second::of_options(context),
         token: options.login.token.as_ref().map(TokenOptions::kind),
         passwords: !options.login.no_password,
+        browser: options.login.browser.is_some(),
+        host_scan: match (&options.host_scan.wrapper, options.host_scan.user) {
+            (Some(_), _) => HostScanRule::Wrapper,
+            (None, Some(_)) => HostScanRule::Program,
+            (None, None) => HostScanRule::Refuse,
+        },
+        profile: options.login.profile.as_deref().map(|path| {
+            let kept = profile::read(path).ok().flatten();
+            kept.as_deref().map(ProfileHash::of)
+        }),
     }
 }

@@ -16,7 +16,7 @@ use culvert_tls::Records;
 use culvert_vocab::{Mtu, TunnelConfig};
 use culvert_wire::http::{Request, Response};
 
-use super::host;
+use super::{hip_script, host};
 use crate::connect::{ConnectFailure, Connector, DatagramOffer, Stream, Tunnel};
 use crate::context::Context;
 use crate::net::{ExchangeError, HttpClient, Upgrade};
@@ -54,11 +54,13 @@ impl GpConnector {
         gateway: Gateway,
         interval: Option<Duration>,
     ) -> Self {
+        let forced = context.options.host_scan.interval.filter(|seconds| *seconds > 0);
+        let forced = forced.map(|seconds| Duration::from_secs(seconds.into()));
         Self {
             context,
             http,
             gateway,
-            check_interval: interval.unwrap_or(CHECK_INTERVAL),
+            check_interval: forced.or(interval).unwrap_or(CHECK_INTERVAL),
             granted: None,
         }
     }
@@ -154,7 +156,10 @@ impl GpConnector {
         self.context
             .output
             .info("The gateway wants a report about this host (HIP); sending one.");
-        let report = host::report(&self.gateway, config).to_xml();
+        let report = match &self.context.options.host_scan.wrapper {
+            Some(wrapper) => hip_script::report(&self.context, wrapper, &self.gateway, config)?,
+            None => host::report(&self.gateway, config).to_xml(),
+        };
         let request = self.gateway.hip_report_request(config, &report);
         let (response, _) = self.exchange(&request)?;
         parse_success(&response).map_err(|refusal| self.refused(&refusal))

@@ -1,6 +1,7 @@
 //! GlobalProtect.
 
 mod connect;
+mod hip_script;
 mod host;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::context::Context;
 use crate::identity;
 use crate::login::{self, LoginFailure};
 use crate::net::HttpClient;
+use crate::profile;
 
 /// The protocol.
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ impl Protocol for GlobalProtect {
         http: &mut HttpClient,
         server: ServerUrl,
     ) -> Result<LoggedIn, LoginFailure> {
+        let asked = server.clone();
         let mut login = Login::new(LoginConfig {
             server,
             client: client(context),
@@ -40,6 +43,11 @@ impl Protocol for GlobalProtect {
         });
         let done = login::log_in(context, http, &mut login)?;
         self.portal = login.portal().cloned();
+        if let (Some(path), Some(portal)) = (&context.options.login.profile, &self.portal)
+            && let Err(text) = profile::write(path, portal.server_list(&asked).as_bytes())
+        {
+            context.output.error(&text);
+        }
         Ok(done)
     }
 

@@ -1,0 +1,148 @@
+//! The file of `--xmlconfig`: servers by name, and the profile that AnyConnect gateways keep up to
+//! date (`specs/client.md` §5.6).
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use culvert_sys::random;
+use culvert_wire::xml::{self, Element};
+use data_encoding::HEXLOWER;
+
+use crate::prompt::reason;
+
+/// Largest file that is read.
+const SIZE_MAX: u64 = 4 << 20;
+
+/// A server of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its URL.
+    pub(crate) address: String,
+    /// Path for a URL that has none.
+    pub(crate) user_group: Option<String>,
+}
+
+/// The file's content; `None` if there is no file.
+///
+/// # Errors
+/// The text to show.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let failed = |error: io::Error| {
+        let reason = reason(&error);
+        format!("Failed to open XML config file '{}': {reason}", path.display())
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.len() > SIZE_MAX => {
+            Err(format!("XML config file '{}' is too large", path.display()))
+        }
+        Ok(_) => fs::read(path).map(Some).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The server of this name in a profile.
+pub(crate) fn find(profile: &[u8], name: &str) -> Option<Entry> {
+    let root = xml::parse(profile).ok()?;
+    let entries = root
+        .elements()
+        .filter(|list| list.name == "ServerList")
+        .flat_map(Element::elements)
+        .filter(|entry| entry.name == "HostEntry");
+    let text = |entry: &Element, name: &str| {
+        let text = entry.child(name)?.text().trim().to_owned();
+        Some(text).filter(|text| !text.is_empty())
+    };
+    let mut named = entries.filter(|entry| text(entry, "HostName").as_deref() == Some(name));
+    named.find_map(|entry| {
+        Some(Entry {
+            address: text(entry, "HostAddress")?,
+            user_group: text(entry, "UserGroup"),
+        })
+    })
+}
+
+/// Replaces the file, so that nobody ever sees half of it.
+///
+/// # Errors
+/// The text to show.
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), String> {
+    // What a symbolic link names is replaced, not the link.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    write_beside(&target, content).map_err(|error| {
+        let reason = reason(&error);
+        format!("Failed to write XML config file '{}': {reason}", path.display())
+    })
+}
+
+fn write_beside(target: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = target.as_os_str().to_owned();
+    name.push(format!(".{}", HEXLOWER.encode(&random::array::<6>()?)));
+    let beside = PathBuf::from(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&beside)?;
+    let mode = fs::metadata(target).map_or(0o644, |old| old.permissions().mode());
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode & 0o777)))
+        .and_then(|()| fs::rename(&beside, target));
+    if written.is_err() {
+        // The error is what matters.
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &[u8] = b"<AnyConnectProfile><ServerList>\
+        <HostEntry><HostName> Head Office </HostName><HostAddress>vpn.test:8443</HostAddress><UserGroup>staff</UserGroup></HostEntry>\
+        <HostEntry><HostName>Half</HostName></HostEntry>\
+        <HostEntry><HostName>Plain</HostName><HostAddress>plain.test</HostAddress></HostEntry>\
+        </ServerList></AnyConnectProfile>";
+
+    #[test]
+    fn servers_by_name() {
+        let office = find(LIST, "Head Office").expect("found");
+        assert_eq!(
+            (office.address.as_str(), office.user_group.as_deref()),
+            ("vpn.test:8443", Some("staff"))
+        );
+        assert_eq!(find(LIST, "Plain").expect("found").user_group, None);
+        for unknown in ["Half", "head office", "", "vpn.test:8443"] {
+            assert_eq!(find(LIST, unknown), None, "{unknown}");
+        }
+        assert_eq!(find(b"no XML", "Plain"), None);
+    }
+
+    #[test]
+    fn files_are_replaced_with_their_mode() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("profile.xml");
+        assert_eq!(read(&path), Ok(None));
+        write(&path, b"<a/>").expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("link");
+        write(&link, b"<b/>").expect("written");
+        assert_eq!(read(&path), Ok(Some(b"<b/>".to_vec())));
+        assert!(fs::symlink_metadata(&link).expect("link").is_symlink());
+        assert_eq!(
+            fs::metadata(&path).expect("file").permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 2);
+        let error = write(Path::new("/nonexistent/x"), b"").expect_err("no folder");
+        assert!(
+            error.starts_with("Failed to write XML config file '/nonexistent/x': "),
+            "{error}"
+        );
+    }
+}
