@@ -5,8 +5,8 @@
 use std::fs;
 
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Raw, Server, ServerOptions, World,
-    process, wait,
+    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Raw, Server, ServerOptions, USER,
+    World, process, wait,
 };
 
 /// A module of libpam-wrapper that asks, and changes passwords.
@@ -79,6 +79,13 @@ impl Scene {
         login.stderr
     }
 
+    /// Ban points of the client's address.
+    fn points(&self) -> Option<u64> {
+        let (_, shown) = self.server.occtl(&["--json", "show", "ip", "ban", "points"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown[0]["Score"].as_u64()
+    }
+
     /// The helper processes at the moment.
     fn helpers(&self) -> Vec<u32> {
         process::children(self.server.process.pid())
@@ -144,7 +151,12 @@ fn write_stack(world: &World, fixture: &Fixture, stack: &str) {
 /// The system's users: passwords, groups, accounts, what modules are told.
 fn users_of_the_system(client: Make) {
     let stack = format!("{UNIX}{ACCOUNT}");
-    let groups = [("auth", "pam[gid-min=1000]"), ("auto-select-group", "true")];
+    let groups = [
+        ("auth", "pam[gid-min=1000]"),
+        ("auto-select-group", "true"),
+        ("max-ban-score", "1000"),
+        ("ban-points-connection", "0"),
+    ];
     let options = ServerOptions {
         overrides: &groups,
         ..ServerOptions::default()
@@ -174,6 +186,7 @@ fn users_of_the_system(client: Make) {
     scene.wait_for_log("requested a group that he is no member of", 1);
 
     let staff = ["--authgroup", "staff"];
+    assert_eq!(scene.points(), None, "right passwords cost nothing");
     // PAM's own limits of tries count, so there is one try, and nobody learns which users there are.
     let wrong = scene.refuses(client, "bob", "wrong\nwrong\nwrong", &staff);
     assert!(!wrong.contains("Login failed."), "{wrong}");
@@ -181,6 +194,7 @@ fn users_of_the_system(client: Make) {
         scene.refuses(client, "nemo", "wrong\nwrong\nwrong", &staff),
         wrong
     );
+    assert_eq!(scene.points(), Some(20), "once for each login");
     scene.refuses(client, "old", PASSWORD, &staff);
     scene.wait_for_log(
         "user 'old' from 192.0.2.2: User account has expired (PAM result 13)",
@@ -429,6 +443,24 @@ fn a_login_without_a_server() {
                 tried.stderr
             );
         }
+    }
+    // The same for another configuration; three wrong answers are the end there, too.
+    let config = scene
+        .fixture
+        .write_file("plain.conf", &scene.fixture.ocserv_conf(&[]));
+    let config = config.display().to_string();
+    for (input, code, said) in [
+        (format!("wrong\n{PASSWORD}\n"), 0, "wrong answer\n"),
+        (format!("1\n2\n3\n{PASSWORD}\n"), 1, "refused: 3 wrong answers\n"),
+    ] {
+        let tried = test_auth(&["-c", &config, USER], &input);
+        assert_eq!(tried.code, code, "{}{}", tried.stdout, tried.stderr);
+        assert!(
+            tried.stdout.contains(said),
+            "{said}: {}{}",
+            tried.stdout,
+            tried.stderr
+        );
     }
     let nothing = test_auth(&["alice", "--certificate"], "");
     assert_eq!(nothing.code, 1);

@@ -219,8 +219,38 @@ impl PasswordFileCache {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Instant;
 
     const VECTORS: &str = include_str!("../tests/vectors/passwd-hashes.txt");
+
+    /// Whoever measures learns neither who exists nor who is locked. The shortest of several times: other
+    /// work on the machine only adds to them.
+    #[test]
+    fn unknown_and_locked_users_take_as_long_as_a_wrong_password() {
+        let file = PasswordFile::parse(VECTORS.as_bytes());
+        let shortest = |user: &str| {
+            let took = |_| {
+                let began = Instant::now();
+                assert!(!file.verify(user, b"wrong"));
+                began.elapsed()
+            };
+            (0..5).map(took).min().unwrap()
+        };
+        let known = file
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.hash.is_some())
+            .map(|(user, _)| shortest(user))
+            .max()
+            .unwrap();
+        for user in ["nemo", "locked", "star", "empty"] {
+            let unknown = shortest(user);
+            assert!(
+                unknown * 10 > known && unknown < known * 10,
+                "{user}: {unknown:?}, {known:?}"
+            );
+        }
+    }
 
     #[test]
     fn every_scheme_of_the_vectors_but_des() {

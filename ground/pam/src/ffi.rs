@@ -356,3 +356,134 @@ unsafe fn release(array: *mut PamResponse, count: usize) {
         libc::free(array.cast());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers questions with these, and remembers what it was told.
+    struct Script {
+        answers: Option<Vec<&'static str>>,
+        told: Vec<Message>,
+    }
+
+    impl Conversation for Script {
+        fn converse(&mut self, messages: &[Message]) -> Option<Vec<SecretString>> {
+            self.told.extend_from_slice(messages);
+            let answers = self.answers.as_ref()?;
+            Some(answers.iter().map(|answer| SecretString::from(*answer)).collect())
+        }
+    }
+
+    /// A module's call: the result, the texts of the responses, and what the script was told.
+    fn call(
+        messages: &[(c_int, &CStr)],
+        count: c_int,
+        answers: Option<Vec<&'static str>>,
+    ) -> (c_int, Vec<Option<String>>, Vec<Message>) {
+        let mut script = Script {
+            answers,
+            told: Vec::new(),
+        };
+        let messages: Vec<PamMessage> = messages
+            .iter()
+            .map(|(style, text)| PamMessage {
+                style: *style,
+                text: text.as_ptr(),
+            })
+            .collect();
+        let mut pointers: Vec<*const PamMessage> = messages.iter().map(std::ptr::from_ref).collect();
+        let mut responses = null_mut();
+        let data = (&raw mut script).cast();
+        // SAFETY: that many messages, room for one pointer, and the script that this function is for.
+        let result = unsafe { converse::<Script>(count, pointers.as_mut_ptr(), &raw mut responses, data) };
+        let mut texts = Vec::new();
+        if !responses.is_null() {
+            for index in 0..messages.len() {
+                // SAFETY: as many responses as messages, whose texts are C strings or null.
+                texts.push(unsafe {
+                    let pointer = (*responses.add(index)).text;
+                    (!pointer.is_null()).then(|| text(pointer))
+                });
+            }
+            // SAFETY: they are from calloc, and not used afterwards.
+            unsafe { release(responses, messages.len()) };
+        }
+        (result, texts, script.told)
+    }
+
+    #[test]
+    fn questions_are_answered_in_order_and_texts_are_not() {
+        let (result, texts, told) = call(
+            &[
+                (PROMPT_ECHO_ON, c"Name:"),
+                (TEXT_INFO, c"Hello"),
+                (ERROR_MSG, c"Oh"),
+                (PROMPT_ECHO_OFF, c"Code:"),
+            ],
+            4,
+            Some(vec!["alice", "123456"]),
+        );
+        assert_eq!(result, SUCCESS);
+        assert_eq!(
+            texts,
+            [Some("alice".to_owned()), None, None, Some("123456".to_owned())]
+        );
+        let expected = [
+            Message::Question("Name:".to_owned()),
+            Message::Info("Hello".to_owned()),
+            Message::Error("Oh".to_owned()),
+            Message::SecretQuestion("Code:".to_owned()),
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_an_error() {
+        let question = [(PROMPT_ECHO_OFF, c"Code:")];
+        for (result, texts, _) in [
+            call(&question, 1, None),
+            call(&question, 1, Some(Vec::new())),
+            call(&question, 1, Some(vec!["nul\0inside"])),
+            call(
+                &[(PROMPT_ECHO_OFF, c"1"), (PROMPT_ECHO_OFF, c"2")],
+                2,
+                Some(vec!["one"]),
+            ),
+            // Binary prompts, and counts that no module has.
+            call(&[(7, c"\x01")], 1, Some(vec!["x"])),
+            call(&question, 0, Some(vec!["x"])),
+            call(&question, -1, Some(vec!["x"])),
+            call(&question, 33, Some(vec!["x"])),
+        ] {
+            assert_eq!((result, texts.len()), (CONV_ERR, 0));
+        }
+    }
+
+    #[test]
+    fn long_and_strange_texts() {
+        let long = CString::new(vec![b'x'; 10 * TEXT_MAX]).unwrap();
+        let (result, _, told) = call(&[(TEXT_INFO, &long), (TEXT_INFO, c"\xff")], 2, Some(Vec::new()));
+        assert_eq!(result, SUCCESS);
+        assert_eq!(
+            told,
+            [
+                Message::Info("x".repeat(TEXT_MAX)),
+                Message::Info("\u{fffd}".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn no_service_of_that_name_is_needed_to_fail() {
+        let mut script = Script {
+            answers: None,
+            told: Vec::new(),
+        };
+        let pam = Pam::load().unwrap();
+        assert!(matches!(
+            pam.start("ocserv", "a\0b", &mut script),
+            Err(PamError::Nul(_))
+        ));
+    }
+}
