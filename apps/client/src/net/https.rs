@@ -132,6 +132,11 @@ impl Https {
         {
             context.output.info("Retrying with TLS for old servers");
             result = Self::open_once(context, server, address);
+            // A server that was only restarting is no old one.
+            let weak = |connection: &Self| !connection.tls.weaknesses().is_empty();
+            if !result.as_ref().is_ok_and(weak) {
+                context.trust.forget_legacy(server);
+            }
         }
         result.map_err(|failure| match failure {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),

@@ -104,6 +104,12 @@ impl Trust {
         cfg!(feature = "legacy-tls") && legacy.insert((server.host.clone(), server.port))
     }
 
+    /// Undoes [`Self::use_legacy`].
+    pub(super) fn forget_legacy(&self, server: &ServerUrl) {
+        let mut legacy = self.legacy.lock().unwrap_or_else(PoisonError::into_inner);
+        legacy.remove(&(server.host.clone(), server.port));
+    }
+
     /// True until [`Self::avoid_post_quantum`].
     pub(super) fn offers_post_quantum(&self, server: &ServerUrl) -> bool {
         let avoided = self.classical.lock().unwrap_or_else(PoisonError::into_inner);
