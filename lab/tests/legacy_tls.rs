@@ -144,8 +144,14 @@ fn what_the_user_has_not_allowed_stays_refused() {
         assert!(said.contains("SSL connection failure"), "{said}");
     }
     let _server = start(&world, &fixture, OLD[0].priorities);
-    let said = run(&["--pfs"]);
-    assert!(said.contains("SSL connection failure"), "{said}");
+    for refusal in [
+        "--pfs",
+        "--gnutls-priority=NORMAL:-RSA",
+        "--gnutls-priority=NORMAL:-VERS-TLS1.0",
+    ] {
+        let said = run(&[refusal]);
+        assert!(said.contains("SSL connection failure"), "{refusal}: {said}");
+    }
     // The certificate counts as much as with rustls.
     let wrong = "pin-sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let said = run(&["--servercert", wrong]);
@@ -202,4 +208,37 @@ fn a_certificate_in_a_renegotiation() {
         "{}",
         finished.stderr
     );
+}
+
+/// What `--gnutls-priority` leaves is what is negotiated.
+#[test]
+fn a_priority_string_chooses() {
+    let world = World::new();
+    let fixture = fixture_with_rsa();
+    let _server = start(&world, &fixture, "NORMAL");
+    let log_in = |priorities: &str| {
+        let option = format!("--gnutls-priority={priorities}");
+        let options = ClientOptions {
+            arguments: &["--cookieonly", &option],
+            ..ClientOptions::default()
+        };
+        let finished = Client::run(Make::Culvert, &world, &fixture, &options);
+        assert!(
+            finished.stderr.contains("WARNING: --gnutls-priority"),
+            "{}",
+            finished.stderr
+        );
+        (finished.code, finished.stderr)
+    };
+    for (priorities, session) in [
+        (
+            "NORMAL:-VERS-TLS1.3:-GROUP-ALL:+GROUP-SECP384R1:-CIPHER-ALL:+AES-128-GCM",
+            "(TLS1.2)-(ECDHE-SECP384R1)-(RSA-PSS-RSAE-SHA256)-(AES-128-GCM)",
+        ),
+        ("NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", "(CHACHA20-POLY1305)"),
+    ] {
+        let (code, said) = log_in(priorities);
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains(session), "{priorities}: {said}");
+    }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::{AccountingMethod, AuthConfig};
 use crate::kkdcp::Kkdcp;
 use crate::ports::PortRestriction;
-use crate::priorities::TlsPriorities;
+use culvert_priorities::TlsPriorities;
 
 /// A whole configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

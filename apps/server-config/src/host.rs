@@ -9,10 +9,10 @@ use crate::auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest};
 use crate::config::{Global, Host, RekeyMethod, SelectGroup, SessionSettings};
 use crate::kkdcp::Kkdcp;
 use crate::load::System;
-use crate::priorities::TlsPriorities;
 use crate::reader::Reader;
 use crate::report::Check;
 use crate::session;
+use culvert_priorities::TlsPriorities;
 
 /// Most alternatives to log in, `auth` counting as one.
 const AUTH_METHODS_MAX: usize = 4;

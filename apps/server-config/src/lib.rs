@@ -13,7 +13,6 @@ mod kkdcp;
 mod load;
 mod note;
 mod ports;
-mod priorities;
 mod raw;
 mod reader;
 mod report;
@@ -27,9 +26,9 @@ pub use config::{
     BanPolicy, Compression, Config, Global, Host, NetPriority, Protocol, RekeyMethod, Routes, SelectGroup,
     SessionSettings, SyslogFacility,
 };
+pub use culvert_priorities::TlsPriorities;
 pub use kkdcp::{Kkdcp, Transport};
 pub use note::{ConfigError, Note};
 pub use ports::{PortItem, PortProtocol, PortRestriction};
-pub use priorities::TlsPriorities;
 pub use route::route_text;
 pub use user_config::{ExposedRoute, UserConfigError};

@@ -17,4 +17,4 @@ mod records;
 mod settings;
 
 pub use connection::LegacyConnection;
-pub use settings::{LegacyIdentity, LegacySettings};
+pub use settings::{LegacyIdentity, LegacySettings, OldestVersion};

@@ -32,6 +32,19 @@ pub struct LegacySettings {
     pub insecure: bool,
     /// No static RSA.
     pub forward_secrecy: bool,
+    /// What is older is not spoken.
+    pub oldest: OldestVersion,
+}
+
+/// The oldest version that may be negotiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldestVersion {
+    /// TLS 1.0.
+    Tls10,
+    /// TLS 1.1.
+    Tls11,
+    /// TLS 1.2.
+    Tls12,
 }
 
 /// A certificate chain with its private key.
@@ -60,7 +73,11 @@ impl LegacySettings {
     fn context(&self, judge: Arc<Judge>) -> Result<openssl::ssl::SslContext, ErrorStack> {
         let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
         // Version 1.3 stays, so that a server that speaks it notices a forced downgrade.
-        context.set_min_proto_version(Some(SslVersion::TLS1))?;
+        context.set_min_proto_version(Some(match self.oldest {
+            OldestVersion::Tls10 => SslVersion::TLS1,
+            OldestVersion::Tls11 => SslVersion::TLS1_1,
+            OldestVersion::Tls12 => SslVersion::TLS1_2,
+        }))?;
         context.set_security_level(0);
         // ALL pads the ClientHello, which F5 wants, and sends one record per write.
         let mut options =

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use culvert_tls::{Algorithms, ClientSettings, Handshake, TlsError};
-use culvert_tls_legacy::{LegacyConnection, LegacySettings};
+use culvert_tls_legacy::{LegacyConnection, LegacySettings, OldestVersion};
 use openssl::pkey::PKey;
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslStream, SslVersion};
 use openssl::x509::X509;
@@ -128,6 +128,7 @@ fn legacy(accept: bool) -> RefCell<LegacyConnection> {
         identity: None,
         insecure: false,
         forward_secrecy: true,
+        oldest: OldestVersion::Tls10,
     };
     RefCell::new(LegacyConnection::client(&settings, name()).unwrap())
 }

@@ -1,3 +1,4 @@
+use culvert_priorities::TlsPriorities;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion};
@@ -115,6 +116,42 @@ impl Default for Algorithms {
 }
 
 impl Algorithms {
+    /// What of a priority string exists here, in its order. The hybrid post-quantum group goes first
+    /// wherever X25519 is allowed.
+    pub fn of_priorities(priorities: &TlsPriorities) -> Self {
+        let versions = [
+            (priorities.allows_protocol("TLS1.3"), Version::Tls13),
+            (priorities.allows_tls12(), Version::Tls12),
+        ];
+        let ciphers = priorities.ciphers().filter_map(|name| match name {
+            "AES-256-GCM" => Some(Cipher::Aes256Gcm),
+            "AES-128-GCM" => Some(Cipher::Aes128Gcm),
+            "CHACHA20-POLY1305" => Some(Cipher::ChaCha20Poly1305),
+            _ => None,
+        });
+        let mut groups: Vec<Group> = priorities
+            .groups()
+            .filter_map(|name| match name {
+                "X25519" => Some(Group::X25519),
+                "SECP256R1" => Some(Group::Secp256r1),
+                "SECP384R1" => Some(Group::Secp384r1),
+                _ => None,
+            })
+            .collect();
+        if groups.contains(&Group::X25519) {
+            groups.insert(0, Group::X25519MlKem768);
+        }
+        Self {
+            versions: versions
+                .into_iter()
+                .filter(|(allowed, _)| *allowed)
+                .map(|(_, version)| version)
+                .collect(),
+            ciphers: ciphers.collect(),
+            groups,
+        }
+    }
+
     /// The same without the hybrid group, for peers or middleboxes that cannot take the large
     /// ClientHello.
     #[must_use]
@@ -149,5 +186,30 @@ impl Algorithms {
             return Err(TlsError::NothingEnabled("version"));
         }
         Ok(versions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_priorities_allow_everything() {
+        let usual =
+            Algorithms::of_priorities(&TlsPriorities::parse("NORMAL:%SERVER_PRECEDENCE:%COMPAT").unwrap());
+        assert_eq!(usual.versions, [Version::Tls13, Version::Tls12]);
+        assert_eq!(usual.groups.first(), Some(&Group::X25519MlKem768));
+        assert!(usual.ciphers.contains(&Cipher::Aes256Gcm) && usual.ciphers.contains(&Cipher::Aes128Gcm));
+    }
+
+    #[test]
+    fn priorities_restrict() {
+        let tls12 =
+            Algorithms::of_priorities(&TlsPriorities::parse("NORMAL:-VERS-TLS1.3:-AES-256-GCM").unwrap());
+        assert_eq!(tls12.versions, [Version::Tls12]);
+        let tls13 =
+            Algorithms::of_priorities(&TlsPriorities::parse("NORMAL:-ECDHE-RSA:-ECDHE-ECDSA").unwrap());
+        assert_eq!(tls13.versions, [Version::Tls13]);
+        assert!(!tls12.ciphers.contains(&Cipher::Aes256Gcm));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use culvert_certs::{Anchors, Host, Pins, Policy, PolicySettings, Presented, certificate_text, spki_pin};
 use culvert_tls::{Algorithms, ClientSettings};
 #[cfg(feature = "legacy-tls")]
-use culvert_tls_legacy::LegacySettings;
+use culvert_tls_legacy::{LegacySettings, OldestVersion};
 use culvert_wire::url::ServerUrl;
 
 use crate::options::TrustOptions;
@@ -53,7 +53,10 @@ impl Trust {
     /// # Errors
     /// The text to show.
     pub(super) fn settings(self: &Arc<Self>, server: &ServerUrl) -> Result<ClientSettings, String> {
-        let algorithms = Algorithms::default();
+        let algorithms = match &self.options.priorities {
+            Some(priorities) => Algorithms::of_priorities(priorities),
+            None => Algorithms::default(),
+        };
         Ok(ClientSettings {
             verifier: Arc::new(self.policy(server)?),
             identity: None,
@@ -74,8 +77,24 @@ impl Trust {
             verifier: Arc::new(self.policy(server)?),
             identity: None,
             insecure: self.options.allow_insecure_crypto,
-            forward_secrecy: self.options.forward_secrecy,
+            forward_secrecy: self.options.forward_secrecy || !self.allows_static_rsa(),
+            oldest: match &self.options.priorities {
+                Some(priorities) if !priorities.allows_protocol("TLS1.0") => {
+                    match priorities.allows_protocol("TLS1.1") {
+                        true => OldestVersion::Tls11,
+                        false => OldestVersion::Tls12,
+                    }
+                }
+                _ => OldestVersion::Tls10,
+            },
         })
+    }
+
+    /// False when `--gnutls-priority` leaves it out.
+    #[cfg(feature = "legacy-tls")]
+    fn allows_static_rsa(&self) -> bool {
+        let priorities = self.options.priorities.as_ref();
+        priorities.is_none_or(|priorities| priorities.key_exchanges().any(|name| name == "RSA"))
     }
 
     /// The check of certificates of `server`.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use culvert_http_auth::Schemes;
+use culvert_priorities::TlsPriorities;
 
 use super::proxy::Proxy;
 use super::table::{self, Opt};
@@ -116,6 +117,12 @@ impl<'a> Applier<'a> {
             Opt::ServerCert => {
                 options.trust.pins.push(text(name, value)?);
                 options.trust.no_system_trust = true;
+            }
+            Opt::GnutlsPriority => {
+                let priorities = TlsPriorities::parse(&text(name, value)?);
+                options.trust.priorities = Some(priorities.map_err(Stop::Error)?);
+                self.host
+                    .warn("WARNING: --gnutls-priority replaces the choice of ciphers. Please report the server that needs it.");
             }
             Opt::GnutlsDebug => options.trust.tls_debug = number(name, value, given)?,
             Opt::Sni => options.trust.sni = Some(text(name, value)?),
@@ -233,8 +240,6 @@ impl<'a> Applier<'a> {
             Opt::McaCertificate => self.second_key_pair.certificate = value,
             Opt::McaKey => self.second_key_pair.key = Some(value),
             Opt::McaKeyPassword => self.second_key_pair.password = Some(text(name, value)?.into()),
-
-            Opt::GnutlsPriority => return Err(unavailable(&format!("--{name}"))),
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use culvert_http_auth::Schemes;
+use culvert_priorities::TlsPriorities;
 use culvert_vocab::SecretString;
 
 pub use completion::complete;
@@ -177,6 +178,8 @@ pub struct TrustOptions {
     pub sni: Option<String>,
     /// `--allow-insecure-crypto`: 3DES, RC4, SHA-1 signatures, insecure renegotiation.
     pub allow_insecure_crypto: bool,
+    /// `--gnutls-priority`: what may be negotiated.
+    pub priorities: Option<TlsPriorities>,
     /// `--gnutls-debug`: records of TLS are shown, unless it is 0.
     pub tls_debug: u32,
     /// `--pfs`: no static RSA.

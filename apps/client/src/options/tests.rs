@@ -123,16 +123,12 @@ fn sample(opt: Opt) -> &'static str {
         Opt::Os => "win",
         Opt::Protocol => "AnyConnect",
         Opt::Compression => "none",
+        Opt::GnutlsPriority => "NORMAL:-VERS-TLS1.3",
         Opt::DtlsCiphers | Opt::Dtls12Ciphers => "PSK-NEGOTIATE",
         Opt::FormEntry => "main:password=x",
         Opt::Resolve => "vpn.test:192.0.2.1",
         _ => "1400",
     }
-}
-
-/// Options of later versions are refused, never ignored.
-fn is_refused(opt: Opt) -> bool {
-    matches!(opt, Opt::GnutlsPriority)
 }
 
 /// Each option with an argument works the same in all its spellings.
@@ -166,16 +162,7 @@ fn spellings_agree() {
             };
             assert_eq!(long, run_on(&mut host, &["--config=f", "h"]), "{}", spec.long);
         }
-        match long {
-            Ok(_) => assert!(!is_refused(spec.opt), "{}", spec.long),
-            Err(Stop::Error(text)) => {
-                assert!(
-                    is_refused(spec.opt) && text.ends_with("is not available in this version"),
-                    "{text}"
-                );
-            }
-            Err(other) => panic!("{}: {other:?}", spec.long),
-        }
+        assert!(long.is_ok(), "{}: {long:?}", spec.long);
     }
 }
 
@@ -415,12 +402,7 @@ fn the_page_of_options_is_true() {
             panic!("{row:?}");
         };
         assert_eq!(option, name);
-        if is_refused(spec.opt) {
-            assert_eq!(place, "refused", "{long}");
-        }
-        if place != "refused" {
-            read(place);
-        }
+        read(place);
         if !matches!(test, "" | "spellings only") {
             let text = read(test);
             let used = short.is_some_and(|short| text.contains(&format!("\"{short}\"")));

@@ -5,10 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use culvert_certs::{client_schemes, spki_of};
-use culvert_server_config::TlsPriorities;
 use culvert_tls::{
-    Algorithms, Cipher, Group, JudgeClient, KeyIndex, RemoteClientVerifier, RemoteKey, RemoteSign,
-    ServerSettings, Version, server_config,
+    Algorithms, JudgeClient, KeyIndex, RemoteClientVerifier, RemoteKey, RemoteSign, ServerSettings,
+    server_config,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -59,66 +58,8 @@ pub(super) fn config(host: &HostSnapshot, broker: &Arc<Broker>) -> Result<Config
         keys,
         sessions: Some(Arc::clone(broker) as _),
         client_verifier: verifier.map(|verifier| Arc::new(verifier) as _),
-        algorithms: algorithms(&host.tls_priorities),
+        algorithms: Algorithms::of_priorities(&host.tls_priorities),
         server_precedence: host.tls_priorities.server_precedence(),
     })?;
     Ok(Configured { config, certificate })
-}
-
-/// What of a priority string exists here, in its order. The hybrid post-quantum group goes first
-/// wherever X25519 is allowed.
-fn algorithms(priorities: &TlsPriorities) -> Algorithms {
-    let versions = [
-        (priorities.allows_protocol("TLS1.3"), Version::Tls13),
-        (priorities.allows_tls12(), Version::Tls12),
-    ];
-    let ciphers = priorities.ciphers().filter_map(|name| match name {
-        "AES-256-GCM" => Some(Cipher::Aes256Gcm),
-        "AES-128-GCM" => Some(Cipher::Aes128Gcm),
-        "CHACHA20-POLY1305" => Some(Cipher::ChaCha20Poly1305),
-        _ => None,
-    });
-    let mut groups: Vec<Group> = priorities
-        .groups()
-        .filter_map(|name| match name {
-            "X25519" => Some(Group::X25519),
-            "SECP256R1" => Some(Group::Secp256r1),
-            "SECP384R1" => Some(Group::Secp384r1),
-            _ => None,
-        })
-        .collect();
-    if groups.contains(&Group::X25519) {
-        groups.insert(0, Group::X25519MlKem768);
-    }
-    Algorithms {
-        versions: versions
-            .into_iter()
-            .filter(|(allowed, _)| *allowed)
-            .map(|(_, version)| version)
-            .collect(),
-        ciphers: ciphers.collect(),
-        groups,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_priorities_allow_everything() {
-        let usual = algorithms(&TlsPriorities::parse("NORMAL:%SERVER_PRECEDENCE:%COMPAT").unwrap());
-        assert_eq!(usual.versions, [Version::Tls13, Version::Tls12]);
-        assert_eq!(usual.groups.first(), Some(&Group::X25519MlKem768));
-        assert!(usual.ciphers.contains(&Cipher::Aes256Gcm) && usual.ciphers.contains(&Cipher::Aes128Gcm));
-    }
-
-    #[test]
-    fn priorities_restrict() {
-        let tls12 = algorithms(&TlsPriorities::parse("NORMAL:-VERS-TLS1.3:-AES-256-GCM").unwrap());
-        assert_eq!(tls12.versions, [Version::Tls12]);
-        let tls13 = algorithms(&TlsPriorities::parse("NORMAL:-ECDHE-RSA:-ECDHE-ECDSA").unwrap());
-        assert_eq!(tls13.versions, [Version::Tls13]);
-        assert!(!tls12.ciphers.contains(&Cipher::Aes256Gcm));
-    }
 }

@@ -1,4 +1,7 @@
-//! `tls-priorities`: GnuTLS priority strings (`specs/server-config.md` §10.2).
+//! GnuTLS priority strings: `tls-priorities` of the server (`specs/server-config.md` §10.2),
+//! `--gnutls-priority` of the client.
+
+#![forbid(unsafe_code)]
 
 mod names;
 
@@ -73,7 +76,7 @@ impl TlsPriorities {
     }
 
     /// What counts when nothing is configured; Cisco's old clients need TLS 1.3 off.
-    pub(crate) fn default_for(cisco_client_compat: bool) -> Self {
+    pub fn default_for(cisco_client_compat: bool) -> Self {
         let mut sets = Sets::default();
         sets.start("NORMAL");
         if cisco_client_compat {
