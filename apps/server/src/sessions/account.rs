@@ -344,7 +344,9 @@ impl SessionTable {
     /// Stops that changed since they were last asked for; the second value says whether they are
     /// complete.
     pub fn take_changed_stops(&mut self) -> Vec<(OwedStop, bool)> {
-        let changed = std::mem::take(&mut self.stops.changed);
+        let mut changed = std::mem::take(&mut self.stops.changed);
+        changed.sort_unstable();
+        changed.dedup();
         let stop = |id: &String| {
             let complete = !self.stops.unfinished.contains_key(id);
             Some((self.stops.owed.get(id)?.clone(), complete))
@@ -366,3 +368,6 @@ impl SessionTable {
         self.sessions.get_mut(key)
     }
 }
+
+#[cfg(test)]
+mod tests;
