@@ -282,6 +282,22 @@ fn a_server_that_forbids_resumed_sessions() {
     }
 }
 
+/// A pool knows first datagrams of all versions, too, and takes resumed sessions over.
+#[test]
+fn sessions_in_a_pool() {
+    let scene = Scene::new(Make::Culvert, &[("worker-processes", "2")]);
+    for (make, cipher) in [
+        (Make::Real, "--dtls-ciphers=AES128-SHA"),
+        (Make::Culvert, "--dtls-ciphers=AES256-SHA"),
+        (Make::Real, "--dtls12-ciphers=AES128-GCM-SHA256"),
+    ] {
+        let client = scene.connect(make, &[cipher]);
+        scene.ping();
+        scene.ping_at_full_size();
+        scene.end(client);
+    }
+}
+
 /// How often a client has got a tunnel.
 fn tunnels(client: &Client) -> usize {
     client

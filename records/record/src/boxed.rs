@@ -95,6 +95,10 @@ macro_rules! delegate {
             $inner.state()
         }
 
+        fn is_refused(&$self) -> bool {
+            $inner.is_refused()
+        }
+
         fn open(&mut $self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
             $inner.open(now, datagram)
         }

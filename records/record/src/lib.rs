@@ -221,6 +221,12 @@ pub trait DatagramChannel: PacketSealer {
     /// Present state.
     fn state(&self) -> ChannelState;
 
+    /// True when the state is `Failed` because the peer refuses such a channel: another attempt
+    /// would fare no better.
+    fn is_refused(&self) -> bool {
+        false
+    }
+
     /// Opens the next record of a received datagram in place. The caller repeats with the rest
     /// of the datagram until it is used up. Invalid records are dropped silently.
     fn open(&mut self, now: std::time::Instant, datagram: &mut [u8]) -> DatagramOpened;

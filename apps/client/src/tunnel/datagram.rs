@@ -77,6 +77,11 @@ impl Datagram {
         }
     }
 
+    /// There will be no other attempt.
+    pub(super) fn disable(&mut self) {
+        *self = Self::new(None, true);
+    }
+
     /// The channel is up.
     pub(super) fn established(&mut self, cipher: String) {
         self.cipher = Some(cipher);
@@ -231,6 +236,16 @@ mod tests {
         assert_eq!(datagram.take_mtu(), Some(Mtu::clamped(1400)));
         assert!(datagram.is_settled());
         assert_eq!(datagram.take_mtu(), None);
+    }
+
+    #[test]
+    fn a_refused_channel_is_not_retried() {
+        let now = Instant::now();
+        let mut datagram = Datagram::new(offer(), false);
+        datagram.disable();
+        datagram.failed(now);
+        assert!(datagram.is_settled() && !datagram.wants_attempt(now + RETRY));
+        assert_eq!(datagram.status(), DatagramState::Disabled);
     }
 
     #[test]

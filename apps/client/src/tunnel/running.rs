@@ -307,7 +307,7 @@ impl Running {
             }
             Event::RekeyDue(Channel::Datagram) => self.start_datagram(now),
             Event::DatagramUp { description } => self.datagram_up(now, description),
-            Event::DatagramFailed if self.is_datagram_only() => {
+            Event::DatagramFailed { .. } if self.is_datagram_only() => {
                 output.error("Failed to connect ESP tunnel; using HTTPS instead.");
                 return self.fall_back();
             }
@@ -315,7 +315,12 @@ impl Running {
                 output.error(&format!("ESP connection lost: {loss}"));
                 return self.fall_back();
             }
-            Event::DatagramFailed => {
+            Event::DatagramFailed { refused: true } => {
+                output.error("The server does not resume the DTLS session (possible MITM attack); using SSL");
+                self.session.detach_datagram();
+                self.datagram.disable();
+            }
+            Event::DatagramFailed { refused: false } => {
                 output.info("DTLS handshake failed; using SSL");
                 self.datagram.failed(now);
             }

@@ -341,8 +341,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             }
             ChannelState::Failed if self.active == Some(index) => self.datagram_lost(DatagramLoss::Closed),
             ChannelState::Failed => {
+                let refused = slot.channel.is_refused();
                 self.remove_datagram(index);
-                self.events.push_back(Event::DatagramFailed);
+                self.events.push_back(Event::DatagramFailed { refused });
             }
         }
     }

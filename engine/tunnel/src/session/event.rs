@@ -25,7 +25,10 @@ pub enum Event {
         description: String,
     },
     /// The candidate failed or was refused, and is detached.
-    DatagramFailed,
+    DatagramFailed {
+        /// The peer refuses it: another attempt would fare no better.
+        refused: bool,
+    },
     /// The active datagram channel is gone; data goes over the stream.
     DatagramLost(DatagramLoss),
     /// The peer ends the session.

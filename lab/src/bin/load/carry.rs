@@ -226,7 +226,7 @@ impl Client {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::DatagramUp { .. } => self.up = true,
-                Event::DatagramLost(_) | Event::DatagramFailed => self.up = false,
+                Event::DatagramLost(_) | Event::DatagramFailed { .. } => self.up = false,
                 Event::Disconnect { .. } | Event::StreamClosed | Event::StreamFailed(_) => ends = true,
                 _ => {}
             }

@@ -133,6 +133,10 @@ impl<T: DatagramChannel> DatagramChannel for Compressing<T> {
         self.channel.state()
     }
 
+    fn is_refused(&self) -> bool {
+        self.channel.is_refused()
+    }
+
     fn open(&mut self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {
         self.channel.open(now, datagram)
     }

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use culvert_dtls::{ApplicationSealer, Connection, Opened};
+use culvert_dtls::{ApplicationSealer, Connection, Error, Opened};
 use culvert_record::{
     ChannelState, DatagramChannel, DatagramOpened, FrameKind, OpenedFrame, PacketSealer, SealError,
 };
@@ -97,6 +97,10 @@ impl DatagramChannel for DtlsChannel {
 
     fn state(&self) -> ChannelState {
         self.dtls.state()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.dtls.failure() == Some(&Error::ResumptionRefused)
     }
 
     fn open(&mut self, now: Instant, datagram: &mut [u8]) -> DatagramOpened {

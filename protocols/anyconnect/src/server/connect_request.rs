@@ -110,8 +110,10 @@ impl ConnectRequest {
             return None;
         }
         // The later header counts more.
-        let chosen = lists().filter_map(|(place, list)| ResumedCipher::choose(place, list, rules.of_tls));
-        chosen.last().map(DtlsMode::Resumed)
+        let mut latest_first = lists().rev();
+        latest_first
+            .find_map(|(place, list)| ResumedCipher::choose(place, list, rules.of_tls))
+            .map(DtlsMode::Resumed)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use culvert_dtls::{CipherSuite, Connection, Error, HandOver, ResumptionConfig, Version};
+use culvert_dtls::{CipherSuite, Connection, Error, HandOver, ResumptionConfig, ServerConfig, Version};
 use culvert_record::ChannelState;
 use culvert_vocab::SecretBytes;
 use proptest::prelude::*;
@@ -169,6 +169,19 @@ fn another_session_is_refused() {
         assert_eq!(pair.server.failure(), Some(&Error::ResumptionRefused));
         assert_eq!(pair.client.state(), ChannelState::Connecting);
     }
+}
+
+/// A server that begins a session of its own would have to be believed without any proof.
+#[test]
+fn a_full_handshake_is_refused() {
+    let suite = CipherSuite::PskChacha20Poly1305Sha256;
+    let now = Instant::now();
+    let client = Connection::resuming_client(client_config(Version::Dtls12, suite), now);
+    let server = Connection::server(ServerConfig::new(SecretBytes::new(vec![0x42; 48])), now);
+    let mut pair = Pair::new(client, server, now, Vec::new());
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.client.failure(), Some(&Error::ResumptionRefused));
+    assert_eq!(pair.server.state(), ChannelState::Connecting);
 }
 
 #[test]

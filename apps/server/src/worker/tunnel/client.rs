@@ -508,7 +508,7 @@ impl Client {
                         &description,
                     ))));
             }
-            Event::DatagramFailed => self.log(LogLevel::Info, "a DTLS handshake failed"),
+            Event::DatagramFailed { .. } => self.log(LogLevel::Info, "a DTLS handshake failed"),
             Event::DatagramLost(why) => {
                 self.log(LogLevel::Debug, &format!("the DTLS channel is gone: {why}"));
                 self.reporter.tell(&WorkerToMain::DatagramChannel(None));
