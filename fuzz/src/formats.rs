@@ -32,7 +32,10 @@ pub(crate) fn url_and_form(data: &[u8]) {
 pub(crate) fn kdc_proxy_message(data: &[u8]) {
     if let Ok(parsed) = ProxyMessage::parse(data) {
         let framed = encode_reply(parsed.message);
-        assert_eq!(ProxyMessage::parse(&framed).map(|again| again.message), Ok(parsed.message));
+        assert_eq!(
+            ProxyMessage::parse(&framed).map(|again| again.message),
+            Ok(parsed.message)
+        );
     }
     let _ = is_too_big(data);
 }

@@ -52,12 +52,14 @@ impl Realm {
         );
         let kadmin = |query: &str| run("kadmin.local", &["-r", REALM, "-q", query]);
         kadmin(&format!("addprinc -pw \"{PASSWORD}\" {USER}"));
-        for service in [SERVER_NAME, "proxy.test"] {
-            kadmin(&format!("addprinc -randkey HTTP/{service}"));
-            kadmin(&format!(
-                "ktadd -k {} HTTP/{service}",
-                path(&format!("{service}.keytab"))
-            ));
+        for (service, host) in [
+            ("HTTP", SERVER_NAME),
+            ("HTTP", "proxy.test"),
+            ("rcmd", "proxy.test"),
+        ] {
+            let keytab = path(&format!("{host}.keytab"));
+            kadmin(&format!("addprinc -randkey {service}/{host}"));
+            kadmin(&format!("ktadd -k {keytab} {service}/{host}"));
         }
         let mut command = world.server.command("krb5kdc");
         command.arg("-n");

@@ -15,6 +15,7 @@ use culvert_lab::{
 };
 
 const PROXY: &str = "http://proxy.test:3128";
+const SOCKS_PORT: u16 = 1080;
 const NTLM_AUTH: &str = "/usr/bin/ntlm_auth";
 
 /// A server that only its own host reaches, where the proxy is to be.
@@ -116,6 +117,57 @@ fn tickets(client: Make, server: Make) {
     if client == Make::Culvert {
         assert!(said.contains("GSSAPI: no ticket for the service: "), "{said}");
     }
+}
+
+/// A proxy for SOCKS that the laboratory brings: see `socks_gssapi`.
+fn socks(client: Make, server: Make) {
+    let scene = Scene::new(server);
+    let realm = Realm::start(&scene.world, &scene.fixture, "");
+    let done = realm.kinit(
+        &scene.world.client,
+        &scene.fixture,
+        ("krb5.conf", "tickets"),
+        USER,
+    );
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let mut command = scene.world.server.command(env!("CARGO_BIN_EXE_socks_gssapi"));
+    command
+        .arg(scene.fixture.path("proxy.test.keytab"))
+        .arg(format!("{SERVER_V4}:{SOCKS_PORT}"))
+        .env("KRB5_CONFIG", scene.fixture.path("krb5.conf"));
+    let proxy = proxy::start(&scene.world, &scene.fixture, command, SOCKS_PORT);
+
+    let login = |cache: &str, arguments: &[&str]| {
+        let arguments = [&["-P", "socks5://proxy.test"], arguments].concat();
+        realm.with_tickets(scene.command(client, &arguments), cache)
+    };
+    scene.logs_in(login("tickets", &[]));
+    let wanted = format!("{USER}@{REALM} wants [0]\n");
+    assert!(proxy.stdout().contains(&wanted), "{}", proxy.output());
+    if client == Make::Culvert {
+        for (cache, arguments, text) in [
+            (
+                "tickets",
+                &["--proxy-auth=basic"][..],
+                "SOCKS server requires authentication",
+            ),
+            ("none", &[], "GSSAPI authentication to SOCKS server failed"),
+        ] {
+            let refused = scene.run(login(cache, arguments));
+            assert_eq!(refused.code, 1, "{}", refused.stderr);
+            assert!(refused.stderr.contains(text), "{}", refused.stderr);
+        }
+    }
+}
+
+#[test]
+fn socks_with_the_real_client() {
+    socks(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn socks_with_our_client() {
+    socks(Make::Culvert, Make::Real);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
 use crate::ffi::{self, Context, Gssapi, Name};
 use crate::{GssError, Step};
 
@@ -87,6 +89,22 @@ impl Accepted<'_> {
     /// There is none.
     pub fn local_user(&self) -> Result<String, GssError> {
         self.name.local()
+    }
+
+    /// Protects the integrity of a message for the client, without encryption.
+    ///
+    /// # Errors
+    /// The library fails.
+    pub fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        self.context.wrap(message)
+    }
+
+    /// Checks and opens a message of the client.
+    ///
+    /// # Errors
+    /// The message is forged.
+    pub fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        self.context.unwrap(message)
     }
 
     /// When the client has proven its password or key to the KDC.

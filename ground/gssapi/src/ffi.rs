@@ -143,6 +143,10 @@ type SetNegotiable = unsafe extern "C" fn(Minor, Handle, *const OidSet) -> u32;
 type DisplayName = unsafe extern "C" fn(Minor, Handle, *mut RawBuffer, *mut *const Oid) -> u32;
 type LocalName = unsafe extern "C" fn(Minor, Handle, *const Oid, *mut RawBuffer) -> u32;
 type DisplayStatus = unsafe extern "C" fn(Minor, u32, c_int, *const Oid, *mut u32, *mut RawBuffer) -> u32;
+type Wrap =
+    unsafe extern "C" fn(Minor, Handle, c_int, u32, *const RawBuffer, *mut c_int, *mut RawBuffer) -> u32;
+type Unwrap =
+    unsafe extern "C" fn(Minor, Handle, *const RawBuffer, *mut RawBuffer, *mut c_int, *mut u32) -> u32;
 type RegisterKeytab = unsafe extern "C" fn(*const c_char) -> u32;
 type ExtractAuthTime = unsafe extern "C" fn(Minor, Handle, *mut i64) -> u32;
 
@@ -161,6 +165,8 @@ pub(crate) struct Gssapi {
     display_name: DisplayName,
     local_name: LocalName,
     display_status: DisplayStatus,
+    wrap: Wrap,
+    unwrap: Unwrap,
     register_keytab: RegisterKeytab,
     extract_auth_time: ExtractAuthTime,
 }
@@ -188,6 +194,8 @@ impl Gssapi {
             display_name: function!(c"gss_display_name")?,
             local_name: function!(c"gss_localname")?,
             display_status: function!(c"gss_display_status")?,
+            wrap: function!(c"gss_wrap")?,
+            unwrap: function!(c"gss_unwrap")?,
             // The name in MIT's library; Heimdal's has the other one.
             register_keytab: function!(c"krb5_gss_register_acceptor_identity")
                 .or_else(|_| function!(c"gsskrb5_register_acceptor_identity"))?,
@@ -496,6 +504,47 @@ impl Context {
         };
         let seconds = u64::try_from(written).unwrap_or(0);
         Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    /// Protects the integrity of a message (RFC 2743 §2.3.3).
+    pub(crate) fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        let (mut minor, mut output) = (0, RawBuffer::empty());
+        let input = RawBuffer::of(message);
+        // SAFETY: a context of the library; the other pointers lead to live values.
+        let major = unsafe {
+            (self.library.wrap)(
+                &raw mut minor,
+                self.handle,
+                0,
+                0,
+                &raw const input,
+                null_mut(),
+                &raw mut output,
+            )
+        };
+        let wrapped = self.library.take(output);
+        self.library.check("cannot protect a message", major, minor)?;
+        Ok(wrapped)
+    }
+
+    /// Checks and opens a message of the other side.
+    pub(crate) fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        let (mut minor, mut output) = (0, RawBuffer::empty());
+        let input = checked(message)?;
+        // SAFETY: as above.
+        let major = unsafe {
+            (self.library.unwrap)(
+                &raw mut minor,
+                self.handle,
+                &raw const input,
+                &raw mut output,
+                null_mut(),
+                null_mut(),
+            )
+        };
+        let opened = self.library.take(output);
+        self.library.check("a forged message", major, minor)?;
+        Ok(opened)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::ffi::{Context, Gssapi, Name};
 use crate::{GssError, Step};
 
@@ -38,6 +40,29 @@ impl Initiator {
         self.complete = complete;
         Ok(Step { token, complete })
     }
+
+    /// Protects the integrity of a message, without encryption.
+    ///
+    /// # Errors
+    /// The context is not complete, or the library fails.
+    pub fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        self.completed()?.wrap(message)
+    }
+
+    /// Checks and opens a message of the other side.
+    ///
+    /// # Errors
+    /// The context is not complete, or the message is forged.
+    pub fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
+        self.completed()?.unwrap(message)
+    }
+
+    fn completed(&self) -> Result<&Context, GssError> {
+        match self.complete {
+            true => Ok(&self.context),
+            false => Err(GssError::Token("a message before the last token")),
+        }
+    }
 }
 
 impl fmt::Debug for Initiator {
@@ -53,8 +78,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_no_secrets() {
+    fn nothing_without_a_complete_context() {
         let initiator = Initiator::new("HTTP@vpn.test").unwrap();
         assert_eq!(format!("{initiator:?}"), "Initiator { complete: false, .. }");
+        let early = Err(GssError::Token("a message before the last token"));
+        assert_eq!(initiator.wrap(b"x"), early);
+        assert_eq!(initiator.unwrap(b"x"), early);
     }
 }

@@ -89,7 +89,8 @@ impl Schemes {
         }
     }
 
-    fn has(self, scheme: Scheme) -> bool {
+    /// True when this scheme may be used.
+    pub fn has(self, scheme: Scheme) -> bool {
         self.enabled[scheme.index()]
     }
 }

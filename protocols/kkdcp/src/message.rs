@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(ProxyMessage::parse(&body), Err(BadMessage::Encoding), "{body:x?}");
         }
         // A change of password (AP-REQ in a length of its own), an empty message.
-        for message in [&[0x6e, 0][..], &[0, 4], &[], &vec![0x6b; 70]] {
+        for message in [&[0x6e, 0][..], &[0, 4], &[], &[0x6b; 70]] {
             assert_eq!(ProxyMessage::parse(&framed(message)), Err(BadMessage::Kind));
         }
         let large = framed(&vec![0x6a; MESSAGE_MAX + 1]);

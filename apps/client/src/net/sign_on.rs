@@ -53,11 +53,7 @@ impl<'c> Elsewhere<'c> {
             .filter(|user| !user.is_empty())
             .or_else(|| variable("NTLMUSER"))
             .or_else(|| variable("USER"));
-        let ticket = Ticket {
-            elsewhere: self,
-            service: format!("HTTP@{host}"),
-            initiator: None,
-        };
+        let ticket = self.ticket(format!("HTTP@{host}"));
         let domain = Domain {
             elsewhere: self,
             user: user.unwrap_or_default(),
@@ -66,6 +62,15 @@ impl<'c> Elsewhere<'c> {
         Authenticator::new(schemes, credentials.cloned(), token)
             .with_ticket(ticket)
             .with_domain(domain)
+    }
+
+    /// The user's tickets, for this service.
+    pub(super) fn ticket<'s>(&'s self, service: String) -> Ticket<'s, 'c> {
+        Ticket {
+            elsewhere: self,
+            service,
+            initiator: None,
+        }
     }
 
     /// The signal that ended the authentication.
@@ -93,8 +98,17 @@ impl<'c> Elsewhere<'c> {
     }
 }
 
+/// A login that also protects messages once it is complete.
+pub(super) trait Protector: SignOn {
+    /// Protects the integrity of a message.
+    fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError>;
+
+    /// Checks and opens a message of the other side.
+    fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError>;
+}
+
 /// The user's Kerberos tickets.
-struct Ticket<'s, 'c> {
+pub(super) struct Ticket<'s, 'c> {
     elsewhere: &'s Elsewhere<'c>,
     service: String,
     /// `None` before the first message, and after a failure.
@@ -141,6 +155,26 @@ impl SignOn for Ticket<'_, '_> {
             (None, Some(_)) => return Err(SignOnError::Failed),
         };
         self.step(initiator, challenge).map(|step| step.token)
+    }
+}
+
+impl Ticket<'_, '_> {
+    fn protect(
+        &self,
+        work: impl FnOnce(&Initiator) -> Result<Zeroizing<Vec<u8>>, GssError>,
+    ) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+        let initiator = self.initiator.as_ref().ok_or(SignOnError::Failed)?;
+        work(initiator).map_err(|error| self.elsewhere.failed(&format!("GSSAPI: {error}")))
+    }
+}
+
+impl Protector for Ticket<'_, '_> {
+    fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+        self.protect(|initiator| initiator.wrap(message))
+    }
+
+    fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+        self.protect(|initiator| initiator.unwrap(message))
     }
 }
 

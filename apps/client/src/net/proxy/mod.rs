@@ -8,13 +8,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use culvert_http_auth::AuthError;
+use culvert_http_auth::{AuthError, Scheme};
 use culvert_sys::epoll::Interest;
 use culvert_sys::libproxy::LibProxy;
 use culvert_sys::random;
 use culvert_wire::url::ServerUrl;
 
-use super::sign_on::Elsewhere;
+use super::sign_on::{Elsewhere, Protector};
 use super::{Failure, dial, resolve};
 use crate::context::Context;
 use crate::identity;
@@ -82,7 +82,7 @@ impl From<WaitError> for ProxyError {
 /// The conversation with the proxy, of either kind.
 enum Conversation<'s> {
     Http(Box<HttpConnect<'s>>),
-    Socks(Socks),
+    Socks(Socks<'s>),
 }
 
 impl<'s> Conversation<'s> {
@@ -99,7 +99,13 @@ impl<'s> Conversation<'s> {
                 &identity::user_agent_or(context.options.identity.user_agent.as_deref()),
                 elsewhere.authenticator(network.proxy_auth, proxy.credentials.as_ref(), None, &proxy.host),
             ))),
-            ProxyKind::Socks => Self::Socks(Socks::new(server, proxy.credentials.as_ref())?),
+            ProxyKind::Socks => {
+                let ticket = network.proxy_auth.has(Scheme::Negotiate).then(|| {
+                    let ticket = elsewhere.ticket(format!("rcmd@{}", proxy.host));
+                    Box::new(ticket) as Box<dyn Protector>
+                });
+                Self::Socks(Socks::new(server, proxy.credentials.as_ref(), ticket)?)
+            }
         })
     }
 
@@ -156,7 +162,8 @@ pub(super) fn connect(
 ) -> Result<(TcpStream, SocketAddr), Failure> {
     let elsewhere = Elsewhere::new(context);
     let failed = |error: ProxyError| match error {
-        ProxyError::Http(http::HttpError::Authentication(AuthError::Stopped)) => {
+        ProxyError::Http(http::HttpError::Authentication(AuthError::Stopped))
+        | ProxyError::Socks(socks::SocksError::Stopped) => {
             context.output.error("Proxy connection cancelled");
             Failure::Interrupted(elsewhere.stopped())
         }

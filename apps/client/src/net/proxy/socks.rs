@@ -1,17 +1,26 @@
-//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929).
+//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929) or a ticket (RFC 1961).
 
 use std::net::Ipv6Addr;
 
-use culvert_http_auth::Credentials;
+use culvert_http_auth::{Credentials, SignOnError};
 use culvert_wire::url::ServerUrl;
 use zeroize::Zeroizing;
 
 use super::Progress;
+use crate::net::sign_on::Protector;
 
 const VERSION: u8 = 5;
 /// Version of the negotiation of user name and password.
 const PASSWORD_VERSION: u8 = 1;
+/// Version of the negotiation with tickets, and its messages.
+const TICKET_VERSION: u8 = 1;
+const TICKET_TOKEN: u8 = 1;
+const TICKET_PROTECTION: u8 = 2;
+const TICKET_REFUSED: u8 = 0xff;
+/// What follows is as it is, as far as SOCKS is concerned.
+const PROTECTION_NONE: [u8; 1] = [0];
 const METHOD_NONE: u8 = 0;
+const METHOD_TICKET: u8 = 1;
 const METHOD_PASSWORD: u8 = 2;
 const METHOD_REFUSED: u8 = 0xff;
 const COMMAND_CONNECT: u8 = 1;
@@ -28,12 +37,27 @@ pub(super) enum SocksError {
     AuthenticationRequired,
     #[error("Password authentication to SOCKS server failed")]
     PasswordRefused,
+    #[error("GSSAPI authentication to SOCKS server failed")]
+    TicketRefused,
+    #[error("SOCKS server demands GSSAPI protection of the connection, which is not supported")]
+    Protection,
+    #[error("cancelled")]
+    Stopped,
     #[error("SOCKS proxy error {0:02x}: {text}", text = reply_text(*.0))]
     Refused(u8),
     #[error("Unexpected answer from SOCKS proxy: {0:02x} {1:02x}")]
     Malformed(u8, u8),
     #[error("Unexpected address type {0:02x} in the answer of the SOCKS proxy")]
     AddressType(u8),
+}
+
+impl From<SignOnError> for SocksError {
+    fn from(error: SignOnError) -> Self {
+        match error {
+            SignOnError::Failed => Self::TicketRefused,
+            SignOnError::Stopped => Self::Stopped,
+        }
+    }
 }
 
 fn reply_text(code: u8) -> &'static str {
@@ -55,22 +79,30 @@ fn reply_text(code: u8) -> &'static str {
 enum State {
     Method,
     PasswordReply,
+    Token,
+    Protection,
     Reply,
     Open,
 }
 
 /// The conversation with a SOCKS proxy.
 #[derive(Debug)]
-pub(super) struct Socks {
+pub(super) struct Socks<'s> {
     state: State,
     input: Vec<u8>,
     /// Both as in the messages: length and octets.
     login: Option<Zeroizing<Vec<u8>>>,
+    ticket: Option<Box<dyn Protector + 's>>,
     request: Vec<u8>,
 }
 
-impl Socks {
-    pub(super) fn new(server: &ServerUrl, credentials: Option<&Credentials>) -> Result<Self, SocksError> {
+impl<'s> Socks<'s> {
+    /// A ticket is offered where there is no password.
+    pub(super) fn new(
+        server: &ServerUrl,
+        credentials: Option<&Credentials>,
+        ticket: Option<Box<dyn Protector + 's>>,
+    ) -> Result<Self, SocksError> {
         let login = match credentials {
             None => None,
             Some(credentials) => {
@@ -96,6 +128,7 @@ impl Socks {
         Ok(Self {
             state: State::Method,
             input: Vec::new(),
+            ticket: ticket.filter(|_| login.is_none()),
             login,
             request,
         })
@@ -103,9 +136,10 @@ impl Socks {
 
     /// The greeting: which ways to authenticate there are.
     pub(super) fn begin(&mut self) -> Vec<u8> {
-        match self.login {
-            None => vec![VERSION, 1, METHOD_NONE],
-            Some(_) => vec![VERSION, 2, METHOD_NONE, METHOD_PASSWORD],
+        match (&self.login, &self.ticket) {
+            (Some(_), _) => vec![VERSION, 2, METHOD_NONE, METHOD_PASSWORD],
+            (None, Some(_)) => vec![VERSION, 2, METHOD_NONE, METHOD_TICKET],
+            (None, None) => vec![VERSION, 1, METHOD_NONE],
         }
     }
 
@@ -125,6 +159,16 @@ impl Socks {
                     answer.extend_from_slice(&self.request);
                 }
                 State::PasswordReply => return Err(SocksError::PasswordRefused),
+                State::Token => answer.extend(self.token(message.get(4..).unwrap_or_default())?),
+                State::Protection => {
+                    let ticket = self.ticket.as_ref().ok_or(SocksError::TicketRefused)?;
+                    let level = ticket.unwrap(message.get(4..).unwrap_or_default())?;
+                    if level.as_slice() != PROTECTION_NONE {
+                        return Err(SocksError::Protection);
+                    }
+                    self.state = State::Reply;
+                    answer.extend_from_slice(&self.request);
+                }
                 State::Reply => {
                     self.state = State::Open;
                     return Ok((answer, Progress::Open));
@@ -142,6 +186,7 @@ impl Socks {
         };
         let version = match self.state {
             State::PasswordReply => PASSWORD_VERSION,
+            State::Token | State::Protection => TICKET_VERSION,
             _ => VERSION,
         };
         if *first != version {
@@ -150,6 +195,18 @@ impl Socks {
         let length = match self.state {
             State::Open => return Ok(None),
             State::Method | State::PasswordReply => 2,
+            State::Token | State::Protection => {
+                let wanted = match self.state {
+                    State::Token => TICKET_TOKEN,
+                    _ => TICKET_PROTECTION,
+                };
+                match (*second, rest) {
+                    (TICKET_REFUSED, _) => return Err(SocksError::TicketRefused),
+                    (kind, _) if kind != wanted => return Err(SocksError::Malformed(*first, kind)),
+                    (_, [high, low, ..]) => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+                    _ => return Ok(None),
+                }
+            }
             State::Reply if *second != 0 => return Err(SocksError::Refused(*second)),
             State::Reply => {
                 let [_, kind, after @ ..] = rest else {
@@ -170,6 +227,29 @@ impl Socks {
         Ok((self.input.len() >= length).then_some(length))
     }
 
+    /// The proxy's answer to the last token; none to say means that both sides know each other.
+    fn token(&mut self, token: &[u8]) -> Result<Vec<u8>, SocksError> {
+        if !token.is_empty() {
+            let answer = self.say_token(Some(token))?;
+            if !answer.is_empty() {
+                return Ok(answer);
+            }
+        }
+        self.state = State::Protection;
+        let ticket = self.ticket.as_ref().ok_or(SocksError::TicketRefused)?;
+        ticket_message(TICKET_PROTECTION, &ticket.wrap(&PROTECTION_NONE)?)
+    }
+
+    /// The message with the next token; empty when there is none.
+    fn say_token(&mut self, challenge: Option<&[u8]>) -> Result<Vec<u8>, SocksError> {
+        let ticket = self.ticket.as_mut().ok_or(SocksError::TicketRefused)?;
+        let token = ticket.answer(challenge)?;
+        match token.is_empty() {
+            true => Ok(Vec::new()),
+            false => ticket_message(TICKET_TOKEN, &token),
+        }
+    }
+
     /// The proxy has chosen how to authenticate.
     fn method(&mut self, version: u8, method: u8) -> Result<Vec<u8>, SocksError> {
         match (method, &self.login) {
@@ -180,6 +260,10 @@ impl Socks {
             (METHOD_PASSWORD, Some(login)) => {
                 self.state = State::PasswordReply;
                 Ok(login.to_vec())
+            }
+            (METHOD_TICKET, _) if self.ticket.is_some() => {
+                self.state = State::Token;
+                self.say_token(None)
             }
             (METHOD_REFUSED, _) => Err(SocksError::AuthenticationRequired),
             _ => Err(SocksError::Malformed(version, method)),
@@ -197,6 +281,14 @@ fn byte(message: &[u8], index: usize) -> u8 {
 }
 
 /// A text with its length in one octet.
+fn ticket_message(kind: u8, content: &[u8]) -> Result<Vec<u8>, SocksError> {
+    let length = u16::try_from(content.len()).map_err(|_| SocksError::TicketRefused)?;
+    let mut message = vec![TICKET_VERSION, kind];
+    message.extend(length.to_be_bytes());
+    message.extend_from_slice(content);
+    Ok(message)
+}
+
 fn push_text(message: &mut Vec<u8>, text: &str) -> Result<(), SocksError> {
     let length = u8::try_from(text.len()).map_err(|_| SocksError::TooLong)?;
     message.push(length);
@@ -206,16 +298,17 @@ fn push_text(message: &mut Vec<u8>, text: &str) -> Result<(), SocksError> {
 
 #[cfg(test)]
 mod tests {
+    use culvert_http_auth::SignOn;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn socks(url: &str, user: Option<&str>) -> Result<Socks, SocksError> {
+    fn socks(url: &str, user: Option<&str>) -> Result<Socks<'static>, SocksError> {
         let credentials = user.map(|user| Credentials {
             user: user.into(),
             password: "p".into(),
         });
-        Socks::new(&ServerUrl::parse(url).expect("URL"), credentials.as_ref())
+        Socks::new(&ServerUrl::parse(url).expect("URL"), credentials.as_ref(), None)
     }
 
     /// `specs/vectors/client/proxy-auth.txt`, but for GSSAPI.
@@ -291,12 +384,85 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(inputs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..8)) {
-            let mut socks = socks("https://h/", Some("u")).unwrap();
-            for input in [vec![5, 2], vec![1, 0]].into_iter().chain(inputs) {
-                if socks.handle_input(&input).is_err() {
-                    break;
+            let mut password = socks("https://h/", Some("u")).unwrap();
+            let mut ticket = with_ticket();
+            for (socks, begun) in [(&mut password, vec![5, 2]), (&mut ticket, vec![5, 1])] {
+                for input in [begun, vec![1, 0]].iter().chain(&inputs) {
+                    if socks.handle_input(input).is_err() {
+                        break;
+                    }
                 }
             }
         }
+    }
+
+    /// Says `first`, then nothing; protects by a mark.
+    #[derive(Debug)]
+    struct Echo;
+
+    impl SignOn for Echo {
+        fn answer(&mut self, challenge: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+            match challenge {
+                None => Ok(Zeroizing::new(b"first".to_vec())),
+                Some(b"more") => Ok(Zeroizing::new(b"second".to_vec())),
+                Some(b"bad") => Err(SignOnError::Failed),
+                Some(_) => Ok(Zeroizing::default()),
+            }
+        }
+    }
+
+    impl Protector for Echo {
+        fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+            Ok(Zeroizing::new([b"w", message].concat()))
+        }
+
+        fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
+            let content = message.strip_prefix(b"w").ok_or(SignOnError::Failed)?;
+            Ok(Zeroizing::new(content.to_vec()))
+        }
+    }
+
+    fn with_ticket() -> Socks<'static> {
+        let server = ServerUrl::parse("https://h/").expect("URL");
+        Socks::new(&server, None, Some(Box::new(Echo))).expect("short names")
+    }
+
+    #[test]
+    fn tickets() {
+        for token in [&b"last"[..], b""] {
+            let mut socks = with_ticket();
+            assert_eq!(socks.begin(), [5, 2, 0, 1]);
+            let mut say = |input: &[u8]| socks.handle_input(input).expect("goes on").0;
+            assert_eq!(say(&[5, 1]), b"\x01\x01\x00\x05first");
+            assert_eq!(say(b"\x01\x01\x00\x04mo"), b"");
+            assert_eq!(say(b"re"), b"\x01\x01\x00\x06second");
+            let last = [&[1, 1, 0, token.len() as u8][..], token].concat();
+            assert_eq!(say(&last), b"\x01\x02\x00\x02w\0");
+            assert_eq!(say(b"\x01\x02\x00\x02w\0"), b"\x05\x01\x00\x03\x01h\x01\xbb");
+        }
+    }
+
+    #[test]
+    fn tickets_that_are_refused() {
+        let error = |inputs: &[&[u8]]| {
+            let mut socks = with_ticket();
+            inputs.iter().find_map(|input| socks.handle_input(input).err())
+        };
+        let begun: &[u8] = &[5, 1];
+        let known: &[u8] = &[1, 1, 0, 0];
+        assert_eq!(error(&[begun, &[1, 0xff]]), Some(SocksError::TicketRefused));
+        assert_eq!(
+            error(&[begun, b"\x01\x01\x00\x03bad"]),
+            Some(SocksError::TicketRefused)
+        );
+        assert_eq!(error(&[begun, &[1, 2]]), Some(SocksError::Malformed(1, 2)));
+        assert_eq!(
+            error(&[begun, known, b"\x01\x02\x00\x02w\x01"]),
+            Some(SocksError::Protection)
+        );
+        assert_eq!(
+            error(&[begun, known, b"\x01\x02\x00\x01x"]),
+            Some(SocksError::TicketRefused)
+        );
     }
 }
