@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use culvert_vocab::{GroupName, NameError};
+use culvert_vocab::{GroupName, NameError, SecretString};
 
 use crate::auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest};
 use crate::config::{Global, Host, RekeyMethod, SelectGroup, SessionSettings};
@@ -184,6 +184,10 @@ fn check(reader: &mut Reader<'_>, host: &Host, udp_port: Option<u16>, system: &d
     if host.cisco_svc_client_compat && udp_port.is_some_and(|port| port != 443) {
         let message = " cisco-svc-client-compat option requires udp-port = 443";
         reader.fail(Check::SvcPort, reader.line("cisco-svc-client-compat"), message);
+    }
+    if host.camouflage && host.camouflage_secret.as_ref().is_none_or(SecretString::is_empty) {
+        let message = "'camouflage' requires 'camouflage_secret'";
+        reader.fail(Check::CamouflageSecret, reader.line("camouflage"), message);
     }
     if host.match_tls_dtls_ciphers && (host.dtls_legacy || host.cisco_client_compat) {
         let message = "'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or \

@@ -24,6 +24,7 @@ pub(crate) enum Check {
     MatchCiphers,
     LocalDns,
     RadiusGroupConfig,
+    CamouflageSecret,
 }
 
 /// Ranks failures: lines come before checks, checks go host by host.

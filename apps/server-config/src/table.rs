@@ -275,9 +275,9 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("connect-script", Global, Reloadable, Text, Works),
     own("disconnect-script", Global, Reloadable, Text, Works),
     own("host-update-script", Global, Reloadable, Text, Works),
-    own("camouflage", Host, Reloadable, Bool, NotYet),
-    own("camouflage_secret", Host, Reloadable, Text, NotYet),
-    own("camouflage_realm", Host, Reloadable, Text, NotYet),
+    own("camouflage", Host, Reloadable, Bool, Works),
+    own("camouflage_secret", Host, Reloadable, Text, Works),
+    own("camouflage_realm", Host, Reloadable, Text, Works),
     // per-user and per-group files
     own("iroute", UserOnly, Reloadable, List, Works),
     own("explicit-ipv4", UserOnly, Reloadable, Text, Works),

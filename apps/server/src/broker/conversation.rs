@@ -161,6 +161,17 @@ impl Conversation {
                     .is_ok_and(|(_, session)| self.has_certificate_of(host, session));
                 Ok(BrokerToWorker::Cookie(good))
             }
+            WorkerToBroker::Recognise(id) => {
+                self.cookies.spend("too many cookies")?;
+                let (state, name, now) = (
+                    self.broker.state.borrow(),
+                    host.config.display_name(),
+                    Instant::now(),
+                );
+                let known = state.sessions.check(&id, name, now).is_ok()
+                    || state.pending.knows(&id, self.peer, name, now);
+                Ok(BrokerToWorker::Cookie(known))
+            }
             WorkerToBroker::EndSession(cookie) => self.end_session(host, &cookie).map(BrokerToWorker::Cookie),
             WorkerToBroker::AskKdc { server, message } => {
                 self.ask_kdc(host, server, message.as_slice()).await

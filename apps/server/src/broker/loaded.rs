@@ -77,6 +77,13 @@ impl Loaded {
         host.accounting.clone()
     }
 
+    /// Starts what shall be ready before the first login.
+    pub(super) fn start(&self) {
+        for host in &self.hosts {
+            host.methods.start();
+        }
+    }
+
     /// The host at this position.
     pub(super) fn host(&self, position: usize) -> Option<&LoadedHost> {
         self.hosts.get(position)

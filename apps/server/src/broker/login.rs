@@ -134,7 +134,11 @@ impl Conversation {
             return Ok(self.refuse(LoginFailure::NoCertificate));
         };
         let wish = GroupWish::new(
-            start.group.as_ref().map(Text::as_str),
+            start
+                .group
+                .as_ref()
+                .filter(|_| entry.takes_wish())
+                .map(Text::as_str),
             host.config.default_select_group.as_deref(),
         );
         let alone = identity.as_deref().filter(|_| entry.method.is_none());

@@ -14,6 +14,7 @@ mod kkdcp;
 mod load;
 mod loaded;
 mod login;
+mod oidc;
 mod radius;
 mod settings;
 mod state;
@@ -137,6 +138,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
     let mut sessions = SessionTable::new();
     let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
     let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus), &load)?;
+    loaded.start();
     let (outbox, accountant) = Outbox::new();
     let broker = Rc::new(Broker::new(
         (config, loaded),

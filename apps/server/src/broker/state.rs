@@ -252,6 +252,7 @@ impl Broker {
             loaded.config.global.max_clients,
             loaded.config.global.auth_timeout,
         );
+        loaded.start();
         state.loaded = Rc::new(loaded);
         None
     }

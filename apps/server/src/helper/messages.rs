@@ -8,6 +8,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, SafeId, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::oidc::messages::OidcSettings;
 use super::radius::messages::RadiusAssignment;
 use crate::ipc::messages::LogLevel;
 use crate::ipc::session::GivenSettings;
@@ -30,6 +31,8 @@ pub(crate) enum BrokerToHelper {
 pub(crate) enum Assignment {
     /// One login.
     Login(Login),
+    /// All logins with the tokens of one provider.
+    Oidc(OidcSettings),
     /// All logins and all accounting with one RADIUS configuration.
     Radius(RadiusAssignment),
 }

@@ -9,6 +9,7 @@ mod confine;
 mod groups;
 pub(crate) mod gssapi;
 pub(crate) mod messages;
+pub(crate) mod oidc;
 mod pam;
 pub(crate) mod process;
 pub(crate) mod radius;
@@ -68,6 +69,7 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
     };
     match *assignment {
         Assignment::Login(login) => serve_login(broker, &login),
+        Assignment::Oidc(settings) => oidc::run(broker, &settings),
         Assignment::Radius(radius) => radius::run(broker.into_channel(), radius),
     }
 }

@@ -92,6 +92,9 @@ pub enum WorkerToBroker {
     /// Is this the cookie of a live session of this host (for `/profiles`)?
     /// Reply: [`BrokerToWorker::Cookie`].
     CheckCookie(SessionId),
+    /// Is this the cookie of a live session of this host, or names it a login that a connection of
+    /// this source address began (for `camouflage`)? Reply: [`BrokerToWorker::Cookie`].
+    Recognise(SessionId),
     /// The client ends its session: the cookie becomes worthless, unless cookies persist, and a
     /// tunnel on another connection ends. Reply: [`BrokerToWorker::Cookie`], whether there was one.
     EndSession(SessionId),

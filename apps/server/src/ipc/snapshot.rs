@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use culvert_server_config::{Compression, RekeyMethod, TlsPriorities};
-use culvert_vocab::{GroupName, HttpScheme};
+use culvert_vocab::{GroupName, HttpScheme, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Public configuration of the server.
@@ -60,6 +60,8 @@ pub struct HostSnapshot {
     pub kkdcp: Vec<(String, String)>,
     /// A URL path names the group.
     pub select_group_by_url: bool,
+    /// Who does not know a secret sees no VPN here.
+    pub camouflage: Option<CamouflageSnapshot>,
     /// Life of a cookie after disconnection.
     pub cookie_timeout: Duration,
     /// Header lines of every successful reply.
@@ -78,6 +80,15 @@ pub struct HostSnapshot {
     pub compression: Vec<Compression>,
     /// Packets of at most this many octets are not compressed.
     pub no_compress_limit: u32,
+}
+
+/// Camouflage of a virtual host. The secret is no more than a part of its URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CamouflageSnapshot {
+    /// `camouflage_secret`.
+    pub secret: SecretString,
+    /// `camouflage_realm`.
+    pub realm: Option<String>,
 }
 
 /// How clients are asked for certificates.

@@ -18,7 +18,7 @@ use super::state::{Server, ban_policy};
 use crate::ipc::fields::Bytes;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{MainToBroker, MainToZygote};
-use crate::ipc::snapshot::{ClientCertificates, HostSnapshot, LoginOffer, Snapshot};
+use crate::ipc::snapshot::{CamouflageSnapshot, ClientCertificates, HostSnapshot, LoginOffer, Snapshot};
 use crate::log::{self, Level};
 use crate::startup::USUAL_CLIENTS;
 
@@ -258,6 +258,14 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
             .map(|line| (line.path.clone(), line.realm.clone()))
             .collect(),
         select_group_by_url: host.select_group_by_url,
+        camouflage: host
+            .camouflage_secret
+            .clone()
+            .filter(|_| host.camouflage)
+            .map(|secret| CamouflageSnapshot {
+                secret,
+                realm: host.camouflage_realm.clone(),
+            }),
         cookie_timeout: host.cookie_timeout,
         included_headers: host.included_http_headers.clone(),
         profile,

@@ -120,12 +120,20 @@ impl<L> PendingTable<L> {
     /// Takes out the login with this id, whichever connection began it, when source address and
     /// virtual host are the same and its time is not over. Otherwise it stays as it is.
     pub fn resume(&mut self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> Option<Pending<L>> {
-        let key = SessionKey::of(id);
-        let pending = &self.entries.get(&key)?.pending;
-        if pending.peer != peer || pending.host != host || self.is_over(pending, now) {
-            return None;
+        if self.knows(id, peer, host, now) {
+            self.remove(SessionKey::of(id))
+        } else {
+            None
         }
-        self.remove(key)
+    }
+
+    /// True when [`Self::resume`] would find such a login.
+    pub fn knows(&self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> bool {
+        self.entries
+            .get(&SessionKey::of(id))
+            .is_some_and(|Entry { pending, .. }| {
+                pending.peer == peer && pending.host == host && !self.is_over(pending, now)
+            })
     }
 
     /// The connection is gone. Its login may go on over another one for [`GONE`]; false when it has

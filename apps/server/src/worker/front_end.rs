@@ -11,6 +11,7 @@ use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Response};
 use sha1::{Digest, Sha1};
 
+use super::camouflage::{Camouflage, Verdict};
 use crate::ipc::fields::Text;
 use crate::ipc::session::ClientDescription;
 use crate::ipc::snapshot::{HostSnapshot, Snapshot};
@@ -23,6 +24,8 @@ pub(super) enum Action {
     AskBroker(AuthRequest),
     /// Have this carried to a KDC, then call [`FrontEnds::handle_kdc_reply`].
     AskKdc { server: usize, message: Vec<u8> },
+    /// Ask the broker whether it knows this, then call [`FrontEnds::handle_recognition`].
+    Recognise(SessionId),
     /// End this session, then send the response.
     EndSession { session: SessionId, response: Response },
     /// The client wants its tunnel.
@@ -43,6 +46,7 @@ pub(super) enum Wish {
 
 /// The front-ends of one connection.
 pub(super) struct FrontEnds {
+    camouflage: Option<Camouflage>,
     anyconnect: anyconnect::FrontEnd,
     globalprotect: Option<globalprotect::FrontEnd>,
     kkdcp: kkdcp::FrontEnd,
@@ -54,6 +58,7 @@ impl FrontEnds {
     /// At the start of a connection; `certificate`: the client has shown one.
     pub(super) fn new(snapshot: &Snapshot, host: &HostSnapshot, certificate: bool) -> Self {
         Self {
+            camouflage: host.camouflage.as_ref().map(Camouflage::new),
             anyconnect: anyconnect::FrontEnd::new(Arc::new(anyconnect_config(host, certificate))),
             globalprotect: snapshot
                 .globalprotect
@@ -65,6 +70,48 @@ impl FrontEnds {
 
     /// Decides what to do with a request.
     pub(super) fn handle_request(&mut self, request: Request) -> Action {
+        match &mut self.camouflage {
+            Some(camouflage) => {
+                let verdict = camouflage.admit(request);
+                self.follow(verdict)
+            }
+            None => self.serve(request),
+        }
+    }
+
+    /// Goes on with the answer to [`Action::Recognise`].
+    pub(super) fn handle_recognition(&mut self, known: bool) -> Action {
+        match &mut self.camouflage {
+            Some(camouflage) => {
+                let verdict = camouflage.handle_recognition(known);
+                self.follow(verdict)
+            }
+            None => Action::CloseSilently,
+        }
+    }
+
+    /// True when a URL's query may be a secret.
+    pub(super) fn has_secret_query(&self) -> bool {
+        self.camouflage.is_some()
+    }
+
+    /// What a request gets that cannot be read, if it gets an answer.
+    pub(super) fn answer_to_junk(&self) -> Option<Response> {
+        self.camouflage.as_ref().and_then(Camouflage::decoy_for_junk)
+    }
+
+    fn follow(&mut self, verdict: Verdict) -> Action {
+        match verdict {
+            Verdict::Pass(request) => self.serve(request),
+            Verdict::Ask(session) => Action::Recognise(session),
+            Verdict::Decoy(response) => Action::Respond {
+                response,
+                close: true,
+            },
+        }
+    }
+
+    fn serve(&mut self, request: Request) -> Action {
         if let Some(action) = self.kkdcp.handle_request(&request) {
             return action.into();
         }
@@ -198,6 +245,10 @@ fn anyconnect_config(host: &HostSnapshot, certificate: bool) -> anyconnect::Fron
         without_form: !login.form,
         http: login.http.clone(),
         http_first: login.http_first,
+        form_query: host
+            .camouflage
+            .as_ref()
+            .map(|camouflage| camouflage.secret.clone()),
         banner: host.banner.clone(),
         pre_login_banner: host.pre_login_banner.clone(),
         groups: host

@@ -75,8 +75,10 @@ impl Reporter {
     }
 
     /// Writes the head of a request, `log-level` 4: a line each. Secrets are shown from 8 on only.
-    pub(super) fn log_request(&self, request: &Request) {
-        let line = format!("HTTP {} {}", request.method, request.target);
+    pub(super) fn log_request(&self, request: &Request, secret_query: bool) {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let target = if secret_query { path } else { &request.target };
+        let line = format!("HTTP {} {target}", request.method);
         self.log(LogLevel::Debug, &line);
         if !crate::log::passes(self.level, LogLevel::Http) {
             return;

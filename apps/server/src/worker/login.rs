@@ -174,11 +174,19 @@ impl Session<'_> {
         let mut buffer = [0; 16384];
         loop {
             while let Some(plaintext) = self.handshake.poll_plaintext()? {
-                let request = reader
-                    .handle_input(&plaintext)
-                    .map_err(|error| End::Http(error.to_string()))?;
-                let Some(request) = request else { continue };
-                self.stream.reporter().log_request(&request);
+                let request = match reader.handle_input(&plaintext) {
+                    Ok(Some(request)) => request,
+                    Ok(None) => continue,
+                    Err(error) => {
+                        if let Some(response) = self.front_end.answer_to_junk() {
+                            respond_and_close(&mut self.handshake, &mut self.stream, &response);
+                        }
+                        return Err(End::Http(error.to_string()));
+                    }
+                };
+                self.stream
+                    .reporter()
+                    .log_request(&request, self.front_end.has_secret_query());
                 if !self.host.phones && is_unlikely_phone(&request) {
                     let text = "a login as a telephone, without cisco-svc-client-compat";
                     self.stream.reporter().log(LogLevel::Info, text);
@@ -205,6 +213,11 @@ impl Session<'_> {
                             action = self.front_end.handle_answer(answer);
                         }
                         Action::AskKdc { server, message } => action = self.ask_kdc(server, message)?,
+                        Action::Recognise(id) => {
+                            let known = self.broker.quick(&WorkerToBroker::Recognise(id))?;
+                            let known = known == BrokerToWorker::Cookie(true);
+                            action = self.front_end.handle_recognition(known);
+                        }
                         Action::EndSession { session, response } => {
                             let ended = self.broker.quick(&WorkerToBroker::EndSession(session))?;
                             if ended == BrokerToWorker::Cookie(true) {

@@ -6,6 +6,7 @@
 //! here or in a process of the pool ([`run_pool`]).
 
 mod broker;
+mod camouflage;
 mod connect;
 mod front_end;
 mod gateway;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use culvert_vocab::HttpScheme;
+use culvert_vocab::{HttpScheme, SecretString};
 
 /// One entry of `select-group`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct FrontEndConfig {
     pub http: Vec<HttpScheme>,
     /// HTTP authentication comes before the form also for clients that do not say that they know it.
     pub http_first: bool,
+    /// What answers to forms need as the query of their URL (`camouflage_secret`).
+    pub form_query: Option<SecretString>,
     /// `banner`, part of the success document.
     pub banner: Option<String>,
     /// `pre-login-banner`, part of the first form.

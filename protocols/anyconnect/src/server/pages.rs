@@ -72,8 +72,12 @@ fn form_document(config: &FrontEndConfig, v3: bool, ask: Ask<'_>) -> String {
         Ask::Group { .. } => "Please select your group.",
         Ask::Password { message, .. } => message,
     };
+    let query = match &config.form_query {
+        Some(query) => format!("?{}", escape(query.expose())),
+        None => String::new(),
+    };
     body.push_str(&format!(
-        "<message>{}</message>\n<form method=\"post\" action=\"/auth\">\n",
+        "<message>{}</message>\n<form method=\"post\" action=\"/auth{query}\">\n",
         escape(message)
     ));
     match ask {

@@ -7,6 +7,7 @@
 mod certificate;
 mod groups;
 mod helped;
+mod oidc;
 mod places;
 mod plain;
 mod radius;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use self::helped::Helped;
 use self::places::Places;
 use super::load::Load;
+use super::oidc::{Provider, Providers};
 use super::radius::RadiusClients;
 use crate::helper::gssapi;
 use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
@@ -60,9 +62,6 @@ pub(super) enum Progress {
 /// A method that cannot be used; one line for the administrator.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MethodError {
-    /// This server does not have it.
-    #[error("the authentication method '{0}' is not available in this version")]
-    Unsupported(String),
     /// No user for the processes that need no root.
     #[error("{0}")]
     Ids(String),
@@ -78,6 +77,7 @@ pub(super) struct Workers {
     helpers: Places,
     load: Arc<Load>,
     pub(super) radius: RadiusClients,
+    providers: Providers,
 }
 
 impl Workers {
@@ -88,6 +88,7 @@ impl Workers {
             helpers: Places::default(),
             load,
             radius: RadiusClients::default(),
+            providers: Providers::default(),
         }
     }
 }
@@ -119,15 +120,23 @@ pub(super) struct Entry {
 
 impl Entry {
     fn new(methods: &[AuthMethod], global: &Global, workers: &Workers) -> Result<Self, MethodError> {
-        let others = methods
+        let mut others = methods
             .iter()
-            .filter(|method| **method != AuthMethod::Certificate);
-        let mut others = others.map(|method| Method::new(method, global, workers));
+            .filter_map(|method| Method::new(method, global, workers).transpose());
         Ok(Self {
             certificate: methods.contains(&AuthMethod::Certificate),
             method: others.next().transpose()?,
             scheme: methods.iter().find_map(AuthMethod::http_scheme),
         })
+    }
+
+    /// Whether the client may ask for a group: tokens without groups make the wish worthless
+    /// (`specs/server-auth.md` §1.6).
+    pub(super) fn takes_wish(&self) -> bool {
+        match &self.method {
+            Some(Method::Oidc(provider)) => provider.names_groups || self.certificate,
+            _ => true,
+        }
     }
 
     /// Begins a login. `user` is what the client typed, `identity` whom its certificate, which
@@ -205,6 +214,15 @@ impl Methods {
         }
     }
 
+    /// Starts what shall be ready before the first login.
+    pub(super) fn start(&self) {
+        for entry in &self.entries {
+            if let Some(Method::Oidc(provider)) = &entry.method {
+                provider.start();
+            }
+        }
+    }
+
     /// The entry for a client with or without a certificate that logs in with this scheme, or
     /// without HTTP authentication (`specs/server-auth.md` §1.3).
     pub(super) fn select(&self, certificate: bool, scheme: Option<HttpScheme>) -> Option<&Entry> {
@@ -242,15 +260,18 @@ pub(super) enum Method {
     Helped(Arc<Helped>),
     /// RADIUS.
     Radius(Arc<radius::Radius>),
+    /// OpenID Connect.
+    Oidc(Arc<Provider>),
 }
 
 impl Method {
-    fn new(method: &AuthMethod, global: &Global, workers: &Workers) -> Result<Self, MethodError> {
+    /// `None`: nothing beside the certificate.
+    fn new(method: &AuthMethod, global: &Global, workers: &Workers) -> Result<Option<Self>, MethodError> {
         let settings = match method {
             AuthMethod::Plain { passwd, otp, otp_pin } => {
                 let otp = otp.as_ref().map(|path| OtpFile::new(path, *otp_pin));
                 let plain = plain::Plain::new(passwd.clone(), otp, workers.clone());
-                return Ok(Self::Plain(Arc::new(plain)));
+                return Ok(Some(Self::Plain(Arc::new(plain))));
             }
             AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {
                 service: service.clone(),
@@ -258,10 +279,8 @@ impl Method {
             AuthMethod::Radius(settings) => {
                 let client = workers.radius.load(&settings.config, ids(global)?);
                 let client = client.map_err(MethodError::File)?;
-                return Ok(Self::Radius(Arc::new(radius::Radius::new(
-                    client,
-                    settings.clone(),
-                ))));
+                let radius = radius::Radius::new(client, settings.clone());
+                return Ok(Some(Self::Radius(Arc::new(radius))));
             }
             AuthMethod::Gssapi {
                 keytab,
@@ -279,9 +298,17 @@ impl Method {
                     tgt_freshness: *tgt_freshness,
                 })
             }
-            other => return Err(MethodError::Unsupported(other.name().to_owned())),
+            AuthMethod::Oidc { config } => {
+                let provider = workers.providers.load(config, ids(global)?);
+                return provider
+                    .map(|provider| Some(Self::Oidc(provider)))
+                    .map_err(MethodError::File);
+            }
+            AuthMethod::Certificate => return Ok(None),
         };
-        Ok(Self::Helped(Arc::new(Helped::new(settings, workers, global)?)))
+        Ok(Some(Self::Helped(Arc::new(Helped::new(
+            settings, workers, global,
+        )?))))
     }
 
     /// Begins a login of `user`; `None` is a name that nobody can have, which goes the way of an
@@ -296,6 +323,10 @@ impl Method {
                 let (attempt, progress) = helped::Attempt::begin(helped, user, caller).await;
                 (Attempt::Helped(attempt), progress)
             }
+            Self::Oidc(provider) => {
+                let (attempt, challenge) = oidc::Attempt::new(Arc::clone(provider));
+                (Attempt::Oidc(attempt), challenge)
+            }
             Self::Radius(radius) => {
                 let (attempt, prompt) = radius::Attempt::new(Arc::clone(radius), user, caller);
                 (Attempt::Radius(attempt), prompt)
@@ -307,7 +338,7 @@ impl Method {
         match self {
             Self::Plain(plain) => plain.knows(user).await,
             // Only a login could tell.
-            Self::Helped(_) | Self::Radius(_) => true,
+            Self::Helped(_) | Self::Radius(_) | Self::Oidc(_) => true,
         }
     }
 }
@@ -320,6 +351,8 @@ pub(super) enum Attempt {
     Helped(helped::Attempt),
     /// With RADIUS servers.
     Radius(radius::Attempt),
+    /// With a token.
+    Oidc(oidc::Attempt),
 }
 
 impl Attempt {
@@ -329,6 +362,7 @@ impl Attempt {
             Self::Plain(attempt) => attempt.answer(answer).await,
             Self::Helped(attempt) => attempt.answer(answer).await,
             Self::Radius(attempt) => attempt.answer(answer).await,
+            Self::Oidc(attempt) => attempt.answer(answer).await,
         }
     }
 }
