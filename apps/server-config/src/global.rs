@@ -119,7 +119,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, system: &dyn System) -> Global {
 fn scripts(reader: &mut Reader<'_>, system: &dyn System) {
     for name in ["connect-script", "disconnect-script", "host-update-script"] {
         if let Some(value) = reader.values.last(name)
-            && !system.can_open(Path::new(&value.text))
+            && !system.is_file(Path::new(&value.text))
         {
             let text = format!(
                 "option '{name}' in line {}: cannot open file '{}'",

@@ -116,14 +116,14 @@ fn files(reader: &mut Reader<'_>, system: &dyn System) {
             let is_url = ["pkcs11:", "tpmkey:"]
                 .iter()
                 .any(|scheme| value.text.starts_with(scheme));
-            if !is_url && !system.can_open(Path::new(&value.text)) {
+            if !is_url && !system.is_file(Path::new(&value.text)) {
                 let message = format!("cannot open file '{}'", value.text);
                 reader.report.fail_at(value.line, message);
             }
         }
     }
     if let Some(value) = reader.values.last("ocsp-response")
-        && !system.can_open(Path::new(&value.text))
+        && !system.is_file(Path::new(&value.text))
     {
         let text = format!(
             "option 'ocsp-response' in line {}: cannot open file '{}'",

@@ -16,6 +16,8 @@ const FILE_MAX: u64 = 16 << 20;
 /// What checks ask the machine about.
 pub(crate) trait System {
     fn can_open(&self, path: &Path) -> bool;
+    /// A file is there. It is not opened: whoever opens a pipe waits, and takes what is in it.
+    fn is_file(&self, path: &Path) -> bool;
     fn is_directory(&self, path: &Path) -> bool;
     fn user_exists(&self, name: &str) -> bool;
     fn group_exists(&self, name: &str) -> bool;
@@ -27,6 +29,10 @@ struct ThisSystem;
 impl System for ThisSystem {
     fn can_open(&self, path: &Path) -> bool {
         std::fs::File::open(path).is_ok()
+    }
+
+    fn is_file(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|found| !found.is_dir())
     }
 
     fn is_directory(&self, path: &Path) -> bool {
@@ -47,6 +53,10 @@ struct AnySystem;
 
 impl System for AnySystem {
     fn can_open(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn is_file(&self, _: &Path) -> bool {
         true
     }
 
