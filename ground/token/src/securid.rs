@@ -258,7 +258,7 @@ impl fmt::Debug for UnlockedSecurId {
 }
 
 fn bcd(number: u32) -> u8 {
-    ((number / 10 % 10) << 4 | number % 10) as u8
+    (((number / 10 % 10) << 4) | (number % 10)) as u8
 }
 
 fn octal(digits: &[u8]) -> Result<u32, TokenError> {

@@ -150,3 +150,33 @@ fn replies_that_do_not_count() {
     scene.refuses(Make::Real, "plain", "good", &[]);
     scene.server.process.wait_for("user 'plain': no server answers");
 }
+
+/// `ocserv test-auth` asks the same servers.
+#[test]
+fn a_login_without_a_server() {
+    let scene = Scene::new(Make::Culvert, "", true, &[]);
+    let config = scene.fixture.path("ocserv.conf");
+    let token = format!("good\n{TOKEN}\n{TOKEN}\n");
+    for (user, input, code, said) in [
+        ("plain", "good\n", 0, "group in force: staff"),
+        (
+            "plain",
+            "bad\nbad\ngood\n",
+            0,
+            "wrong answer: Nobody knows you here",
+        ),
+        ("token", &token, 0, "prompt 2: Enter token 2"),
+        ("token", "good\n111111\n", 1, "refused"),
+    ] {
+        let mut command = scene.world.server.command(Make::Culvert.program("ocserv"));
+        command.arg("test-auth").arg("-c").arg(&config).arg(user);
+        let tried = Process::start(command, scene.fixture.dir(), "test-auth", Some(input)).finish();
+        assert_eq!(tried.code, code, "{user}: {}{}", tried.stdout, tried.stderr);
+        assert!(
+            tried.stdout.contains(said),
+            "{said}: {}{}",
+            tried.stdout,
+            tried.stderr
+        );
+    }
+}
