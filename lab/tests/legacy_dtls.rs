@@ -109,8 +109,9 @@ impl Scene {
 
     /// A client whose packets go over DTLS.
     fn connect(&self, make: Make, arguments: &[&str]) -> Client {
+        let arguments = [arguments, &["-v"]].concat();
         let options = ClientOptions {
-            arguments,
+            arguments: &arguments,
             ..ClientOptions::default()
         };
         let mut client = Client::connect_with(make, &self.world, &self.fixture, &options);
@@ -146,7 +147,7 @@ impl Scene {
     }
 
     /// The largest packet passes without being cut, and its neighbours, over which padding differs.
-    fn ping_at_full_size(&self) {
+    fn ping_at_full_size(&self) -> u16 {
         let device = format!("/sys/class/net/{}/mtu", client::DEVICE);
         let mtu: u16 = self.world.client.run("cat", &[&device]).trim().parse().unwrap();
         assert!((1280..1500).contains(&mtu), "{mtu}");
@@ -166,6 +167,7 @@ impl Scene {
             ];
             self.world.client.run("ping", &ping);
         }
+        mtu
     }
 }
 
@@ -194,7 +196,15 @@ fn packets_pass_in_every_mode(client_make: Make, server_make: Make) {
         scene.ping();
         probe::ping(&scene.world.client, address(INNER_SERVER_V6));
         probe::ping(&scene.world.server, Client::inner_v4(&scene.world));
-        scene.ping_at_full_size();
+        let mtu = scene.ping_at_full_size();
+        let output = client.process.stdout();
+        for words in [
+            "DTLS initialised. DPD 20, Keepalive 300".to_owned(),
+            format!(", max={mtu})"),
+            format!("No change in MTU after detection (was {mtu})"),
+        ] {
+            assert!(output.contains(&words), "{words}: {}", scene.logs(&client));
+        }
         for sniffer in &mut sniffers {
             wait::until(&scene.logs(&client), || (!sniffer.is_running()).then_some(()));
         }

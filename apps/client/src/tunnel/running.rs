@@ -205,7 +205,17 @@ impl Running {
                 .attach_datagram(now, socket, channel, &[], &mut self.buffers)
         });
         match attached {
-            Ok(()) => self.datagram.connecting(),
+            Ok(()) => {
+                if let DatagramOffer::Dtls(_) = offer {
+                    let timers = self.timers(self.tunnel.config.datagram);
+                    self.context.output.debug(&format!(
+                        "DTLS initialised. DPD {}, Keepalive {}",
+                        seconds(timers.dpd),
+                        seconds(timers.keepalive)
+                    ));
+                }
+                self.datagram.connecting();
+            }
             Err(error) => {
                 self.context
                     .output
@@ -392,6 +402,12 @@ impl Running {
         let inner_ipv6 = self.tunnel.config.ipv6.is_some();
         self.datagram.established(cipher);
         self.datagram.probe(now, mtu, inner_ipv6);
+        if let Some((min, max)) = self.datagram.prober().map(|prober| prober.bounds())
+            && min < max
+        {
+            let text = format!("Initiating MTU detection (min={min}, max={max})");
+            self.context.output.debug(&text);
+        }
     }
 
     /// Path MTU probes and new attempts.
@@ -422,9 +438,16 @@ impl Running {
         }
         if let Some(mtu) = self.datagram.take_mtu() {
             let before = self.tunnel.config.mtu;
-            if mtu != before {
-                let text = format!("Detected MTU of {} bytes (was {})", mtu.get(), before.get());
-                self.context.output.info(&text);
+            let (found, was) = (mtu.get(), before.get());
+            match mtu == before {
+                true => {
+                    let text = format!("No change in MTU after detection (was {was})");
+                    self.context.output.debug(&text);
+                }
+                false => {
+                    let text = format!("Detected MTU of {found} bytes (was {was})");
+                    self.context.output.info(&text);
+                }
             }
             self.apply_mtu(mtu);
         }

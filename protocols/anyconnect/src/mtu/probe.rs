@@ -48,6 +48,11 @@ impl Prober {
         }
     }
 
+    /// Least and most of what may still be found.
+    pub fn bounds(&self) -> (u16, u16) {
+        (self.min, self.max)
+    }
+
     /// The MTU found; `None` while the search goes on. Without any answer it is the negotiated
     /// one.
     pub fn finished(&self) -> Option<Mtu> {
