@@ -1,5 +1,7 @@
 //! SecurID tokens against codes of stoken 0.92 (`tests/vectors/securid-ctf-v2.txt`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::HashMap;
 
 use culvert_token::{SecurId, TokenError, UnlockedSecurId};

@@ -1,5 +1,7 @@
 //! The OATH applet against a card of the test's own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use aws_lc_rs::{hmac, pbkdf2};
 use culvert_token::{Applet, Card, YubikeyError};
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Key files: what the specification shows, and damage.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use culvert_tpm::{KeyFile, TpmError};
 use proptest::prelude::*;
 use x509_parser::pem::Pem;

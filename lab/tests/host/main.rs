@@ -8,6 +8,7 @@ mod install;
 mod persistent_device;
 mod resolved;
 mod roaming;
+mod sleep;
 
 use std::fs;
 

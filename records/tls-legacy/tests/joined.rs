@@ -1,6 +1,8 @@
 //! Our connection with an OpenSSL server in memory: what the two sides must agree on, and octets
 //! that are no TLS.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};

@@ -37,6 +37,8 @@ impl Running {
         if self.context.options.process.background {
             self.go_to_background(pid_file)?;
         }
+        // Without logind the clock tells of sleeps, later.
+        let _ = self.roaming.listen(&self.poller);
         if self.context.options.output.syslog {
             self.context.output.switch_to_syslog();
         }

@@ -7,6 +7,7 @@ mod reconnect;
 mod roaming;
 mod running;
 mod setup;
+mod sleep;
 mod status;
 
 pub(crate) use ending::Ending;

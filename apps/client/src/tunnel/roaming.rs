@@ -12,7 +12,8 @@ use culvert_sys::network_changes::{NetworkChanges, source_towards};
 use socket2::SockRef;
 
 use super::ending::Ending;
-use super::running::{NETWORK_TOKEN, Running};
+use super::running::{NETWORK_TOKEN, Running, SLEEP_TOKEN};
+use super::sleep::Wakings;
 use crate::signals::{Signal, WaitError};
 
 /// How long the host's network gets to settle: a change is many small ones.
@@ -29,6 +30,8 @@ pub(super) struct Roaming {
     suspended: Duration,
     /// The connection is from before a sleep of the machine.
     slept: bool,
+    /// What logind says.
+    wakings: Option<Wakings>,
 }
 
 impl Roaming {
@@ -45,6 +48,24 @@ impl Roaming {
             check_at: None,
             suspended,
             slept: false,
+            wakings: None,
+        }
+    }
+
+    /// Starts to listen to logind; a thread of its own does, so the process must not fork any more.
+    pub(super) fn listen(&mut self, poller: &Poller) -> io::Result<()> {
+        let wakings = Wakings::listen()?;
+        poller.add(&wakings, SLEEP_TOKEN, Interest::READ)?;
+        self.wakings = Some(wakings);
+        Ok(())
+    }
+
+    /// Takes the news of logind.
+    pub(super) fn woken(&mut self, now: Instant) {
+        if self.wakings.as_ref().is_some_and(Wakings::take) {
+            self.suspended = suspended();
+            self.slept = true;
+            self.noticed(now);
         }
     }
 

@@ -30,6 +30,8 @@ const SESSION_TOKENS: u64 = 16;
 pub(super) const SIGNAL_TOKEN: u64 = 0;
 pub(super) const PROGRAM_TOKEN: u64 = 1;
 pub(super) const NETWORK_TOKEN: u64 = 2;
+/// News of a sleep of the machine.
+pub(super) const SLEEP_TOKEN: u64 = 3;
 /// How long the goodbye may wait for a blocked socket.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
@@ -277,6 +279,7 @@ impl Running {
                     return Err(Ending::DeviceLost);
                 }
                 Some(event) if event.token == NETWORK_TOKEN => self.network_changed(now),
+                Some(event) if event.token == SLEEP_TOKEN => self.roaming.woken(now),
                 Some(_) => signalled = true,
                 None => {}
             }
