@@ -1,10 +1,11 @@
 //! Settings of the session from the login, and what is accounted of it.
 
-use culvert_lab::{Make, wait};
+use culvert_lab::process::{children, kill, title};
+use culvert_lab::{Client, Make, wait};
 use serde_json::Value;
 
-use crate::Scene;
-use crate::freeradius::Record;
+use crate::freeradius::{FreeRadius, Record};
+use crate::{PORT, Scene};
 
 fn user(scene: &Scene) -> Value {
     let (code, text) = scene.server.occtl(&["-j", "show", "users"]);
@@ -90,70 +91,142 @@ fn malformed_settings_let_nobody_in() {
         .wait_for("the settings of user 'odd': attribute 22 is malformed");
 }
 
-/// Exactly one Stop for each Start: after a worker's crash, the administrator's word, the server's
-/// stop, and the broker's crash.
+/// A server, its clients' tunnels one after the other, and what was accounted of them.
+struct Tunnels {
+    scene: Scene,
+    client: Option<Client>,
+    count: usize,
+}
+
+impl Tunnels {
+    fn new(options: &[(&str, &str)]) -> Self {
+        let options = [
+            &[("cookie-timeout", "1"), ("sec-mod-db-cleanup-time", "1")],
+            options,
+        ]
+        .concat();
+        let scene = Scene::new(Make::Culvert, "", false, &options);
+        scene.records("Accounting-On", 1);
+        Self {
+            scene,
+            client: None,
+            count: 0,
+        }
+    }
+
+    /// One more tunnel, which is accounted.
+    fn open(&mut self) {
+        self.count += 1;
+        self.client = Some(self.scene.connect(Make::Real, "plain"));
+        self.scene.records("Start", self.count);
+    }
+
+    /// Waits for the end of the last tunnel's account.
+    fn stopped(&mut self, cause: &str) {
+        let stop = self.scene.records("Stop", self.count).remove(self.count - 1);
+        assert_eq!(stop.get("Acct-Terminate-Cause"), cause, "{}", self.scene.logs());
+        self.lose_client();
+    }
+
+    /// The client cannot come back or say goodbye.
+    fn stall_client(&self) {
+        self.client.as_ref().unwrap().process.signal("STOP");
+    }
+
+    fn lose_client(&mut self) {
+        if let Some(client) = self.client.take() {
+            client.process.signal("KILL");
+        }
+    }
+
+    /// Kills a process of the server, which ends with it, and starts the server again.
+    fn crash(&mut self, pid: u32) {
+        self.stall_client();
+        kill(pid, "KILL");
+        assert!(!self.scene.server.process.wait().success());
+        self.lose_client();
+        self.scene.start_again();
+    }
+
+    fn terminate_server(&mut self) {
+        self.scene.server.process.signal("TERM");
+        assert!(self.scene.server.process.wait().success());
+        self.lose_client();
+    }
+
+    /// Each Stop belongs to one Start, and there are no more of them.
+    fn check(mut self) {
+        self.terminate_server();
+        let ids = |kind| {
+            let records = of(&self.scene, kind);
+            let ids = records
+                .iter()
+                .map(|record| record.get("Acct-Session-Id").to_owned());
+            let mut ids: Vec<String> = ids.collect();
+            ids.sort();
+            ids
+        };
+        assert_eq!(ids("Start"), ids("Stop"));
+        assert_eq!(ids("Start").len(), self.count);
+    }
+}
+
+/// Exactly one Stop for each Start, whoever dies or stops.
 #[test]
 fn one_stop_for_each_start() {
-    let options = [("cookie-timeout", "1"), ("sec-mod-db-cleanup-time", "1")];
-    let mut scene = Scene::new(Make::Culvert, "", false, &options);
-    scene.records("Accounting-On", 1);
-
-    // Its worker is killed and the client cannot come back: the cookie expires.
-    let client = scene.connect(Make::Real, "plain");
-    scene.records("Start", 1);
-    client.process.signal("STOP");
-    for worker in scene.server.workers() {
-        culvert_lab::process::kill(worker, "KILL");
+    let mut tunnels = Tunnels::new(&[]);
+    tunnels.open();
+    tunnels.stall_client();
+    for worker in tunnels.scene.server.workers() {
+        kill(worker, "KILL");
     }
-    let stop = scene.records("Stop", 1).remove(0);
-    assert_eq!(stop.get("Acct-Terminate-Cause"), "User-Error");
-    client.process.signal("KILL");
-    drop(client);
+    tunnels.stopped("User-Error");
 
-    let client = scene.connect(Make::Real, "plain");
-    scene.records("Start", 2);
-    assert_eq!(scene.server.occtl(&["terminate", "user", "plain"]).0, 0);
-    let stop = scene.records("Stop", 2).remove(1);
-    assert_eq!(stop.get("Acct-Terminate-Cause"), "Admin-Reset");
-    drop(client);
+    tunnels.open();
+    let (code, _) = tunnels.scene.server.occtl(&["terminate", "user", "plain"]);
+    assert_eq!(code, 0);
+    tunnels.stopped("Admin-Reset");
 
-    // A stop of the server while nobody takes records: the next one sends them.
-    let client = scene.connect(Make::Real, "plain");
-    scene.records("Start", 3);
-    scene.server.process.signal("TERM");
-    assert!(scene.server.process.wait().success());
-    let stop = scene.records("Stop", 3).remove(2);
-    assert_eq!(stop.get("Acct-Terminate-Cause"), "Admin-Reset");
-    scene.records("Accounting-Off", 1);
-    drop(client);
+    tunnels.open();
+    tunnels.terminate_server();
+    tunnels.stopped("Admin-Reset");
+    tunnels.scene.records("Accounting-Off", 1);
+    tunnels.scene.start_again();
 
-    scene.start_again();
-    let client = scene.connect(Make::Real, "plain");
-    scene.records("Start", 4);
-    let broker = culvert_lab::process::children(scene.server.process.pid())
+    tunnels.open();
+    let broker = children(tunnels.scene.server.process.pid())
         .into_iter()
-        .find(|pid| culvert_lab::process::title(*pid).contains("ocserv-sm"));
-    culvert_lab::process::kill(broker.unwrap(), "KILL");
-    assert!(!scene.server.process.wait().success());
-    drop(client);
-    scene.start_again();
-    let stop = scene.records("Stop", 4).remove(3);
-    assert_eq!(stop.get("Acct-Terminate-Cause"), "NAS-Reboot");
+        .find(|pid| title(*pid).contains("ocserv-sm"));
+    tunnels.crash(broker.unwrap());
+    tunnels.stopped("NAS-Reboot");
 
-    // Each Stop belongs to one Start, and there are no more of them.
-    scene.server.process.signal("TERM");
-    scene.server.process.wait();
-    let ids = |kind| {
-        let records = of(&scene, kind);
-        let mut ids: Vec<String> = records
-            .iter()
-            .map(|r| r.get("Acct-Session-Id").to_owned())
-            .collect();
-        ids.sort();
-        ids
-    };
-    assert_eq!(ids("Start"), ids("Stop"));
-    assert_eq!(ids("Start").len(), 4);
+    tunnels.open();
+    tunnels.crash(tunnels.scene.server.process.pid());
+    tunnels.stopped("NAS-Reboot");
+    tunnels.check();
+}
+
+/// The same with a pool process, and with a stop while there is no RADIUS server: the next server sends
+/// what is owed.
+#[test]
+fn one_stop_for_each_start_of_a_pool() {
+    let mut tunnels = Tunnels::new(&[("worker-processes", "1")]);
+    tunnels.open();
+    tunnels.stall_client();
+    for process in tunnels.scene.server.pool() {
+        kill(process, "KILL");
+    }
+    tunnels.stopped("User-Error");
+
+    tunnels.open();
+    tunnels.scene.radius.process.signal("TERM");
+    tunnels.scene.radius.process.wait();
+    tunnels.terminate_server();
+    let Scene { world, fixture, .. } = &tunnels.scene;
+    tunnels.scene.radius = FreeRadius::start(world, fixture, PORT, Make::Culvert);
+    tunnels.scene.start_again();
+    tunnels.stopped("Admin-Reset");
+    tunnels.check();
 }
 
 /// Servers that are silent for a while delay nobody, and get everything later.
