@@ -1,7 +1,8 @@
 //! `make bench`: our pair of programs against Debian's, in one run, in turn, in fresh namespaces.
 //!
-//! `bench [--rounds N] [--seconds N] [--write DIR]` prints medians and ratios as a Markdown table;
-//! `--write DIR` also writes `bench.md` and `bench.svg` there.
+//! `bench [--rounds N] [--seconds N] [--only PART] [--write DIR]` prints medians and ratios as a Markdown
+//! table; `--only` measures one part: wire, pairs, mixed or globalprotect; `--write DIR` also writes
+//! `bench.md` and `bench.svg` there.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,12 +22,15 @@ use culvert_lab::Make;
 use cases::Results;
 use traffic::Plan;
 
+/// What can be measured alone.
+const PARTS: [&str; 4] = ["wire", "pairs", "mixed", "globalprotect"];
+
 fn main() -> ExitCode {
     let mut plan = Plan {
         rounds: 5,
         seconds: 3,
     };
-    let mut write = None;
+    let (mut write, mut only) = (None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next();
@@ -37,9 +41,12 @@ fn main() -> ExitCode {
         match (argument.as_str(), number, value) {
             ("--rounds", Some(number), _) => plan.rounds = number,
             ("--seconds", Some(number), _) => plan.seconds = number,
+            ("--only", _, Some(part)) if PARTS.contains(&part.as_str()) => only = Some(part),
             ("--write", _, Some(dir)) => write = Some(PathBuf::from(dir)),
             _ => {
-                eprintln!("usage: bench [--rounds N] [--seconds N] [--write DIR]");
+                eprintln!(
+                    "usage: bench [--rounds N] [--seconds N] [--only wire|pairs|mixed|globalprotect] [--write DIR]"
+                );
                 return ExitCode::FAILURE;
             }
         }
@@ -53,22 +60,28 @@ fn main() -> ExitCode {
         } else {
             [Make::Culvert, Make::Real]
         };
-        eprintln!("round {round} of {}: the bare wire", plan.rounds);
-        measure::bare_wire(&plan, &mut wire);
-        for make in order {
-            eprintln!("round {round} of {}: {make:?}", plan.rounds);
-            measure::pair(
-                &plan,
-                make,
-                if make == Make::Real { &mut real } else { &mut ours },
-            );
+        let wanted = |part| only.as_deref().is_none_or(|only| only == part);
+        let say = |what: &str| eprintln!("round {round} of {}: {what}", plan.rounds);
+        if wanted("wire") {
+            say("the bare wire");
+            measure::bare_wire(&plan, &mut wire);
         }
-        eprintln!("round {round} of {}: one of ours, one of theirs", plan.rounds);
-        measure::mixed(&plan, &mut ours);
-        eprintln!("round {round} of {}: GlobalProtect", plan.rounds);
-        for make in order {
-            let results = if make == Make::Real { &mut real } else { &mut ours };
-            measure::over_esp(&plan, make, results);
+        for (part, measure) in [
+            ("pairs", measure::pair as fn(&Plan, Make, &mut Results)),
+            ("globalprotect", measure::over_esp),
+        ] {
+            for make in order.into_iter().filter(|_| wanted(part)) {
+                say(&format!("{part}, {make:?}"));
+                measure(
+                    &plan,
+                    make,
+                    if make == Make::Real { &mut real } else { &mut ours },
+                );
+            }
+        }
+        if wanted("mixed") {
+            say("one of ours, one of theirs");
+            measure::mixed(&plan, &mut ours);
         }
     }
     let rows = report::rows(&ours, &real, &wire);
