@@ -156,7 +156,8 @@ Usage: ocserv [options]
 /// Version text, for standard error. Scripts look for words in its second line.
 pub fn version() -> String {
     format!(
-        "ocserv {}\n\nCompiled with: AnyConnect\nTLS library: rustls (aws-lc-rs)\n",
+        "ocserv {}\n\nCompiled with: seccomp, oath, radius, gssapi, PAM, PKCS#11, AnyConnect, oidc_auth\n\
+         TLS library: rustls (aws-lc-rs)\n",
         env!("CARGO_PKG_VERSION")
     )
 }
@@ -213,6 +214,28 @@ mod tests {
     use super::*;
 
     const MINIMAL: &str = "auth = plain[passwd=/x]\ntcp-port = 443\nsocket-file = /x\nserver-cert = /x\nserver-key = /x\ndevice = vpns\nipv4-network = 10.0.0.0/24\n";
+
+    #[test]
+    fn words_that_scripts_look_for() {
+        let text = version();
+        let line = text.lines().nth(2).unwrap();
+        let words: Vec<&str> = line
+            .strip_prefix("Compiled with: ")
+            .unwrap()
+            .split(", ")
+            .collect();
+        for word in [
+            "seccomp",
+            "oath",
+            "radius",
+            "gssapi",
+            "PAM",
+            "AnyConnect",
+            "oidc_auth",
+        ] {
+            assert!(words.contains(&word), "{text}");
+        }
+    }
 
     fn parsed(line: &str) -> Result<Command, CliError> {
         parse(line.split_whitespace().map(OsString::from))
