@@ -5,7 +5,9 @@
 
 use std::process::Command;
 
-use culvert_lab::{Client, Finished, Fixture, Make, Process, Server, ServerOptions, World};
+use culvert_lab::{
+    Client, ClientOptions, Finished, Fixture, Host, Make, Process, Server, ServerOptions, World,
+};
 
 /// Port of the software TPM, where the reference looks for it, too.
 const PORT: u16 = 2321;
@@ -19,18 +21,18 @@ struct Parent {
     password: &'static str,
 }
 
-/// A software TPM on the client's host.
+/// A software TPM on a host.
 struct Tpm<'a> {
-    world: &'a World,
+    host: &'a Host,
     fixture: &'a Fixture,
     _process: Process,
 }
 
 impl<'a> Tpm<'a> {
-    fn start(world: &'a World, fixture: &'a Fixture) -> Self {
+    fn start(host: &'a Host, fixture: &'a Fixture) -> Self {
         let state = fixture.path("tpm-state");
         std::fs::create_dir(&state).unwrap();
-        let mut command = world.client.command("swtpm");
+        let mut command = host.command("swtpm");
         command
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
             .arg("--tpmstate")
@@ -39,14 +41,12 @@ impl<'a> Tpm<'a> {
             .args(["--ctrl", &format!("type=tcp,port={}", PORT + 1)]);
         let process = Process::start(command, fixture.dir(), "swtpm", None);
         let tpm = Self {
-            world,
+            host,
             fixture,
             _process: process,
         };
         culvert_lab::wait::until("the software TPM", || {
-            let sockets = world
-                .client
-                .run("ss", &["-Hltn", "sport", "=", &PORT.to_string()]);
+            let sockets = host.run("ss", &["-Hltn", "sport", "=", &PORT.to_string()]);
             (!sockets.trim().is_empty()).then_some(())
         });
         tpm
@@ -55,8 +55,7 @@ impl<'a> Tpm<'a> {
     /// One of the tpm2-tools, in the fixture's folder.
     fn tool(&self, name: &str, arguments: &str) {
         let output = self
-            .world
-            .client
+            .host
             .command(format!("tpm2_{name}"))
             .args(arguments.split_whitespace())
             .env("TPM2TOOLS_TCTI", format!("swtpm:host=localhost,port={PORT}"))
@@ -70,6 +69,23 @@ impl<'a> Tpm<'a> {
             self.tool("flushcontext", "--transient-object");
             self.tool("flushcontext", "--loaded-session");
         }
+    }
+
+    /// `owner.ctx` and 0x81000001.
+    fn make_parents(&self) {
+        // The parent that clients make anew from the template of the owner's hierarchy.
+        self.tool(
+            "createprimary",
+            "-C o -g sha256 -G ecc256:aes128cfb -c owner.ctx \
+             -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|noda|sensitivedataorigin",
+        );
+        // A parent that stays, with a password.
+        self.tool(
+            "createprimary",
+            "-C o -g sha256 -G rsa2048:aes128cfb -p parent -c kept.ctx \
+             -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin",
+        );
+        self.tool("evictcontrol", "-C o -c kept.ctx 0x81000001");
     }
 
     /// Writes `NAME.key`. tpm2_encodeobject would, too, but says of each key that it has a password.
@@ -170,20 +186,8 @@ fn keys_of_a_software_tpm() {
         ..ServerOptions::default()
     };
     let _server = Server::start_with(Make::Real, &world, &fixture, &options);
-    let tpm = Tpm::start(&world, &fixture);
-    // The parent that clients make anew from the template of the owner's hierarchy.
-    tpm.tool(
-        "createprimary",
-        "-C o -g sha256 -G ecc256:aes128cfb -c owner.ctx \
-         -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|noda|sensitivedataorigin",
-    );
-    // A parent that stays, with a password.
-    tpm.tool(
-        "createprimary",
-        "-C o -g sha256 -G rsa2048:aes128cfb -p parent -c kept.ctx \
-         -a userwithauth|restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin",
-    );
-    tpm.tool("evictcontrol", "-C o -c kept.ctx 0x81000001");
+    let tpm = Tpm::start(&world.client, &fixture);
+    tpm.make_parents();
     // The parent of older files.
     tpm.tool(
         "createprimary",
@@ -278,4 +282,93 @@ fn keys_of_a_software_tpm() {
     let said =
         "Failed to load TPM2 key: cannot talk to the TPM at /nonexistent/tpm: No such file or directory";
     assert!(lost.stderr.contains(said), "{}", lost.stderr);
+}
+
+/// Keys of our server in its TPM: with and without passwords, and with a wrong one.
+#[test]
+fn keys_of_a_server() {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let tpm = Tpm::start(&world.server, &fixture);
+    tpm.make_parents();
+    let owner = &Parent {
+        context: "owner.ctx",
+        handle: Some("0x40000001"),
+        password: "",
+    };
+    let kept = &Parent {
+        context: "0x81000001",
+        handle: Some("0x81000001"),
+        password: "parent",
+    };
+    tpm.key("open", "rsa2048:null", "", owner);
+    tpm.key("child", "ecc256:null", "secret", kept);
+    openssl(
+        &fixture,
+        "req -x509 -newkey rsa:2048 -nodes -keyout own-ca.key -out own-ca.pem -subj /CN=Own -days 30",
+    );
+    fixture.write_file("names.cnf", "subjectAltName=DNS:vpn.test\n");
+    for name in ["open", "child"] {
+        openssl(
+            &fixture,
+            &format!("req -new -key own-ca.key -subj /CN=vpn.test -out {name}.csr"),
+        );
+        openssl(
+            &fixture,
+            &format!(
+                "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA own-ca.pem -CAkey own-ca.key \
+                 -CAcreateserial -days 80 -extfile names.cnf -out {name}.pem"
+            ),
+        );
+    }
+    fixture.write_file("srk-pin", "parent\n");
+    let path = |name: &str| fixture.path(name).display().to_string();
+    let (authority, srk_file) = (path("own-ca.pem"), path("srk-pin"));
+    let under = ["env", "TPM_INTERFACE_TYPE=socsim"];
+    for (name, pins, problem) in [
+        ("open", &[][..], None),
+        ("child", &[("key-pin", "secret"), ("srk-pin", "parent")], None),
+        (
+            "child",
+            &[("key-pin", "secret"), ("srk-pin-file", srk_file.as_str())],
+            None,
+        ),
+        (
+            "child",
+            &[("key-pin", "secret")],
+            Some("srk-pin or srk-pin-file for what wraps it"),
+        ),
+        (
+            "child",
+            &[("key-pin", "wrong"), ("srk-pin", "parent")],
+            Some("key-pin or pin-file for the key"),
+        ),
+    ] {
+        let (certificate, key) = (path(&format!("{name}.pem")), path(&format!("{name}.key")));
+        let mut overrides = vec![("server-cert", certificate.as_str()), ("server-key", &key)];
+        overrides.extend(pins);
+        let options = ServerOptions {
+            overrides: &overrides,
+            under: &under,
+            ..ServerOptions::default()
+        };
+        let Some(problem) = problem else {
+            let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+            let login = ClientOptions {
+                arguments: &["--cookieonly", "--cafile", &authority],
+                ..ClientOptions::default()
+            };
+            let login = Client::run(Make::Real, &world, &fixture, &login);
+            assert_eq!(login.code, 0, "{name}: {}{}", login.stderr, server.log());
+            continue;
+        };
+        let server = Server::launch(Make::Culvert, &world, &fixture, &options)
+            .process
+            .finish();
+        assert!(
+            server.code == 1 && server.stderr.contains(problem),
+            "{}",
+            server.stderr
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::grammar::{Item, Line, unquote};
 use crate::report::Report;
-use crate::table::{self, Class, Effect, Kind, Meaning, OptionInfo, Scope};
+use crate::table::{self, Class, Kind, Meaning, OptionInfo, Scope};
 
 /// A value as written, without quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,6 @@ pub(crate) fn hosts(lines: Vec<Line>, report: &mut Report) -> RawConfig {
     for (_, values) in &mut config.vhosts {
         values.inherit(&config.default_host);
     }
-    config.warn_without_effect(report);
     config
 }
 
@@ -159,25 +158,6 @@ impl RawConfig {
         };
         if let (Some(values), Some((name, value))) = (values, read_value(option, value, line, report)) {
             values.add(name, value);
-        }
-    }
-
-    /// One warning per option that is set, not just switched off, and does nothing in this version.
-    fn warn_without_effect(&self, report: &mut Report) {
-        let hosts =
-            || std::iter::once(&self.default_host).chain(self.vhosts.iter().map(|(_, values)| values));
-        for option in table::OPTIONS
-            .iter()
-            .filter(|option| option.effect == Effect::NotYet)
-        {
-            let set = |value: &Value| match option.kind {
-                Kind::Bool => truth(&value.text),
-                Kind::Number => leading_number(&value.text).0 != 0,
-                _ => true,
-            };
-            if hosts().any(|values| values.all(option.name).iter().any(set)) {
-                report.warn(format!("option '{}' has no effect yet", option.name));
-            }
         }
     }
 }

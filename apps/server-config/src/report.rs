@@ -55,10 +55,6 @@ impl Report {
         self.notes.push((None, Note::Note(text.into())));
     }
 
-    pub(crate) fn warn(&mut self, text: impl Into<String>) {
-        self.notes.push((None, Note::Warning(text.into())));
-    }
-
     /// The value in this line is wrong.
     pub(crate) fn fail_at(&mut self, line: usize, message: impl Into<String>) {
         self.failures.push((Rank::Line(line), Some(line), message.into()));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use culvert_server_config::table::{self, Effect, Meaning};
+use culvert_server_config::table::{self, Meaning};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -37,12 +37,11 @@ fn the_page_has_every_option_in_the_order_of_the_table() {
 #[test]
 fn places_and_tests_exist() {
     for ([name, place, tests], option) in rows().iter().zip(table::OPTIONS) {
-        match (option.meaning, option.effect) {
-            (Meaning::AliasOf(other), _) => {
+        match option.meaning {
+            Meaning::AliasOf(other) => {
                 assert_eq!(*place, format!("another name of `{other}`"), "{name}")
             }
-            (Meaning::Own, Effect::NotYet) => assert_eq!(place, "not yet", "{name}"),
-            (Meaning::Own, Effect::Works) => {
+            Meaning::Own => {
                 let path = place.trim_matches('`');
                 assert!(repository().join(path).is_file(), "{name}: no file {path}");
                 assert!(!tests.is_empty(), "{name} is shown by no test");

@@ -165,19 +165,6 @@ fn old_names_that_change_nothing() {
 }
 
 #[test]
-fn options_without_effect_are_named_once_at_the_end() {
-    let (_, notes) =
-        with("srk-pin = 1\ndebug-no-secmod-stats = false\n[vhost:a]\nsrk-pin = 1").expect("valid");
-    let notes = texts(&notes);
-    assert_eq!(notes.iter().filter(|note| note.contains("'srk-pin'")).count(), 1);
-    assert!(notes.contains(&"warning: option 'srk-pin' has no effect yet".to_owned()));
-    assert!(
-        !notes.iter().any(|note| note.contains("'debug-no-secmod-stats'")),
-        "false is what happens anyway"
-    );
-}
-
-#[test]
 fn camouflage_needs_a_secret() {
     for secret in ["", "camouflage_secret = \"\"\n"] {
         let error = with(&format!("camouflage = true\n{secret}")).expect_err("no secret");

@@ -9,6 +9,7 @@ use culvert_credentials::{CredentialError, KeyFile, KeyFormat, Passphrase};
 use culvert_pkcs11::{AskPin, PinRequest, Pkcs11Error, Tokens, Uri};
 use culvert_server_config::Host;
 use culvert_tls::{KeyError, PrivateKey};
+use culvert_tpm::{AskAuth, Interface, Key, Protected, TpmError};
 use culvert_vocab::SecretString;
 use rustls::SignatureScheme;
 use tokio::sync::oneshot;
@@ -37,8 +38,14 @@ pub(super) enum LoadError {
         path: PathBuf,
         source: culvert_certs::CertError,
     },
-    #[error("server-key '{0}': keys in a TPM are not supported")]
-    Tpm(String),
+    #[error("server-key '{0}': keys of a TPM are files here (TSS2 PRIVATE KEY), not URLs of a TPM 1.2")]
+    TpmUrl(String),
+    #[error("server-key '{name}': {source}")]
+    Tpm { name: String, source: TpmError },
+    #[error(
+        "server-key '{0}': the TPM wants a password: key-pin or pin-file for the key, srk-pin or srk-pin-file for what wraps it"
+    )]
+    TpmPassword(String),
     #[error("server-key '{name}': {source}")]
     Hardware { name: String, source: Pkcs11Error },
     #[error("server-key '{0}': the token does not accept the PIN of key-pin or pin-file")]
@@ -47,41 +54,64 @@ pub(super) enum LoadError {
     OtherKey(PathBuf),
 }
 
-/// The PIN of a host's keys: `key-pin`, else the first line of `pin-file`.
-///
-/// # Errors
-/// The file cannot be read or holds no PIN.
-pub(super) fn pin(host: &Host) -> Result<Option<SecretString>, LoadError> {
-    if host.key_pin.is_some() {
-        return Ok(host.key_pin.clone());
+/// What opens the keys of a host.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pins {
+    /// `key-pin`, else the first line of `pin-file`.
+    key: Option<SecretString>,
+    /// `srk-pin`, else the first line of `srk-pin-file`: for the parent of a key of a TPM.
+    parent: Option<SecretString>,
+}
+
+impl Pins {
+    /// Those of a host.
+    ///
+    /// # Errors
+    /// A file cannot be read or holds no PIN.
+    pub(super) fn of(host: &Host) -> Result<Self, LoadError> {
+        Ok(Self {
+            key: pin(host.key_pin.as_ref(), host.pin_file.as_deref())?,
+            parent: pin(host.srk_pin.as_ref(), host.srk_pin_file.as_deref())?,
+        })
     }
-    let Some(path) = &host.pin_file else {
+
+    /// `others` where these have none.
+    #[must_use]
+    pub(super) fn or(self, others: &Self) -> Self {
+        Self {
+            key: self.key.or_else(|| others.key.clone()),
+            parent: self.parent.or_else(|| others.parent.clone()),
+        }
+    }
+}
+
+fn pin(given: Option<&SecretString>, file: Option<&Path>) -> Result<Option<SecretString>, LoadError> {
+    if given.is_some() {
+        return Ok(given.cloned());
+    }
+    let Some(path) = file else {
         return Ok(None);
     };
     let content = std::fs::read_to_string(path)
         .map(Zeroizing::new)
         .map_err(|source| LoadError::PinFile {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })?;
     let line = content.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(LoadError::NoPin(path.clone()));
+        return Err(LoadError::NoPin(path.to_owned()));
     }
     Ok(Some(SecretString::new(line.to_owned())))
 }
 
-/// Loads a `server-key` and checks that it belongs to its `server-cert`. `pin` opens an encrypted one.
-pub(super) fn load(
-    key: &str,
-    certificate: &Path,
-    pin: Option<&SecretString>,
-) -> Result<PrivateKey, LoadError> {
+/// Loads a `server-key` and checks that it belongs to its `server-cert`.
+pub(super) fn load(key: &str, certificate: &Path, pins: &Pins) -> Result<PrivateKey, LoadError> {
     if key.starts_with("tpmkey:") {
-        return Err(LoadError::Tpm(key.to_owned()));
+        return Err(LoadError::TpmUrl(key.to_owned()));
     }
     if key.starts_with("pkcs11:") {
-        return in_hardware(key, certificate, pin);
+        return in_hardware(key, certificate, pins.key.as_ref());
     }
     let read = |path: &Path| {
         std::fs::read(path)
@@ -95,8 +125,12 @@ pub(super) fn load(
         name: key.to_owned(),
         source,
     };
-    let file = KeyFile::parse(&read(Path::new(key))?).map_err(failed)?;
-    let passphrase = match (file.format(), pin) {
+    let content = read(Path::new(key))?;
+    if let Some(on_tpm) = in_tpm(key, &content, pins)? {
+        return of_certificate(on_tpm, certificate);
+    }
+    let file = KeyFile::parse(&content).map_err(failed)?;
+    let passphrase = match (file.format(), &pins.key) {
         (KeyFormat::Plain, _) => Passphrase::absent(),
         (_, Some(pin)) => Passphrase::new(pin.clone()),
         (_, None) => return Err(LoadError::Encrypted(key.to_owned())),
@@ -106,8 +140,17 @@ pub(super) fn load(
         name: key.to_owned(),
         source,
     })?;
+    of_certificate(private, certificate)
+}
+
+/// The key, if it is that of the certificate.
+fn of_certificate(private: PrivateKey, certificate: &Path) -> Result<PrivateKey, LoadError> {
+    let pem = std::fs::read(certificate).map_err(|source| LoadError::Read {
+        path: certificate.to_owned(),
+        source,
+    })?;
     // The chain that workers present was made without the key, too.
-    let fits = CertificateChain::from_pem_without_key(&read(certificate)?).and_then(|chain| {
+    let fits = CertificateChain::from_pem_without_key(&pem).and_then(|chain| {
         let own = private.belongs_to(&spki_of(chain.leaf())?);
         own.then_some(()).ok_or(CertError::KeyMismatch)
     });
@@ -116,6 +159,62 @@ pub(super) fn load(
         source,
     })?;
     Ok(private)
+}
+
+/// The key of a TPM, if that is what the file holds.
+fn in_tpm(name: &str, pem: &[u8], pins: &Pins) -> Result<Option<PrivateKey>, LoadError> {
+    let failed = |source| LoadError::Tpm {
+        name: name.to_owned(),
+        source,
+    };
+    let Some(file) = culvert_tpm::KeyFile::parse(pem).map_err(failed)? else {
+        return Ok(None);
+    };
+    let interface = Interface::of_environment(|name| std::env::var(name).ok());
+    let mut passwords = Passwords { pins, missing: false };
+    let key = match Key::open(file, interface, &mut passwords) {
+        Ok(key) => key,
+        Err(_) if passwords.missing => return Err(LoadError::TpmPassword(name.to_owned())),
+        Err(source) => return Err(failed(source)),
+    };
+    let spki = key.spki();
+    let sign = move |scheme, message: &[u8]| match key.sign(scheme, message) {
+        Ok(signature) => Some(signature),
+        Err(error) => {
+            log::write(Level::Error, &format!("sec-mod: {error}"));
+            None
+        }
+    };
+    let private = PrivateKey::elsewhere(&spki, Box::new(sign));
+    private.map(Some).map_err(|source| LoadError::Key {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// The configured passwords, each of which is tried once: a TPM counts.
+struct Passwords<'p> {
+    pins: &'p Pins,
+    missing: bool,
+}
+
+impl AskAuth for Passwords<'_> {
+    fn auth(&mut self, what: Protected, wrong: bool) -> Option<SecretString> {
+        let configured = match what {
+            Protected::Key => &self.pins.key,
+            Protected::Parent | Protected::Hierarchy(_) => &self.pins.parent,
+        };
+        let password = configured.clone().filter(|_| !wrong);
+        self.missing |= password.is_none();
+        password
+    }
+
+    fn truncated(&mut self, _: Protected) {
+        log::write(
+            Level::Warning,
+            "sec-mod: a password is longer than the TPM takes and was cut",
+        );
+    }
 }
 
 /// A key that stays on its token.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use culvert_server_config::{Config, ExposedRoute, Global, Host};
 use culvert_tls::PrivateKey;
-use culvert_vocab::SecretString;
 
 use super::accounting::Accounting;
 use super::auth::{Certificates, Methods, Workers};
@@ -42,15 +41,11 @@ impl Loaded {
     /// One line for the administrator.
     pub(super) fn load(path: &Path, workers: &Workers) -> Result<Self, String> {
         let (config, _printed_by_main) = Config::load(path).map_err(|error| error.to_string())?;
-        // The default host's PIN is for all keys.
-        let pin = config
-            .hosts()
-            .next()
-            .map_or(Ok(None), keys::pin)
-            .map_err(|error| error.to_string())?;
+        // The default host's PINs are for all keys.
+        let pins = keys::Pins::of(&config.default_host).map_err(|error| error.to_string())?;
         let hosts = config
             .hosts()
-            .map(|host| load_host(host, &config.global, pin.as_ref(), workers))
+            .map(|host| load_host(host, &config.global, &pins, workers))
             .collect::<Result<_, _>>()?;
         Ok(Self { config, hosts })
     }
@@ -93,7 +88,7 @@ impl Loaded {
 fn load_host(
     host: &Host,
     global: &Global,
-    default_pin: Option<&SecretString>,
+    default_pins: &keys::Pins,
     workers: &Workers,
 ) -> Result<LoadedHost, String> {
     let prefix = host
@@ -102,11 +97,10 @@ fn load_host(
         .map(|name| format!("vhost:{name}: "))
         .unwrap_or_default();
     let load_keys = || {
-        let own_pin = keys::pin(host)?;
-        let pin = own_pin.as_ref().or(default_pin);
+        let pins = keys::Pins::of(host)?.or(default_pins);
         let pairs = host.server_key.iter().zip(&host.server_cert);
         pairs
-            .map(|(key, certificate)| keys::load(key, certificate, pin).map(Arc::new))
+            .map(|(key, certificate)| keys::load(key, certificate, &pins).map(Arc::new))
             .collect::<Result<_, keys::LoadError>>()
     };
     let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;
