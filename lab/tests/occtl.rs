@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use culvert_lab::{Client, Fixture, Make, Server, World, wait};
 use serde_json::Value;
@@ -184,6 +188,97 @@ fn refusals(server: &Server) {
         let got = server.occtl(&words);
         assert_eq!((got.0, got.1.as_str()), (code, text), "{words:?}");
     }
+}
+
+/// A program on a terminal, and what it has shown there.
+struct Terminal {
+    child: Child,
+    keyboard: ChildStdin,
+    screen: PathBuf,
+}
+
+impl Terminal {
+    fn start(command: &str, screen: PathBuf) -> Self {
+        let mut script = Command::new("script");
+        script.args([
+            "--quiet",
+            "--flush",
+            "--return",
+            "--command",
+            command,
+            "/dev/null",
+        ]);
+        let mut child = script
+            .env("TERM", "vt100")
+            .stdin(Stdio::piped())
+            .stdout(File::create(&screen).unwrap())
+            .spawn()
+            .unwrap();
+        let keyboard = child.stdin.take().unwrap();
+        Self {
+            child,
+            keyboard,
+            screen,
+        }
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.screen).unwrap()).into_owned()
+    }
+
+    /// How often the program has begun to read a line: what is typed before is lost.
+    fn prompts(&self) -> usize {
+        self.shown().matches("\u{1b}[?2004h").count()
+    }
+
+    /// Types and waits until `text` has been shown that many times.
+    fn types(&mut self, keys: &str, text: &str, times: usize) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        let enough = wait::poll_within(wait::PATIENCE, || {
+            (self.shown().matches(text).count() >= times).then_some(())
+        });
+        assert!(
+            enough.is_some(),
+            "{keys:?}: no {text:?} ({times}) in {}",
+            self.shown()
+        );
+    }
+
+    /// The same with a line, or the end of one: waits for the next prompt, too.
+    fn enters(&mut self, keys: &str, text: &str, times: usize) {
+        let before = self.prompts();
+        self.types(keys, text, times);
+        wait::until("the next prompt", || (self.prompts() > before).then_some(()));
+    }
+}
+
+/// Tab completes commands, and names that a listing has shown; the arrow brings back what was typed.
+#[test]
+fn on_a_terminal_it_completes_and_remembers() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let server = Server::start(Make::Culvert, &world, &fixture);
+    let mut client = Client::connect(Make::Real, &world, &fixture);
+    let command = format!(
+        "ip netns exec {} {} -n -s {}",
+        world.server.name(),
+        Make::Culvert.program("occtl").display(),
+        fixture.path("occtl.sock").display()
+    );
+    let mut terminal = Terminal::start(&command, fixture.path("screen"));
+    wait::until("a prompt", || (terminal.prompts() == 1).then_some(()));
+    terminal.enters("show stat\t\r", "Status: online", 1);
+    terminal.enters("\u{1b}[A\r", "Status: online", 2);
+    terminal.enters("show users\r", "alice", 1);
+    terminal.types("show us\t\t", "show users  show user ", 1);
+    // Ctrl-C forgets the line and nothing else.
+    terminal.enters("\u{3}", "", 0);
+    terminal.enters("frobnicate\r", "unknown command: frobnicate", 1);
+    terminal.enters("disconnect user al\t\r", "user 'alice' was disconnected", 1);
+    assert_ne!(client.process.exit_code(), 0, "{}", client.process.output());
+    terminal.types("exit\r", "", 0);
+    let end = wait::poll_within(wait::PATIENCE, || terminal.child.try_wait().unwrap());
+    assert_eq!(end.and_then(|status| status.code()), Some(0));
+    drop(server);
 }
 
 #[test]
