@@ -215,3 +215,54 @@ fn cookies_of_the_two_clients_are_the_same() {
         assert_eq!(again.code, 2, "{}", again.stderr);
     }
 }
+
+/// The server asks for reports about the clients' hosts, again and again, and its log says what is in
+/// them. Packets pass meanwhile.
+fn host_reports(make: Make, over: Over) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let options = ServerOptions {
+        overrides: &[
+            ("protocols", "anyconnect, globalprotect"),
+            ("host-reports", "true"),
+        ],
+        ..SERVER
+    };
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let report = "echo '<hip-report><host-name>pc</host-name></hip-report>'";
+    let wrapper = fixture.write_script("hip", report).display().to_string();
+    let mut arguments = arguments(over, "--usergroup=gateway");
+    arguments.extend(["--force-trojan=2", "--local-hostname=pc"]);
+    if make == Make::Real {
+        // It has no report of its own.
+        arguments.extend(["--csd-wrapper", &wrapper]);
+    }
+    let options = ClientOptions {
+        arguments: &arguments,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect_with(make, &world, &fixture, &options);
+    established(&mut client, &mut server, over);
+    wait::until("several reports", || {
+        let reports = server.log().matches("host report of 'alice': host 'pc'").count();
+        (reports >= 3).then_some(())
+    });
+    packets_both_ways(&world);
+    if make == Make::Culvert {
+        let log = server.log();
+        assert!(
+            log.contains(", client 'v9.21', ") && !log.contains("md5-sum is not"),
+            "{log}"
+        );
+    }
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+}
+
+#[test]
+fn host_reports_are_logged() {
+    for over in [Over::Esp, Over::Tls] {
+        host_reports(Make::Real, over);
+        host_reports(Make::Culvert, over);
+    }
+}

@@ -262,6 +262,8 @@ pub struct Host {
     pub dtls_legacy: bool,
     /// Work-arounds for Cisco's clients.
     pub cisco_client_compat: bool,
+    /// Clients of GlobalProtect are asked for reports about their hosts.
+    pub host_reports: bool,
     /// Work-arounds for Cisco's phones.
     pub cisco_svc_client_compat: bool,
     /// Life of the keys.

@@ -66,6 +66,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, global: &Global, system: &dyn System
         match_tls_dtls_ciphers: reader.flag("match-tls-dtls-ciphers", false),
         dtls_legacy,
         cisco_client_compat,
+        host_reports: reader.flag("host-reports", false),
         cisco_svc_client_compat,
         rekey_time: reader.seconds("rekey-time", Some(Duration::from_secs(172_800))),
         rekey_method: reader

@@ -199,6 +199,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("dtls-legacy", Host, Reloadable, Bool),
     own("cisco-client-compat", Host, Reloadable, Bool),
     own("cisco-svc-client-compat", Host, Reloadable, Bool),
+    own("host-reports", Host, Reloadable, Bool),
     own("rekey-time", Host, Reloadable, Number),
     own("rekey-method", Host, Reloadable, Text),
     // tunnel

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
+mod globalprotect;
 mod host_scan;
 mod profile;
 #[path = "../../../protocols/anyconnect/tests/common/wrap_token.rs"]

@@ -41,6 +41,7 @@ impl Server {
             front_end: FrontEnd::new(Arc::new(FrontEndConfig {
                 portal: "Culvert & Co".into(),
                 message: None,
+                host_reports: true,
             })),
             code,
             pending: None,
@@ -257,9 +258,11 @@ fn logins_of_all_kinds_lead_to_a_tunnel() {
         assert_eq!(Some(esp.parameters), before.esp);
         assert!(esp.gateway.is_ipv4());
         let response = server.exchange(&gateway.hip_check_request(&before.config));
-        assert_eq!(parse_hip_check(&response), Ok(HipAnswer::NotNeeded));
+        assert_eq!(parse_hip_check(&response), Ok(HipAnswer::Needed));
         let response = server.exchange(&gateway.hip_report_request(&before.config, "<x/>"));
         assert_eq!(parse_success(&response), Ok(()));
+        let note = server.front_end.poll_note().unwrap();
+        assert!(note.contains("4 octets that are no report"), "{note}");
         server.exchange(&gateway.tunnel_request(granted.tunnel_path.as_deref()));
         let response = server.exchange(&gateway.logout_request());
         assert_eq!(parse_success(&response), Ok(()));

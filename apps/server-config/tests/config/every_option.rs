@@ -19,11 +19,11 @@ fn everything() -> String {
 }
 
 #[test]
-fn the_table_has_the_options_of_ocserv_a_spelling_and_two_of_ours() {
+fn the_table_has_the_options_of_ocserv_a_spelling_and_three_of_ours() {
     assert_eq!(
         table::OPTIONS.len(),
-        135 + 3,
-        "all names that ocserv 1.5 knows, append-global-routes, worker-processes and protocols"
+        135 + 4,
+        "all names that ocserv 1.5 knows, append-global-routes, worker-processes, protocols and host-reports"
     );
     for (index, option) in table::OPTIONS.iter().enumerate() {
         assert!(

@@ -74,6 +74,8 @@ pub struct HostSnapshot {
     pub match_tls_dtls_ciphers: bool,
     /// `dtls-legacy`.
     pub dtls_legacy: bool,
+    /// `host-reports`.
+    pub host_reports: bool,
     /// `cisco-svc-client-compat`.
     pub phones: bool,
     /// Compression that clients may ask for, best first; empty for none.

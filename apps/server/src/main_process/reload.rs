@@ -272,6 +272,7 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         rekey_method: host.rekey_method,
         match_tls_dtls_ciphers: host.match_tls_dtls_ciphers,
         dtls_legacy: host.dtls_legacy,
+        host_reports: host.host_reports,
         phones: host.cisco_svc_client_compat,
         compression: if host.compression {
             global.compression_algo_priority.clone()

@@ -150,6 +150,11 @@ impl FrontEnds {
         }
     }
 
+    /// A line for the log.
+    pub(super) fn poll_note(&mut self) -> Option<String> {
+        self.globalprotect.as_mut()?.poll_note()
+    }
+
     /// The front-end of a connection that goes on with GlobalProtect's requests.
     pub(super) fn into_globalprotect(self) -> Option<globalprotect::FrontEnd> {
         self.globalprotect
@@ -235,6 +240,7 @@ fn globalprotect_config(host: &HostSnapshot) -> globalprotect::FrontEndConfig {
     globalprotect::FrontEndConfig {
         portal: portal_name(host),
         message: host.pre_login_banner.clone(),
+        host_reports: host.host_reports,
     }
 }
 

@@ -193,6 +193,9 @@ impl Session<'_> {
                 }
                 let mut action = self.front_end.handle_request(request);
                 loop {
+                    if let Some(note) = self.front_end.poll_note() {
+                        self.stream.reporter().log(LogLevel::Info, &note);
+                    }
                     match action {
                         Action::Respond {
                             response,

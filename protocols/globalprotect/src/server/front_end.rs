@@ -5,6 +5,7 @@ use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::http::{Request, Response};
 use zeroize::Zeroize;
 
+use super::hip;
 use super::pages::{self, Interface};
 use super::request::{ClientInfo, ConfigRequest, Fields};
 use crate::wire::path;
@@ -21,6 +22,8 @@ pub struct FrontEndConfig {
     pub portal: String,
     /// Text of the login form.
     pub message: Option<String>,
+    /// Clients are asked for reports about their hosts.
+    pub host_reports: bool,
 }
 
 /// What the server has to do next with a connection.
@@ -60,7 +63,8 @@ enum Asking {
     /// Login with the cookie of the portal's login.
     Cookie(SessionId),
     HipCheck,
-    HipReport,
+    /// With the line for the log.
+    HipReport(String),
 }
 
 /// A login that waits for an answer.
@@ -82,6 +86,9 @@ pub struct FrontEnd {
     user: String,
     host: String,
     pending: Option<Pending>,
+    /// Name of the report that was asked for.
+    report_asked: Option<String>,
+    note: Option<String>,
 }
 
 impl FrontEnd {
@@ -95,7 +102,14 @@ impl FrontEnd {
             user: String::new(),
             host: String::new(),
             pending: None,
+            report_asked: None,
+            note: None,
         }
+    }
+
+    /// A line for the log.
+    pub fn poll_note(&mut self) -> Option<String> {
+        self.note.take()
     }
 
     /// What the client said about itself so far.
@@ -137,8 +151,14 @@ impl FrontEnd {
                 Some(request) => Action::OpenTunnel(Box::new(request)),
                 None => respond(super::config_refusal(true)),
             },
-            path::HIP_CHECK if post => self.verify(fields, Asking::HipCheck),
-            path::HIP_REPORT if post => self.verify(fields, Asking::HipReport),
+            path::HIP_CHECK if post => {
+                self.report_asked = fields.get("md5").map(str::to_owned);
+                self.verify(fields, Asking::HipCheck)
+            }
+            path::HIP_REPORT if post => {
+                let line = hip::describe(fields, self.report_asked.as_deref());
+                self.verify(fields, Asking::HipReport(line))
+            }
             path::LOGOUT if post => match fields.session("authcookie") {
                 Some(session) => Action::Logout {
                     session,
@@ -258,9 +278,14 @@ impl FrontEnd {
             (Asking::Cookie(_), AuthAnswer::Cookie(false) | AuthAnswer::Rejected(_)) => {
                 respond(pages::wrong_credentials(Interface::Gateway))
             }
-            (Asking::HipCheck, AuthAnswer::Cookie(true)) => respond(pages::no_hip_report()),
-            (Asking::HipReport, AuthAnswer::Cookie(true)) => respond(pages::hip_report_accepted()),
-            (Asking::HipCheck | Asking::HipReport, _) => respond(super::config_refusal(true)),
+            (Asking::HipCheck, AuthAnswer::Cookie(true)) => {
+                respond(pages::hip_report_needed(self.config.host_reports))
+            }
+            (Asking::HipReport(line), AuthAnswer::Cookie(true)) => {
+                self.note = Some(line);
+                respond(pages::hip_report_accepted())
+            }
+            (Asking::HipCheck | Asking::HipReport(_), _) => respond(super::config_refusal(true)),
             _ => Action::CloseSilently,
         }
     }

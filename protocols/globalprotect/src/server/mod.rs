@@ -3,6 +3,7 @@
 
 mod config_answer;
 mod front_end;
+mod hip;
 mod pages;
 mod request;
 

@@ -162,9 +162,10 @@ pub(super) fn login(portal: &str, user: &str, session: &SessionId) -> Response {
     document(&Element::new("jnlp").with_child(list))
 }
 
-/// No report about the host is wanted.
-pub(super) fn no_hip_report() -> Response {
-    document(&success().with_child(text("hip-report-needed", "no")))
+/// Whether a report about the host is wanted.
+pub(super) fn hip_report_needed(needed: bool) -> Response {
+    let needed = if needed { "yes" } else { "no" };
+    document(&success().with_child(text("hip-report-needed", needed)))
 }
 
 pub(super) fn hip_report_accepted() -> Response {

@@ -437,7 +437,10 @@ impl Client {
             return;
         };
         let (turn, control) = control.handle_readable(&tcp);
-        if let Some(control) = control {
+        if let Some(mut control) = control {
+            if let Some(note) = control.poll_note() {
+                self.log(LogLevel::Info, &note);
+            }
             if let Turn::Rekey(keys) = turn {
                 self.session.detach_datagram();
                 self.datagram = Some(Datagrams::Esp(keys));

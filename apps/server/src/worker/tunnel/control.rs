@@ -55,6 +55,11 @@ impl Control {
         }
     }
 
+    /// A line for the log.
+    pub(super) fn poll_note(&mut self) -> Option<String> {
+        self.front_end.poll_note()
+    }
+
     /// Reads once, and answers. Never waits.
     pub(super) fn handle_readable(mut self: Box<Self>, tcp: &OwnedFd) -> (Turn, Option<Box<Self>>) {
         let mut buffer = [0; READ];
