@@ -207,6 +207,8 @@ impl Https {
             }
             OpenFailure::from(Failure::from(failure))
         };
+        // The user is told of his certificate, or asked for its passphrase, before TLS begins.
+        let identity = context.credentials.identity(context).map_err(load_failure)?;
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
@@ -223,7 +225,7 @@ impl Https {
             }
             _ => {
                 let mut settings = context.trust.settings(server).map_err(failed)?;
-                settings.identity = context.credentials.identity(context).map_err(load_failure)?;
+                settings.identity = identity;
                 Tls::modern(&settings, name)
             }
         };
