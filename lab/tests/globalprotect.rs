@@ -150,18 +150,17 @@ fn our_client_falls_back_to_tls() {
 
 /// A new configuration with new keys for the same session: the old connection's worker ends, the
 /// addresses stay.
-#[test]
-fn our_client_comes_back() {
+fn comes_back(make: Make, ways: &[Over]) {
     let world = World::new();
     let fixture = Fixture::new();
     let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
-    for over in [Over::Esp, Over::Tls] {
+    for &over in ways {
         let arguments = arguments(over, "--usergroup=gateway");
         let options = ClientOptions {
             arguments: &arguments,
             ..ClientOptions::default()
         };
-        let mut client = Client::connect_with(Make::Culvert, &world, &fixture, &options);
+        let mut client = Client::connect_with(make, &world, &fixture, &options);
         established(&mut client, &mut server, over);
         let before = Client::inner_v4(&world);
         for _ in 0..2 {
@@ -182,6 +181,17 @@ fn our_client_comes_back() {
         client.process.signal("INT");
         assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
     }
+}
+
+#[test]
+fn our_client_comes_back() {
+    comes_back(Make::Culvert, &[Over::Esp, Over::Tls]);
+}
+
+/// Over ESP it only changes its socket, and then goes on over TLS.
+#[test]
+fn real_client_comes_back() {
+    comes_back(Make::Real, &[Over::Tls]);
 }
 
 /// A cookie of one client opens a tunnel for the other.
