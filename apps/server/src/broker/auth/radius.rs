@@ -187,3 +187,99 @@ fn given(profile: Profile, override_interim_updates: bool) -> GivenSettings {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::radius::RadiusClients;
+    use crate::ipc::Text;
+
+    fn attempt(groupconfig: bool) -> Attempt {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("radiusclient.conf");
+        std::fs::write(&config, "authserver 127.0.0.1:1:secret\n").unwrap();
+        let client = RadiusClients::default().load(&config, (65534, 65534)).unwrap();
+        let settings = Configured {
+            config,
+            groupconfig,
+            nas_identifier: None,
+            group_separator: GroupSeparator::Semicolon,
+            override_interim_updates: false,
+        };
+        let caller = Caller {
+            peer: "198.51.100.7".parse().unwrap(),
+            local: "192.0.2.1".parse().unwrap(),
+            user_agent: Text::default(),
+            host: Text::truncated("default"),
+            session: culvert_vocab::SessionId::from_bytes([1; 32]).safe_id(),
+        };
+        let user = UserName::new("alice").ok();
+        Attempt::new(Arc::new(Radius::new(client, settings)), user, caller).0
+    }
+
+    fn challenge(attempt: &mut Attempt, state: &[u8], message: Option<&str>) -> Progress {
+        let state = Bytes::new(state.to_vec()).unwrap();
+        attempt.challenged(state, message.map(str::to_owned))
+    }
+
+    #[test]
+    fn challenges() {
+        let mut attempt = attempt(false);
+        assert_eq!(attempt.wrong(None), Progress::Wrong(None));
+        for (state, message) in [(&b""[..], Some("Token")), (b"s", None)] {
+            let progress = challenge(&mut attempt, state, message);
+            assert!(matches!(progress, Progress::Unavailable(_)), "{progress:?}");
+        }
+        let texts = ["Token", "Token", "password: ", "Next"];
+        let prompts = [("Token", 1), ("Token", 1), (ASK_PASSWORD, 2), ("Next", 3)];
+        for (text, (message, number)) in texts.into_iter().zip(prompts) {
+            let message = message.to_owned();
+            let prompt = Progress::Prompt { message, number };
+            assert_eq!(challenge(&mut attempt, b"s", Some(text)), prompt);
+        }
+        assert_eq!(
+            attempt.wrong(Some("no".into())),
+            Progress::Refused(None),
+            "no guessing"
+        );
+        for _ in texts.len()..usize::from(ROUNDS_MAX) {
+            let progress = challenge(&mut attempt, b"s", Some("More"));
+            assert!(matches!(progress, Progress::Prompt { .. }));
+        }
+        let progress = challenge(&mut attempt, b"s", Some("More"));
+        assert!(matches!(progress, Progress::Refused(Some(_))), "{progress:?}");
+    }
+
+    #[test]
+    fn what_lets_nobody_in() {
+        let user = || UserName::new("alice").unwrap();
+        let profile = |service_type, problems: &[&str]| Profile {
+            service_type,
+            problems: problems.iter().map(|text| (*text).to_owned()).collect(),
+            ..Profile::default()
+        };
+        let accepted = |groupconfig, profile| attempt(groupconfig).accepted(user(), profile);
+        assert!(matches!(
+            accepted(true, profile(None, &[])),
+            Progress::Accepted(_)
+        ));
+        assert!(matches!(
+            accepted(true, profile(Some(2), &[])),
+            Progress::Accepted(_)
+        ));
+        for service in [0, 1, 8] {
+            assert_eq!(
+                accepted(false, profile(Some(service), &[])),
+                Progress::Wrong(None)
+            );
+        }
+        assert!(matches!(
+            accepted(true, profile(None, &["x"])),
+            Progress::Unavailable(_)
+        ));
+        assert!(matches!(
+            accepted(false, profile(None, &["x"])),
+            Progress::Accepted(_)
+        ));
+    }
+}
