@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use culvert_vocab::{GroupName, SecretString};
+use culvert_vocab::{GroupName, SecretString, UserName};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +204,36 @@ pub enum Compression {
     Lzs,
 }
 
+/// What a client must show again that comes back to a session that was begun with a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CertRebind {
+    /// A certificate with the same key.
+    #[default]
+    Key,
+    /// A certificate for the same user: it may have been renewed meanwhile.
+    Name,
+}
+
+/// What becomes of the spelling of user names, before anything is looked up under them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UsernameCase {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// Small letters.
+    Lower,
+}
+
+impl UsernameCase {
+    /// The name that counts; one that gets too long by it stays as it is.
+    pub fn apply(self, name: UserName) -> UserName {
+        match self {
+            Self::Keep => name,
+            Self::Lower => UserName::new(&name.as_str().to_lowercase()).unwrap_or(name),
+        }
+    }
+}
+
 /// Options of scope V: one value per host. Options that per-user files may change are in
 /// [`SessionSettings`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +248,10 @@ pub struct Host {
     pub cert_user_oid: Option<String>,
     /// Where group names are in a client certificate.
     pub cert_group_oid: Option<String>,
+    /// What of a certificate a session is bound to.
+    pub cert_rebind: CertRebind,
+    /// What becomes of the spelling of user names.
+    pub username_case: UsernameCase,
     /// Trust anchors for client certificates.
     pub ca_cert: Option<PathBuf>,
     /// Revoked client certificates.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, NameError, SecretString};
 
 use crate::auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest};
-use crate::config::{Global, Host, RekeyMethod, SelectGroup, SessionSettings};
+use crate::config::{CertRebind, Global, Host, RekeyMethod, SelectGroup, SessionSettings, UsernameCase};
 use crate::kkdcp::Kkdcp;
 use crate::load::System;
 use crate::reader::Reader;
@@ -44,6 +44,10 @@ pub(crate) fn read(reader: &mut Reader<'_>, global: &Global, system: &dyn System
         accounting: accounting(reader),
         cert_user_oid: reader.text("cert-user-oid"),
         cert_group_oid: reader.text("cert-group-oid"),
+        cert_rebind: reader.parsed_last("cert-rebind", cert_rebind).unwrap_or_default(),
+        username_case: reader
+            .parsed_last("username-case", username_case)
+            .unwrap_or_default(),
         ca_cert: reader.path("ca-cert"),
         crl: reader.path("crl"),
         select_group: select_groups(reader),
@@ -321,6 +325,26 @@ fn note_methods(reader: &mut Reader<'_>, host: &Host) {
     reader.report.note(format!(
         "{prefix}setting '{source}' as supplemental config option"
     ));
+}
+
+fn cert_rebind(text: &str) -> Result<CertRebind, String> {
+    match text {
+        "key" => Ok(CertRebind::Key),
+        "name" => Ok(CertRebind::Name),
+        _ => Err(format!(
+            "unknown value '{text}' of cert-rebind; use 'key' or 'name'"
+        )),
+    }
+}
+
+fn username_case(text: &str) -> Result<UsernameCase, String> {
+    match text {
+        "keep" => Ok(UsernameCase::Keep),
+        "lower" => Ok(UsernameCase::Lower),
+        _ => Err(format!(
+            "unknown value '{text}' of username-case; use 'keep' or 'lower'"
+        )),
+    }
 }
 
 fn rekey_method(text: &str) -> Result<RekeyMethod, String> {

@@ -23,8 +23,8 @@ mod user_config;
 
 pub use auth::{AccountingMethod, AuthConfig, AuthMethod, CertificateRequest, GroupSeparator, Radius};
 pub use config::{
-    BanPolicy, Compression, Config, Global, Host, NetPriority, Protocol, RekeyMethod, Routes, SelectGroup,
-    SessionSettings, SyslogFacility,
+    BanPolicy, CertRebind, Compression, Config, Global, Host, NetPriority, Protocol, RekeyMethod, Routes,
+    SelectGroup, SessionSettings, SyslogFacility, UsernameCase,
 };
 pub use culvert_priorities::TlsPriorities;
 pub use kkdcp::{Kkdcp, Transport};

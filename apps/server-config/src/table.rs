@@ -136,6 +136,8 @@ pub const OPTIONS: &[OptionInfo] = &[
     own("acct", Host, Static, Text),
     own("cert-user-oid", Host, Reloadable, Text),
     own("cert-group-oid", Host, Reloadable, Text),
+    own("cert-rebind", Host, Reloadable, Text),
+    own("username-case", Host, Reloadable, Text),
     own("ca-cert", Host, Static, Text),
     own("crl", Host, Reloadable, Text),
     own("select-group", Host, Reloadable, List),

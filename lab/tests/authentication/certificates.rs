@@ -214,13 +214,17 @@ fn the_name_may_be_a_mail_address() {
     scene.refuses(Make::Real, USER, PASSWORD, &text(&with(&scene, "alice")));
 }
 
-/// A cookie is of no use with another certificate, or without one.
-#[test]
-fn a_cookie_belongs_to_its_certificate() {
-    let (scene, _) = scene(
+/// A cookie comes back with the certificate `good`, not with those of `bad`, and not without one.
+fn cookie(cert_rebind: &str, good: &str, bad: &[&str]) {
+    let (scene, authority) = scene(
         Make::Culvert,
-        &[("auth", "plain"), ("enable-auth", "certificate")],
+        &[
+            ("auth", "plain"),
+            ("enable-auth", "certificate"),
+            ("cert-rebind", cert_rebind),
+        ],
     );
+    authority.issue(&scene.fixture, "renewed", Some(USER), Some("staff"));
     let alice = with(&scene, "alice");
     let arguments = [&text(&alice)[..], &["--cookieonly"]].concat();
     let options = ClientOptions {
@@ -242,13 +246,9 @@ fn a_cookie_belongs_to_its_certificate() {
         ]);
         Process::start(command, scene.fixture.dir(), name, Some(&login.stdout))
     };
-    for (name, arguments) in [("none", None), ("other", Some(with(&scene, "bob")))] {
-        let arguments = arguments.unwrap_or_default();
-        let arguments: Vec<&str> = text(&arguments)
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect();
-        let refused = come_back(&arguments, name).finish();
+    let refused = bad.iter().map(|name| (*name, with(&scene, name).to_vec()));
+    for (name, arguments) in refused.chain([("none", Vec::new())]) {
+        let refused = come_back(&text(&arguments), name).finish();
         assert_ne!(refused.code, 0, "{name}: {}", refused.stderr);
         assert!(
             !refused.stdout.contains("HTTP/1.1 200"),
@@ -256,8 +256,18 @@ fn a_cookie_belongs_to_its_certificate() {
             refused.stdout
         );
     }
-    let mut good = come_back(&text(&alice), "same");
+    let mut good = come_back(&text(&with(&scene, good)), "good");
     good.wait_for("Configured as");
     good.signal("INT");
     assert_eq!(good.exit_code(), 0, "{}", good.output());
+}
+
+#[test]
+fn a_cookie_belongs_to_its_certificate() {
+    cookie("key", "alice", &["bob", "renewed"]);
+}
+
+#[test]
+fn a_cookie_outlives_its_certificate_with_cert_rebind_name() {
+    cookie("name", "renewed", &["bob"]);
 }

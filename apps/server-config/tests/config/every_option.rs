@@ -19,11 +19,18 @@ fn everything() -> String {
 }
 
 #[test]
-fn the_table_has_the_options_of_ocserv_a_spelling_and_three_of_ours() {
+fn the_table_has_the_options_of_ocserv_a_spelling_and_ours() {
+    let ours = [
+        "worker-processes",
+        "protocols",
+        "host-reports",
+        "cert-rebind",
+        "username-case",
+    ];
     assert_eq!(
         table::OPTIONS.len(),
-        135 + 4,
-        "all names that ocserv 1.5 knows, append-global-routes, worker-processes, protocols and host-reports"
+        135 + 1 + ours.len(),
+        "all names that ocserv 1.5 knows, append-global-routes and {ours:?}"
     );
     for (index, option) in table::OPTIONS.iter().enumerate() {
         assert!(
@@ -89,6 +96,8 @@ const VALUES: &[&str] = &[
     "192.0.2.1",
     "ssl",
     "local0",
+    "name",
+    "lower",
     "lzs:lz4",
     "0x10",
     "tcp(1)",

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use culvert_server_config::UsernameCase;
 use culvert_vocab::{GroupName, HttpScheme, SecretString, SessionId, UserName};
 
 use super::auth::{
@@ -78,7 +79,9 @@ impl Conversation {
         }
         let beginning = Beginning {
             scheme: None,
-            user: UserName::new(start.user.as_str()).ok(),
+            user: UserName::new(start.user.as_str())
+                .ok()
+                .map(|user| host.config.username_case.apply(user)),
             answer: start.password.map(SecretString::from),
             group: start.group,
             client: start.client,
@@ -331,10 +334,12 @@ impl Conversation {
             given,
             token,
         } = accepted;
+        let case = host.config.username_case;
+        let user = case.apply(user);
         let shown = self.identity.clone();
         let identity = shown.as_deref().filter(|_| pending.login.certificate);
         if pending.login.certificate
-            && let Err(problem) = agrees(identity, &user)
+            && let Err(problem) = agrees(identity, &user, case)
         {
             log::write(
                 log::Level::Info,
@@ -458,9 +463,9 @@ impl Conversation {
 }
 
 /// Whether the certificate and the method speak of the same user.
-fn agrees(identity: Option<&Identity>, user: &UserName) -> Result<(), String> {
+fn agrees(identity: Option<&Identity>, user: &UserName, case: UsernameCase) -> Result<(), String> {
     match identity.map(|identity| &identity.user) {
-        Some(Ok(other)) if other == user => Ok(()),
+        Some(Ok(other)) if case.apply(other.clone()) == *user => Ok(()),
         Some(Ok(other)) => Err(format!("presented a certificate which is for user '{other}'")),
         Some(Err(problem)) => Err(format!("presented a certificate without a name: {problem}")),
         None => Err("presented no certificate".to_owned()),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use culvert_vocab::SessionId;
+use culvert_server_config::CertRebind;
+use culvert_vocab::{SessionId, UserName};
 
 use super::auth::Caller;
 use super::conversation::{Conversation, Violation};
@@ -180,7 +181,12 @@ impl Conversation {
     /// AnyConnect may come back without it, which only `cisco-client-compat` allows.
     pub(super) fn has_certificate_of(&self, host: &LoadedHost, session: &Session) -> bool {
         match (session.certificate, &self.identity) {
-            (Some(key), Some(identity)) => identity.key == key,
+            (Some(key), Some(identity)) => {
+                let host = &host.config;
+                let of_user = |name: &UserName| host.username_case.apply(name.clone()) == session.user;
+                identity.key == key
+                    || (host.cert_rebind == CertRebind::Name && identity.user.as_ref().is_ok_and(of_user))
+            }
             (Some(_), None) => host.config.cisco_client_compat,
             (None, _) => true,
         }

@@ -22,6 +22,23 @@ fn prompt_of(reply: LoginReply) -> (SessionId, String) {
 }
 
 #[test]
+fn spellings_of_a_name() {
+    for (option, other_spelling) in [("keep", false), ("lower", true)] {
+        let files = Files::new(&format!("username-case = {option}"));
+        run(async {
+            let mut main = Main::start(&files).await;
+            let mut worker = main.connect("198.51.100.1").await;
+            let reply = worker.login("TeSt", Some("pw")).await;
+            let user = match reply {
+                LoginReply::Success { user, .. } => Some(user.to_string()),
+                _ => None,
+            };
+            assert_eq!(user, other_spelling.then(|| "test".to_owned()), "{option}");
+        });
+    }
+}
+
+#[test]
 fn one_step_and_two_steps() {
     let files = Files::new("");
     run(async {
