@@ -6,6 +6,7 @@
 mod demo;
 mod install;
 mod persistent_device;
+mod resolvconf;
 mod resolved;
 mod roaming;
 mod sleep;
