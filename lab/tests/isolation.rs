@@ -122,7 +122,7 @@ fn a_hijacked_worker_can_do_nothing() {
         wait::until("the tunnel's worker", || {
             let workers = scene.server.workers();
             let mut new = workers.into_iter().filter(|pid| !known.contains(pid));
-            new.find(|pid| scene.server.log().contains("opened a tunnel") && has_device(*pid))
+            new.find(|pid| has_device(*pid) && filters(*pid) == filters(scene.server.process.pid()) + 2)
         })
     };
     let victim = wait::until("the other worker", || {
@@ -171,6 +171,15 @@ fn has_device(pid: u32) -> bool {
     descriptors
         .flatten()
         .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.ends_with("net/tun")))
+}
+
+/// Seccomp filters in force. A worker adds one for its login and one for its tunnel.
+fn filters(pid: u32) -> u32 {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix("Seccomp_filters:")?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// `isolate-workers = false` leaves everything else of the confinement in force.
