@@ -6,6 +6,7 @@ mod bans;
 mod certificates;
 mod daemon;
 mod reload;
+mod side_by_side;
 
 use std::net::IpAddr;
 

@@ -23,6 +23,7 @@ mod trial;
 mod tunnel;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -30,8 +31,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use culvert_server_config::Global;
 use culvert_sys::channel::Channel;
 use culvert_sys::{process, signal};
+use sha2::{Digest as _, Sha256};
 use tokio::signal::unix;
 use tokio::task::LocalSet;
 
@@ -136,7 +139,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
         .session_expiry_interval
         .unwrap_or(EXPIRY_INTERVAL);
     let mut sessions = SessionTable::new();
-    let journal = open_journal(&loaded.config.global.socket_file, &mut sessions).await;
+    let journal = open_journal(&journal_path(&config, &loaded.config.global), &mut sessions).await;
     let keys = KeyService::start(signers(loaded.config.global.sec_mod_scale, cpus), &load)?;
     loaded.start();
     let (outbox, accountant) = Outbox::new();
@@ -204,12 +207,30 @@ async fn terminated() {
     }
 }
 
-/// The journal lies next to the internal sockets of this server.
-async fn open_journal(socket_file: &Path, sessions: &mut SessionTable) -> Option<Journal> {
-    let mut path = socket_file.as_os_str().to_owned();
+/// The journal lies next to the internal sockets of this server. Servers may have the same
+/// `socket-file`, so its name also says which configuration file and control socket are this one's.
+fn journal_path(config: &Path, global: &Global) -> PathBuf {
+    let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    let whose = Sha256::new()
+        .chain_update(config.as_os_str().as_bytes())
+        .chain_update([0])
+        .chain_update(global.occtl_socket_file.as_os_str().as_bytes())
+        .finalize();
+    let mut path = global.socket_file.as_os_str().to_owned();
+    path.push(".");
+    path.push(
+        whose
+            .iter()
+            .take(4)
+            .fold(String::new(), |text, octet| format!("{text}{octet:02x}")),
+    );
     path.push(".sessions");
+    path.into()
+}
+
+async fn open_journal(path: &Path, sessions: &mut SessionTable) -> Option<Journal> {
     for tries in 1.. {
-        match Journal::open(Path::new(&path), sessions, Moment::now()) {
+        match Journal::open(path, sessions, Moment::now()) {
             Ok(journal) => return Some(journal),
             Err(JournalError::InUse(_)) if tries < JOURNAL_TRIES => tokio::time::sleep(JOURNAL_PAUSE).await,
             Err(error) => {

@@ -225,7 +225,12 @@ fn a_restarted_broker_honours_cookies_of_users_that_exist() {
             main.open(&removed, "198.51.100.1").await.is_err(),
             "the user was removed meanwhile"
         );
-        let journal = std::fs::read(files.path("socket.sessions")).unwrap();
+        let journal = std::fs::read_dir(files.path("."))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|extension| extension == "sessions"))
+            .unwrap();
+        let journal = std::fs::read(journal).unwrap();
         assert!(
             !journal.windows(32).any(|window| window == kept.expose()),
             "no cookie on disk"
