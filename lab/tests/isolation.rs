@@ -163,6 +163,100 @@ fn a_hijacked_worker_can_do_nothing() {
     drop(client);
 }
 
+/// A message that is none of its own, on each channel that it has: nobody is named in messages, the
+/// channel says who speaks, so all that a worker can do with another's words is break the protocol.
+#[test]
+fn a_worker_that_forges_messages_is_ended() {
+    let scene = scene(&[("max-same-clients", "0")]);
+    let client = scene.client();
+    let mut other = culvert_lab::Raw::connect(&scene.world, &scene.fixture, "other");
+    other.send(b"GET / HTTP/1.1\r\nHost: vpn.test\r\n\r\n");
+    other.wait_for("HTTP/1.1", 1);
+    let victim = wait::until("the other worker", || {
+        scene.server.workers().into_iter().find(|pid| !has_device(*pid))
+    });
+    let main = scene.server.process.pid();
+    let in_its_tunnel = || {
+        wait::until("the tunnel's worker", || {
+            let mut workers = scene.server.workers().into_iter();
+            workers.find(|pid| has_device(*pid) && filters(*pid) == filters(main) + 2)
+        })
+    };
+    let mut killed = 0;
+    let mut forges = |worker: u32, channel: u32| {
+        // Octets of its stack as a message, by `sendto` without an address.
+        let hijack = Command::new(built("hijack"))
+            .args([worker.to_string(), "44".to_owned(), channel.to_string()])
+            .args([stack(worker).to_string(), "48".to_owned()])
+            .args(["0", "0", "0"])
+            .status();
+        assert!(hijack.unwrap().success());
+        wait::until(&format!("the end of the worker\n{}", scene.server.log()), || {
+            (!scene.server.workers().contains(&worker)).then_some(())
+        });
+        killed += 1;
+        let text = "killing a worker that broke the protocol";
+        wait::until(&format!("'{text}' in the log\n{}", scene.server.log()), || {
+            (scene.server.log().matches(text).count() == killed).then_some(())
+        });
+        assert!(scene.server.workers().contains(&victim), "channel {channel}");
+    };
+
+    let worker = in_its_tunnel();
+    let [to_main] = channels_of(worker, main)[..] else {
+        panic!("a tunnel has a channel to main: {:?}", channels_of(worker, main));
+    };
+    forges(worker, to_main);
+    // Before the tunnel there is one to the broker as well.
+    for number in 0..2 {
+        let spared = [victim, in_its_tunnel()];
+        let mut third = culvert_lab::Raw::connect(&scene.world, &scene.fixture, &format!("third{number}"));
+        third.send(b"GET / HTTP/1.1\r\nHost: vpn.test\r\n\r\n");
+        third.wait_for("HTTP/1.1", 1);
+        let mut workers = scene.server.workers().into_iter();
+        let worker = workers.find(|pid| !spared.contains(pid)).unwrap();
+        let channels = channels_of(worker, main);
+        assert_eq!(channels.len(), 2);
+        forges(worker, channels[number]);
+    }
+    probe::ping(&scene.world.client, inner_server());
+    other.send(b"GET / HTTP/1.1\r\nHost: vpn.test\r\n\r\n");
+    other.wait_for("HTTP/1.1", 2);
+    drop(client);
+}
+
+/// Numbers of a worker's descriptors that are sockets between processes.
+fn channels_of(worker: u32, main: u32) -> Vec<u32> {
+    let sockets = fs::read_to_string(format!("/proc/{main}/net/unix")).unwrap();
+    let inodes: Vec<&str> = sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(6))
+        .collect();
+    let mut numbers: Vec<u32> = fs::read_dir(format!("/proc/{worker}/fd"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            let target = target.to_string_lossy().into_owned();
+            let inode = target
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            inode.is_some_and(|inode| inodes.contains(&inode))
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// An address in the worker's stack.
+fn stack(worker: u32) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{worker}/maps")).unwrap();
+    let line = maps.lines().find(|line| line.ends_with("[stack]")).unwrap();
+    let end = line.split(['-', ' ']).nth(1).unwrap();
+    u64::from_str_radix(end, 16).unwrap() - 4096
+}
+
 /// True for a worker that has a TUN device.
 fn has_device(pid: u32) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
