@@ -97,6 +97,27 @@ fn no_more_sessions_of_a_user_than_max_same_clients() {
     scene.ping();
 }
 
+/// The user whom the password file calls `alice`.
+#[test]
+fn names_are_spelled_in_small_letters_with_username_case() {
+    for (option, known) in [("lower", true), ("keep", false)] {
+        let scene = Scene::new(&[("username-case", option)]);
+        let arguments = ["--user", "Alice"];
+        if known {
+            let _client = scene.connect(Make::Real, &arguments);
+            scene.ping();
+            assert_eq!(users(&scene)[0]["Username"], "alice");
+        } else {
+            assert_ne!(run(&scene, &arguments).code, 0);
+            let log = scene.server.log();
+            assert!(
+                log.contains("failed authentication attempt for user 'Alice'"),
+                "{log}"
+            );
+        }
+    }
+}
+
 #[test]
 fn cookies_stay_where_they_were_given_with_deny_roaming() {
     for (option, stays) in [("true", true), ("false", false)] {

@@ -17,7 +17,11 @@ fn data_limit(option: &str) -> Option<u64> {
     let [worker] = workers[..] else {
         panic!("{workers:?}");
     };
-    let limits = fs::read_to_string(format!("/proc/{worker}/limits")).unwrap();
+    data_limit_of(worker)
+}
+
+fn data_limit_of(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let line = limits
         .lines()
         .find(|line| line.starts_with("Max data size"))
@@ -31,6 +35,18 @@ fn memory_of_workers_is_limited() {
     let mebibyte = 1 << 20;
     assert!(limit > 64 * mebibyte && limit < 128 * mebibyte, "{limit}");
     assert_eq!(data_limit("false"), None);
+}
+
+/// A pool process has the clients of many workers, and a limit that lets it.
+#[test]
+fn memory_of_pool_processes_is_limited() {
+    let scene = Scene::new(&[("limit-worker-memory", "true"), ("worker-processes", "2")]);
+    let _client = scene.connect(Make::Real, &[]);
+    scene.ping();
+    for process in scene.server.pool() {
+        let limit = data_limit_of(process).unwrap();
+        assert!(limit > 128 << 20, "{limit}");
+    }
 }
 
 #[test]
