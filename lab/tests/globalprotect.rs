@@ -194,6 +194,58 @@ fn real_client_comes_back() {
     comes_back(Make::Real, &[Over::Tls]);
 }
 
+/// Runs a client's clock faster than ours.
+const FASTER: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// The client asks for new keys a minute before its configuration ends, which is after 5 minutes at
+/// the earliest; its clock runs 60 times as fast as the server's.
+fn renews_its_keys(make: Make, over: Over) {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let options = ServerOptions {
+        overrides: &[("protocols", "anyconnect, globalprotect"), ("rekey-time", "300")],
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let arguments = arguments(over, "--usergroup=gateway");
+    let options = ClientOptions {
+        arguments: &arguments,
+        ..ClientOptions::default()
+    };
+    let mut command = Client::command(make, &world, &fixture, &options);
+    command.env("LD_PRELOAD", FASTER).env("FAKETIME", "+0 x60");
+    let input = format!("{PASSWORD}\n");
+    let process = culvert_lab::Process::start(command, fixture.dir(), "openconnect", Some(&input));
+    let mut client = Client { process };
+    established(&mut client, &mut server, over);
+    client.process.wait_for("Configured as");
+    let keys = |server: &Server| match over {
+        Over::Esp => server.log().matches("ESP session established (ESP)").count(),
+        Over::Tls => server.log().matches("opened a tunnel").count(),
+    };
+    wait::until("new keys", || {
+        let _any = world
+            .client
+            .command("ping")
+            .args(["-c1", "-W1", INNER_SERVER_V4])
+            .output();
+        (keys(&server) >= 2).then_some(())
+    });
+    assert!(client.process.output().contains("rekey due"), "{}", client.process.output());
+    probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+}
+
+#[test]
+fn real_client_renews_its_keys() {
+    renews_its_keys(Make::Real, Over::Esp);
+}
+
+#[test]
+fn our_client_renews_its_keys() {
+    renews_its_keys(Make::Culvert, Over::Esp);
+}
+
 /// A cookie of one client opens a tunnel for the other.
 #[test]
 fn cookies_of_the_two_clients_are_the_same() {
