@@ -137,7 +137,7 @@ fn encrypted_keys() {
     for (option, value, why) in [
         ("key-pin", "4712", "the passphrase is wrong"),
         ("pin-file", "no-pin", "holds no PIN"),
-        ("pin-file", "missing", "cannot read the pin-file"),
+        ("pin-file", "missing", "cannot open file"),
         ("dpd", "20", "is encrypted: key-pin or pin-file is needed"),
     ] {
         let options = [
@@ -361,7 +361,7 @@ fn keys_in_hardware() {
             "rsa.pem",
             "tpmkey:uuid=1",
             "4711",
-            "keys in a TPM are not supported",
+            "keys of a TPM are files here",
         ),
     ] {
         let mut server = launch(certificate, key, pin);
