@@ -357,12 +357,7 @@ fn keys_in_hardware() {
             "1234",
             "does not accept the PIN",
         ),
-        (
-            "rsa.pem",
-            "tpmkey:uuid=1",
-            "4711",
-            "keys of a TPM are files here",
-        ),
+        ("rsa.pem", "tpmkey:uuid=1", "4711", "keys of a TPM are files here"),
     ] {
         let mut server = launch(certificate, key, pin);
         assert_eq!(server.process.exit_code(), 1, "{}", server.log());

@@ -230,7 +230,11 @@ fn renews_its_keys(make: Make, over: Over) {
             .output();
         (keys(&server) >= 2).then_some(())
     });
-    assert!(client.process.output().contains("rekey due"), "{}", client.process.output());
+    assert!(
+        client.process.output().contains("rekey due"),
+        "{}",
+        client.process.output()
+    );
     probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
     client.process.signal("INT");
     assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
