@@ -152,6 +152,39 @@ fn encrypted_keys() {
     }
 }
 
+/// A certificate that is renewed is served without a word to the server, once its key is there, too.
+#[test]
+fn renewed_files_are_read_again() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    pair(&fixture, "old", "ec -pkeyopt ec_paramgen_curve:P-256");
+    pair(&fixture, "new", "rsa:2048");
+    let replace = |from: &str, to: &str| {
+        fs::copy(fixture.path(from), fixture.path("fresh")).unwrap();
+        fs::rename(fixture.path("fresh"), fixture.path(to)).unwrap();
+    };
+    replace("old.pem", "cert.pem");
+    replace("old-key.pem", "key.pem");
+    let options = [("server-cert", "cert.pem"), ("server-key", "key.pem")];
+    let server = start_well(&world, &fixture, &options);
+    log_in(&world, &fixture, &server, "old.pem");
+
+    let handshakes_until = |text: &str| {
+        wait::until(&format!("'{text}' in the log\n{}", server.log()), || {
+            handshake(&world, &fixture, &["-brief"]);
+            server.log().contains(text).then_some(())
+        });
+    };
+    replace("new.pem", "cert.pem");
+    handshakes_until("main: the old configuration stays in force");
+    log_in(&world, &fixture, &server, "old.pem");
+    replace("new-key.pem", "key.pem");
+    wait::until("the new certificate", || {
+        let text = handshake(&world, &fixture, &[]);
+        text.contains("Server public key is 2048 bit").then_some(())
+    });
+    log_in(&world, &fixture, &server, "new.pem");
+}
+
 /// With several pairs the client's signature algorithms decide.
 #[test]
 fn several_pairs() {

@@ -41,6 +41,14 @@ impl Loaded {
     /// One line for the administrator.
     pub(super) fn load(path: &Path, workers: &Workers) -> Result<Self, String> {
         let (config, _printed_by_main) = Config::load(path).map_err(|error| error.to_string())?;
+        Self::of(config, workers)
+    }
+
+    /// Reads everything that a configuration names for the broker (blocking).
+    ///
+    /// # Errors
+    /// One line for the administrator.
+    pub(super) fn of(config: Config, workers: &Workers) -> Result<Self, String> {
         // The default host's PINs are for all keys.
         let pins = keys::Pins::of(&config.default_host).map_err(|error| error.to_string())?;
         let hosts = config

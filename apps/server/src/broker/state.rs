@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
+use culvert_server_config::Config;
 use culvert_sys::channel::Channel;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
@@ -146,12 +147,14 @@ impl Broker {
                 }
             }
             MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
-            MainToBroker::Reload => {
+            reload @ (MainToBroker::Reload | MainToBroker::ReloadFiles) => {
+                let present =
+                    (reload == MainToBroker::ReloadFiles).then(|| self.state.borrow().loaded.config.clone());
                 // Keys may be slow to load, and main's queue is bounded. Main sends no new
                 // connection before the answer.
                 let broker = Rc::clone(self);
                 tokio::task::spawn_local(async move {
-                    let problem = broker.reload().await;
+                    let problem = broker.reload(present).await;
                     let problem = problem.map(|text| Text::truncated(&text));
                     broker.tell_main(&BrokerToMain::Reloaded(problem));
                 });
@@ -240,9 +243,13 @@ impl Broker {
     }
 
     /// Reads the configuration again; says why not, and goes on with the old one, when that fails.
-    async fn reload(&self) -> Option<String> {
+    async fn reload(&self, present: Option<Config>) -> Option<String> {
         let (path, workers) = (self.config_path.clone(), self.workers.clone());
-        let loaded = match tokio::task::spawn_blocking(move || Loaded::load(&path, &workers)).await {
+        let load = move || match present {
+            Some(config) => Loaded::of(config, &workers),
+            None => Loaded::load(&path, &workers),
+        };
+        let loaded = match tokio::task::spawn_blocking(load).await {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(problem)) => return Some(problem),
             Err(error) => return Some(error.to_string()),

@@ -458,6 +458,8 @@ pub enum MainToBroker {
     Banned(IpAddr),
     /// Read the configuration again. Reply: [`BrokerToMain::Reloaded`].
     Reload,
+    /// Read the files again that the present configuration names. Reply: [`BrokerToMain::Reloaded`].
+    ReloadFiles,
     /// A question of `occtl`. Reply: [`BrokerToMain::ControlReply`] with the same number.
     Control {
         /// Number of the question.
@@ -482,7 +484,7 @@ pub enum BrokerToMain {
     Ready,
     /// The start failed; the broker exits. One line for the administrator.
     Failed(Text<2048>),
-    /// Answer to [`MainToBroker::Reload`]: `None` when it worked, else why the old
+    /// Answer to [`MainToBroker::Reload`] and `ReloadFiles`: `None` when it worked, else why the old
     /// configuration stays.
     Reloaded(Option<Text<2048>>),
     /// A worker showed a good cookie: open the tunnel.

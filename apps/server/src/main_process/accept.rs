@@ -196,6 +196,7 @@ impl Server {
         if self.stage != Stage::Serving {
             return;
         }
+        self.follow_certificates(Instant::now());
         if let Some(reloading) = &mut self.reloading {
             return reloading.hold(arrival);
         }

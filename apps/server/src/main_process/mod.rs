@@ -177,6 +177,8 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     let mut server = Server {
         bans: BanTable::new(ban_policy(&config), local_networks()),
         staple_times: reload::staple_times(&config),
+        certificate_times: reload::certificate_times(&config),
+        certificates_checked: Instant::now(),
         config: Rc::new(config),
         config_path,
         fixed,

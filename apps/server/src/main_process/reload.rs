@@ -2,9 +2,9 @@
 //! (`specs/server-config.md` §5).
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use culvert_certs::{CertificateChain, staple_until, subjects_of_pem};
 use culvert_password_file::PasswordFile;
@@ -28,6 +28,8 @@ const PIECE: usize = 65536;
 const WORKER_MEMORY: u64 = 64 << 20;
 /// What a pool process may use for one more client, in octets: ten times what an idle one needs.
 const CLIENT_MEMORY: u64 = 256 << 10;
+/// Time between two looks at the files of certificates.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections that may wait for the end of a reload.
 const HELD_MAX: usize = 1024;
 
@@ -90,13 +92,38 @@ impl Server {
             Ok(snapshot) => snapshot,
             Err(error) => return keep_old(&error.to_string()),
         };
+        self.begin(Rc::new(loaded), snapshot, &MainToBroker::Reload);
+    }
+
+    fn begin(&mut self, config: Rc<Config>, snapshot: Snapshot, message: &MainToBroker) {
+        // Before the broker reads them: what changes meanwhile is read once more.
+        self.certificate_times = certificate_times(&config);
         self.reloading = Some(Reloading {
-            config: Rc::new(loaded),
+            config,
             snapshot,
             held: Vec::new(),
             again: false,
         });
-        self.tell_broker(&MainToBroker::Reload);
+        self.tell_broker(message);
+    }
+
+    /// Reads certificates and keys again that have been changed since (at most once a second). What
+    /// does not belong together, e.g. the new certificate without its key, is left until it does.
+    pub(crate) fn follow_certificates(&mut self, now: Instant) {
+        if self.reloading.is_some() || now < self.certificates_checked + CHECK_INTERVAL {
+            return;
+        }
+        self.certificates_checked = now;
+        let present = certificate_times(&self.config);
+        if present == self.certificate_times {
+            return;
+        }
+        self.certificate_times = present;
+        log::write(Level::Info, "main: certificates have changed: reading them again");
+        match snapshot(&self.config, self.fixed.log_level) {
+            Ok(snapshot) => self.begin(Rc::clone(&self.config), snapshot, &MainToBroker::ReloadFiles),
+            Err(error) => keep_old(&error.to_string()),
+        }
     }
 
     /// Maintenance: an OCSP response that was fetched meanwhile is sent from now on.
@@ -330,6 +357,18 @@ fn login_offer(auth: &AuthConfig, certificate: bool) -> LoginOffer {
 pub(crate) fn staple_times(config: &Config) -> Vec<Option<SystemTime>> {
     let changed = |host: &Host| fs::metadata(host.ocsp_response.as_ref()?).ok()?.modified().ok();
     config.hosts().map(changed).collect()
+}
+
+/// When the files of certificates and keys were changed last.
+pub(crate) fn certificate_times(config: &Config) -> Vec<Option<SystemTime>> {
+    let changed = |path: &Path| fs::metadata(path).ok()?.modified().ok();
+    let of_host = |host: &Host| {
+        let certificates = host.server_cert.iter().chain(&host.ca_cert);
+        let keys = host.server_key.iter().map(Path::new);
+        let files = certificates.map(PathBuf::as_path).chain(keys);
+        files.map(changed).collect::<Vec<_>>()
+    };
+    config.hosts().flat_map(of_host).collect()
 }
 
 /// The response of `ocsp-response`, if it is worth sending. A bad one is only a warning: clients take

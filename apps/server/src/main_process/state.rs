@@ -206,6 +206,10 @@ pub(crate) struct Server {
     pub(crate) sessions: HashMap<SafeId, ConnectionId>,
     /// When OCSP responses were changed last, as workers have them.
     pub(crate) staple_times: Vec<Option<SystemTime>>,
+    /// When the files of certificates and keys were changed last, as far as they have been read.
+    pub(crate) certificate_times: Vec<Option<SystemTime>>,
+    /// When that was looked at.
+    pub(crate) certificates_checked: Instant,
     /// Connections that wait for the end of another one.
     pub(crate) successors: HashMap<ConnectionId, ConnectionId>,
     /// Scripts that run for connections that are gone.
