@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
+use culvert_sys::mem;
 use culvert_vocab::MTU_MIN_IPV6;
 
 use super::ending::Ending;
@@ -56,6 +57,9 @@ impl Running {
             process::become_user(user)
                 .map_err(|error| Ending::Setup(format!("Failed to become user {}: {error}", user.uid)))?;
         }
+        // What the login needed, code of OpenSSL's size, is not needed again for hours.
+        mem::trim();
+        mem::forget_code();
         signal.and_then(Ending::of_signal).map_or(Ok(()), Err)
     }
 
