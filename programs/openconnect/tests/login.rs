@@ -130,8 +130,8 @@ fn the_result_of_the_first_phase_connects_in_the_second() {
         .collect();
     assert_eq!(names, ["COOKIE", "HOST", "CONNECT_URL", "FINGERPRINT", "RESOLVE"]);
     let script = format!(
-        "eval \"$(cat {0})\"; printf '%s\\n' \"$COOKIE\" | exec {1} --cookie-on-stdin --servercert \"$FINGERPRINT\" \
-         --resolve \"$RESOLVE\" --interface tunlab \"$CONNECT_URL\"",
+        "eval \"$(cat {0})\"; exec {1} --cookie-on-stdin --servercert \"$FINGERPRINT\" \
+         --resolve \"$RESOLVE\" --interface tunlab \"$CONNECT_URL\" <<END\n$COOKIE\nEND\n",
         lab.fixture.write_file("first-phase", &stdout(&output)).display(),
         program().display()
     );
