@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-/// A change to the line of one user. All other lines stay byte for byte.
+/// A change to the line of one user, and to each, should there be several: whoever is locked or deleted
+/// does not come back by the next one. All other lines stay byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
     /// Sets groups (comma-separated, `*` for none) and hash; adds the user if new.
@@ -90,7 +91,7 @@ impl Edit {
             let is_users = line
                 .strip_prefix(user.as_bytes())
                 .is_some_and(|rest| rest.first() == Some(&b':'));
-            if !is_users || found {
+            if !is_users {
                 changed.extend_from_slice(line);
                 continue;
             }
@@ -222,17 +223,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_users_first_line_changes() {
+    fn all_lines_of_the_user_change_and_no_others() {
         let text = "# comment\n\nalice:a:1\nbob:g:2:extra\nbobby:*:3\nbob:*:4";
         assert_eq!(
             applied(&set("H"), text),
-            "# comment\n\nalice:a:1\nbob:*:H\nbobby:*:3\nbob:*:4"
+            "# comment\n\nalice:a:1\nbob:*:H\nbobby:*:3\nbob:*:H\n"
         );
         assert_eq!(
             applied(&Edit::Delete, text),
-            "# comment\n\nalice:a:1\nbobby:*:3\nbob:*:4"
+            "# comment\n\nalice:a:1\nbobby:*:3\n"
         );
-        assert_eq!(applied(&Edit::Lock, text), text.replace("bob:g:2", "bob:g:!2"));
+        let locked = text.replace("bob:g:2", "bob:g:!2").replace("bob:*:4", "bob:*:!4");
+        assert_eq!(applied(&Edit::Lock, text), locked);
+        assert_eq!(applied(&Edit::Unlock, &locked), text);
     }
 
     #[test]

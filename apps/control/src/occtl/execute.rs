@@ -1,5 +1,6 @@
 //! Doing one command (`specs/server-tools.md` §3.3).
 
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -104,7 +105,7 @@ fn act(
             ..Outcome::default()
         }),
         // full reset of the terminal
-        Action::Reset => text(if interactive {
+        Action::Reset => text(if interactive && io::stdout().is_terminal() {
             "\u{1b}c".to_owned()
         } else {
             String::new()

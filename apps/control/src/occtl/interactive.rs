@@ -1,6 +1,7 @@
 //! The interactive mode (`specs/server-tools.md` §3.11).
 
 use std::collections::BTreeSet;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -58,43 +59,92 @@ impl Completer for Words {
     }
 }
 
+/// Where the lines come from.
+enum Input {
+    /// A person, with history and completion.
+    Terminal(Box<Editor<Words, MemHistory>>),
+    /// A script. What it writes is shown behind the prompt, as a terminal does.
+    Pipe,
+}
+
+impl Input {
+    fn new() -> rustyline::Result<Self> {
+        if !io::stdin().is_terminal() {
+            return Ok(Self::Pipe);
+        }
+        let config = Config::builder().completion_type(CompletionType::List).build();
+        let mut editor = Editor::with_history(config, MemHistory::new())?;
+        editor.set_helper(Some(Words::default()));
+        Ok(Self::Terminal(Box::new(editor)))
+    }
+
+    /// The next line; `None` at the end of the input.
+    fn line(&mut self) -> rustyline::Result<Option<String>> {
+        match self {
+            Self::Terminal(editor) => loop {
+                match editor.readline("> ") {
+                    Ok(line) => return Ok(Some(line)),
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            },
+            Self::Pipe => {
+                let mut output = io::stdout();
+                output.write_all(b"> ")?;
+                output.flush()?;
+                let mut line = Vec::new();
+                if io::stdin().lock().read_until(b'\n', &mut line)? == 0 {
+                    return Ok(None);
+                }
+                let line = String::from_utf8_lossy(&line);
+                let line = line.strip_suffix('\n').unwrap_or(&line);
+                println!("{line}");
+                Ok(Some(line.to_owned()))
+            }
+        }
+    }
+
+    /// Remembers a line, and what its listing showed.
+    fn remember(&mut self, line: &str, seen: Vec<(&'static str, String)>) {
+        let Self::Terminal(editor) = self else {
+            return;
+        };
+        // a line that cannot be remembered is no reason not to go on
+        let _ = editor.add_history_entry(line);
+        if let Some(words) = editor.helper_mut() {
+            words.seen.extend(seen);
+        }
+    }
+}
+
 /// Reads and runs commands until the end of the input; gives the exit code.
 pub(super) fn run(settings: &Settings) -> u8 {
     eprint!("{}", banner());
-    let config = Config::builder().completion_type(CompletionType::List).build();
-    let mut editor = match Editor::with_history(config, MemHistory::new()) {
-        Ok(editor) => editor,
+    match run_lines(settings) {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("cannot read from the terminal: {error}");
-            return 1;
+            1
         }
-    };
-    editor.set_helper(Some(Words::default()));
-    loop {
-        let line = match editor.readline("> ") {
-            Ok(line) => line,
-            Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => return 0,
-            Err(error) => {
-                eprintln!("cannot read from the terminal: {error}");
-                return 1;
-            }
-        };
+    }
+}
+
+fn run_lines(settings: &Settings) -> rustyline::Result<()> {
+    let mut input = Input::new()?;
+    while let Some(line) = input.line()? {
         let line = super::words_of(&line).join(" ");
         if line.is_empty() {
             continue;
         }
-        // a line that cannot be remembered is no reason not to run it
-        let _ = editor.add_history_entry(line.as_str());
         let outcome = execute::run(&line, settings, true);
         pager::show(&outcome, settings);
         if outcome.leave {
-            return 0;
+            break;
         }
-        if let (Some(words), false) = (editor.helper_mut(), outcome.seen.is_empty()) {
-            words.seen.extend(outcome.seen);
-        }
+        input.remember(&line, outcome.seen);
     }
+    Ok(())
 }
 
 #[cfg(test)]

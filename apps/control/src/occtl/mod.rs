@@ -88,11 +88,11 @@ fn parse(arguments: impl Iterator<Item = String>) -> Invocation {
             _ => return Invocation::Usage,
         }
     }
-    let words: Vec<String> = arguments.flat_map(|word| words_of(&word)).collect();
-    if words.is_empty() && !only_j_or_n {
+    if arguments.peek().is_none() && !only_j_or_n {
         settings.json = false;
         return Invocation::Interactive(settings);
     }
+    let words: Vec<String> = arguments.flat_map(|word| words_of(&word)).collect();
     Invocation::Command(settings, words.join(" "))
 }
 
@@ -171,6 +171,11 @@ mod tests {
         assert!(matches!(parsed(""), Invocation::Interactive(_)));
         assert!(matches!(parsed("-j -s /x"), Invocation::Interactive(settings) if !settings.json));
         assert!(matches!(parsed("--debug"), Invocation::Interactive(_)));
+        let empty = parse(["".to_owned()].into_iter());
+        assert!(
+            matches!(empty, Invocation::Command(_, line) if line.is_empty()),
+            "an empty command is one"
+        );
     }
 
     #[test]

@@ -126,10 +126,12 @@ fn interactive_sessions_go_on_after_errors_and_end_with_the_input() {
     drop(input);
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success());
-    let text = out(&output);
-    assert!(
-        text.contains("Server scheduled to reload\n") && text.contains(" show users\tPrints"),
-        "{text}"
+    // To the letter what 1.1.6 says, what is typed included.
+    assert_eq!(
+        out(&output),
+        "> foo\n> \n>   reload  \nServer scheduled to reload\n> show us?\n\
+        \x20      show users\tPrints the connected users\n\
+        \x20   show user [NAME]\tPrints information on the specified user\n> "
     );
     assert!(err(&output).contains("unknown command: foo\n"));
 }
