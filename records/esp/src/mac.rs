@@ -1,7 +1,8 @@
 //! HMAC, cut to the length of the integrity check value.
 
 use aws_lc_rs::hmac;
-use culvert_sys::sha1_lanes::{self, BLOCK, LANES, Lane};
+use culvert_sys::lanes::LANES;
+use culvert_sys::lanes::sha1::{self as sha1_lanes, BLOCK};
 use md5::Md5;
 use md5::digest::Digest;
 use sha1::Sha1;
@@ -12,8 +13,6 @@ use crate::association::{Association, Integrity};
 
 /// Longest integrity check value.
 pub(crate) const ICV_MAX: usize = 16;
-/// Lanes that have to be used for all of them together to be faster than one after the other.
-pub(crate) const LANES_WORTH: usize = 10;
 
 /// An integrity check value, longer than it is sent.
 type Icv = [u8; ICV_MAX];
@@ -82,9 +81,13 @@ impl Mac {
             .is_some_and(|computed| computed.ct_eq(icv).into())
     }
 
-    /// True when many messages at a time are faster than one after the other.
-    pub(crate) fn has_lanes(&self) -> bool {
-        matches!(self.key, Key::Sha1(..)) && sha1_lanes::is_fast()
+    /// Messages from which on all at a time are faster than one after the other; `None` when they
+    /// never are.
+    pub(crate) fn lanes_worth(&self) -> Option<usize> {
+        match self.key {
+            Key::Sha1(..) => sha1_lanes::worth(),
+            Key::Md5(_) | Key::Sha256(_) => None,
+        }
     }
 
     /// The integrity check values of messages of equal length; an empty one is no message and gets
@@ -147,7 +150,7 @@ impl LaneKey {
         let state = |pad| {
             let block = key_block(key, pad);
             let mut state = SHA1_INITIAL.map(|word| [word; LANES]);
-            sha1_lanes::compress(&mut state, &[&block; LANES]);
+            sha1_lanes::compress(&mut state, &[block.as_slice(); LANES], 1);
             let words = state.map(|[word, ..]| word);
             state.as_flattened_mut().zeroize();
             Zeroizing::new(words)
@@ -160,59 +163,48 @@ impl LaneKey {
 
     fn compute(&self, messages: &[&[u8]; LANES]) -> [Icv; LANES] {
         let len = messages.iter().map(|message| message.len()).max().unwrap_or(0);
-        let mut state = self.inner.map(|word| [word; LANES]);
         let whole = len / BLOCK;
-        for number in 0..whole {
-            let blocks = messages.map(|message| {
-                message
-                    .get(number * BLOCK..)
-                    .and_then(<[u8]>::first_chunk)
-                    .unwrap_or(&[0; BLOCK])
-            });
-            sha1_lanes::compress(&mut state, &blocks);
-        }
-        let tails = messages.map(|message| message.get(whole * BLOCK..).unwrap_or_default());
-        end(&mut state, &tails, len % BLOCK, BLOCK + len);
+        let mut state = self.inner.map(|word| [word; LANES]);
+        sha1_lanes::compress(&mut state, messages, whole);
+        let blocks = (len % BLOCK + 1 + LENGTH_LEN).div_ceil(BLOCK);
+        let ends = messages.map(|message| {
+            let tail = message.get(whole * BLOCK..).unwrap_or_default();
+            end(tail, blocks, BLOCK + len)
+        });
+        sha1_lanes::compress(
+            &mut state,
+            &ends.each_ref().map(<[u8; 2 * BLOCK]>::as_slice),
+            blocks,
+        );
 
-        let inner = digests(&state);
+        // The outer message is the digest, which is there as words already.
+        let mut words = [[0; LANES]; BLOCK / 4];
+        let [a, b, c, d, e] = state;
+        words[..6].copy_from_slice(&[a, b, c, d, e, [0x8000_0000; LANES]]);
+        words[BLOCK / 4 - 1] = [(BLOCK + DIGEST_LEN) as u32 * 8; LANES];
         let mut state = self.outer.map(|word| [word; LANES]);
-        let inner = inner.each_ref().map(<[u8; DIGEST_LEN]>::as_slice);
-        end(&mut state, &inner, DIGEST_LEN, BLOCK + DIGEST_LEN);
-        digests(&state).map(|digest| cut(&digest))
+        sha1_lanes::compress_words(&mut state, &words);
+        std::array::from_fn(|lane| {
+            let mut icv = [0; ICV_MAX];
+            for (octets, word) in icv.as_chunks_mut::<4>().0.iter_mut().zip(&state) {
+                *octets = word[lane].to_be_bytes();
+            }
+            icv
+        })
     }
 }
 
-/// Takes the last `len` octets of messages of `total` octets into their states, and their ends.
-fn end(state: &mut [Lane; 5], tails: &[&[u8]; LANES], len: usize, total: usize) {
-    let blocks = if len + 1 + LENGTH_LEN <= BLOCK { 1 } else { 2 };
+/// The last octets of a message, less than a block, and the end of one of `total` octets
+/// (FIPS 180-4 §5.1.1).
+fn end(tail: &[u8], blocks: usize, total: usize) -> [u8; 2 * BLOCK] {
+    let mut end = [0; 2 * BLOCK];
+    if let Some((octets, [mark, ..])) = end.split_at_mut_checked(tail.len()) {
+        octets.copy_from_slice(tail);
+        *mark = 0x80;
+    }
     let length = (total as u64 * 8).to_be_bytes();
-    let padded = tails.map(|tail| {
-        let mut padded = [0; 2 * BLOCK];
-        let octets = tail.iter().take(len).copied().chain([0x80]);
-        padded.iter_mut().zip(octets).for_each(|(to, octet)| *to = octet);
-        padded
-            .iter_mut()
-            .skip(blocks * BLOCK - LENGTH_LEN)
-            .zip(length)
-            .for_each(|(to, octet)| *to = octet);
-        padded
-    });
-    for number in 0..blocks {
-        let block = padded
-            .each_ref()
-            .map(|padded| padded.as_chunks::<BLOCK>().0.get(number).unwrap_or(&[0; BLOCK]));
-        sha1_lanes::compress(state, &block);
+    if let Some(field) = end.get_mut(..blocks * BLOCK).and_then(<[u8]>::last_chunk_mut) {
+        *field = length;
     }
-}
-
-/// The states as octets.
-fn digests(state: &[Lane; 5]) -> [[u8; DIGEST_LEN]; LANES] {
-    let mut digests = [[0; DIGEST_LEN]; LANES];
-    for (lane, digest) in digests.iter_mut().enumerate() {
-        let words = state.iter().filter_map(|word| word.get(lane));
-        for (octets, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *octets = word.to_be_bytes();
-        }
-    }
-    digests
+    end
 }

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use culvert_record::OpenError;
-use culvert_sys::sha1_lanes::LANES;
+use culvert_sys::lanes::LANES;
 
 use crate::association::{Association, KeyError, Spi};
 use crate::cipher::Cipher;
-use crate::mac::{LANES_WORTH, Mac};
+use crate::mac::Mac;
 use crate::packet::{BLOCK, HEADER_LEN, NextHeader, PREFIX_LEN, TRAILER_LEN, spi_of};
 use crate::replay::ReplayWindow;
 
@@ -104,13 +104,16 @@ impl Opener {
     /// Checks datagrams of `segment` octets each (the last may be shorter), many at a time. A set
     /// bit says that this one has this SPI and is authentic; the others are not checked, or wrong.
     pub(crate) fn check_run(&self, run: &[u8], segment: usize) -> u64 {
-        let end = match segment.checked_sub(self.mac.icv_len()) {
-            Some(end) if end > PREFIX_LEN && self.mac.has_lanes() => end,
-            _ => return 0,
+        let Some(worth) = self.mac.lanes_worth() else {
+            return 0;
         };
+        let end = segment.saturating_sub(self.mac.icv_len());
+        if end <= PREFIX_LEN {
+            return 0;
+        }
         let mut authentic = 0;
         for (number, group) in run.chunks(segment * LANES).enumerate().take(RUN_MAX / LANES) {
-            if group.len() < segment * LANES_WORTH {
+            if group.len() < segment * worth {
                 break;
             }
             let mut datagrams = group.chunks_exact(segment);

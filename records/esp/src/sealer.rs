@@ -1,11 +1,11 @@
 //! The sending half of an association (`specs/esp.md` §5).
 
 use culvert_record::{FrameKind, PacketSealer, SealError};
-use culvert_sys::sha1_lanes::LANES;
+use culvert_sys::lanes::LANES;
 
 use crate::association::{Association, KeyError, Spi};
 use crate::cipher::Cipher;
-use crate::mac::{LANES_WORTH, Mac};
+use crate::mac::Mac;
 use crate::packet::{BLOCK, HEADER_LEN, NextHeader, PREFIX_LEN, TRAILER_LEN, pad_len};
 
 /// IVs that are drawn at once: each call of the random generator costs more than it gives.
@@ -18,6 +18,9 @@ pub struct Sealer {
     spi: Spi,
     cipher: Cipher,
     mac: Mac,
+    /// Packets from which on all at a time are faster than one after the other; `None` when they
+    /// never are.
+    lanes_worth: Option<usize>,
     /// `None` when the numbers are used up: they never wrap.
     next_sequence: Option<u32>,
     ivs: [[u8; BLOCK]; IVS],
@@ -30,10 +33,14 @@ impl Sealer {
     /// # Errors
     /// See [`KeyError`].
     pub fn new(association: &Association) -> Result<Self, KeyError> {
+        let (cipher, mac) = (Cipher::new(association)?, Mac::new(association));
+        // Chains gain more by it than hashes do.
+        let share = if cipher.is_wide() { 2 } else { 1 };
         Ok(Self {
             spi: association.spi(),
-            cipher: Cipher::new(association)?,
-            mac: Mac::new(association),
+            lanes_worth: mac.lanes_worth().map(|packets| packets / share),
+            cipher,
+            mac,
             next_sequence: Some(1),
             ivs: [[0; BLOCK]; IVS],
             ivs_left: 0,
@@ -171,7 +178,6 @@ impl PacketSealer for Sealer {
     }
 
     fn complete(&mut self, records: &mut [u8], lengths: &mut dyn Iterator<Item = usize>) {
-        let lanes = self.mac.has_lanes();
         let mut lengths = lengths.peekable();
         let mut rest = records;
         while let Some(len) = lengths.next() {
@@ -183,7 +189,7 @@ impl PacketSealer for Sealer {
                 return;
             };
             rest = behind;
-            if lanes && count >= LANES_WORTH {
+            if self.lanes_worth.is_some_and(|worth| count >= worth) {
                 self.protect_lanes(run, len);
             } else {
                 run.chunks_exact_mut(len).for_each(|packet| self.protect(packet));

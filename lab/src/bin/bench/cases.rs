@@ -14,6 +14,8 @@ pub(crate) enum Case {
     PacketsUp,
     PlainUp,
     PlainDown,
+    PlainFourUp,
+    PlainFourDown,
     LossUp,
     LossDown,
     JunkUp,
@@ -81,7 +83,7 @@ const ESP: Target = Some((3.0, 3.0));
 const HALF_OF_WIRE: Target = Some((0.45, 0.35));
 
 impl Case {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::DtlsUp,
         Self::DtlsDown,
         Self::DtlsFourUp,
@@ -91,6 +93,8 @@ impl Case {
         Self::PacketsUp,
         Self::PlainUp,
         Self::PlainDown,
+        Self::PlainFourUp,
+        Self::PlainFourDown,
         Self::LossUp,
         Self::LossDown,
         Self::JunkUp,
@@ -132,15 +136,17 @@ impl Case {
             Self::PacketsUp => more("DTLS, UDP packets of 200 bytes up", "packets/s", Some((2.5, 1.8))),
             Self::PlainUp => more("the first, on a wire without offload", "Gbit/s", None),
             Self::PlainDown => more("the second, on a wire without offload", "Gbit/s", None),
-            Self::LossUp => more("and with 1 % loss, up", "Gbit/s", None),
-            Self::LossDown => more("and with 1 % loss, down", "Gbit/s", None),
+            Self::PlainFourUp => more("four streams up, on a wire without offload", "Gbit/s", None),
+            Self::PlainFourDown => more("four streams down, on a wire without offload", "Gbit/s", None),
+            Self::LossUp => more("the first, without offload and with 1 % loss", "Gbit/s", None),
+            Self::LossDown => more("the second, without offload and with 1 % loss", "Gbit/s", None),
             Self::JunkUp => Facts {
                 absolute: JUNK,
-                ..more("and beside 100,000 datagrams of strangers, up", "% left", None)
+                ..more("the first beside 100,000 datagrams of strangers per second", "% left", None)
             },
             Self::JunkDown => Facts {
                 absolute: JUNK,
-                ..more("and beside 100,000 datagrams of strangers, down", "% left", None)
+                ..more("the second beside 100,000 datagrams of strangers per second", "% left", None)
             },
             Self::ClientCpuUp => less("client CPU, sending", "s/Gbit", CPU),
             Self::ServerCpuUp => less("server CPU, receiving", "s/Gbit", CPU),

@@ -39,7 +39,12 @@ const FOUR_STREAMS: [(Case, &[&str]); 2] = [
     (Case::DtlsFourUp, &["-P", "4"]),
     (Case::DtlsFourDown, &["-P", "4", "-R"]),
 ];
-const WITHOUT_OFFLOAD: [(Case, &[&str]); 2] = [(Case::PlainUp, &[]), (Case::PlainDown, REVERSE)];
+const WITHOUT_OFFLOAD: [(Case, &[&str]); 4] = [
+    (Case::PlainUp, &[]),
+    (Case::PlainDown, REVERSE),
+    (Case::PlainFourUp, &["-P", "4"]),
+    (Case::PlainFourDown, &["-P", "4", "-R"]),
+];
 const WITH_LOSS: [(Case, &[&str]); 2] = [(Case::LossUp, &[]), (Case::LossDown, REVERSE)];
 const BESIDE_JUNK: [(Case, &[&str]); 2] = [(Case::JunkUp, &[]), (Case::JunkDown, REVERSE)];
 const OVER_ESP: [(Case, Case, &[&str]); 2] = [
