@@ -85,7 +85,7 @@ impl BanTable {
     /// A client connected. Local addresses get no points and are never refused.
     pub fn connection(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         if self.is_local(address) {
-            let score = self.entries.get(&key(address)).map_or(0, |entry| entry.points);
+            let score = self.entries.get(&source(address)).map_or(0, |entry| entry.points);
             return Verdict {
                 score,
                 banned: false,
@@ -114,13 +114,13 @@ impl BanTable {
         !self.is_local(address)
             && self
                 .entries
-                .get(&key(address))
+                .get(&source(address))
                 .is_some_and(|entry| self.banned(entry, now))
     }
 
     /// Ends a ban and forgets the points. False when the address is not in the table.
     pub fn unban(&mut self, address: IpAddr, now: Instant) -> bool {
-        match self.entries.get_mut(&key(address)) {
+        match self.entries.get_mut(&source(address)) {
             Some(entry) => {
                 *entry = Score {
                     points: 0,
@@ -174,7 +174,7 @@ impl BanTable {
                 newly_banned: false,
             };
         }
-        let address = key(address);
+        let address = source(address);
         if self.entries.len() >= self.capacity && !self.entries.contains_key(&address) {
             self.make_room(now);
         }
@@ -236,7 +236,7 @@ impl BanTable {
 }
 
 /// The address that stands for a source: IPv4 (also when mapped into IPv6) as it is, IPv6 by /64.
-pub(crate) fn key(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

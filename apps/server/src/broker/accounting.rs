@@ -37,7 +37,7 @@ const OFF_TIME: Duration = Duration::from_secs(1);
 /// How a virtual host accounts.
 #[derive(Debug)]
 pub(super) struct Accounting {
-    client: Arc<RadiusClient>,
+    client: RadiusClient,
     nas_identifier: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl Accounting {
             return Ok(None);
         };
         Ok(Some(Arc::new(Self {
-            client: clients.load(&settings.config, ids()?)?,
+            client: RadiusClient::load(clients, &settings.config, ids()?)?,
             nas_identifier: settings.nas_identifier.clone(),
         })))
     }

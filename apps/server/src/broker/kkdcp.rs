@@ -10,11 +10,11 @@ use culvert_kkdcp::{MESSAGE_MAX, is_allowed, is_too_big};
 use culvert_server_config::{Kkdcp, Transport};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
+use super::places::Places;
 use crate::ipc::Bytes;
 use crate::ipc::messages::{BrokerToMain, BrokerToWorker};
 use crate::log::{self, Level};
@@ -27,8 +27,9 @@ const PAUSES: [Duration; 3] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
-/// Messages under way at a time, of all clients.
+/// Messages under way at a time, of all clients, and those that wait for one of them to end.
 const UNDER_WAY_MAX: usize = 64;
+const LINE: usize = 1024;
 /// Addresses of one KDC that are tried.
 const ADDRESSES_MAX: usize = 4;
 
@@ -123,8 +124,8 @@ async fn by_tcp(address: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The right to have a message under way.
-pub(super) fn places() -> Semaphore {
-    Semaphore::new(UNDER_WAY_MAX)
+pub(super) fn places() -> Places {
+    Places::new(UNDER_WAY_MAX, LINE)
 }
 
 impl Conversation {
@@ -148,9 +149,9 @@ impl Conversation {
             return Ok(BrokerToWorker::Kdc(None));
         }
         let exchange = async {
-            match self.broker.kdc_places.acquire().await {
-                Ok(_place) => kdc.exchange(message).await,
-                Err(closed) => Err(io::Error::other(closed)),
+            match self.broker.kdc_places.take(self.peer).await {
+                Some(_place) => kdc.exchange(message).await,
+                None => Err(io::Error::other("too many messages wait")),
             }
         };
         let reply = match timeout(TIME, exchange).await {

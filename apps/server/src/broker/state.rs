@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use culvert_server_config::Config;
 use culvert_sys::channel::Channel;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::accounting::Outbox;
@@ -21,6 +21,7 @@ use super::keys::KeyService;
 use super::kkdcp;
 use super::loaded::Loaded;
 use super::login::Login;
+use super::places::Places;
 use super::settings::source;
 use super::tls_cache::TlsCache;
 use crate::ipc::Text;
@@ -41,7 +42,7 @@ const SESSIONS_PER_ANSWER: usize = 128;
 /// an await.
 pub(super) struct Broker {
     pub(super) keys: KeyService,
-    pub(super) kdc_places: Semaphore,
+    pub(super) kdc_places: Places,
     pub(super) state: RefCell<State>,
     config_path: PathBuf,
     workers: Workers,

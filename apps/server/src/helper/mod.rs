@@ -13,6 +13,7 @@ pub(crate) mod oidc;
 mod pam;
 pub(crate) mod process;
 pub(crate) mod radius;
+pub(crate) mod service;
 mod talk;
 
 use std::io;

@@ -2,12 +2,13 @@
 //! rule 5), so that strangers cannot make the broker grow.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use culvert_vocab::SessionId;
 
 use super::SessionKey;
+use crate::bans::source;
 use crate::ipc::messages::ConnectionId;
 
 /// Logins that one source (IPv6: its /64) may have in progress.
@@ -86,14 +87,14 @@ impl<L> PendingTable<L> {
     /// There is no such login to make room.
     pub fn insert(&mut self, connection: ConnectionId, pending: Pending<L>) -> Result<(), TooManyLogins> {
         self.take(connection, pending.started);
-        let source = source(pending.peer);
+        let own = source(pending.peer);
         let of_source = self
             .entries
             .values()
-            .filter(|entry| self::source(entry.pending.peer) == source)
+            .filter(|entry| source(entry.pending.peer) == own)
             .count();
         if of_source >= PER_SOURCE {
-            self.evict(|other| self::source(other.peer) == source)?;
+            self.evict(|other| source(other.peer) == own)?;
         } else if self.entries.len() >= self.total {
             self.evict(|_| true)?;
         }
@@ -150,8 +151,8 @@ impl<L> PendingTable<L> {
 
     /// Ends all logins of a source that was banned (IPv6: of its /64).
     pub fn fail_source(&mut self, banned: IpAddr) {
-        let source = source(banned);
-        self.retain(|entry| self::source(entry.pending.peer) != source);
+        let banned = source(banned);
+        self.retain(|entry| source(entry.pending.peer) != banned);
     }
 
     /// Forgets logins whose time is over, and those whose clients have gone and not come back.
@@ -217,14 +218,6 @@ impl<L> PendingTable<L> {
 
 fn is_over<L>(pending: &Pending<L>, lifetime: Option<Duration>, now: Instant) -> bool {
     lifetime.is_some_and(|lifetime| now >= pending.started + lifetime)
-}
-
-/// What counts as one source: an IPv4 address, or the /64 of an IPv6 address.
-pub(crate) fn source(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use culvert_server_config::Global;
 use culvert_vocab::{SecretString, UserName};
 use tokio::time::timeout_at;
 
-use super::places::Places;
 use super::{Caller, MethodError, Progress, Workers, ids};
+use crate::broker::places::Places;
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
 use crate::helper::process::Process;
 use crate::ipc::SecretText;

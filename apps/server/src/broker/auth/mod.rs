@@ -8,7 +8,6 @@ mod certificate;
 mod groups;
 mod helped;
 mod oidc;
-mod places;
 mod plain;
 mod radius;
 
@@ -20,10 +19,10 @@ use culvert_vocab::{HttpScheme, SecretString, UserName};
 use tokio::sync::Semaphore;
 
 use self::helped::Helped;
-use self::places::Places;
 use super::load::Load;
 use super::oidc::{Provider, Providers};
-use super::radius::RadiusClients;
+use super::places::Places;
+use super::radius::{RadiusClient, RadiusClients};
 use crate::helper::gssapi;
 use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
 use crate::startup;
@@ -70,6 +69,11 @@ pub(super) enum MethodError {
     File(String),
 }
 
+/// Helper processes with a login at a time.
+const HELPERS: usize = 256;
+/// Logins that wait for one of them to end.
+const HELPER_LINE: usize = 1024;
+
 /// What foreign or slow work may run at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Workers {
@@ -85,7 +89,7 @@ impl Workers {
     pub(super) fn new(hashing: usize, load: Arc<Load>) -> Self {
         Self {
             hashing: Arc::new(Semaphore::new(hashing.max(1))),
-            helpers: Places::default(),
+            helpers: Places::new(HELPERS, HELPER_LINE),
             load,
             radius: RadiusClients::default(),
             providers: Providers::default(),
@@ -277,7 +281,7 @@ impl Method {
                 service: service.clone(),
             }),
             AuthMethod::Radius(settings) => {
-                let client = workers.radius.load(&settings.config, ids(global)?);
+                let client = RadiusClient::load(&workers.radius, &settings.config, ids(global)?);
                 let client = client.map_err(MethodError::File)?;
                 let radius = radius::Radius::new(client, settings.clone());
                 return Ok(Some(Self::Radius(Arc::new(radius))));
@@ -299,9 +303,9 @@ impl Method {
                 })
             }
             AuthMethod::Oidc { config } => {
-                let provider = workers.providers.load(config, ids(global)?);
+                let provider = Provider::load(&workers.providers, config, ids(global)?);
                 return provider
-                    .map(|provider| Some(Self::Oidc(provider)))
+                    .map(|provider| Some(Self::Oidc(Arc::new(provider))))
                     .map_err(MethodError::File);
             }
             AuthMethod::Certificate => return Ok(None),
@@ -324,7 +328,7 @@ impl Method {
                 (Attempt::Helped(attempt), progress)
             }
             Self::Oidc(provider) => {
-                let (attempt, challenge) = oidc::Attempt::new(Arc::clone(provider));
+                let (attempt, challenge) = oidc::Attempt::new(Arc::clone(provider), caller.peer);
                 (Attempt::Oidc(attempt), challenge)
             }
             Self::Radius(radius) => {

@@ -23,12 +23,12 @@ const PASSWORD_MAX: usize = 128;
 /// Servers, and how their answers are understood.
 #[derive(Debug)]
 pub(in crate::broker) struct Radius {
-    client: Arc<RadiusClient>,
+    client: RadiusClient,
     settings: Configured,
 }
 
 impl Radius {
-    pub(super) fn new(client: Arc<RadiusClient>, settings: Configured) -> Self {
+    pub(super) fn new(client: RadiusClient, settings: Configured) -> Self {
         Self { client, settings }
     }
 }
@@ -93,7 +93,7 @@ impl Attempt {
             nas_identifier: self.radius.settings.nas_identifier.clone(),
             state: std::mem::take(&mut self.state),
         };
-        match self.radius.client.ask(question).await {
+        match self.radius.client.ask(self.caller.peer, question).await {
             AccessAnswer::Accept(profile) => self.accepted(user, *profile),
             AccessAnswer::Reject(message) => self.wrong(message.map(String::from)),
             AccessAnswer::Challenge { state, message } => self.challenged(state, message.map(String::from)),
@@ -198,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("radiusclient.conf");
         std::fs::write(&config, "authserver 127.0.0.1:1:secret\n").unwrap();
-        let client = RadiusClients::default().load(&config, (65534, 65534)).unwrap();
+        let client = RadiusClient::load(&RadiusClients::default(), &config, (65534, 65534)).unwrap();
         let settings = Configured {
             config,
             groupconfig,

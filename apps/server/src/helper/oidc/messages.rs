@@ -1,10 +1,12 @@
-//! What the broker and a process for OpenID Connect say to each other. No descriptors.
+//! What the broker and a process for OpenID Connect say to each other
+//! (see [`crate::helper::service`]).
 
 use culvert_vocab::{GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
-use crate::ipc::messages::LogLevel;
-use crate::ipc::{Message, SecretText, Text};
+use crate::helper::messages::Assignment;
+use crate::helper::service::ServiceAssignment;
+use crate::ipc::{SecretText, Text};
 
 /// What the process is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,36 +17,9 @@ pub(crate) struct OidcSettings {
     pub(crate) ids: (u32, u32),
 }
 
-/// Messages of the broker, after the first one.
+/// A client's token to be judged, as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum BrokerToOidc {
-    /// Judge a client's token.
-    Judge {
-        /// Names the question in its answer.
-        number: u64,
-        /// The token, as it came.
-        token: SecretText<16384>,
-    },
-}
-
-/// Messages to the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum OidcToBroker {
-    /// The answer to a question.
-    Judged {
-        /// Which.
-        number: u64,
-        /// The answer.
-        verdict: Verdict,
-    },
-    /// A line for the log.
-    Log {
-        /// Severity.
-        level: LogLevel,
-        /// The text.
-        text: Text<512>,
-    },
-}
+pub(crate) struct Token(pub(crate) SecretText<16384>);
 
 /// What a token is worth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,5 +37,15 @@ pub(crate) enum Verdict {
     Unavailable(Text<512>),
 }
 
-impl Message for BrokerToOidc {}
-impl Message for OidcToBroker {}
+impl ServiceAssignment for OidcSettings {
+    type Question = Token;
+    type Answer = Verdict;
+    const NAME: &'static str = "oidc";
+    const TASK: &'static str = "judges tokens";
+}
+
+impl From<OidcSettings> for Assignment {
+    fn from(settings: OidcSettings) -> Self {
+        Self::Oidc(settings)
+    }
+}

@@ -14,8 +14,9 @@ use culvert_oidc::{Config, KeySet, TokenError, jwks_location, verify};
 use culvert_vocab::SecretString;
 
 use self::fetch::Fetcher;
-use self::messages::{BrokerToOidc, OidcSettings, OidcToBroker, Verdict};
+use self::messages::{OidcSettings, Token, Verdict};
 use super::confine;
+use super::service::{BrokerToService, QuestionNumber, ServiceToBroker};
 use crate::ipc::Text;
 use crate::ipc::link::Blocking;
 use crate::ipc::messages::LogLevel;
@@ -32,7 +33,7 @@ pub(super) fn run(broker: Blocking, settings: &OidcSettings) -> ExitCode {
     let tell = |text: &str| {
         let text = Text::truncated(text);
         let level = LogLevel::Error;
-        let _broker_gone = broker.send(&OidcToBroker::Log { level, text }, &[]);
+        let _broker_gone = broker.send(&ServiceToBroker::<Verdict>::Log { level, text }, &[]);
     };
     let config = match Config::parse(settings.config.as_str().as_bytes()) {
         Ok(config) => config,
@@ -60,8 +61,11 @@ pub(super) fn run(broker: Blocking, settings: &OidcSettings) -> ExitCode {
     if started.is_err() {
         return ExitCode::FAILURE;
     }
-    while let Ok(Some((BrokerToOidc::Judge { number, token }, _))) = service.broker.receive(None) {
-        service.judge(number, token.into());
+    while let Ok(Some((message, _))) = service.broker.receive::<BrokerToService<Token>>(None) {
+        match message {
+            BrokerToService::Ask(number, token) => service.judge(number, token.0.into()),
+            BrokerToService::Forget(number) => service.state().waiting.retain(|(other, _)| *other != number),
+        }
     }
     ExitCode::SUCCESS
 }
@@ -83,7 +87,7 @@ struct State {
     /// Why there are none.
     problem: String,
     /// Tokens that may need newer ones.
-    waiting: Vec<(u64, SecretString)>,
+    waiting: Vec<(QuestionNumber, SecretString)>,
 }
 
 impl State {
@@ -104,7 +108,7 @@ impl Service {
     }
 
     /// Answers at once, or lets the token wait for keys.
-    fn judge(&self, number: u64, token: SecretString) {
+    fn judge(&self, number: QuestionNumber, token: SecretString) {
         let mut state = self.state();
         if Instant::now() >= state.next && !state.wanted {
             state.wanted = true;
@@ -138,15 +142,17 @@ impl Service {
         })
     }
 
-    fn answer(&self, number: u64, verdict: Result<Verdict, TokenError>) {
+    fn answer(&self, number: QuestionNumber, verdict: Result<Verdict, TokenError>) {
         let verdict = verdict.unwrap_or_else(|error| Verdict::Refused(Text::truncated(&error.to_string())));
         // If the broker is gone, the other thread ends this process.
-        let _gone = self.broker.send(&OidcToBroker::Judged { number, verdict }, &[]);
+        let _gone = self.broker.send(&ServiceToBroker::Answer(number, verdict), &[]);
     }
 
     fn log(&self, level: LogLevel, text: &str) {
         let text = Text::truncated(text);
-        let _gone = self.broker.send(&OidcToBroker::Log { level, text }, &[]);
+        let _gone = self
+            .broker
+            .send(&ServiceToBroker::<Verdict>::Log { level, text }, &[]);
     }
 
     /// Gets the keys whenever they are wanted. Old ones stay until there are new ones.

@@ -1,7 +1,6 @@
-//! What the broker and the process that speaks RADIUS say to each other after its assignment.
+//! What the broker and the process that speaks RADIUS say to each other after its assignment (see [`crate::helper::service`]).
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use culvert_radius::accounting::AccountedSession;
@@ -9,33 +8,26 @@ use culvert_radius::{ClientConfig, Profile, Status};
 use culvert_vocab::SafeId;
 use serde::{Deserialize, Serialize};
 
-use crate::ipc::messages::LogLevel;
-use crate::ipc::{Bytes, Message, SecretText, Text};
+use crate::helper::messages::Assignment;
+use crate::helper::service::ServiceAssignment;
+use crate::ipc::{Bytes, SecretText, Text};
 
 /// What the process is for: the servers of one client configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RadiusAssignment {
     /// Servers, secrets, times.
     pub(crate) config: ClientConfig,
-    /// Names of attributes, for the log.
-    pub(crate) dictionary: Option<PathBuf>,
     /// User and group to change to: `run-as-user`.
     pub(crate) ids: (u32, u32),
 }
 
-/// Names a question; an answer has the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct QuestionNumber(pub(crate) u64);
-
-/// Messages of the broker. No descriptors.
+/// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum BrokerToRadius {
+pub(crate) enum RadiusQuestion {
     /// May this user come in?
-    Access(QuestionNumber, Box<AccessQuestion>),
+    Access(AccessQuestion),
     /// Something to account.
-    Account(QuestionNumber, Box<AccountingRecord>),
-    /// Nobody waits for this answer any more.
-    Forget(QuestionNumber),
+    Account(AccountingRecord),
 }
 
 /// A password or the answer to a challenge.
@@ -76,20 +68,13 @@ pub(crate) struct AccountingRecord {
     pub(crate) delay: Duration,
 }
 
-/// Messages of the process. No descriptors.
+/// The answer to a question of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum RadiusToBroker {
+pub(crate) enum RadiusAnswer {
     /// What a server said.
-    Access(QuestionNumber, AccessAnswer),
+    Access(AccessAnswer),
     /// Whether a server has taken a record.
-    Accounted(QuestionNumber, bool),
-    /// A line for the log.
-    Log {
-        /// Severity.
-        level: LogLevel,
-        /// The text.
-        text: Text<512>,
-    },
+    Accounted(bool),
 }
 
 /// What a server said about a user.
@@ -110,5 +95,15 @@ pub(crate) enum AccessAnswer {
     Unavailable(Text<512>),
 }
 
-impl Message for BrokerToRadius {}
-impl Message for RadiusToBroker {}
+impl ServiceAssignment for RadiusAssignment {
+    type Question = RadiusQuestion;
+    type Answer = RadiusAnswer;
+    const NAME: &'static str = "radius";
+    const TASK: &'static str = "speaks RADIUS";
+}
+
+impl From<RadiusAssignment> for Assignment {
+    fn from(assignment: RadiusAssignment) -> Self {
+        Self::Radius(assignment)
+    }
+}

@@ -21,11 +21,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use self::messages::{
-    AccessAnswer, AccessQuestion, AccountingRecord, BrokerToRadius, QuestionNumber, RadiusAssignment,
-    RadiusToBroker,
+    AccessAnswer, AccessQuestion, AccountingRecord, RadiusAnswer, RadiusAssignment, RadiusQuestion,
 };
 use self::servers::{Kind, Servers};
 use super::confine;
+use super::service::{BrokerToService, QuestionNumber, ServiceToBroker};
 use crate::ipc::link::{self, LinkError, Sender};
 use crate::ipc::messages::LogLevel;
 use crate::ipc::{Bytes, Text};
@@ -47,7 +47,12 @@ enum Input {
 
 /// The whole life of the process.
 pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
-    let dictionary = assignment.dictionary.as_deref().map(Dictionary::load).transpose();
+    let dictionary = assignment
+        .config
+        .dictionary
+        .as_deref()
+        .map(Dictionary::load)
+        .transpose();
     if confine::unprivileged(assignment.ids).is_err() {
         return ExitCode::FAILURE;
     }
@@ -76,7 +81,7 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
         loop {
             let due = process.next_due();
             tokio::select! {
-                message = receiver.receive::<BrokerToRadius>() => match message? {
+                message = receiver.receive::<BrokerToService<RadiusQuestion>>() => match message? {
                     Some((message, _none)) => process.handle_message(message),
                     None => return Ok(()),
                 },
@@ -104,17 +109,19 @@ struct Process {
 }
 
 impl Process {
-    fn handle_message(&mut self, message: BrokerToRadius) {
+    fn handle_message(&mut self, message: BrokerToService<RadiusQuestion>) {
         match message {
-            BrokerToRadius::Access(number, question) => {
-                let request = self.access_request(*question);
-                self.ask(number, Kind::Auth, request.into());
-            }
-            BrokerToRadius::Account(number, record) => {
-                let request = self.accounting_request(*record);
-                self.ask(number, Kind::Acct, request.into());
-            }
-            BrokerToRadius::Forget(number) => {
+            BrokerToService::Ask(number, question) => match *question {
+                RadiusQuestion::Access(question) => {
+                    let request = self.access_request(question);
+                    self.ask(number, Kind::Auth, request.into());
+                }
+                RadiusQuestion::Account(record) => {
+                    let request = self.accounting_request(record);
+                    self.ask(number, Kind::Acct, request.into());
+                }
+            },
+            BrokerToService::Forget(number) => {
                 let found = self.questions.iter().find(|(_, other)| **other == number);
                 if let Some((&(accounting, key), _)) = found {
                     self.questions.remove(&(accounting, key));
@@ -176,11 +183,11 @@ impl Process {
         match kind {
             Kind::Auth => {
                 let answer = AccessAnswer::Unavailable(Text::truncated(&text));
-                self.tell(&RadiusToBroker::Access(number, answer));
+                self.answer(number, RadiusAnswer::Access(answer));
             }
             Kind::Acct => {
                 self.log(LogLevel::Error, &format!("cannot account: {text}"));
-                self.tell(&RadiusToBroker::Accounted(number, false));
+                self.answer(number, RadiusAnswer::Accounted(false));
             }
         }
     }
@@ -227,14 +234,11 @@ impl Process {
         match event {
             Event::Done(key, outcome) => {
                 if let Some(number) = self.questions.remove(&(kind == Kind::Acct, key)) {
-                    let message = match kind {
-                        Kind::Auth => RadiusToBroker::Access(number, self.access_answer(outcome)),
-                        Kind::Acct => {
-                            let taken = outcome == Outcome::Reply(Reply::Acknowledged);
-                            RadiusToBroker::Accounted(number, taken)
-                        }
+                    let answer = match kind {
+                        Kind::Auth => RadiusAnswer::Access(self.access_answer(outcome)),
+                        Kind::Acct => RadiusAnswer::Accounted(outcome == Outcome::Reply(Reply::Acknowledged)),
                     };
-                    self.tell(&message);
+                    self.answer(number, answer);
                 }
             }
             Event::Dead(server) => {
@@ -294,11 +298,15 @@ impl Process {
 
     fn log(&self, level: LogLevel, text: &str) {
         let text = Text::truncated(text);
-        self.tell(&RadiusToBroker::Log { level, text });
+        self.tell(&ServiceToBroker::Log { level, text });
+    }
+
+    fn answer(&self, number: QuestionNumber, answer: RadiusAnswer) {
+        self.tell(&ServiceToBroker::Answer(number, answer));
     }
 
     /// A broker that is gone ends this process with its next message.
-    fn tell(&self, message: &RadiusToBroker) {
+    fn tell(&self, message: &ServiceToBroker<RadiusAnswer>) {
         let _broker_gone = self.broker.send(message, Vec::new());
     }
 }

@@ -1,5 +1,5 @@
-//! How many logins may have a helper process at a time: a bounded number, with a bounded line before
-//! it. A source gets a share of both, so that it cannot keep the others out.
+//! How many clients may have something slow done for them at a time: a bounded number, with a bounded
+//! line before it. A source gets a share of both, so that it cannot keep the others out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,19 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::sessions::pending::source;
+use crate::bans::source;
 
-/// Helper processes at a time.
-const PLACES: usize = 256;
-/// Logins that wait for one of them to end.
-const LINE: usize = 1024;
-/// The part of both that one source (IPv6: its /64) gets.
+/// The part of places and line that one source (IPv6: its /64) gets.
 const SHARE: usize = 8;
 
 /// All places.
 #[derive(Debug, Clone)]
-pub(in crate::broker) struct Places {
+pub(super) struct Places {
     all: Arc<Queue>,
+    /// Places and line of one source.
+    share: (usize, usize),
     sources: Arc<Mutex<HashMap<IpAddr, Weak<Queue>>>>,
 }
 
@@ -46,23 +44,23 @@ impl Queue {
 
 /// A place that is taken, until this is dropped.
 #[derive(Debug)]
-pub(in crate::broker) struct Place {
+pub(super) struct Place {
     _of_all: OwnedSemaphorePermit,
     _of_source: OwnedSemaphorePermit,
     /// Keeps the source's count.
     _source: Arc<Queue>,
 }
 
-impl Default for Places {
-    fn default() -> Self {
+impl Places {
+    /// So many at a time, and so many who wait for one of them to end.
+    pub(super) fn new(places: usize, line: usize) -> Self {
         Self {
-            all: Queue::new(PLACES, LINE),
+            all: Queue::new(places, line),
+            share: (places / SHARE, line / SHARE),
             sources: Arc::default(),
         }
     }
-}
 
-impl Places {
     /// Waits for a place, first behind the logins of the same source, then behind all; `None` when
     /// too many wait.
     pub(super) async fn take(&self, peer: IpAddr) -> Option<Place> {
@@ -83,7 +81,8 @@ impl Places {
         }
         // As many remain as have places or wait.
         sources.retain(|_, queue| queue.strong_count() > 0);
-        let queue = Queue::new(PLACES / SHARE, LINE / SHARE);
+        let (places, line) = self.share;
+        let queue = Queue::new(places, line);
         sources.insert(source, Arc::downgrade(&queue));
         queue
     }
@@ -96,6 +95,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    const PLACES: usize = 64;
+    const LINE: usize = 256;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -111,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_has_its_share() {
-        let places = Places::default();
+        let places = Places::new(PLACES, LINE);
         let mut taken = fill(&places, "2001:db8::1").await;
         assert_eq!(taken.len(), PLACES / SHARE);
         // Another address of the same network waits, until one of them ends.
@@ -125,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_places_and_no_more() {
-        let places = Places::default();
+        let places = Places::new(PLACES, LINE);
         let mut taken = Vec::new();
         for source in 0..SHARE {
             taken.extend(fill(&places, &format!("192.0.2.{source}")).await);
@@ -143,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_bounded() {
-        let places = Places::default();
+        let places = Places::new(PLACES, LINE);
         let _taken = fill(&places, "192.0.2.1").await;
         let mut waiting = Vec::new();
         for _ in 0..LINE / SHARE {
