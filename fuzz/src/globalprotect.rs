@@ -5,9 +5,9 @@ use culvert_globalprotect::client::{
     Client, ClientOs, Cookie, Gateway, Login, LoginConfig, parse_config, parse_hip_check, parse_success,
 };
 use culvert_globalprotect::data::MagicPing;
-use culvert_globalprotect::server::{Action, FrontEnd, FrontEndConfig, is_target};
+use culvert_globalprotect::server::{FrontEnd, FrontEndConfig};
 use culvert_globalprotect::wire::parse_frame_header;
-use culvert_login::server::{AuthAnswer, AuthRequest};
+use culvert_login::server::{Action, AuthAnswer, AuthRequest, FrontEnd as _};
 use culvert_vocab::SessionId;
 use culvert_wire::url::ServerUrl;
 
@@ -71,7 +71,7 @@ pub(crate) fn config(data: &[u8]) {
 pub(crate) fn server(data: &[u8]) {
     let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
     for request in parts(data).filter_map(read_request) {
-        let _ = is_target(&request.target);
+        let _ = front_end.serves(&request.target);
         let mut action = front_end.handle_request(request);
         for number in 0..4 {
             action = match action {
@@ -87,7 +87,7 @@ pub(crate) fn server(data: &[u8]) {
                     session: SessionId::from_bytes([2; 32]),
                     token: None,
                 }),
-                Action::Respond { response, .. } | Action::Logout { response, .. } => {
+                Action::Respond { response, .. } | Action::EndSession { response, .. } => {
                     let _ = response.to_bytes();
                     break;
                 }

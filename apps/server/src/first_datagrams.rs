@@ -15,12 +15,6 @@ const INTERVAL: Duration = Duration::from_secs(3);
 /// What names a session in a ClientHello.
 pub(crate) type Identifier = [u8; 32];
 
-/// What names a session in its client's ESP packets: follows from its identifier.
-pub(crate) fn spi(identifier: &Identifier) -> Spi {
-    let [a, b, c, d, ..] = *identifier;
-    Spi::from_random([a, b, c, d])
-}
-
 /// Sessions that may use UDP, by what a first datagram tells.
 pub(crate) struct FirstDatagrams<K> {
     sessions: HashMap<K, Session>,
@@ -87,7 +81,7 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
         };
         self.sessions.insert(key, session);
         self.by_identifier.insert(identifier, key);
-        self.by_spi.insert(spi(&identifier), key);
+        self.by_spi.insert(Spi::of_session(&identifier), key);
         self.by_address.entry(address).or_default().push(key);
     }
 
@@ -95,8 +89,8 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
     pub(crate) fn remove(&mut self, key: K) {
         if let Some(session) = self.sessions.remove(&key) {
             self.by_identifier.remove(&session.identifier);
-            if self.by_spi.get(&spi(&session.identifier)) == Some(&key) {
-                self.by_spi.remove(&spi(&session.identifier));
+            if self.by_spi.get(&Spi::of_session(&session.identifier)) == Some(&key) {
+                self.by_spi.remove(&Spi::of_session(&session.identifier));
             }
             self.forget_address(key, session.address);
         }
@@ -217,7 +211,7 @@ mod tests {
         first.add(1, [1; 32], HOME);
         first.add(2, [2; 32], HOME);
         let packet = |identifier: Identifier| {
-            let mut packet = spi(&identifier).get().to_be_bytes().to_vec();
+            let mut packet = Spi::of_session(&identifier).get().to_be_bytes().to_vec();
             packet.extend_from_slice(&[0; 60]);
             packet
         };

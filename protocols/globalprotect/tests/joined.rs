@@ -7,16 +7,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_esp::{Association, Encryption, Integrity, Spi};
+use culvert_esp::Spi;
 use culvert_globalprotect::client::{
     Client, ClientOs, Cookie, Gateway, HipAnswer, Login, LoginConfig, parse_config, parse_hip_check,
     parse_success,
 };
-use culvert_globalprotect::server::{Action, FrontEnd, FrontEndConfig, Grant, config_answer, is_target};
-use culvert_globalprotect::wire::EspParameters;
+use culvert_globalprotect::server::{FrontEnd, FrontEndConfig};
 use culvert_login::client::{Login as _, Step};
-use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
-use culvert_vocab::{AddressV4, AddressV6, FieldKind, Form, Mtu, SecretBytes, SessionId, TunnelConfig};
+use culvert_login::server::{
+    Action, AuthAnswer, AuthRequest, DatagramGrant, FrontEnd as _, Granted, Link, Opening as _, Refusal,
+    Rejection,
+};
+use culvert_tls::{Cipher, Negotiated, Version};
+use culvert_vocab::{AddressV4, AddressV6, FieldKind, Form, Mtu, SessionId, TunnelConfig};
 use culvert_wire::http::{Request, RequestReader, Response, ResponseReader};
 use culvert_wire::url::ServerUrl;
 use proptest::prelude::*;
@@ -31,7 +34,6 @@ struct Server {
     code: bool,
     pending: Option<(SessionId, bool)>,
     sessions: HashSet<[u8; 32]>,
-    tunnel: Option<SessionId>,
     asked_for: Vec<String>,
 }
 
@@ -46,7 +48,6 @@ impl Server {
             code,
             pending: None,
             sessions: HashSet::new(),
-            tunnel: None,
             asked_for: Vec::new(),
         }
     }
@@ -97,7 +98,7 @@ impl Server {
     }
 
     fn exchange(&mut self, request: &Request) -> Response {
-        assert!(is_target(&request.target), "{}", request.target);
+        assert!(self.front_end.serves(&request.target), "{}", request.target);
         self.asked_for.push(request.target.clone());
         let request = RequestReader::new()
             .handle_input(&request.to_bytes())
@@ -113,20 +114,24 @@ impl Server {
                     continue;
                 }
                 Action::Respond { response, .. } => response,
-                Action::OpenTunnel(request) => {
-                    assert!(self.sessions.contains(request.session.expose()));
-                    assert_eq!(
-                        (request.user.as_str(), request.ipv6, request.algorithms),
-                        (USER, true, Some((Encryption::Aes128Cbc, Integrity::HmacSha1)))
-                    );
-                    self.tunnel = Some(request.session);
-                    config_answer(&grant())
+                Action::Open(opening) => {
+                    let demand = opening.demand(&TLS);
+                    if !self.sessions.contains(demand.session.expose()) {
+                        opening.refuse(Refusal::NotAcceptable)
+                    } else {
+                        assert!(demand.ipv4 && demand.ipv6);
+                        assert_eq!(demand.datagrams, method == "POST");
+                        let answer = open(opening, &granted()).answer;
+                        if answer == b"START_TUNNEL" {
+                            return Response::new(200, "tunnel");
+                        }
+                        return ResponseReader::new(&method)
+                            .handle_input(&answer)
+                            .unwrap()
+                            .unwrap();
+                    }
                 }
-                Action::StartStream(session) => {
-                    assert!(self.sessions.contains(session.expose()));
-                    return Response::new(200, "tunnel");
-                }
-                Action::Logout { session, response } => {
+                Action::EndSession { session, response } => {
                     assert!(self.sessions.remove(session.expose()));
                     response
                 }
@@ -140,18 +145,32 @@ impl Server {
     }
 }
 
-fn association(seed: u8) -> Association {
-    Association::new(
-        Spi::from_random([seed; 4]),
-        Encryption::Aes128Cbc,
-        SecretBytes::new(vec![seed; 16]),
-        Integrity::HmacSha1,
-        SecretBytes::new(vec![seed; 20]),
-    )
-    .unwrap()
+const TLS: Negotiated = Negotiated {
+    version: Version::Tls13,
+    cipher: Cipher::Aes128Gcm,
+    group: None,
+    signature: None,
+    resumed: true,
+};
+
+fn open(
+    opening: culvert_globalprotect::server::Opening,
+    granted: &Granted,
+) -> culvert_login::server::Opened<culvert_globalprotect::server::Channels> {
+    let link = Link {
+        tls: &TLS,
+        export: &|_, _| panic!("keying material of TLS"),
+        ipv6: false,
+        path_mtu: Some(1500),
+        random: &mut |octets| {
+            octets.fill(7);
+            true
+        },
+    };
+    opening.open(granted, link).unwrap()
 }
 
-fn grant() -> Grant {
+fn granted() -> Granted {
     let mut config = TunnelConfig::new(Mtu::clamped(1400));
     config.ipv4 = Some(AddressV4 {
         address: [10, 0, 0, 2].into(),
@@ -166,15 +185,17 @@ fn grant() -> Grant {
     config.includes = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/16".parse().unwrap()];
     config.excludes = vec!["10.1.0.0/16".parse().unwrap()];
     config.stream.rekey = Some(Duration::from_secs(10));
-    Grant {
+    Granted {
         config,
-        portal: "Culvert & Co".into(),
         user: USER.into(),
-        esp: Some(EspParameters {
+        datagram: Some(DatagramGrant {
+            id: [5; 32],
             port: 443,
-            up: association(1),
-            down: association(2),
         }),
+        hostname: None,
+        session_timeout: None,
+        custom_headers: Vec::new(),
+        switch_to_stream: None,
     }
 }
 
@@ -246,7 +267,7 @@ fn logins_of_all_kinds_lead_to_a_tunnel() {
         let response = server.exchange(&gateway.config_request(None));
         let granted = parse_config(&response, true).unwrap();
         assert_eq!(granted.notes, Vec::<String>::new());
-        let (before, after) = (grant(), granted.config);
+        let (before, after) = (self::granted(), granted.config);
         assert_eq!(after.ipv4, before.config.ipv4);
         assert_eq!(after.ipv6, before.config.ipv6);
         assert_eq!(after.dns, before.config.dns);
@@ -255,7 +276,8 @@ fn logins_of_all_kinds_lead_to_a_tunnel() {
         assert_eq!(after.search_domains, before.config.search_domains);
         assert_eq!(after.stream.rekey, Some(Duration::from_secs(240)));
         let esp = granted.esp.unwrap();
-        assert_eq!(Some(esp.parameters), before.esp);
+        let up = Spi::of_session(&[5; 32]);
+        assert_eq!((esp.parameters.port, esp.parameters.up.spi()), (443, up));
         assert!(esp.gateway.is_ipv4());
         let response = server.exchange(&gateway.hip_check_request(&before.config));
         assert_eq!(parse_hip_check(&response), Ok(HipAnswer::Needed));
@@ -280,15 +302,27 @@ fn what_is_refused_for_good_is_refused() {
 
 #[test]
 fn a_default_route_is_announced_in_both_families() {
-    let mut grant = grant();
-    grant.config.includes.clear();
-    let granted = parse_config(&config_answer(&grant), true).unwrap();
+    let mut granted = granted();
+    granted.config.includes.clear();
+    let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
+    let mut request = Request::new("POST", "/ssl-vpn/getconfig.esp");
+    request.body = format!("authcookie={}", "ab".repeat(32)).into_bytes();
+    let Action::Open(opening) = front_end.handle_request(request) else {
+        panic!("no wish for a tunnel");
+    };
+    let answer = open(opening, &granted).answer;
+    let response = ResponseReader::new("POST")
+        .handle_input(&answer)
+        .unwrap()
+        .unwrap();
+    let granted = parse_config(&response, true).unwrap();
     let routes: Vec<_> = granted.config.includes.iter().map(ToString::to_string).collect();
     assert_eq!(routes, ["0.0.0.0/0", "::/0"]);
 }
 
 #[test]
 fn other_paths_are_left_to_other_protocols() {
+    let front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
     for target in [
         "/",
         "/auth",
@@ -296,9 +330,9 @@ fn other_paths_are_left_to_other_protocols() {
         "/ssl-vpn",
         "/x/ssl-vpn/login.esp",
     ] {
-        assert!(!is_target(target), "{target}");
+        assert!(!front_end.serves(target), "{target}");
     }
-    assert!(is_target("/ssl-tunnel-connect.sslvpn?authcookie=1"));
+    assert!(front_end.serves("/ssl-tunnel-connect.sslvpn?authcookie=1"));
 }
 
 proptest! {
@@ -326,7 +360,7 @@ proptest! {
                 (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]), token: None },
             });
         }
-        if let Action::Respond { response, .. } | Action::Logout { response, .. } = action {
+        if let Action::Respond { response, .. } | Action::EndSession { response, .. } = action {
             let text = String::from_utf8_lossy(&response.body).into_owned();
             prop_assert!(!text.contains("<script>") && !text.contains("<b>"), "{}", text);
         }

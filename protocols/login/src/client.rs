@@ -23,12 +23,17 @@ pub trait Login {
     /// The login has failed.
     fn handle_response(&mut self, response: Response) -> Result<Step, LoginError>;
 
-    /// The response to an [`Exchange`] could not be read. (A failed connection is not for here:
-    /// it ends the login.)
+    /// The response to an [`Exchange`] could not be read.
     ///
     /// # Errors
     /// The login has failed.
     fn handle_bad_response(&mut self, error: ResponseError) -> Result<Step, LoginError>;
+
+    /// The connection of an [`Exchange`] broke before there was a response. What to do about it;
+    /// `None` ends the login.
+    fn handle_lost_connection(&mut self) -> Option<Step> {
+        None
+    }
 
     /// The user chose this value of the form's [`Form::group_field`], before the other fields
     /// are asked. [`Step::Exchange`]: the form is requested anew; [`Step::Form`]: the same form,

@@ -1,4 +1,15 @@
-//! The server's side: who may log in is decided elsewhere, and asked for in these words.
+//! The server's side: a protocol turns requests into actions ([`FrontEnd`]) and a client's wish into a
+//! tunnel ([`Opening`], [`Channels`]). Who may log in is decided elsewhere, and asked for in these
+//! words.
+
+mod front_end;
+mod tunnel;
+
+pub use front_end::{Action, ClientDescription, FrontEnd};
+pub use tunnel::{
+    Beside, BesideEvent, Broken, Channels, Connection, DatagramGrant, Demand, Granted, Link, Opened, Opening,
+    Random, Refusal, Stream,
+};
 
 use culvert_vocab::{HttpScheme, SecretString, SessionId};
 

@@ -22,6 +22,12 @@ impl Spi {
         Self(u32::from_be_bytes([first % 0xc0 + 0x40, a, b, c]))
     }
 
+    /// The SPI of the session that has this identifier, which is random.
+    pub fn of_session(identifier: &[u8; 32]) -> Self {
+        let [a, b, c, d, ..] = *identifier;
+        Self::from_random([a, b, c, d])
+    }
+
     /// The number.
     pub fn get(self) -> u32 {
         self.0

@@ -18,9 +18,11 @@ const ESP: u32 = 0x40;
 /// First message of a handshake.
 const CLIENT_HELLO: u32 = 1;
 
-/// Datagrams that begin with a record header: for sockets with the packets of many clients.
-pub(super) fn records() -> Vec<Instruction> {
-    let mut program = header();
+/// Datagrams that begin with a record header, or with `esp` what may be an ESP packet: for sockets with
+/// the packets of many clients.
+pub(super) fn records(esp: bool) -> Vec<Instruction> {
+    let mut program = self::esp(esp);
+    program.extend(header());
     program.extend([ret(ACCEPT), ret(0)]);
     finish(program)
 }
@@ -28,10 +30,7 @@ pub(super) fn records() -> Vec<Instruction> {
 /// Datagrams that may be the first on a path: a ClientHello, an encrypted record, or with `esp` what
 /// may be an ESP packet. For sockets that get nothing else.
 pub(super) fn first_datagrams(esp: bool) -> Vec<Instruction> {
-    let mut program = Vec::new();
-    if esp {
-        program.extend([load_octet(PAYLOAD), jump_at_least(ESP, 0, 1), ret(ACCEPT)]);
-    }
+    let mut program = self::esp(esp);
     program.extend(header());
     program.extend([
         // Epoch; behind the first one nothing can be seen of a record.
@@ -45,6 +44,14 @@ pub(super) fn first_datagrams(esp: bool) -> Vec<Instruction> {
         ret(0),
     ]);
     finish(program)
+}
+
+/// Accepts what may be an ESP packet, if that is `wanted`, and falls through otherwise.
+fn esp(wanted: bool) -> Vec<Instruction> {
+    match wanted {
+        true => vec![load_octet(PAYLOAD), jump_at_least(ESP, 0, 1), ret(ACCEPT)],
+        false => Vec::new(),
+    }
 }
 
 /// Falls through when the datagram begins with a content type and a version of DTLS; otherwise the
@@ -171,8 +178,13 @@ mod tests {
         let mut all = junk.to_vec();
         all.extend([hello.clone(), record.clone(), cisco.clone(), finished.clone()]);
         assert_eq!(
-            passing(&records(), &all),
+            passing(&records(false), &all),
             [hello.clone(), record.clone(), cisco.clone(), finished.clone()]
+        );
+        let esp = vec![0x40; 60];
+        assert_eq!(
+            passing(&records(true), &[esp.clone(), hello.clone()]),
+            [esp, hello.clone()]
         );
         let plain_data = vec![23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 5];
         all.push(plain_data);

@@ -157,7 +157,11 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         .global
         .worker_processes
         .map(|count| {
-            fixed.in_listen_namespace(|| Pool::new(count.get(), &mut udp, config.global.try_mtu_discovery))
+            let (discover_mtu, esp) = (
+                config.global.try_mtu_discovery,
+                config.global.serves_globalprotect(),
+            );
+            fixed.in_listen_namespace(|| Pool::new(count.get(), &mut udp, discover_mtu, esp))
         })
         .transpose()?;
     let datagram_sessions: datagrams::Sessions = Rc::new(RefCell::new(FirstDatagrams::new()));

@@ -80,8 +80,14 @@ impl Rate {
 
 impl Pool {
     /// A pool of `count` processes, not started yet, that takes over the listening sockets of
-    /// `udp`. What the kernel does not let several processes share stays in `udp`, for main.
-    pub(crate) fn new(count: u16, udp: &mut Vec<(UdpSocket, SocketAddr)>, discover_mtu: bool) -> Self {
+    /// `udp`. What the kernel does not let several processes share stays in `udp`, for main. `esp`: ESP
+    /// packets come there, too.
+    pub(crate) fn new(
+        count: u16,
+        udp: &mut Vec<(UdpSocket, SocketAddr)>,
+        discover_mtu: bool,
+        esp: bool,
+    ) -> Self {
         let now = Instant::now();
         let mut pool = Self {
             steering: Steering::new(count),
@@ -96,7 +102,7 @@ impl Pool {
             strays: Rate::new(),
             messages: Rate::new(),
         });
-        udp.retain(|(_, address)| match pool.bind(*address, discover_mtu) {
+        udp.retain(|(_, address)| match pool.bind(*address, discover_mtu, esp) {
             Ok(group) => {
                 pool.groups.push((*address, group));
                 false
@@ -112,7 +118,7 @@ impl Pool {
         pool
     }
 
-    fn bind(&self, address: SocketAddr, discover_mtu: bool) -> std::io::Result<Vec<UdpSocket>> {
+    fn bind(&self, address: SocketAddr, discover_mtu: bool, esp: bool) -> std::io::Result<Vec<UdpSocket>> {
         let mut group = Vec::new();
         for _ in &self.processes {
             let socket = UdpSocket::bind_in_group(address)?;
@@ -121,7 +127,7 @@ impl Pool {
             let _best_effort = socket
                 .force_receive_buffer(BUFFER)
                 .and_then(|()| socket.force_send_buffer(BUFFER))
-                .and_then(|()| socket.set_filter(&filter::records()));
+                .and_then(|()| socket.set_filter(&filter::records(esp)));
             group.push(socket);
         }
         if let Some(first) = group.first() {

@@ -320,7 +320,7 @@ impl Server {
         datagram_id: Option<[u8; 32]>,
         device: Tun,
     ) -> Result<(OwnedFd, Option<Pooled>), LinkError> {
-        let Some(pool) = self.pool.as_ref().filter(|_| !subject.wish.own_process) else {
+        let Some(pool) = &self.pool else {
             return Ok((device.into_fd(), None));
         };
         let copy = device.as_fd().try_clone_to_owned()?;
@@ -331,9 +331,7 @@ impl Server {
 
     fn datagram_grant(&self, subject: &Subject) -> Option<DatagramGrant> {
         let port = self.fixed.udp_port?;
-        // The sockets of a pool are for its own tunnels.
-        let cannot_get_datagrams = self.pool.is_some() && subject.wish.own_process;
-        if subject.session.settings.no_udp || !subject.wish.udp || cannot_get_datagrams {
+        if subject.session.settings.no_udp || !subject.wish.udp {
             return None;
         }
         let mut id = [0; 32];

@@ -4,18 +4,15 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use culvert_dtls::Version as DtlsVersion;
-use culvert_globalprotect::wire::EspParameters;
-use culvert_server_config::Compression;
 use culvert_tls::HandOver as TlsHandOver;
-use culvert_vocab::{MTU_MAX, Mtu, SecretBytes, Timers};
+use culvert_vocab::{MTU_MAX, Mtu, Timers};
 use serde::{Deserialize, Serialize};
 
-use super::tunnel::Control;
+use super::protocols::Channels;
 use crate::ipc::link::Message;
 use crate::ipc::session::NetPriority;
 
-/// State of a session at the moment its CONNECT was answered. A secret: it contains record keys.
+/// State of a session at the moment its wish for a tunnel was answered. A secret: it contains record keys.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HandOver {
     /// Largest packet that the tunnel carries.
@@ -28,14 +25,12 @@ pub(super) struct HandOver {
     pub(super) idle_timeout: Option<Duration>,
     /// Time left until the login expires.
     pub(super) session_left: Option<Duration>,
-    /// Whose frames these are.
-    pub(super) protocol: Protocol,
-    /// Keys and sequence numbers of the TLS channel; absent while the connection is not one.
-    pub(super) tls: Option<TlsHandOver>,
-    /// Octets that came after CONNECT already.
+    /// Keys and sequence numbers of the client's connection.
+    pub(super) tls: TlsHandOver,
+    /// Octets of it that came already.
     pub(super) unread: Vec<u8>,
-    /// The UDP channel that the client may open.
-    pub(super) datagram: Option<DatagramHandOver>,
+    /// The protocol's part.
+    pub(super) channels: Channels,
     /// Largest data MTU that a probe of the client may raise the tunnel to.
     pub(super) mtu_limit: u16,
     /// The server renews the keys of the TLS channel itself, this often.
@@ -46,12 +41,6 @@ pub(super) struct HandOver {
     pub(super) net_priority: Option<NetPriority>,
     /// Don't-fragment on UDP.
     pub(super) discover_mtu: bool,
-    /// Compression of the TLS channel.
-    pub(super) stream_compression: Option<Compression>,
-    /// Compression of the UDP channel.
-    pub(super) datagram_compression: Option<Compression>,
-    /// Packets of at most this many octets are not compressed.
-    pub(super) no_compress_limit: u32,
     /// Octets per second from the client, 0 for no limit.
     pub(super) rx_per_second: u64,
     /// Octets per second to the client, 0 for no limit.
@@ -91,38 +80,6 @@ impl HandOver {
     }
 }
 
-/// The protocol of a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Protocol {
-    AnyConnect,
-    GlobalProtect,
-}
-
-/// What the client's UDP channel needs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum DatagramHandOver {
-    /// A DTLS handshake.
-    Dtls {
-        /// Pre-shared key, exported from the TLS channel.
-        psk: SecretBytes,
-        /// Numbers of the acceptable cipher suites, best first.
-        suites: Vec<u16>,
-    },
-    /// A DTLS handshake that resumes a session with the client's master secret.
-    ResumedDtls {
-        /// Version of the handshake.
-        version: DtlsVersion,
-        /// Number of the cipher suite.
-        suite: u16,
-        /// The client's master secret.
-        master_secret: SecretBytes,
-        /// The session's id.
-        session_id: [u8; 32],
-    },
-    /// ESP with keys that the client has got already.
-    Esp(EspParameters),
-}
-
 /// From a login to a pool process, on a channel that main has made for this one message. Two
 /// descriptors: the client's connection and the channel to main. (The device comes from main.)
 impl Message for HandOver {
@@ -137,8 +94,6 @@ pub(super) struct Opened {
     pub(super) state: HandOver,
     /// The client's connection.
     pub(super) tcp: OwnedFd,
-    /// What the connection is used for while it is not a channel of the tunnel.
-    pub(super) control: Option<Box<Control>>,
     /// Who carries it.
     pub(super) carrier: Carrier,
 }
@@ -163,7 +118,8 @@ mod tests {
         fn no_bytes_make_a_pool_process_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             if let Ok(state) = decode::<HandOver>(&bytes) {
                 let _plausible = state.is_plausible();
-                let _refused = state.tls.map(TlsHandOver::into_halves);
+                let _refused = state.tls.into_halves();
+                let _channels = state.channels.erase();
             }
         }
     }

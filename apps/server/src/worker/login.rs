@@ -10,10 +10,10 @@ use culvert_vocab::GroupName;
 use culvert_wire::http::{Request, RequestReader, Response};
 
 use super::broker::Broker;
-use super::connect;
-use super::front_end::{Action, FrontEnds, Wish};
-use super::gateway::Connection;
+use super::front_end::{Action, FrontEnds};
 use super::hand_over::Opened;
+use super::open::{Connection, open};
+use super::protocols::Wish;
 use super::stream::{End, Stream};
 use super::tls;
 use crate::ipc::fields::{Bytes, SecretText, Text};
@@ -49,23 +49,18 @@ pub(super) fn run(
     }
     let wish = session.serve()?;
     let Session {
-        handshake,
-        stream,
-        front_end,
-        ..
+        handshake, stream, ..
     } = session;
-    let gateway = Connection {
+    let connection = Connection {
         snapshot,
-        host,
+        spawn: request,
         broker,
-        front_end,
         handshake,
         stream,
     };
     match wish {
-        Wish::Connect(connect) => connect::open(request, connect, gateway),
-        Wish::Config(config) => gateway.open(&config),
-        Wish::Stream(session) => gateway.open_stream(&session),
+        Wish::AnyConnect(connect) => open(connect, connection),
+        Wish::GlobalProtect(opening) => open(opening, connection),
     }
 }
 
@@ -124,23 +119,24 @@ fn feed(handshake: &mut Handshake, stream: &mut Stream, mut bytes: &[u8]) -> Res
 }
 
 /// Sends what TLS wants to be sent.
-pub(super) fn flush(handshake: &mut Handshake, stream: &mut Stream) -> Result<(), End> {
+fn flush(handshake: &mut Handshake, stream: &mut Stream) -> Result<(), End> {
     while let Some(bytes) = handshake.poll_transmit() {
         stream.write(&bytes)?;
     }
     Ok(())
 }
 
-/// Sends a response, in as few records and segments as possible.
-pub(super) fn respond(
-    handshake: &mut Handshake,
-    stream: &mut Stream,
-    response: &Response,
-) -> Result<(), End> {
-    for piece in response.to_bytes().chunks(RECORD) {
+/// Sends octets, in as few records and segments as possible.
+pub(super) fn send(handshake: &mut Handshake, stream: &mut Stream, plaintext: &[u8]) -> Result<(), End> {
+    for piece in plaintext.chunks(RECORD) {
         handshake.write_plaintext(piece)?;
     }
     flush(handshake, stream)
+}
+
+/// Sends a response.
+fn respond(handshake: &mut Handshake, stream: &mut Stream, response: &Response) -> Result<(), End> {
+    send(handshake, stream, &response.to_bytes())
 }
 
 /// Sends a last response and closes TLS in an orderly way.
@@ -152,7 +148,7 @@ pub(super) fn respond_and_close(handshake: &mut Handshake, stream: &mut Stream, 
 }
 
 struct Session<'b> {
-    front_end: FrontEnds,
+    front_end: FrontEnds<'b>,
     host: &'b HostSnapshot,
     handshake: Handshake,
     broker: &'b Broker,
@@ -167,9 +163,9 @@ fn is_unlikely_phone(request: &Request) -> bool {
     request.target == "/svc" && client.class != ClientClass::IpPhone
 }
 
-impl Session<'_> {
+impl<'b> Session<'b> {
     /// Answers requests until one asks for the tunnel.
-    fn serve(&mut self) -> Result<Wish, End> {
+    fn serve(&mut self) -> Result<Wish<'b>, End> {
         let mut reader = RequestReader::new();
         let mut buffer = [0; 16384];
         loop {
@@ -250,7 +246,7 @@ impl Session<'_> {
     }
 
     /// Has a message carried to a KDC.
-    fn ask_kdc(&self, server: usize, message: Vec<u8>) -> Result<Action, End> {
+    fn ask_kdc(&self, server: usize, message: Vec<u8>) -> Result<Action<'b>, End> {
         let (Ok(server), Ok(message)) = (u8::try_from(server), Bytes::new(message)) else {
             return Ok(self.front_end.handle_kdc_reply(None));
         };

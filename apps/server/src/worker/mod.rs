@@ -2,17 +2,19 @@
 //! a channel to main and one to the broker, and nothing else; all that it is allowed to do is
 //! what their messages allow.
 //!
-//! A login ([`login`], [`connect`], [`gateway`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on,
-//! here or in a process of the pool ([`run_pool`]).
+//! A login ([`login`], [`open`]) ends in a [`hand_over::HandOver`], which [`tunnel`] carries on, here or
+//! in a process of the pool ([`run_pool`]). Everything that differs between protocols is behind
+//! [`protocols`].
 
+mod anyconnect;
 mod broker;
 mod camouflage;
-mod connect;
 mod front_end;
-mod gateway;
 mod hand_over;
 mod log;
 mod login;
+mod open;
+mod protocols;
 mod stream;
 mod tls;
 mod tunnel;
@@ -61,18 +63,16 @@ pub(crate) fn run(snapshot: &Snapshot, request: &SpawnRequest, links: Links) {
         Ok(Opened {
             state,
             tcp,
-            control,
             carrier: Carrier::Here(tun),
         }) => {
             // Nothing is asked of the broker any more.
             drop(broker);
-            tunnel::run(state, tcp, tun, control, &reporter, snapshot.isolate_workers)
+            tunnel::run(state, tcp, tun, &reporter, snapshot.isolate_workers)
         }
         Ok(Opened {
             state,
             tcp,
             carrier: Carrier::Pool(pool),
-            ..
         }) => match hand_over(&state, &tcp, &reporter, pool) {
             // From now on the channel to main is the pool process's.
             Ok(()) => return,

@@ -6,6 +6,7 @@ use culvert_vocab::TunnelConfig;
 use culvert_wire::http::Response;
 use culvert_wire::xml::Element;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::pages::{document, error, text};
 use crate::wire::{EspParameters, path};
@@ -21,20 +22,20 @@ const ALL_IPV4: &str = "0.0.0.0/0";
 const ALL_IPV6: &str = "::/0";
 
 /// A tunnel as it is announced to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Grant {
     /// Addresses, routes, DNS; `includes` is empty for a default route, `mtu` is not announced.
-    pub config: TunnelConfig,
+    pub(super) config: TunnelConfig,
     /// Name of portal and gateway.
-    pub portal: String,
+    pub(super) portal: String,
     /// User of the session.
-    pub user: String,
+    pub(super) user: String,
     /// The ESP channel, if there is one.
-    pub esp: Option<EspParameters>,
+    pub(super) esp: Option<EspParameters>,
 }
 
 /// The configuration.
-pub fn config_answer(grant: &Grant) -> Response {
+pub(super) fn config_answer(grant: &Grant) -> Response {
     let config = &grant.config;
     let seconds = |name: &str, time: Option<std::time::Duration>| {
         time.map(|time| text(name, &time.as_secs().to_string()))
@@ -95,7 +96,7 @@ pub fn config_answer(grant: &Grant) -> Response {
 }
 
 /// There is no tunnel for this cookie: the client gives up.
-pub fn config_refusal(permanent: bool) -> Response {
+pub(super) fn config_refusal(permanent: bool) -> Response {
     error(if permanent {
         "Invalid authentication cookie"
     } else {

@@ -1,14 +1,20 @@
 use std::sync::Arc;
 
-use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
+use culvert_login::server::{AuthAnswer, AuthRequest, ClientDescription, Rejection};
 use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::http::{Request, Response};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use super::config_answer::config_refusal;
 use super::hip;
+use super::opening::{Opening, Wish};
 use super::pages::{self, Interface};
 use super::request::{ClientInfo, ConfigRequest, Fields};
 use crate::wire::path;
+
+/// What the server has to do next with a connection.
+type Action = culvert_login::server::Action<Opening>;
 
 /// Most requests of one connection.
 const REQUESTS_MAX: u32 = 64;
@@ -16,7 +22,7 @@ const REQUESTS_MAX: u32 = 64;
 const HOST_MAX: usize = 255;
 
 /// What the front-end needs to know of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrontEndConfig {
     /// Name of portal and gateway.
     pub portal: String,
@@ -24,35 +30,6 @@ pub struct FrontEndConfig {
     pub message: Option<String>,
     /// Clients are asked for reports about their hosts.
     pub host_reports: bool,
-}
-
-/// What the server has to do next with a connection.
-#[derive(Debug)]
-pub enum Action {
-    /// Send this response; then end the connection if `close`.
-    Respond {
-        /// The response.
-        response: Response,
-        /// End the connection afterwards.
-        close: bool,
-    },
-    /// Ask, then call [`FrontEnd::handle_answer`].
-    AskBroker(AuthRequest),
-    /// The client wants its configuration; answer with [`super::config_answer`] or
-    /// [`super::config_refusal`], and go on with requests and ESP.
-    OpenTunnel(Box<ConfigRequest>),
-    /// The client wants to send its packets over this connection; answer with
-    /// [`super::start_tunnel`] or [`super::tunnel_refusal`].
-    StartStream(SessionId),
-    /// The client ends its session: end it, then send this.
-    Logout {
-        /// The session.
-        session: SessionId,
-        /// What to answer.
-        response: Response,
-    },
-    /// End the connection without an answer.
-    CloseSilently,
 }
 
 /// What the outstanding [`AuthRequest`] is for.
@@ -107,29 +84,11 @@ impl FrontEnd {
         }
     }
 
-    /// A line for the log.
-    pub fn poll_note(&mut self) -> Option<String> {
-        self.note.take()
-    }
-
-    /// What the client said about itself so far.
-    pub fn client(&self) -> &ClientInfo {
-        &self.client
-    }
-
-    /// Decides what to do with a request.
-    pub fn handle_request(&mut self, mut request: Request) -> Action {
-        self.requests += 1;
-        if self.requests > REQUESTS_MAX || self.asking != Asking::Nothing {
-            return Action::CloseSilently;
-        }
-        let Ok(fields) = Fields::of(&request) else {
-            return Action::CloseSilently;
-        };
-        self.client.update(&request, &fields);
-        let action = self.route(&request, &fields);
-        request.body.zeroize();
-        action
+    fn open(&self, wish: Wish) -> Action {
+        Action::Open(Opening {
+            config: Arc::clone(&self.config),
+            wish,
+        })
     }
 
     fn route(&mut self, request: &Request, fields: &Fields) -> Action {
@@ -148,8 +107,8 @@ impl FrontEnd {
             }
             path::GATEWAY_LOGIN if post => self.login(Interface::Gateway, fields),
             path::CONFIG if post => match ConfigRequest::parse(fields, self.client.clone()) {
-                Some(request) => Action::OpenTunnel(Box::new(request)),
-                None => respond(super::config_refusal(true)),
+                Some(request) => self.open(Wish::Config(Box::new(request))),
+                None => respond(config_refusal(true)),
             },
             path::HIP_CHECK if post => {
                 self.report_asked = fields.get("md5").map(str::to_owned);
@@ -160,7 +119,7 @@ impl FrontEnd {
                 self.verify(fields, Asking::HipReport(line))
             }
             path::LOGOUT if post => match fields.session("authcookie") {
-                Some(session) => Action::Logout {
+                Some(session) => Action::EndSession {
                     session,
                     response: pages::logged_out(
                         &self.config.portal,
@@ -168,10 +127,10 @@ impl FrontEnd {
                         &self.client,
                     ),
                 },
-                None => respond(super::config_refusal(true)),
+                None => respond(config_refusal(true)),
             },
             path::TUNNEL if request.method == "GET" => match fields.session("authcookie") {
-                Some(session) => Action::StartStream(session),
+                Some(session) => self.open(Wish::Stream(session)),
                 None => Action::Respond {
                     response: pages::tunnel_refusal(),
                     close: true,
@@ -223,12 +182,44 @@ impl FrontEnd {
                 self.asking = asking;
                 Action::AskBroker(AuthRequest::VerifyCookie { session })
             }
-            None => respond(super::config_refusal(true)),
+            None => respond(config_refusal(true)),
         }
     }
 
-    /// Goes on with the answer to [`Action::AskBroker`].
-    pub fn handle_answer(&mut self, answer: AuthAnswer) -> Action {
+    fn accepted(&mut self, interface: Interface, session: &SessionId) -> Action {
+        self.pending = None;
+        let portal = &self.config.portal;
+        respond(match interface {
+            Interface::Portal => pages::policy(portal, &self.host, session),
+            Interface::Gateway => pages::login(portal, &self.user, session),
+        })
+    }
+}
+
+impl culvert_login::server::FrontEnd for FrontEnd {
+    type Opening = Opening;
+
+    fn serves(&self, target: &str) -> bool {
+        let path = target.split('?').next().unwrap_or_default();
+        let path = path.trim_start_matches('/');
+        path.starts_with("global-protect/") || path.starts_with("ssl-vpn/") || path == path::TUNNEL
+    }
+
+    fn handle_request(&mut self, mut request: Request) -> Action {
+        self.requests += 1;
+        if self.requests > REQUESTS_MAX || self.asking != Asking::Nothing {
+            return Action::CloseSilently;
+        }
+        let Ok(fields) = Fields::of(&request) else {
+            return Action::CloseSilently;
+        };
+        self.client.update(&request, &fields);
+        let action = self.route(&request, &fields);
+        request.body.zeroize();
+        action
+    }
+
+    fn handle_answer(&mut self, answer: AuthAnswer) -> Action {
         let asking = std::mem::replace(&mut self.asking, Asking::Nothing);
         match (asking, answer) {
             (Asking::Login(interface), AuthAnswer::Accepted { session, .. }) => {
@@ -285,18 +276,17 @@ impl FrontEnd {
                 self.note = Some(line);
                 respond(pages::hip_report_accepted())
             }
-            (Asking::HipCheck | Asking::HipReport(_), _) => respond(super::config_refusal(true)),
+            (Asking::HipCheck | Asking::HipReport(_), _) => respond(config_refusal(true)),
             _ => Action::CloseSilently,
         }
     }
 
-    fn accepted(&mut self, interface: Interface, session: &SessionId) -> Action {
-        self.pending = None;
-        let portal = &self.config.portal;
-        respond(match interface {
-            Interface::Portal => pages::policy(portal, &self.host, session),
-            Interface::Gateway => pages::login(portal, &self.user, session),
-        })
+    fn client(&self) -> ClientDescription {
+        self.client.describe()
+    }
+
+    fn poll_note(&mut self) -> Option<String> {
+        self.note.take()
     }
 }
 

@@ -1,22 +1,21 @@
-//! Server side: [`FrontEnd`] turns the requests of one connection into [`Action`]s; who may log in
-//! is decided elsewhere. Portal and gateway are the same server.
+//! Server side. Portal and gateway are the same server; who may log in is decided elsewhere.
+//!
+//! ```text
+//! front_end   the requests of one connection, until the tunnel
+//! opening     from a cookie to an open tunnel
+//! beside      the connection beside a tunnel that goes over ESP
+//! channels    ESP, or frames in TLS
+//! ```
 
+mod beside;
+mod channels;
 mod config_answer;
 mod front_end;
 mod hip;
+mod opening;
 mod pages;
 mod request;
 
-pub use config_answer::{Grant, config_answer, config_refusal};
-pub use front_end::{Action, FrontEnd, FrontEndConfig};
-pub use pages::{logged_out, start_tunnel, tunnel_refusal};
-pub use request::{ClientInfo, ConfigRequest};
-
-use crate::wire::path;
-
-/// True for the URLs of this protocol: one listener can serve others beside it.
-pub fn is_target(target: &str) -> bool {
-    let path = target.split('?').next().unwrap_or_default();
-    let path = path.trim_start_matches('/');
-    path.starts_with("global-protect/") || path.starts_with("ssl-vpn/") || path == path::TUNNEL
-}
+pub use channels::Channels;
+pub use front_end::{FrontEnd, FrontEndConfig};
+pub use opening::Opening;

@@ -7,7 +7,7 @@ use culvert_wire::http::Response;
 use culvert_wire::xml::Element;
 
 use super::request::{ClientInfo, session_text};
-use crate::wire::{CLIENT_VERSION, START_TUNNEL};
+use crate::wire::CLIENT_VERSION;
 
 /// What clients take for no domain.
 const NO_DOMAIN: &str = "(empty_domain)";
@@ -177,7 +177,7 @@ fn success() -> Element {
 }
 
 /// The session is over.
-pub fn logged_out(portal: &str, user: &str, client: &ClientInfo) -> Response {
+pub(super) fn logged_out(portal: &str, user: &str, client: &ClientInfo) -> Response {
     document(
         &success()
             .with_child(text("portal", portal))
@@ -187,13 +187,8 @@ pub fn logged_out(portal: &str, user: &str, client: &ClientInfo) -> Response {
     )
 }
 
-/// What begins the TLS tunnel: exactly these octets, in one record.
-pub fn start_tunnel() -> &'static [u8] {
-    START_TUNNEL
-}
-
 /// The TLS tunnel is refused.
-pub fn tunnel_refusal() -> Response {
+pub(super) fn tunnel_refusal() -> Response {
     let mut response = page(502, "Bad Gateway", "text/html", String::new());
     response.headers.push("Connection", "close");
     response

@@ -1,6 +1,7 @@
 //! What requests say: query and body are one list of parameters (`specs/globalprotect.md` §5.1).
 
 use culvert_esp::{Encryption, Integrity};
+use culvert_login::server::ClientDescription;
 use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::form::{self, FormError};
 use culvert_wire::http::Request;
@@ -52,18 +53,26 @@ fn parse_session(text: &str) -> Option<SessionId> {
 
 /// What a client says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClientInfo {
+pub(super) struct ClientInfo {
     /// `User-Agent`.
-    pub user_agent: String,
+    pub(super) user_agent: String,
     /// `clientos`.
-    pub os: String,
+    pub(super) os: String,
     /// `os-version`.
-    pub os_version: String,
+    pub(super) os_version: String,
     /// `computer`.
-    pub computer: Option<String>,
+    pub(super) computer: Option<String>,
 }
 
 impl ClientInfo {
+    pub(super) fn describe(&self) -> ClientDescription {
+        ClientDescription {
+            user_agent: self.user_agent.clone(),
+            device_type: self.os.clone(),
+            platform: self.os_version.clone(),
+        }
+    }
+
     pub(super) fn update(&mut self, request: &Request, fields: &Fields) {
         let set = |to: &mut String, value: Option<&str>| {
             if let Some(value) = value {
@@ -81,17 +90,17 @@ impl ClientInfo {
 
 /// What a client asks for with `getconfig`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigRequest {
+pub(super) struct ConfigRequest {
     /// The session.
-    pub session: SessionId,
+    pub(super) session: SessionId,
     /// User that the client takes itself for.
-    pub user: String,
+    pub(super) user: String,
     /// What the client says about itself.
-    pub client: ClientInfo,
+    pub(super) client: ClientInfo,
     /// The client takes IPv6 addresses.
-    pub ipv6: bool,
+    pub(super) ipv6: bool,
     /// Algorithms for ESP: the best that both sides know, if there is one.
-    pub algorithms: Option<(Encryption, Integrity)>,
+    pub(super) algorithms: Option<(Encryption, Integrity)>,
 }
 
 impl ConfigRequest {

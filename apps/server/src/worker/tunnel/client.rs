@@ -1,36 +1,28 @@
 //! The tunnel of one client: its packets between device, TLS and UDP, main's orders, what becomes
 //! due; until somebody ends it. Never waits, so that a process can carry many.
 
+mod beside;
+mod datagrams;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use culvert_anyconnect::data::{Compressing, Compression, CstpOpener, CstpSealer, DtlsChannel};
 use culvert_anyconnect::wire::Goodbye;
-use culvert_dtls::{CipherSuite, Connection, ResumptionConfig, ServerConfig};
-use culvert_globalprotect::data::{EspChannel, GpstServerOpener, GpstServerSealer, MagicPing};
-use culvert_globalprotect::wire::EspParameters;
-use culvert_record::{AnyDatagramChannel, FrameKind, StreamOpener, StreamSealer, erase};
-use culvert_server_config::Compression as Algorithm;
+use culvert_login::server::{Beside, Channels, Connection};
+use culvert_record::{AnyDatagramChannel, FrameKind, StreamOpener, StreamSealer};
 use culvert_sys::epoll::{self, Interest, Poller};
-use culvert_sys::tcp;
 use culvert_sys::tun::Tun;
-use culvert_sys::udp::{Path, PathMtuDiscovery, UdpSocket};
-use culvert_tls::{Opener, Sealer};
-use culvert_tunnel::{
-    Arrival, Buffers, Channel, DatagramSocket, Device, Event, Marks, Role, Session, SessionConfig,
-    SharedSocket, TOKENS,
-};
-use culvert_vocab::{MTU_MAX, Mtu, RekeyMethod};
+use culvert_sys::udp::UdpSocket;
+use culvert_tunnel::{Arrival, Buffers, Channel, Device, Event, Role, Session, SessionConfig, TOKENS};
+use culvert_vocab::RekeyMethod;
 
-use super::control::{Control, Turn};
 use crate::ipc::fields::Text;
 use crate::ipc::link::LinkError;
 use crate::ipc::messages::{LogLevel, MainToWorker, WorkerReason, WorkerToMain};
 use crate::ipc::session::{Counters, NetPriority};
-use crate::worker::connect::method;
-use crate::worker::hand_over::{DatagramHandOver, HandOver, Protocol};
+use crate::worker::hand_over::HandOver;
 use crate::worker::log::Reporter;
 
 /// Tokens of the poller that a client uses, beginning with the one it is given.
@@ -38,7 +30,7 @@ pub(super) const CLIENT_TOKENS: u64 = 8;
 /// Main's token, behind the session's.
 const MAIN: u64 = TOKENS;
 /// Token of the connection beside the tunnel.
-const CONTROL: u64 = TOKENS + 1;
+const BESIDE: u64 = TOKENS + 1;
 /// Time for main to say why a device is gone.
 const DEVICELESS: Duration = Duration::from_secs(2);
 /// Longest time for the farewell to leave.
@@ -50,36 +42,16 @@ const WITHOUT_CHANNEL: Duration = Duration::from_secs(30);
 
 type ClientSession = Session<Box<dyn StreamSealer>, Box<dyn StreamOpener>, AnyDatagramChannel>;
 
-/// How the client's UDP channel is opened.
-enum Datagrams {
-    Dtls(Handshake, Option<Compression>),
-    Esp(EspParameters),
-}
-
-/// How a DTLS association begins.
-enum Handshake {
-    Psk(ServerConfig),
-    Resumption(ResumptionConfig),
-}
-
-impl Handshake {
-    fn begin(&self, now: Instant) -> Connection {
-        match self {
-            Self::Psk(config) => Connection::server(config.clone(), now),
-            Self::Resumption(config) => Connection::resuming_server(config.clone(), now),
-        }
-    }
-}
-
 /// A client whose tunnel is open.
 pub(super) struct Client {
     session: ClientSession,
     poller: Arc<Poller>,
     reporter: Arc<Reporter>,
     token_base: u64,
-    datagram: Option<Datagrams>,
+    /// `None` when there is nothing but the TLS channel any more.
+    channels: Option<Box<dyn Channels>>,
     /// The connection beside a tunnel that does not go over it.
-    control: Option<(Box<Control>, OwnedFd)>,
+    beside: Option<(Box<dyn Beside>, OwnedFd)>,
     /// When a tunnel without any channel ends.
     abandoned: Option<Instant>,
     mtu_limit: u16,
@@ -105,12 +77,11 @@ enum Life {
 }
 
 impl Client {
-    /// Goes on with what a login has handed over: the client's connection, and what it is used for
-    /// while it is not a channel of the tunnel. Registers with `poller` under [`CLIENT_TOKENS`]
+    /// Goes on with what a login has handed over. Registers with `poller` under [`CLIENT_TOKENS`]
     /// tokens from `token_base` on.
     pub(super) fn new(
         state: HandOver,
-        (tcp, control): (OwnedFd, Option<Box<Control>>),
+        tcp: OwnedFd,
         tun: OwnedFd,
         reporter: Arc<Reporter>,
         poller: &Arc<Poller>,
@@ -136,57 +107,28 @@ impl Client {
         config.received_per_second = state.rx_per_second;
         config.sent_per_second = state.tx_per_second;
         config.queue_len = usize::try_from(state.output_buffer).unwrap_or(usize::MAX);
-        let limit = usize::try_from(state.no_compress_limit).unwrap_or(usize::MAX);
-        let compression =
-            |agreed: Option<Algorithm>| agreed.map(|agreed| Compression::new(method(agreed), limit));
-        let stream_compression = compression(state.stream_compression);
-        let datagram_compression = compression(state.datagram_compression);
         let mut session = ClientSession::new(config, Arc::clone(poller), token_base, now);
         session.attach_device(Device::Kernel(Tun::from_fd(tun).map_err(io::Error::other)?))?;
-        let control = match (control, state.tls) {
-            (Some(control), _) => {
-                poller.add(&tcp, token_base + CONTROL, Interest::READ)?;
-                Some((control, tcp))
-            }
-            (None, Some(tls)) => {
-                let (sealer, opener) = tls.into_halves().map_err(io::Error::other)?;
-                let (sealer, opener) = framed(state.protocol, sealer, opener, stream_compression);
+        let (sealer, opener) = state.tls.into_halves().map_err(io::Error::other)?;
+        let mut channels = state.channels.erase();
+        let beside = match channels.take_connection(sealer, opener) {
+            Connection::Stream((sealer, opener)) => {
                 session.attach_stream(now, tcp, sealer, opener, &state.unread, buffers)?;
                 None
             }
-            (None, None) => return Err(io::Error::other("a tunnel without a connection")),
+            Connection::Beside(beside) => {
+                poller.add(&tcp, token_base + BESIDE, Interest::READ)?;
+                Some((beside, tcp))
+            }
         };
         poller.add(&*reporter, token_base + MAIN, Interest::READ)?;
-        let rekey_time = state.datagram_timers.rekey;
-        let datagram = state.datagram.and_then(|datagram| match datagram {
-            DatagramHandOver::Dtls { psk, suites } => {
-                let mut config = ServerConfig::new(psk);
-                config.suites = suites.into_iter().filter_map(CipherSuite::from_id).collect();
-                config.min_rehandshake_interval = rekey_time.map(|time| time / 2);
-                Some(Datagrams::Dtls(Handshake::Psk(config), datagram_compression))
-            }
-            DatagramHandOver::ResumedDtls {
-                version,
-                suite,
-                master_secret,
-                session_id,
-            } => {
-                let suite = CipherSuite::from_id(suite)?;
-                let config = ResumptionConfig::server(version, suite, master_secret, session_id.to_vec());
-                Some(Datagrams::Dtls(
-                    Handshake::Resumption(config),
-                    datagram_compression,
-                ))
-            }
-            DatagramHandOver::Esp(keys) => Some(Datagrams::Esp(keys)),
-        });
-        Ok(Self {
+        let mut client = Self {
             session,
             poller: Arc::clone(poller),
             reporter,
             token_base,
-            datagram,
-            control,
+            channels: Some(channels),
+            beside,
             abandoned: None,
             mtu_limit: state.mtu_limit,
             own_rekey: state.own_rekey,
@@ -198,15 +140,19 @@ impl Client {
             discover_mtu: state.discover_mtu,
             life: Life::Open,
             device_failure: None,
-        })
+        };
+        if client.beside.is_some() && !state.unread.is_empty() {
+            client.hear(now, &state.unread, buffers);
+        }
+        Ok(client)
     }
 
     /// Acts on the readiness of one of its descriptors.
     pub(super) fn handle_ready(&mut self, now: Instant, event: epoll::Event, buffers: &mut Buffers) {
         if event.token == self.token_base + MAIN {
             self.obey(now, buffers);
-        } else if event.token == self.token_base + CONTROL {
-            self.serve_control(now, buffers);
+        } else if event.token == self.token_base + BESIDE {
+            self.serve_beside(now, buffers);
         } else {
             self.session.handle_ready(now, event, buffers);
         }
@@ -317,7 +263,7 @@ impl Client {
             }
         }
         let has_channel = self.session.stream_socket().is_some() || self.session.datagram_established();
-        if has_channel || self.control.is_some() {
+        if has_channel || self.beside.is_some() {
             self.abandoned = None;
         } else if self.life == Life::Open {
             let until = *self.abandoned.get_or_insert(now + WITHOUT_CHANNEL);
@@ -365,129 +311,6 @@ impl Client {
         }
     }
 
-    /// A new path of datagrams on the process's UDP socket; false when it does not become one.
-    pub(super) fn take_shared(
-        &mut self,
-        now: Instant,
-        (socket, path): (Arc<UdpSocket>, Path),
-        hello: bool,
-        packet: &[u8],
-        buffers: &mut Buffers,
-    ) -> io::Result<bool> {
-        let marks = match self.net_priority {
-            Some(NetPriority::Tos(tos)) => Marks {
-                type_of_service: Some(tos),
-                ..Marks::default()
-            },
-            Some(NetPriority::Priority(priority)) => Marks {
-                priority,
-                ..Marks::default()
-            },
-            None => Marks::default(),
-        };
-        let socket = SharedSocket::new(socket, path, marks);
-        let begun = self.take_datagram(now, socket.into(), hello, packet, buffers);
-        self.settle(now, buffers);
-        begun
-    }
-
-    /// A new path of datagrams: a handshake goes into the second slot; a record counts only if it
-    /// authenticates. False when the path is not used.
-    fn take_datagram(
-        &mut self,
-        now: Instant,
-        socket: DatagramSocket,
-        hello: bool,
-        packet: &[u8],
-        buffers: &mut Buffers,
-    ) -> io::Result<bool> {
-        let channel = match &self.datagram {
-            None => return Ok(false),
-            Some(Datagrams::Dtls(handshake, compression)) if hello => {
-                let channel = DtlsChannel::new(handshake.begin(now));
-                Some(erase(Compressing::new(channel, compression.clone())))
-            }
-            Some(Datagrams::Esp(keys)) if !self.session.datagram_established() => {
-                let channel = EspChannel::server(&keys.up, &keys.down, MagicPing::Gateway);
-                Some(erase(channel.map_err(io::Error::other)?))
-            }
-            Some(Datagrams::Dtls(..) | Datagrams::Esp(_)) => None,
-        };
-        if let Some(channel) = channel {
-            self.session
-                .attach_datagram(now, socket, channel, packet, buffers)?;
-            Ok(true)
-        } else {
-            let moved = self.session.move_datagram(now, socket, packet, buffers)?;
-            self.log(
-                LogLevel::Debug,
-                if moved {
-                    "the client's UDP address has changed"
-                } else {
-                    "stray datagram"
-                },
-            );
-            Ok(moved)
-        }
-    }
-
-    /// One turn of the connection beside the tunnel.
-    fn serve_control(&mut self, now: Instant, buffers: &mut Buffers) {
-        let Some((control, tcp)) = self.control.take() else {
-            return;
-        };
-        let (turn, control) = control.handle_readable(&tcp);
-        if let Some(mut control) = control {
-            if let Some(note) = control.poll_note() {
-                self.log(LogLevel::Info, &note);
-            }
-            if let Turn::Rekey(keys) = turn {
-                self.session.detach_datagram();
-                self.datagram = Some(Datagrams::Esp(keys));
-            }
-            self.control = Some((control, tcp));
-            return;
-        }
-        let _was_registered = self.poller.delete(&tcp);
-        match turn {
-            Turn::Stream(records) => {
-                // The two exclude each other: from now on the keys of ESP are worth nothing.
-                self.session.detach_datagram();
-                self.datagram = None;
-                self.reporter.tell(&WorkerToMain::DatagramChannel(None));
-                let (sealer, opener) = framed(Protocol::GlobalProtect, records.sealer, records.opener, None);
-                let attached = self
-                    .session
-                    .attach_stream(now, tcp, sealer, opener, &records.unread, buffers);
-                if let Err(error) = attached {
-                    self.log(LogLevel::Error, &format!("cannot use the TLS channel: {error}"));
-                    self.life = Life::Over(WorkerReason::Error);
-                }
-            }
-            Turn::LoggedOut => {
-                self.log(LogLevel::Info, "the client has logged out");
-                self.life = Life::Over(WorkerReason::UserLogout);
-            }
-            Turn::Wait | Turn::Closed | Turn::Rekey(_) => {}
-        }
-    }
-
-    fn prepare(&self, socket: &UdpSocket) {
-        let mode = if self.discover_mtu {
-            PathMtuDiscovery::On
-        } else {
-            PathMtuDiscovery::Off
-        };
-        let marked = match self.net_priority {
-            Some(NetPriority::Priority(priority)) => tcp::set_priority(socket, priority),
-            Some(NetPriority::Tos(tos)) => tcp::set_type_of_service(socket, tos),
-            None => Ok(()),
-        };
-        if let Err(error) = socket.set_path_mtu_discovery(mode).and(marked) {
-            self.log(LogLevel::Debug, &format!("cannot set UDP options: {error}"));
-        }
-    }
-
     /// Reacts to one event of an open session.
     fn handle(&mut self, now: Instant, event: Event, buffers: &mut Buffers) {
         match event {
@@ -501,10 +324,10 @@ impl Client {
                 self.life = Life::Over(WorkerReason::DpdTimeout);
             }
             Event::DatagramUp { description } => {
-                let what = match &self.datagram {
-                    Some(Datagrams::Esp(_)) => "ESP session established",
-                    Some(Datagrams::Dtls(..)) | None => "DTLS handshake completed",
-                };
+                let what = self
+                    .channels
+                    .as_ref()
+                    .map_or("established", |channels| channels.established());
                 self.log(LogLevel::Debug, &format!("{what} {description}"));
                 self.reporter
                     .tell(&WorkerToMain::DatagramChannel(Some(Text::truncated(
@@ -561,71 +384,15 @@ impl Client {
         );
     }
 
-    fn change_mtu(&mut self, octets: usize) {
-        let Ok(mtu) = Mtu::new(octets as u64) else { return };
-        if mtu.get() > MTU_MAX || mtu.get() == self.session.mtu() {
-            return;
-        }
-        self.log(
-            LogLevel::Debug,
-            &format!("MTU of the tunnel is {} now", mtu.get()),
-        );
-        self.session.set_mtu(mtu.get());
-        self.reporter.tell(&WorkerToMain::SetMtu(mtu));
-    }
-
-    /// A datagram of `size` octets did not fit: the tunnel's MTU follows the path's.
-    fn shrink(&mut self, size: usize) {
-        let Some(socket) = self.session.datagram_socket() else {
-            return;
-        };
-        let headers = match socket.peer_addr() {
-            Ok(peer) if peer.is_ipv6() => 48,
-            _ => 28,
-        };
-        // A shared socket knows no path; TCP goes the same one.
-        let path = socket.path_mtu().or_else(|| {
-            let stream = self.session.stream_socket()?;
-            tcp::path_info(stream).ok().map(|info| info.path_mtu)
-        });
-        let Some(path) = path.and_then(|path| usize::try_from(path).ok()) else {
-            return;
-        };
-        let present = usize::from(self.session.mtu());
-        let overhead = size.saturating_sub(present);
-        let fits = path.saturating_sub(headers + overhead);
-        if fits < present {
-            self.change_mtu(fits);
-        }
-    }
-
     fn log(&self, level: LogLevel, text: &str) {
         self.reporter.log(level, text);
-    }
-}
-
-/// The frames of a protocol in the records of a connection.
-fn framed(
-    protocol: Protocol,
-    sealer: Sealer,
-    opener: Opener,
-    compression: Option<Compression>,
-) -> (Box<dyn StreamSealer>, Box<dyn StreamOpener>) {
-    match protocol {
-        Protocol::AnyConnect => (
-            Box::new(Compressing::new(CstpSealer::new(sealer), compression.clone())),
-            Box::new(Compressing::new(CstpOpener::new(opener), compression)),
-        ),
-        Protocol::GlobalProtect => (
-            Box::new(GpstServerSealer::new(sealer)),
-            Box::new(GpstServerOpener::new(opener)),
-        ),
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         // Descriptors that another process holds copies of would stay known to the poller.
+        self.close_beside();
         self.session.detach_stream();
         self.session.detach_datagram();
         drop(self.session.detach_device());

@@ -13,7 +13,6 @@ use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::{Arrival, Buffers};
 
 use super::client::{CLIENT_TOKENS, Client};
-use super::control::Control;
 use crate::ipc::messages::WorkerReason;
 use crate::ipc::session::Counters;
 use crate::worker::hand_over::HandOver;
@@ -83,13 +82,12 @@ impl Clients {
         state: HandOver,
         tcp: OwnedFd,
         tun: OwnedFd,
-        control: Option<Box<Control>>,
         reporter: Arc<Reporter>,
     ) -> io::Result<Number> {
         let number = self.free.last().copied().unwrap_or(self.slots.len());
         let client = Client::new(
             state,
-            (tcp, control),
+            tcp,
             tun,
             Arc::clone(&reporter),
             &self.poller,

@@ -3,7 +3,6 @@
 
 mod client;
 mod clients;
-mod control;
 pub(crate) mod pool;
 
 use std::io;
@@ -14,8 +13,6 @@ use std::time::Instant;
 use culvert_sys::epoll::{Events, Interest};
 use culvert_sys::mem;
 use culvert_sys::signal::{SIGTERM, SignalFd};
-
-pub(super) use self::control::Control;
 
 use self::clients::{Clients, Ended, OTHER_TOKENS};
 use super::hand_over::HandOver;
@@ -33,11 +30,10 @@ pub(super) fn run(
     state: HandOver,
     tcp: OwnedFd,
     tun: OwnedFd,
-    control: Option<Box<Control>>,
     reporter: &Arc<Reporter>,
     isolate: bool,
 ) -> (WorkerReason, Counters) {
-    match carry(state, tcp, tun, control, reporter, isolate) {
+    match carry(state, tcp, tun, reporter, isolate) {
         Ok(ended) => (ended.reason, ended.counters),
         Err(error) => {
             reporter.log(LogLevel::Error, &format!("cannot carry the tunnel: {error}"));
@@ -50,12 +46,11 @@ fn carry(
     state: HandOver,
     tcp: OwnedFd,
     tun: OwnedFd,
-    control: Option<Box<Control>>,
     reporter: &Arc<Reporter>,
     isolate: bool,
 ) -> io::Result<Ended> {
     let mut clients = Clients::new()?;
-    clients.add(state, tcp, tun, control, Arc::clone(reporter))?;
+    clients.add(state, tcp, tun, Arc::clone(reporter))?;
     let signals = SignalFd::new(&[SIGTERM])?;
     clients.poller().add(&signals, SIGNALS, Interest::READ)?;
     // The login's memory goes back to the system: tunnels live long.

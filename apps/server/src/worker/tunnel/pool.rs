@@ -253,7 +253,7 @@ impl Pool {
         };
         let main = Blocking::new(Channel::from_fd(main));
         let reporter = Arc::new(Reporter::impatient(main, self.log_level));
-        let added = self.clients.add(state, tcp, tun, None, Arc::clone(&reporter));
+        let added = self.clients.add(state, tcp, tun, Arc::clone(&reporter));
         match added {
             Ok(number) => {
                 if let Some(identifier) = adoption.datagram_id {

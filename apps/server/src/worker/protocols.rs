@@ -1,0 +1,122 @@
+//! The protocols that clients may speak. What each of them is lies in its own room behind the
+//! traits of [`culvert_login::server`]; here they are only named.
+
+use std::sync::Arc;
+
+use culvert_globalprotect::server as globalprotect;
+use culvert_login::server::{self, AuthAnswer, ClientDescription};
+use culvert_wire::http::Request;
+use serde::{Deserialize, Serialize};
+
+use super::anyconnect;
+use super::front_end::Action;
+use crate::ipc::snapshot::{HostSnapshot, Snapshot};
+
+/// The front-ends of one connection. A request is for the first that serves its URL; AnyConnect's
+/// serves all.
+pub(super) fn front_ends<'s>(
+    snapshot: &'s Snapshot,
+    host: &'s HostSnapshot,
+    certificate: bool,
+) -> Vec<Box<dyn FrontEnd<'s> + 's>> {
+    let mut front_ends: Vec<Box<dyn FrontEnd<'s> + 's>> = Vec::new();
+    if snapshot.globalprotect {
+        let config = globalprotect::FrontEndConfig {
+            portal: portal_name(host),
+            message: host.pre_login_banner.clone(),
+            host_reports: host.host_reports,
+        };
+        front_ends.push(Box::new(globalprotect::FrontEnd::new(Arc::new(config))));
+    }
+    front_ends.push(Box::new(anyconnect::FrontEnd::new(snapshot, host, certificate)));
+    front_ends
+}
+
+/// A client's wish for its tunnel.
+pub(super) enum Wish<'s> {
+    AnyConnect(anyconnect::Opening<'s>),
+    GlobalProtect(globalprotect::Opening),
+}
+
+impl<'s> From<anyconnect::Opening<'s>> for Wish<'s> {
+    fn from(opening: anyconnect::Opening<'s>) -> Self {
+        Self::AnyConnect(opening)
+    }
+}
+
+impl From<globalprotect::Opening> for Wish<'_> {
+    fn from(opening: globalprotect::Opening) -> Self {
+        Self::GlobalProtect(opening)
+    }
+}
+
+/// The channels of a tunnel.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Channels {
+    AnyConnect(anyconnect::Channels),
+    GlobalProtect(globalprotect::Channels),
+}
+
+impl Channels {
+    /// Forgets whose they are.
+    pub(super) fn erase(self) -> Box<dyn server::Channels> {
+        match self {
+            Self::AnyConnect(channels) => Box::new(channels),
+            Self::GlobalProtect(channels) => Box::new(channels),
+        }
+    }
+}
+
+impl From<anyconnect::Channels> for Channels {
+    fn from(channels: anyconnect::Channels) -> Self {
+        Self::AnyConnect(channels)
+    }
+}
+
+impl From<globalprotect::Channels> for Channels {
+    fn from(channels: globalprotect::Channels) -> Self {
+        Self::GlobalProtect(channels)
+    }
+}
+
+/// [`server::FrontEnd`] with the actions of all protocols.
+pub(super) trait FrontEnd<'s> {
+    fn serves(&self, target: &str) -> bool;
+    fn handle_request(&mut self, request: Request) -> Action<'s>;
+    fn handle_answer(&mut self, answer: AuthAnswer) -> Action<'s>;
+    fn client(&self) -> ClientDescription;
+    fn poll_note(&mut self) -> Option<String>;
+}
+
+impl<'s, F: server::FrontEnd> FrontEnd<'s> for F
+where
+    Wish<'s>: From<F::Opening>,
+{
+    fn serves(&self, target: &str) -> bool {
+        server::FrontEnd::serves(self, target)
+    }
+
+    fn handle_request(&mut self, request: Request) -> Action<'s> {
+        server::FrontEnd::handle_request(self, request).into()
+    }
+
+    fn handle_answer(&mut self, answer: AuthAnswer) -> Action<'s> {
+        server::FrontEnd::handle_answer(self, answer).into()
+    }
+
+    fn client(&self) -> ClientDescription {
+        server::FrontEnd::client(self)
+    }
+
+    fn poll_note(&mut self) -> Option<String> {
+        server::FrontEnd::poll_note(self)
+    }
+}
+
+/// Name of portal and gateway.
+fn portal_name(host: &HostSnapshot) -> String {
+    match host.name.as_str() {
+        "default" => "VPN".to_owned(),
+        name => name.to_owned(),
+    }
+}

@@ -1,0 +1,186 @@
+//! The connection beside a tunnel that does not go over it: the client asks for its host check
+//! there, and for the TLS channel when UDP does not work.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use culvert_login::server::{
+    Action, AuthAnswer, AuthRequest, BesideEvent, Broken, FrontEnd as _, Opening as _, Random, Refusal,
+};
+use culvert_record::SealError;
+use culvert_tls::{ContentType, Opened, Opener, Sealer};
+use culvert_vocab::SessionId;
+use culvert_wire::http::{Request, RequestReader, Response};
+
+use super::channels::{Announced, Channels, stream};
+use super::config_answer::{Grant, config_answer};
+use super::front_end::FrontEnd;
+use super::opening::{Opening, Wish};
+use crate::wire::{EspParameters, START_TUNNEL};
+
+/// Most octets of plaintext in one record.
+const RECORD: usize = 16384;
+
+/// Requests of a client whose tunnel is open.
+pub(super) struct Beside {
+    /// `None` once the connection is the tunnel's.
+    tls: Option<(Sealer, Opener)>,
+    /// What has come of a record.
+    input: Vec<u8>,
+    output: VecDeque<Vec<u8>>,
+    events: VecDeque<BesideEvent>,
+    reader: RequestReader,
+    front_end: FrontEnd,
+    session: SessionId,
+    grant: Grant,
+}
+
+impl Beside {
+    /// Goes on after the configuration has been sent.
+    pub(super) fn new(sealer: Sealer, opener: Opener, announced: Announced) -> Self {
+        let Announced {
+            session,
+            grant,
+            config,
+        } = announced;
+        Self {
+            tls: Some((sealer, opener)),
+            input: Vec::new(),
+            output: VecDeque::new(),
+            events: VecDeque::new(),
+            reader: RequestReader::new(),
+            front_end: FrontEnd::new(Arc::new(config)),
+            session,
+            grant,
+        }
+    }
+
+    /// Opens one record; false when none is there.
+    fn next_record(&mut self, random: Random<'_>) -> Result<bool, Broken> {
+        let Some((sealer, opener)) = &mut self.tls else {
+            return Ok(false);
+        };
+        let consumed = match opener.open(&mut self.input).map_err(|_| Broken)? {
+            Opened::Incomplete { .. } => return Ok(false),
+            Opened::Ignored { consumed } => consumed,
+            Opened::KeyUpdate { consumed, requested } => {
+                if requested {
+                    let mut update = Vec::new();
+                    sealer.key_update(false, &mut update).map_err(broken)?;
+                    self.output.push_back(update);
+                }
+                consumed
+            }
+            Opened::Closed { .. } => return Err(Broken),
+            Opened::ApplicationData { consumed, payload } => {
+                let plaintext = self.input.get(payload).unwrap_or_default();
+                let request = self.reader.handle_input(plaintext).map_err(|_| Broken)?;
+                self.input.drain(..consumed);
+                if let Some(request) = request {
+                    self.serve(request, random)?;
+                }
+                return Ok(true);
+            }
+        };
+        self.input.drain(..consumed);
+        Ok(true)
+    }
+
+    fn serve(&mut self, request: Request, random: Random<'_>) -> Result<(), Broken> {
+        let mut action = self.front_end.handle_request(request);
+        if let Action::AskBroker(AuthRequest::VerifyCookie { session }) = action {
+            let good = session == self.session;
+            action = self.front_end.handle_answer(AuthAnswer::Cookie(good));
+        }
+        if let Some(note) = self.front_end.poll_note() {
+            self.events.push_back(BesideEvent::Note(note));
+        }
+        match action {
+            Action::Respond { response, close } => {
+                self.respond(&response)?;
+                if close { Err(Broken) } else { Ok(()) }
+            }
+            Action::Open(opening) if *opening.session() != self.session => {
+                self.respond(&opening.refuse(Refusal::NotAcceptable))?;
+                Err(Broken)
+            }
+            Action::Open(Opening {
+                wish: Wish::Config(_),
+                ..
+            }) => {
+                let esp = self.fresh_keys(random);
+                self.grant.esp.clone_from(&esp);
+                self.respond(&config_answer(&self.grant))?;
+                let channels = Channels { esp, beside: None };
+                self.events.push_back(BesideEvent::Channels(Box::new(channels)));
+                Ok(())
+            }
+            Action::Open(Opening {
+                wish: Wish::Stream(_),
+                ..
+            }) => {
+                self.write(START_TUNNEL)?;
+                let (sealer, opener) = self.tls.take().ok_or(Broken)?;
+                let unread = std::mem::take(&mut self.input);
+                self.events
+                    .push_back(BesideEvent::Stream(stream(sealer, opener), unread));
+                Ok(())
+            }
+            Action::EndSession { session, response } if session == self.session => {
+                self.respond(&response)?;
+                self.events.push_back(BesideEvent::LoggedOut);
+                Ok(())
+            }
+            // Another login, or another session: on another connection.
+            Action::AskBroker(_) | Action::EndSession { .. } | Action::CloseSilently => Err(Broken),
+        }
+    }
+
+    /// New keys for ESP, if there were any. Packets still name the session by the same SPI.
+    fn fresh_keys(&self, random: Random<'_>) -> Option<EspParameters> {
+        let present = self.grant.esp.as_ref()?;
+        let algorithms = (present.up.encryption(), present.up.integrity());
+        EspParameters::generate(present.port, present.up.spi(), algorithms, random)
+    }
+
+    fn respond(&mut self, response: &Response) -> Result<(), Broken> {
+        self.write(&response.to_bytes())
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<(), Broken> {
+        let (sealer, _) = self.tls.as_mut().ok_or(Broken)?;
+        for piece in plaintext.chunks(RECORD) {
+            let headroom = sealer.headroom();
+            let mut record = vec![0; sealer.sealed_len(piece.len())];
+            record
+                .get_mut(headroom..headroom + piece.len())
+                .ok_or(Broken)?
+                .copy_from_slice(piece);
+            sealer
+                .seal(ContentType::ApplicationData, &mut record, piece.len())
+                .map_err(broken)?;
+            self.output.push_back(record);
+        }
+        Ok(())
+    }
+}
+
+fn broken(_: SealError) -> Broken {
+    Broken
+}
+
+impl culvert_login::server::Beside for Beside {
+    fn handle_input(&mut self, octets: &[u8], random: Random<'_>) -> Result<(), Broken> {
+        self.input.extend_from_slice(octets);
+        while self.next_record(random)? {}
+        Ok(())
+    }
+
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.output.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<BesideEvent> {
+        self.events.pop_front()
+    }
+}

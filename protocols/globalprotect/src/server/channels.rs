@@ -1,0 +1,57 @@
+use std::time::Instant;
+
+use culvert_login::server::{Connection, Stream};
+use culvert_record::{AnyDatagramChannel, erase};
+use culvert_tls::{Opener, Sealer};
+use culvert_vocab::SessionId;
+use serde::{Deserialize, Serialize};
+
+use super::beside::Beside;
+use super::config_answer::Grant;
+use super::front_end::FrontEndConfig;
+use crate::data::{EspChannel, GpstServerOpener, GpstServerSealer, MagicPing};
+use crate::wire::EspParameters;
+
+/// The channels of a tunnel: ESP, or frames in TLS.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Channels {
+    /// Keys of ESP.
+    pub(super) esp: Option<EspParameters>,
+    /// What the client got over a connection that goes on beside the tunnel.
+    pub(super) beside: Option<Box<Announced>>,
+}
+
+/// What a client has been told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Announced {
+    pub(super) session: SessionId,
+    pub(super) grant: Grant,
+    pub(super) config: FrontEndConfig,
+}
+
+/// GlobalProtect's frames in the records of a connection.
+pub(super) fn stream(sealer: Sealer, opener: Opener) -> Stream {
+    (
+        Box::new(GpstServerSealer::new(sealer)),
+        Box::new(GpstServerOpener::new(opener)),
+    )
+}
+
+impl culvert_login::server::Channels for Channels {
+    fn take_connection(&mut self, sealer: Sealer, opener: Opener) -> Connection {
+        match self.beside.take() {
+            Some(announced) => Connection::Beside(Box::new(Beside::new(sealer, opener, *announced))),
+            None => Connection::Stream(stream(sealer, opener)),
+        }
+    }
+
+    fn begin_datagrams(&self, _now: Instant, _hello: bool, established: bool) -> Option<AnyDatagramChannel> {
+        let keys = self.esp.as_ref().filter(|_| !established)?;
+        let channel = EspChannel::server(&keys.up, &keys.down, MagicPing::Gateway);
+        channel.ok().map(erase)
+    }
+
+    fn established(&self) -> &'static str {
+        "ESP session established"
+    }
+}

@@ -1,0 +1,65 @@
+//! What a protocol offers for one connection of a client: requests in, actions out.
+
+use culvert_vocab::SessionId;
+use culvert_wire::http::{Request, Response};
+
+use super::{AuthAnswer, AuthRequest};
+
+/// What the server has to do next with a connection.
+#[derive(Debug)]
+pub enum Action<Opening> {
+    /// Send this response; then end the connection if `close`.
+    Respond {
+        /// The response.
+        response: Response,
+        /// End the connection afterwards.
+        close: bool,
+    },
+    /// Ask, then call [`FrontEnd::handle_answer`].
+    AskBroker(AuthRequest),
+    /// The client wants its tunnel.
+    Open(Opening),
+    /// The client ends its session: end it, then send this.
+    EndSession {
+        /// The session.
+        session: SessionId,
+        /// What to answer.
+        response: Response,
+    },
+    /// End the connection without an answer.
+    CloseSilently,
+}
+
+/// What a client says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientDescription {
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Kind of device or system.
+    pub device_type: String,
+    /// Its version.
+    pub platform: String,
+}
+
+/// One protocol's side of a connection, from the first request to the tunnel.
+pub trait FrontEnd {
+    /// A client's wish for its tunnel: a [`super::Opening`].
+    type Opening;
+
+    /// True for the URLs of this protocol.
+    fn serves(&self, target: &str) -> bool;
+
+    /// Decides what to do with a request.
+    fn handle_request(&mut self, request: Request) -> Action<Self::Opening>;
+
+    /// Goes on with the answer to [`Action::AskBroker`].
+    fn handle_answer(&mut self, answer: AuthAnswer) -> Action<Self::Opening>;
+
+    /// What the client said about itself so far.
+    fn client(&self) -> ClientDescription;
+
+    /// A line for the log.
+    fn poll_note(&mut self) -> Option<String> {
+        None
+    }
+}
