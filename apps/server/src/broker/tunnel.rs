@@ -151,7 +151,6 @@ impl Conversation {
             ipv4: request.ipv4,
             ipv6: request.ipv6,
             udp: request.udp,
-            own_process: request.own_process,
             tls: request.tls,
         };
         Ok((verified, wish))

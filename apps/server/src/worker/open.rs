@@ -57,7 +57,6 @@ where
         ipv4: demand.ipv4,
         ipv6: demand.ipv6,
         udp: demand.datagrams,
-        own_process: false,
         tls: Text::truncated(&negotiated.to_string()),
     };
     let (grant, carrier) = match ask(broker, &mut stream, &request)? {

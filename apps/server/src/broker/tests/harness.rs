@@ -277,7 +277,6 @@ pub(super) fn tunnel_request(cookie: &SessionId) -> TunnelRequest {
         hostname: Some(Text::truncated("laptop")),
         ipv4: true,
         ipv6: true,
-        own_process: false,
         udp: true,
         tls: Text::default(),
     }

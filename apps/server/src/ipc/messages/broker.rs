@@ -146,8 +146,6 @@ pub struct TunnelWish {
     pub ipv6: bool,
     /// The client offered a UDP channel.
     pub udp: bool,
-    /// The tunnel stays with its worker.
-    pub own_process: bool,
     /// Cipher description of the TLS channel.
     pub tls: Text<128>,
 }

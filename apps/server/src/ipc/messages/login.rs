@@ -139,9 +139,6 @@ pub struct TunnelRequest {
     pub ipv6: bool,
     /// The client offered a UDP channel that this host supports.
     pub udp: bool,
-    /// The tunnel stays with its worker, also where a pool carries the others: the connection is
-    /// not a tunnel yet.
-    pub own_process: bool,
     /// Cipher description of the TLS channel, for `occtl`.
     pub tls: Text<128>,
 }
