@@ -65,6 +65,8 @@ pub enum AuthMethod {
         gid_min: Option<u32>,
         /// PAM service name.
         service: String,
+        /// PAM sessions are opened and closed around the users' sessions.
+        session: bool,
     },
     /// RADIUS.
     Radius(Radius),
@@ -272,7 +274,7 @@ impl AuthMethod {
     }
 
     fn pam(call: &Call<'_>) -> Result<Self, String> {
-        let (mut gid_min, mut service) = (None, "ocserv".to_owned());
+        let (mut gid_min, mut service, mut session) = (None, "ocserv".to_owned(), false);
         for (name, value) in call.suboptions()? {
             match name.as_str() {
                 "gid-min" => gid_min = Some(number(&name, value)?),
@@ -281,10 +283,15 @@ impl AuthMethod {
                     return Err(format!("Invalid value for 'service': {value}"));
                 }
                 "service" => service = value.to_owned(),
+                "session" => session = truth(value),
                 _ => return Err(unknown(&name)),
             }
         }
-        Ok(Self::Pam { gid_min, service })
+        Ok(Self::Pam {
+            gid_min,
+            service,
+            session,
+        })
     }
 
     fn gssapi(call: &Call<'_>) -> Result<Self, String> {

@@ -19,6 +19,8 @@ const COMPLETE: u32 = 0;
 const CONTINUE_NEEDED: u32 = 1;
 /// Calling and routine errors; the rest is information.
 const ERRORS: u32 = 0xffff_0000;
+/// Routine error: the channel bindings of both sides differ.
+const BAD_BINDINGS: u32 = 4 << 16;
 const GSS_CODE: c_int = 1;
 const MECH_CODE: c_int = 2;
 const USAGE_INITIATE: c_int = 1;
@@ -94,6 +96,43 @@ impl RawBuffer {
     }
 }
 
+/// `gss_channel_bindings_struct`, without addresses (RFC 5801 §3: no address types).
+#[repr(C)]
+struct RawBindings {
+    initiator_type: u32,
+    initiator: RawBuffer,
+    acceptor_type: u32,
+    acceptor: RawBuffer,
+    application_data: RawBuffer,
+}
+
+impl RawBindings {
+    /// For input: the library only reads it, and what it points to.
+    fn of(data: &[u8]) -> Self {
+        Self {
+            initiator_type: 0,
+            initiator: RawBuffer::empty(),
+            acceptor_type: 0,
+            acceptor: RawBuffer::empty(),
+            application_data: RawBuffer::of(data),
+        }
+    }
+}
+
+/// `gss_key_value_element_desc`
+#[repr(C)]
+struct StoreElement {
+    key: *const c_char,
+    value: *const c_char,
+}
+
+/// `gss_key_value_set_desc`
+#[repr(C)]
+struct Store {
+    count: u32,
+    elements: *const StoreElement,
+}
+
 type Minor = *mut u32;
 type Handle = *mut c_void;
 
@@ -109,7 +148,7 @@ type InitContext = unsafe extern "C" fn(
     *const Oid,
     u32,
     u32,
-    *const c_void,
+    *const RawBindings,
     *const RawBuffer,
     *mut *const Oid,
     *mut RawBuffer,
@@ -121,7 +160,7 @@ type AcceptContext = unsafe extern "C" fn(
     *mut Handle,
     Handle,
     *const RawBuffer,
-    *const c_void,
+    *const RawBindings,
     *mut Handle,
     *mut *const Oid,
     *mut RawBuffer,
@@ -135,6 +174,18 @@ type AcquireCredentials = unsafe extern "C" fn(
     u32,
     *const OidSet,
     c_int,
+    *mut Handle,
+    *mut *mut OidSet,
+    *mut u32,
+) -> u32;
+/// The same with where keys and the memory of tickets are.
+type AcquireCredentialsFrom = unsafe extern "C" fn(
+    Minor,
+    Handle,
+    u32,
+    *const OidSet,
+    c_int,
+    *const Store,
     *mut Handle,
     *mut *mut OidSet,
     *mut u32,
@@ -161,6 +212,7 @@ pub(crate) struct Gssapi {
     init_context: InitContext,
     accept_context: AcceptContext,
     acquire_credentials: AcquireCredentials,
+    acquire_credentials_from: AcquireCredentialsFrom,
     set_negotiable: SetNegotiable,
     display_name: DisplayName,
     local_name: LocalName,
@@ -190,6 +242,7 @@ impl Gssapi {
             init_context: function!(c"gss_init_sec_context")?,
             accept_context: function!(c"gss_accept_sec_context")?,
             acquire_credentials: function!(c"gss_acquire_cred")?,
+            acquire_credentials_from: function!(c"gss_acquire_cred_from")?,
             set_negotiable: function!(c"gss_set_neg_mechs")?,
             display_name: function!(c"gss_display_name")?,
             local_name: function!(c"gss_localname")?,
@@ -298,12 +351,47 @@ impl Gssapi {
             let major = unsafe { (self.register_keytab)(path.as_ptr()) };
             self.check(KEYTAB, major, 0)?;
         }
-        let (spnego, kerberos) = (set(&SPNEGO), set(&KERBEROS));
         // SPNEGO does not say what is wrong with a keytab; Kerberos does.
-        drop(self.acquire(&kerberos, USAGE_ACCEPT, KEYTAB)?);
-        let keys = self.acquire(&spnego, USAGE_ACCEPT, KEYTAB)?;
-        let mut minor = 0;
-        // SAFETY: credentials from above, and a set that the library copies.
+        drop(self.acquire(&set(&KERBEROS), USAGE_ACCEPT, KEYTAB)?);
+        self.only_kerberos(self.acquire(&set(&SPNEGO), USAGE_ACCEPT, KEYTAB)?)
+    }
+
+    /// The same keys, without a memory for tickets that have been seen: for trials.
+    pub(crate) fn trial_credentials(self) -> Result<Credentials, GssError> {
+        let (mut minor, mut handle) = (0, null_mut());
+        let element = StoreElement {
+            key: c"rcache".as_ptr(),
+            value: c"none:".as_ptr(),
+        };
+        let store = Store {
+            count: 1,
+            elements: &raw const element,
+        };
+        let mechanism = set(&SPNEGO);
+        // SAFETY: as in `acquire`; the library copies what is in the store.
+        let major = unsafe {
+            (self.acquire_credentials_from)(
+                &raw mut minor,
+                null_mut(),
+                u32::MAX,
+                &raw const mechanism,
+                USAGE_ACCEPT,
+                &raw const store,
+                &raw mut handle,
+                null_mut(),
+                null_mut(),
+            )
+        };
+        self.check(KEYTAB, major, minor)?;
+        self.only_kerberos(Credentials {
+            library: self,
+            handle,
+        })
+    }
+
+    fn only_kerberos(self, keys: Credentials) -> Result<Credentials, GssError> {
+        let (mut minor, kerberos) = (0, set(&KERBEROS));
+        // SAFETY: credentials of the library, and a set that it copies.
         let major = unsafe { (self.set_negotiable)(&raw mut minor, keys.handle, &raw const kerberos) };
         self.check(KEYTAB, major, minor)?;
         Ok(keys)
@@ -420,9 +508,15 @@ pub(crate) struct Context {
 pub(crate) type Turn = (Zeroizing<Vec<u8>>, bool);
 
 impl Context {
-    /// The initiator's next step, with the user's own tickets.
-    pub(crate) fn init(&mut self, target: &Name, input: Option<&[u8]>) -> Result<Turn, GssError> {
+    /// The initiator's next step, with the user's own tickets; `bindings` name the channel.
+    pub(crate) fn init(
+        &mut self,
+        target: &Name,
+        input: Option<&[u8]>,
+        bindings: Option<&[u8]>,
+    ) -> Result<Turn, GssError> {
         let input = checked(input.unwrap_or_default())?;
+        let bindings = bindings.map(RawBindings::of);
         let first = self.handle.is_null();
         let (mut minor, mut output) = (0, RawBuffer::empty());
         // SAFETY: the context and the name are the library's own; the other pointers lead to live
@@ -436,7 +530,7 @@ impl Context {
                 &raw const SPNEGO,
                 MUTUAL,
                 0,
-                null(),
+                bindings.as_ref().map_or(null(), std::ptr::from_ref),
                 &raw const input,
                 null_mut(),
                 &raw mut output,
@@ -454,14 +548,17 @@ impl Context {
         Ok((token, major & CONTINUE_NEEDED == COMPLETE))
     }
 
-    /// The acceptor's next step; the initiator's name when the context is complete. Delegated
-    /// credentials are not taken.
+    /// The acceptor's next step; the initiator's name when the context is complete. An initiator that
+    /// binds itself to a channel must have named that of `bindings`. Delegated credentials are not
+    /// taken.
     pub(crate) fn accept(
         &mut self,
         keys: &Credentials,
         input: &[u8],
+        bindings: Option<&[u8]>,
     ) -> Result<(Turn, Option<Name>), GssError> {
         let input = checked(input)?;
+        let bindings = bindings.map(RawBindings::of);
         let (mut minor, mut output, mut name) = (0, RawBuffer::empty(), null_mut());
         // SAFETY: as above.
         let major = unsafe {
@@ -470,7 +567,7 @@ impl Context {
                 &raw mut self.handle,
                 keys.handle,
                 &raw const input,
-                null(),
+                bindings.as_ref().map_or(null(), std::ptr::from_ref),
                 &raw mut name,
                 null_mut(),
                 &raw mut output,
@@ -484,6 +581,9 @@ impl Context {
             library: self.library,
             handle: name,
         });
+        if major & ERRORS == BAD_BINDINGS {
+            return Err(GssError::Bindings);
+        }
         self.library
             .check("the client's ticket is not accepted", major, minor)?;
         let complete = major & CONTINUE_NEEDED == COMPLETE;

@@ -11,19 +11,24 @@ use crate::{GssError, Step};
 pub struct Initiator {
     target: Name,
     context: Context,
+    /// Application data of the channel bindings (RFC 5801 §3), as `tls-exporter:` and the value.
+    bindings: Option<Vec<u8>>,
     complete: bool,
 }
 
 impl Initiator {
-    /// Loads the library; `service` is as `HTTP@host`.
+    /// Loads the library; `service` is as `HTTP@host`. `bindings` are the application data of the channel
+    /// bindings, as `tls-exporter:` and the value (RFC 5801 §3, RFC 5929); a service that looks at them refuses
+    /// who carries the tokens over another channel.
     ///
     /// # Errors
     /// The library is not there or does not take the name.
-    pub fn new(service: &str) -> Result<Self, GssError> {
+    pub fn new(service: &str, bindings: Option<Vec<u8>>) -> Result<Self, GssError> {
         let library = Gssapi::load()?;
         Ok(Self {
             target: library.service(service)?,
             context: library.context(),
+            bindings,
             complete: false,
         })
     }
@@ -36,7 +41,7 @@ impl Initiator {
         if self.complete {
             return Err(GssError::Token("a token after the last one"));
         }
-        let (token, complete) = self.context.init(&self.target, input)?;
+        let (token, complete) = self.context.init(&self.target, input, self.bindings.as_deref())?;
         self.complete = complete;
         Ok(Step { token, complete })
     }
@@ -79,7 +84,7 @@ mod tests {
 
     #[test]
     fn nothing_without_a_complete_context() {
-        let initiator = Initiator::new("HTTP@vpn.test").unwrap();
+        let initiator = Initiator::new("HTTP@vpn.test", None).unwrap();
         assert_eq!(format!("{initiator:?}"), "Initiator { complete: false, .. }");
         let early = Err(GssError::Token("a message before the last token"));
         assert_eq!(initiator.wrap(b"x"), early);

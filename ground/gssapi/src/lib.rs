@@ -39,6 +39,9 @@ pub enum GssError {
         /// What the library says.
         reason: String,
     },
+    /// The client has made its token for another channel than this one (RFC 5056).
+    #[error("the client's ticket is for another TLS connection (channel bindings)")]
+    Bindings,
     /// The other side's token is too large, or one comes when none is due.
     #[error("{0}")]
     Token(&'static str),

@@ -23,6 +23,8 @@ const ITEM_RHOST: c_int = 4;
 
 const DISALLOW_NULL_AUTHTOK: c_int = 1;
 const CHANGE_EXPIRED_AUTHTOK: c_int = 0x20;
+const ESTABLISH_CRED: c_int = 2;
+const DELETE_CRED: c_int = 4;
 
 /// Messages in one call of a module (PAM_MAX_NUM_MSG).
 const MESSAGES_MAX: usize = 32;
@@ -58,7 +60,7 @@ type Start = unsafe extern "C" fn(*const c_char, *const c_char, *const PamConv, 
 type SetItem = unsafe extern "C" fn(*mut Handle, c_int, *const c_void) -> c_int;
 type GetItem = unsafe extern "C" fn(*const Handle, c_int, *mut *const c_void) -> c_int;
 type StrError = unsafe extern "C" fn(*mut Handle, c_int) -> *const c_char;
-/// `pam_end`, and the four that do the work.
+/// `pam_end`, and those that do the work.
 type Act = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
 
 /// The loaded library.
@@ -72,6 +74,9 @@ pub struct Pam {
     authenticate: Act,
     acct_mgmt: Act,
     chauthtok: Act,
+    setcred: Act,
+    open_session: Act,
+    close_session: Act,
 }
 
 impl Pam {
@@ -108,6 +113,15 @@ impl Pam {
                 chauthtok: library
                     .function(c"pam_chauthtok")
                     .ok_or(PamError::Function("pam_chauthtok"))?,
+                setcred: library
+                    .function(c"pam_setcred")
+                    .ok_or(PamError::Function("pam_setcred"))?,
+                open_session: library
+                    .function(c"pam_open_session")
+                    .ok_or(PamError::Function("pam_open_session"))?,
+                close_session: library
+                    .function(c"pam_close_session")
+                    .ok_or(PamError::Function("pam_close_session"))?,
             })
         }
     }
@@ -202,6 +216,39 @@ impl Transaction<'_> {
     /// See [`Self::authenticate`].
     pub fn change_expired_password(&mut self) -> Result<(), PamError> {
         self.act(self.pam.chauthtok, CHANGE_EXPIRED_AUTHTOK)
+    }
+
+    /// Lets the modules get what the user may use in his session (tickets, keys). Do this before
+    /// [`Self::open_session`].
+    ///
+    /// # Errors
+    /// See [`Self::authenticate`].
+    pub fn establish_credentials(&mut self) -> Result<(), PamError> {
+        self.act(self.pam.setcred, ESTABLISH_CRED)
+    }
+
+    /// Lets the modules destroy what [`Self::establish_credentials`] got.
+    ///
+    /// # Errors
+    /// See [`Self::authenticate`].
+    pub fn delete_credentials(&mut self) -> Result<(), PamError> {
+        self.act(self.pam.setcred, DELETE_CRED)
+    }
+
+    /// Tells the modules that the user's session begins.
+    ///
+    /// # Errors
+    /// The modules do not let it begin.
+    pub fn open_session(&mut self) -> Result<(), PamError> {
+        self.act(self.pam.open_session, 0)
+    }
+
+    /// Tells the modules that the session has ended.
+    ///
+    /// # Errors
+    /// See [`Self::authenticate`].
+    pub fn close_session(&mut self) -> Result<(), PamError> {
+        self.act(self.pam.close_session, 0)
     }
 
     /// Name of the user, whom modules may rename; `None` when it is no UTF-8.

@@ -2,7 +2,8 @@
 //! functions (pam_wrapper) wins.
 //!
 //! A transaction is one user's login: [`Transaction::authenticate`], then
-//! [`Transaction::check_account`]. What modules ask and say goes to a [`Conversation`].
+//! [`Transaction::check_account`], and perhaps a session between [`Transaction::open_session`] and
+//! [`Transaction::close_session`]. What modules ask and say goes to a [`Conversation`].
 
 #[allow(unsafe_code)]
 mod ffi;

@@ -7,7 +7,3 @@ pub const PSK_EXPORTER_LABEL: &str = "EXPORTER-openconnect-psk";
 pub const PSK_LEN: usize = 32;
 /// PSK identity that clients send and servers ignore.
 pub const PSK_IDENTITY: &[u8] = b"psk";
-/// Label of the TLS 1.3 exporter whose 32 octets a STRAP proof signs (RFC 9266).
-pub const CHANNEL_BINDING_LABEL: &str = "EXPORTER-Channel-Binding";
-/// Length of the channel binding, in octets.
-pub const CHANNEL_BINDING_LEN: usize = 32;

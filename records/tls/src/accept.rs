@@ -13,6 +13,8 @@ const HELLO_MAX: usize = 64 * 1024;
 pub struct Acceptor {
     inner: rustls::server::Acceptor,
     input: Vec<u8>,
+    /// Records that rustls has.
+    hello: Vec<u8>,
     received: usize,
     alert: Vec<u8>,
 }
@@ -21,6 +23,7 @@ pub struct Acceptor {
 pub struct ClientHello {
     accepted: Accepted,
     server_name: Option<String>,
+    hello: Vec<u8>,
     input: Vec<u8>,
 }
 
@@ -50,13 +53,14 @@ impl Acceptor {
                     _ => return Err(TlsError::NotTls),
                 }
             }
-            self.input.drain(..record_len);
+            self.hello.extend(self.input.drain(..record_len));
             match self.inner.accept() {
                 Ok(Some(accepted)) => {
                     let server_name = accepted.client_hello().server_name().map(str::to_owned);
                     return Ok(Some(ClientHello {
                         accepted,
                         server_name,
+                        hello: std::mem::take(&mut self.hello),
                         input: std::mem::take(&mut self.input),
                     }));
                 }
@@ -91,7 +95,7 @@ impl ClientHello {
     pub fn into_handshake(self, config: &ServerConfig) -> Result<Handshake, (TlsError, Vec<u8>)> {
         let mut alert_out = Vec::new();
         let accepted = self.accepted;
-        let mut handshake = Handshake::serve(config, self.input, |config| {
+        let mut handshake = Handshake::serve(config, (&self.hello, self.input), |config| {
             accepted.into_connection(config).map_err(|(error, mut alert)| {
                 // Writing to a vector cannot fail.
                 let _ = alert.write_all(&mut alert_out);

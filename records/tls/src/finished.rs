@@ -22,13 +22,8 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    /// Takes one whole record of the server.
-    pub(crate) fn received(&mut self, record: &[u8]) {
-        self.record(record);
-    }
-
-    /// Takes whole records of the client.
-    pub(crate) fn sent(&mut self, mut records: &[u8]) {
+    /// Takes whole records of one side; `from_client`: of the client.
+    pub(crate) fn records(&mut self, from_client: bool, mut records: &[u8]) {
         while !self.complete
             && let Some(&[content_type, _, _, high, low]) = records.first_chunk::<HEADER_LEN>()
         {
@@ -36,7 +31,7 @@ impl Transcript {
             let Some((record, rest)) = records.split_at_checked(len) else {
                 return;
             };
-            self.complete = content_type == CHANGE_CIPHER_SPEC;
+            self.complete = from_client && content_type == CHANGE_CIPHER_SPEC;
             if !self.complete {
                 self.record(record);
             }
@@ -52,7 +47,7 @@ impl Transcript {
         }
     }
 
-    /// verify_data of the client's Finished; `None` before it has been sent.
+    /// verify_data of the client's Finished; `None` before that has been sent or received.
     pub(crate) fn client_finished(
         &self,
         cipher: Cipher,
@@ -91,10 +86,7 @@ mod tests {
         let finished = |records: &[(bool, Vec<u8>)]| {
             let mut transcript = Transcript::default();
             for (sent, record) in records {
-                match sent {
-                    true => transcript.sent(record),
-                    false => transcript.received(record),
-                }
+                transcript.records(*sent, record);
             }
             transcript.client_finished(Cipher::Aes256Gcm, &secret)
         };

@@ -23,6 +23,11 @@ const INPUT_MAX: usize = 2 * (HEADER_LEN + BODY_MAX);
 /// the HTTP phase; a handful covers those that do.
 const GENERATIONS_MAX: usize = 16;
 
+/// Label of the exporter that names a channel of TLS 1.3 (RFC 9266 §2); no context.
+pub const CHANNEL_BINDING_LABEL: &str = "EXPORTER-Channel-Binding";
+/// Octets of that name.
+pub const CHANNEL_BINDING_LEN: usize = 32;
+
 /// A TLS connection in its first phase: handshake and HTTP.
 ///
 /// Received octets go in by [`Self::handle_input`]; [`Self::poll_plaintext`] gives the content of
@@ -34,8 +39,8 @@ pub struct Handshake {
     seen: SeenScheme,
     input: Vec<u8>,
     peer_closed: bool,
-    /// A client's, for TLS 1.2.
-    transcript: Option<Transcript>,
+    /// For TLS 1.2.
+    transcript: Transcript,
 }
 
 /// A connection after the take-over.
@@ -63,9 +68,7 @@ impl Handshake {
         let mut config = settings.config(Arc::new(verifier))?;
         config.key_log = secrets.clone();
         let connection = ClientConnection::new(Arc::new(config), name)?;
-        let mut handshake = Self::new(connection.into(), secrets, seen, Vec::new());
-        handshake.transcript = Some(Transcript::default());
-        Ok(handshake)
+        Ok(Self::new(connection.into(), secrets, seen, Vec::new()))
     }
 
     /// Starts as server with one configuration whatever the client's SNI; see
@@ -74,13 +77,17 @@ impl Handshake {
     /// # Errors
     /// rustls refuses the configuration.
     pub fn server(config: &ServerConfig) -> Result<Self, TlsError> {
-        Self::serve(config, Vec::new(), |config| Ok(ServerConnection::new(config)?))
+        Self::serve(config, (&[], Vec::new()), |config| {
+            Ok(ServerConnection::new(config)?)
+        })
     }
 
     /// Makes a server connection from a clone of `config` that reports to this object alone.
+    ///
+    /// `hello` are the records of the ClientHello if rustls has them already, `input` what follows.
     pub(crate) fn serve(
         config: &ServerConfig,
-        input: Vec<u8>,
+        (hello, input): (&[u8], Vec<u8>),
         start: impl FnOnce(Arc<ServerConfig>) -> Result<ServerConnection, TlsError>,
     ) -> Result<Self, TlsError> {
         let seen = SeenScheme::default();
@@ -91,7 +98,9 @@ impl Handshake {
             seen: seen.clone(),
         });
         config.key_log = secrets.clone();
-        Ok(Self::new(start(Arc::new(config))?.into(), secrets, seen, input))
+        let mut handshake = Self::new(start(Arc::new(config))?.into(), secrets, seen, input);
+        handshake.transcript.records(true, hello);
+        Ok(handshake)
     }
 
     fn new(mut connection: Connection, secrets: Arc<SecretLog>, seen: SeenScheme, input: Vec<u8>) -> Self {
@@ -103,7 +112,7 @@ impl Handshake {
             seen,
             input,
             peer_closed: false,
-            transcript: None,
+            transcript: Transcript::default(),
         }
     }
 
@@ -177,9 +186,7 @@ impl Handshake {
                 _ => break,
             }
         }
-        if let Some(transcript) = &mut self.transcript {
-            transcript.sent(&out);
-        }
+        self.transcript.records(self.is_client(), &out);
         (!out.is_empty()).then_some(out)
     }
 
@@ -196,6 +203,10 @@ impl Handshake {
     /// Queues the alert that closes our direction.
     pub fn close_notify(&mut self) {
         self.connection.send_close_notify();
+    }
+
+    fn is_client(&self) -> bool {
+        matches!(self.connection, Connection::Client(_))
     }
 
     /// The peer's certificate chain as sent, leaf first; empty if it sent none.
@@ -251,7 +262,7 @@ impl Handshake {
     }
 
     /// verify_data of the client's Finished in a full handshake of TLS 1.2 (tls-unique, RFC 5929
-    /// §3); `None` in TLS 1.3, for servers, and before it has been sent.
+    /// §3); `None` in TLS 1.3, in a resumed session, and before the handshake is complete.
     pub fn client_finished(&self) -> Option<[u8; VERIFY_DATA_LEN]> {
         let Negotiated {
             version: Version::Tls12,
@@ -262,8 +273,7 @@ impl Handshake {
         else {
             return None;
         };
-        let transcript = self.transcript.as_ref()?;
-        transcript.client_finished(cipher, &self.secrets.master()?)
+        self.transcript.client_finished(cipher, &self.secrets.master()?)
     }
 
     /// Takes the record keys out of rustls. Everything that [`Self::poll_transmit`] gives must
@@ -281,7 +291,7 @@ impl Handshake {
         }
         let Negotiated { version, cipher, .. } = self.negotiated().ok_or(TlsError::Cipher)?;
         let TrafficSecrets { client, server } = self.secrets.take();
-        let from_server = matches!(self.connection, Connection::Client(_));
+        let from_server = self.is_client();
         let (ours, theirs) = if from_server {
             (client, server)
         } else {
@@ -314,12 +324,11 @@ impl Handshake {
             return Ok(false);
         };
         let mut record = self.input.get(..record_len).unwrap_or_default();
-        if let Some(transcript) = &mut self.transcript {
-            transcript.received(record);
-            let tls12 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2);
-            if tls12 && !self.connection.is_handshaking() && record.first() == Some(&HANDSHAKE) {
-                return Err(TlsError::Renegotiation);
-            }
+        let is_client = self.is_client();
+        self.transcript.records(!is_client, record);
+        let tls12 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        if is_client && tls12 && !self.connection.is_handshaking() && record.first() == Some(&HANDSHAKE) {
+            return Err(TlsError::Renegotiation);
         }
         while !record.is_empty() {
             match self.connection.read_tls(&mut record) {

@@ -45,7 +45,7 @@ pub use error::{KeyError, RemoteSignError, TlsError};
 pub use framed::{FrameOpener, FrameSealer, Framing};
 pub use halves::{ForeignOpener, ForeignSealer, Opener, Sealer};
 pub use hand_over::HandOver;
-pub use handshake::{Handshake, Records};
+pub use handshake::{CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, Handshake, Records};
 pub use opener::Opened;
 pub use private_key::{PrivateKey, SignElsewhere};
 pub use remote_key::{KeyIndex, RemoteKey, RemoteSign};

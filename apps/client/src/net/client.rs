@@ -123,7 +123,11 @@ impl HttpClient {
             let response = self.exchange_built(server, &mut |_| request.clone())?;
             let answered = match response.status {
                 401 if response.headers.get(CHALLENGE).is_none() => return Ok(response),
-                401 => self.answer(&mut authenticator, &request, &response).map(Some),
+                401 => {
+                    // A connection that is closed by now is not the one that the answer goes over.
+                    elsewhere.bind(self.connection.as_ref().map(Https::tls));
+                    self.answer(&mut authenticator, &request, &response).map(Some)
+                }
                 _ => authenticator
                     .verify(response.headers.get_all(CHALLENGE))
                     .map(|()| None),

@@ -1,7 +1,7 @@
 //! Logins that the user has done elsewhere: his Kerberos tickets, and his domain's by `ntlm_auth`
 //! (`specs/client.md` §11.3).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -14,6 +14,7 @@ use culvert_sys::epoll::Interest;
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
+use super::tls::Tls;
 use crate::context::Context;
 use crate::prompt::reason;
 use crate::signals::{Signal, WaitError};
@@ -29,6 +30,8 @@ const LINE_MAX: usize = 65536;
 pub(super) struct Elsewhere<'c> {
     context: &'c Context,
     stopped: Cell<Option<Signal>>,
+    /// What tickets are bound to.
+    channel: RefCell<Option<Vec<u8>>>,
 }
 
 impl<'c> Elsewhere<'c> {
@@ -36,7 +39,14 @@ impl<'c> Elsewhere<'c> {
         Self {
             context,
             stopped: Cell::new(None),
+            channel: RefCell::default(),
         }
+    }
+
+    /// Tickets from now on are good over this TLS connection only; `None`: over any.
+    pub(super) fn bind(&self, channel: Option<&Tls>) {
+        let name = channel.and_then(Tls::channel_binding);
+        *self.channel.borrow_mut() = name.map(|(kind, name)| [kind.as_bytes(), b":", &name].concat());
     }
 
     /// An authentication towards `host` with all that the user has.
@@ -142,7 +152,7 @@ impl Ticket<'_, '_> {
 impl SignOn for Ticket<'_, '_> {
     fn answer(&mut self, challenge: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, SignOnError> {
         let initiator = match (self.initiator.take(), challenge) {
-            (_, None) => Initiator::new(&self.service).map_err(|error| {
+            (_, None) => Initiator::new(&self.service, self.elsewhere.channel.take()).map_err(|error| {
                 let text = format!("GSSAPI: {error}");
                 match error {
                     // Nobody has to have the library.

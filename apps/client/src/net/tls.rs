@@ -1,7 +1,9 @@
 //! A TLS connection in its HTTP phase: rustls, or OpenSSL for gateways that rustls refuses
 //! (`specs/client.md` §10.5).
 
-use culvert_tls::{ClientSettings, Handshake, Records, TlsError, Version};
+use culvert_tls::{
+    CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, ClientSettings, Handshake, Records, TlsError, Version,
+};
 #[cfg(feature = "legacy-tls")]
 use culvert_tls_legacy::{LegacyConnection, LegacySettings};
 use rustls::{AlertDescription, Error as RustlsError};
@@ -104,13 +106,20 @@ impl Tls {
         }
     }
 
-    /// The channel binding "tls-unique" (RFC 5929 §3), which there is before TLS 1.3.
-    pub(crate) fn client_finished(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Modern(tls) => Some(tls.client_finished()?.to_vec()),
-            #[cfg(feature = "legacy-tls")]
-            Self::Legacy(tls) => Some(tls.client_finished()?.to_vec()),
+    /// What names this channel and no other, with the kind of the name: "tls-exporter" (RFC 9266), before
+    /// TLS 1.3 "tls-unique" (RFC 5929 §3).
+    pub(crate) fn channel_binding(&self) -> Option<(&'static str, Vec<u8>)> {
+        if self.is_tls13() {
+            let mut name = vec![0; CHANNEL_BINDING_LEN];
+            self.exporter(CHANNEL_BINDING_LABEL, &mut name).ok()?;
+            return Some(("tls-exporter", name));
         }
+        let name = match self {
+            Self::Modern(tls) => tls.client_finished()?.to_vec(),
+            #[cfg(feature = "legacy-tls")]
+            Self::Legacy(tls) => tls.client_finished()?.to_vec(),
+        };
+        Some(("tls-unique", name))
     }
 
     /// What is weak about the session, in words; always empty for rustls.

@@ -40,13 +40,15 @@ fn methods_with_their_options() {
             AuthMethod::Pam {
                 gid_min: None,
                 service: "ocserv".into(),
+                session: false,
             },
         ),
         (
-            "pam[gid-min=1000,service=vpn]",
+            "pam[gid-min=1000,service=vpn,session=true]",
             AuthMethod::Pam {
                 gid_min: Some(1000),
                 service: "vpn".into(),
+                session: true,
             },
         ),
         (

@@ -13,7 +13,7 @@ use super::auth::{
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
 use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, LoginStart};
-use crate::ipc::session::ClientDescription;
+use crate::ipc::session::{ChannelBinding, ClientDescription};
 use crate::ipc::{SecretText, Text};
 use crate::log;
 use crate::sessions::pending::Pending;
@@ -63,6 +63,8 @@ struct Beginning {
     answer: Option<SecretString>,
     group: Option<Text<1024>>,
     client: ClientDescription,
+    /// The client's TLS connection, where that matters.
+    channel: Option<ChannelBinding>,
 }
 
 impl Conversation {
@@ -85,6 +87,7 @@ impl Conversation {
             answer: start.password.map(SecretString::from),
             group: start.group,
             client: start.client,
+            channel: None,
         };
         self.begin(host, beginning).await
     }
@@ -110,6 +113,7 @@ impl Conversation {
             answer: Some(step.token.into()),
             group: step.group,
             client: step.client,
+            channel: step.channel,
         };
         self.begin(host, beginning).await
     }
@@ -164,6 +168,7 @@ impl Conversation {
             user_agent: start.client.user_agent.clone(),
             host: Text::truncated(host.config.display_name()),
             session: id.safe_id(),
+            channel: start.channel,
         };
         let (attempt, first) = entry.begin(user.clone(), identity.as_deref(), caller).await;
         let pending = Pending {
@@ -361,6 +366,7 @@ impl Conversation {
             return self.refuse(LoginFailure::Credentials);
         };
         let now = Moment::now();
+        let pam = pending.login.attempt.and_then(Attempt::into_staying);
         let new = NewSession {
             user: user.clone(),
             group: group.clone(),
@@ -374,9 +380,13 @@ impl Conversation {
             },
             certificate: identity.map(|identity| identity.key),
             given,
+            pam_session: pam.is_some(),
         };
         let mut state = self.broker.state.borrow_mut();
         let (key, evicted) = state.sessions.insert(&pending.id, new, now);
+        if let Some(helper) = pam {
+            state.pam.keep(key, helper);
+        }
         for key in std::iter::once(key).chain(evicted) {
             state.note(key, now);
         }

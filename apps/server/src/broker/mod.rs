@@ -15,6 +15,7 @@ mod load;
 mod loaded;
 mod login;
 mod oidc;
+mod pam_sessions;
 mod places;
 mod radius;
 mod service;
@@ -155,7 +156,9 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
     tokio::task::spawn_local(accountant.run(Rc::downgrade(&broker)));
     broker.tell_main(&BrokerToMain::Ready);
     broker.begin_accounting();
-    Ok(converse(&broker, &mut receiver, interval, &load).await)
+    let code = converse(&broker, &mut receiver, interval, &load).await;
+    broker.close_pam_sessions().await;
+    Ok(code)
 }
 
 /// Serves main until it says stop or is gone.

@@ -21,6 +21,7 @@ use super::keys::KeyService;
 use super::kkdcp;
 use super::loaded::Loaded;
 use super::login::Login;
+use super::pam_sessions::PamSessions;
 use super::places::Places;
 use super::settings::source;
 use super::tls_cache::TlsCache;
@@ -58,6 +59,7 @@ pub(super) struct State {
     pub(super) tls: TlsCache,
     pub(super) signed_once: SignedOnce,
     pub(super) outbox: Outbox,
+    pub(super) pam: PamSessions,
     journal: Option<Journal>,
     connections: HashMap<ConnectionId, ConnectionHandle>,
 }
@@ -84,6 +86,7 @@ impl Broker {
             loaded: Rc::new(loaded),
             sessions,
             outbox,
+            pam: PamSessions::default(),
             journal,
             connections: HashMap::new(),
         };
@@ -307,9 +310,12 @@ impl Broker {
 }
 
 impl State {
-    /// Writes what became of a session into the journal. Without a journal the server works on;
-    /// its sessions then end with it.
+    /// Writes what became of a session into the journal, and closes the PAM session of one that has
+    /// ended. Without a journal the server works on; its sessions then end with it.
     pub(super) fn note(&mut self, key: SessionKey, now: Moment) {
+        if self.sessions.get(key).is_none() {
+            self.pam.close(key);
+        }
         // First what is owed for it: a session that is written off owes nothing any more.
         self.send_stops();
         let noted = self

@@ -72,6 +72,7 @@ async fn log_in(trial: &Trial, console: &mut dyn Console) -> Result<bool, String
         user_agent: Text::truncated("ocserv test-auth"),
         host: Text::truncated(name),
         session: SessionId::from_bytes(id).safe_id(),
+        channel: None,
     };
     let began = Instant::now();
     let Some(accepted) = prove(entry, trial, caller.clone(), console).await else {

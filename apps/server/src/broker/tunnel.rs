@@ -91,8 +91,9 @@ impl Conversation {
             user_agent: request.client.user_agent.clone(),
             host: Text::truncated(name),
             session: request.cookie.safe_id(),
+            channel: None,
         };
-        host.methods.check_account(&user, caller).await?;
+        host.methods.check_account(&user, caller.clone()).await?;
         let config = Arc::clone(&host.config);
         let names = (user.clone(), group.clone());
         let own = tokio::task::spawn_blocking(move || config.settings_for(&names.0, names.1.as_ref()))
@@ -123,6 +124,22 @@ impl Conversation {
             .open(key, self.id, self.peer, limits, now.monotonic);
         state.note(key, now);
         let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
+        let pam_session = state.sessions.get(key).is_some_and(|session| session.pam_session);
+        drop(state);
+        if pam_session
+            && let Err(problem) = self
+                .broker
+                .open_pam_session(key, &host.methods, &user, caller)
+                .await
+        {
+            let mut state = self.broker.state.borrow_mut();
+            state.sessions.refused(self.id, Instant::now());
+            state.note(key, Moment::now());
+            return Err(format!(
+                "the PAM session of user '{user}' does not open: {problem}"
+            ));
+        }
+        let state = self.broker.state.borrow();
         let session = state
             .sessions
             .get(key)

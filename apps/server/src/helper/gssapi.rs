@@ -18,6 +18,7 @@ use super::messages::{Accepted, GssapiSettings, Login};
 use super::talk::{Gone, Talk};
 use super::{Outcome, confine, groups};
 use crate::ipc::SecretText;
+use crate::ipc::session::ChannelBinding;
 
 /// Most tokens of a client in one login.
 const LEGS_MAX: u8 = 8;
@@ -62,7 +63,8 @@ pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) 
         Ok(prepared) => prepared,
         Err(problem) => return Ok(Outcome::Unavailable(problem)),
     };
-    let mut acceptor = Acceptor::new(&credentials);
+    let channel = login.caller.channel.iter().map(ChannelBinding::name);
+    let mut acceptor = Acceptor::new(&credentials, channel.collect());
     let mut answer = None;
     for _ in 0..LEGS_MAX {
         let token = talk.challenge(answer)?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::oidc::messages::OidcSettings;
 use super::radius::messages::RadiusAssignment;
 use crate::ipc::messages::LogLevel;
-use crate::ipc::session::GivenSettings;
+use crate::ipc::session::{ChannelBinding, GivenSettings};
 use crate::ipc::{Message, SecretText, Text};
 
 /// Prompt for the password.
@@ -24,6 +24,10 @@ pub(crate) enum BrokerToHelper {
     Begin(Box<Assignment>),
     /// The answer to a prompt, or the token that follows a challenge, as the client sent it.
     Answer(SecretText<16384>),
+    /// To a helper that stays after [`HelperToBroker::Accepted`]: the user's session begins.
+    OpenSession,
+    /// The session has ended, and the helper ends, too.
+    CloseSession,
 }
 
 /// What a helper process is for.
@@ -60,6 +64,8 @@ pub(crate) enum MethodSettings {
     Pam(PamSettings),
     /// PAM's account management alone, without any question (`acct = pam`).
     PamAccount(PamSettings),
+    /// A PAM session for a user who is known already: the helper of his login has ended.
+    PamSession(PamSettings),
     /// GSSAPI.
     Gssapi(GssapiSettings),
 }
@@ -68,8 +74,17 @@ impl MethodSettings {
     /// The name in the configuration file.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Pam(_) | Self::PamAccount(_) => "pam",
+            Self::Pam(_) | Self::PamAccount(_) | Self::PamSession(_) => "pam",
             Self::Gssapi(_) => "gssapi",
+        }
+    }
+
+    /// True when the helper stays after it has accepted the user, for his session.
+    pub(crate) fn stays(&self) -> bool {
+        match self {
+            Self::Pam(settings) => settings.session,
+            Self::PamSession(_) => true,
+            Self::PamAccount(_) | Self::Gssapi(_) => false,
         }
     }
 }
@@ -79,6 +94,8 @@ impl MethodSettings {
 pub(crate) struct PamSettings {
     /// Name of the PAM service.
     pub(crate) service: String,
+    /// The helper stays after the login, and opens and closes a session.
+    pub(crate) session: bool,
 }
 
 /// Settings of GSSAPI.
@@ -105,10 +122,13 @@ pub(crate) struct Caller {
     pub(crate) host: Text<255>,
     /// Printable name of the session to be.
     pub(crate) session: SafeId,
+    /// The TLS connection of a login by HTTP authentication.
+    pub(crate) channel: Option<ChannelBinding>,
 }
 
 /// Messages of a helper with a login to the broker. No descriptors. [`Self::Accepted`],
-/// [`Self::Refused`] and [`Self::Unavailable`] are last ones.
+/// [`Self::Refused`] and [`Self::Unavailable`] are last ones; a helper that stays for a session says one
+/// of them, or [`Self::SessionOpened`], once more after [`BrokerToHelper::OpenSession`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum HelperToBroker {
     /// One more answer is wanted; 0 is the password, n the n-th additional one.
@@ -126,6 +146,8 @@ pub(crate) enum HelperToBroker {
     Refused(Option<Text<512>>),
     /// The method cannot decide; the text is for the log.
     Unavailable(Text<512>),
+    /// The session is open.
+    SessionOpened,
     /// A line for the log.
     Log {
         /// Severity.

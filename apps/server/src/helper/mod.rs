@@ -11,6 +11,7 @@ pub(crate) mod gssapi;
 pub(crate) mod messages;
 pub(crate) mod oidc;
 mod pam;
+mod pam_session;
 pub(crate) mod process;
 pub(crate) mod radius;
 pub(crate) mod service;
@@ -19,6 +20,8 @@ mod talk;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +41,8 @@ pub(crate) const HELPER_TITLE: &str = "ocserv-helper";
 const DATA_MAX: u64 = 512 << 20;
 /// Time between the end of the channel and that of the process, for foreign code to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(3);
+/// The same for a session, whose modules may have more to do.
+pub(crate) const SESSION_CLEAN_UP: Duration = Duration::from_secs(10);
 
 /// How a login ended.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ enum Outcome {
     Refused(Option<String>),
     /// The method cannot decide; why, for the log.
     Unavailable(String),
+    /// He was, the broker has been told so, and his session is over.
+    SessionEnded,
 }
 
 /// Does one login with its method. What the method cannot decide is an [`Outcome`], too; a method
@@ -56,6 +63,7 @@ fn log_in(login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
     match &login.method {
         MethodSettings::Pam(settings) => pam::log_in(settings, login, talk),
         MethodSettings::PamAccount(settings) => pam::check_account(settings, login, talk),
+        MethodSettings::PamSession(settings) => pam::open_session(settings, login, talk),
         MethodSettings::Gssapi(settings) => gssapi::log_in(settings, login, talk),
     }
 }
@@ -77,11 +85,12 @@ pub(crate) fn run(channel: OwnedFd) -> ExitCode {
 
 fn serve_login(broker: Blocking, login: &Login) -> ExitCode {
     let deadline = Instant::now() + login.time;
+    let stays = Arc::new(AtomicBool::new(false));
     let watched = broker
         .as_fd()
         .try_clone_to_owned()
-        .and_then(|channel| watch(channel, deadline));
-    let mut talk = Talk::new(broker, deadline);
+        .and_then(|channel| watch(channel, deadline, Arc::clone(&stays)));
+    let mut talk = Talk::new(broker, deadline, stays);
     let outcome = match watched {
         Ok(()) => log_in(login, &mut talk),
         Err(error) => Ok(Outcome::Unavailable(format!("cannot watch the login: {error}"))),
@@ -90,6 +99,7 @@ fn serve_login(broker: Blocking, login: &Login) -> ExitCode {
         Ok(Outcome::Accepted(accepted)) => HelperToBroker::Accepted(Box::new(accepted)),
         Ok(Outcome::Refused(why)) => HelperToBroker::Refused(why.as_deref().map(Text::truncated)),
         Ok(Outcome::Unavailable(why)) => HelperToBroker::Unavailable(Text::truncated(&why)),
+        Ok(Outcome::SessionEnded) => return ExitCode::SUCCESS,
         Err(Gone) => return ExitCode::FAILURE,
     };
     match talk.send(&last) {
@@ -99,19 +109,21 @@ fn serve_login(broker: Blocking, login: &Login) -> ExitCode {
 }
 
 /// Ends this process some time after the broker has closed the channel or the time was over,
-/// whatever foreign code is doing then. The broker kills earlier, unless it was killed itself.
-fn watch(channel: OwnedFd, deadline: Instant) -> io::Result<()> {
+/// whatever foreign code is doing then. The broker kills earlier, unless it was killed itself. A
+/// process that `stays` has no time.
+fn watch(channel: OwnedFd, deadline: Instant, stays: Arc<AtomicBool>) -> io::Result<()> {
     let poller = Poller::new()?;
     poller.add(&channel, 0, Interest::NONE)?;
     let mut events = Events::with_capacity(1);
     let watch = move || {
+        let stays = || stays.load(Ordering::Relaxed);
         // A signal ends a wait, too.
         while events.is_empty()
-            && Instant::now() < deadline
-            && poller.wait(&mut events, Some(deadline)).is_ok()
+            && (stays() || Instant::now() < deadline)
+            && poller.wait(&mut events, (!stays()).then_some(deadline)).is_ok()
         {}
         drop(channel);
-        thread::sleep(CLEAN_UP);
+        thread::sleep(if stays() { SESSION_CLEAN_UP } else { CLEAN_UP });
         // No exit handlers: foreign code is still running.
         let _nothing_else_to_do = std::process::id()
             .try_into()

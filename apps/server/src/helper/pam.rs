@@ -1,12 +1,14 @@
 //! PAM (`specs/server-auth.md` §2.3). Modules are foreign code that needs root; each login has this process
 //! for them.
 
+use std::cell::RefCell;
+
 use culvert_pam::{Conversation, Item, Message, Pam, PamError, Transaction, Verdict};
 use culvert_vocab::{SecretString, UserName};
 
 use super::messages::{ASK_PASSWORD, Accepted, Login, PamSettings};
 use super::talk::{Gone, Talk};
-use super::{Outcome, groups};
+use super::{Outcome, groups, pam_session};
 use crate::ipc::messages::LogLevel;
 
 /// Prompt for a new password where a module gives none.
@@ -24,14 +26,20 @@ pub(super) fn log_in(settings: &PamSettings, login: &Login, talk: &mut Talk) -> 
         let _any = talk.ask(ASK_PASSWORD, 0)?;
         return Ok(Outcome::Refused(Some("not a valid user name".to_owned())));
     };
-    let mut questions = Questions::new(talk);
-    let outcome = transact(settings, login, user, &mut questions, |transaction| {
+    let questions = Questions::new(talk, false);
+    let outcome = transact(settings, login, user, &questions, |transaction| {
         transaction.authenticate()?;
         match transaction.check_account(false) {
             Err(PamError::Status(status)) if status.verdict() == Verdict::PasswordExpired => {
                 transaction.change_expired_password()
             }
             result => result,
+        }?;
+        match accepted(transaction)? {
+            Outcome::Accepted(accepted) if settings.session => {
+                Ok(pam_session::hold(transaction, accepted, true, &questions))
+            }
+            outcome => Ok(outcome),
         }
     });
     questions.finish(outcome)
@@ -42,9 +50,26 @@ pub(super) fn check_account(settings: &PamSettings, login: &Login, talk: &mut Ta
     let Some(user) = &login.user else {
         return Ok(Outcome::Refused(None));
     };
-    let mut questions = Questions::mute(talk);
-    let outcome = transact(settings, login, user, &mut questions, |transaction| {
-        transaction.check_account(true)
+    let questions = Questions::new(talk, true);
+    let outcome = transact(settings, login, user, &questions, |transaction| {
+        transaction.check_account(true)?;
+        accepted(transaction)
+    });
+    questions.finish(outcome)
+}
+
+/// Opens a session of a user who has logged in before.
+pub(super) fn open_session(settings: &PamSettings, login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
+    let Some(user) = &login.user else {
+        return Ok(Outcome::Refused(None));
+    };
+    let questions = Questions::new(talk, true);
+    let outcome = transact(settings, login, user, &questions, |transaction| {
+        transaction.check_account(false)?;
+        match accepted(transaction)? {
+            Outcome::Accepted(accepted) => Ok(pam_session::hold(transaction, accepted, false, &questions)),
+            outcome => Ok(outcome),
+        }
     });
     questions.finish(outcome)
 }
@@ -54,23 +79,16 @@ fn transact(
     settings: &PamSettings,
     login: &Login,
     user: &UserName,
-    questions: &mut Questions<'_>,
-    calls: impl FnOnce(&mut Transaction<'_>) -> Result<(), PamError>,
+    mut questions: &Questions<'_>,
+    calls: impl FnOnce(&mut Transaction<'_>) -> Result<Outcome, PamError>,
 ) -> Outcome {
     let attempt = || {
-        let mut transaction = Pam::load()?.start(&settings.service, user.as_str(), questions)?;
+        let mut transaction = Pam::load()?.start(&settings.service, user.as_str(), &mut questions)?;
         transaction.set(Item::RemoteHost, &login.caller.peer.to_string())?;
-        calls(&mut transaction)?;
-        transaction.user()
+        calls(&mut transaction)
     };
     match attempt() {
-        Ok(name) => match name.as_deref().map(UserName::new) {
-            Some(Ok(user)) => {
-                let groups = groups::of_system(user.as_str());
-                Outcome::Accepted(Accepted::new(user, groups))
-            }
-            _ => Outcome::Unavailable("the modules give a user name that nobody can have".to_owned()),
-        },
+        Ok(outcome) => outcome,
         Err(PamError::Status(status)) if status.verdict() != Verdict::Failed => {
             Outcome::Refused(Some(status.to_string()))
         }
@@ -78,8 +96,21 @@ fn transact(
     }
 }
 
-/// The modules' questions, one at a time.
-struct Questions<'t> {
+/// Who the modules say that the user is, now that they have let him in.
+fn accepted(transaction: &mut Transaction<'_>) -> Result<Outcome, PamError> {
+    Ok(match transaction.user()?.as_deref().map(UserName::new) {
+        Some(Ok(user)) => {
+            let groups = groups::of_system(user.as_str());
+            Outcome::Accepted(Accepted::new(user, groups))
+        }
+        _ => Outcome::Unavailable("the modules give a user name that nobody can have".to_owned()),
+    })
+}
+
+/// The modules' questions, one at a time. Modules call from within their functions, so it is shared.
+pub(super) struct Questions<'t>(RefCell<State<'t>>);
+
+struct State<'t> {
     talk: &'t mut Talk,
     /// Nobody is there to answer.
     mute: bool,
@@ -91,33 +122,48 @@ struct Questions<'t> {
 }
 
 impl<'t> Questions<'t> {
-    fn new(talk: &'t mut Talk) -> Self {
-        Self {
+    fn new(talk: &'t mut Talk, mute: bool) -> Self {
+        Self(RefCell::new(State {
             talk,
-            mute: false,
+            mute,
             texts: String::new(),
             last: None,
             gone: false,
-        }
+        }))
     }
 
-    fn mute(talk: &'t mut Talk) -> Self {
-        Self {
-            mute: true,
-            ..Self::new(talk)
-        }
+    /// The login is over: what the modules have said belongs to it, and nobody answers from now on.
+    pub(super) fn mute(&self) {
+        let mut state = self.0.borrow_mut();
+        state.mute = true;
+        state.log_texts();
+    }
+
+    /// Speaks with the broker, after telling it what the modules have said.
+    pub(super) fn with_talk<T>(&self, action: impl FnOnce(&mut Talk) -> T) -> T {
+        let mut state = self.0.borrow_mut();
+        state.log_texts();
+        action(state.talk)
     }
 
     /// The outcome; what the modules have said last belongs to it.
     fn finish(self, outcome: Outcome) -> Result<Outcome, Gone> {
-        if self.gone {
+        let mut state = self.0.into_inner();
+        if state.gone {
             return Err(Gone);
         }
-        if !self.texts.is_empty() {
-            self.talk
-                .log(LogLevel::Info, &format!("the modules say: {}", self.texts));
-        }
+        state.log_texts();
         Ok(outcome)
+    }
+}
+
+impl State<'_> {
+    fn log_texts(&mut self) {
+        let texts = std::mem::take(&mut self.texts);
+        if !texts.is_empty() {
+            self.talk
+                .log(LogLevel::Info, &format!("the modules say: {texts}"));
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -155,14 +201,15 @@ impl<'t> Questions<'t> {
     }
 }
 
-impl Conversation for Questions<'_> {
+impl Conversation for &Questions<'_> {
     fn converse(&mut self, messages: &[Message]) -> Option<Vec<SecretString>> {
+        let mut state = self.0.borrow_mut();
         let mut answers = Vec::new();
         for message in messages {
             match message {
-                Message::Error(text) | Message::Info(text) => self.say(text),
-                Message::Question(question) => answers.push(self.ask(question, false)?),
-                Message::SecretQuestion(question) => answers.push(self.ask(question, true)?),
+                Message::Error(text) | Message::Info(text) => state.say(text),
+                Message::Question(question) => answers.push(state.ask(question, false)?),
+                Message::SecretQuestion(question) => answers.push(state.ask(question, true)?),
             }
         }
         Some(answers)

@@ -1,10 +1,12 @@
 //! A login's side of the conversation, as the method's code sees it: it asks and waits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use culvert_vocab::SecretString;
 
-use super::messages::{BrokerToHelper, HelperToBroker};
+use super::messages::{Accepted, BrokerToHelper, HelperToBroker};
 use crate::ipc::link::Blocking;
 use crate::ipc::messages::LogLevel;
 use crate::ipc::{SecretText, Text};
@@ -19,12 +21,18 @@ pub(crate) struct Gone;
 pub(crate) struct Talk {
     broker: Blocking,
     deadline: Instant,
+    /// The deadline does not hold any more.
+    stays: Arc<AtomicBool>,
 }
 
 impl Talk {
-    /// With this broker, until `deadline`.
-    pub(super) fn new(broker: Blocking, deadline: Instant) -> Self {
-        Self { broker, deadline }
+    /// With this broker, until `deadline`; [`Self::stay`] sets `stays`.
+    pub(super) fn new(broker: Blocking, deadline: Instant, stays: Arc<AtomicBool>) -> Self {
+        Self {
+            broker,
+            deadline,
+            stays,
+        }
     }
 
     /// Asks the user; 0 is the password, n the n-th additional answer.
@@ -47,6 +55,18 @@ impl Talk {
         let text = Text::truncated(text);
         // If the broker is gone, the next question says so.
         let _gone = self.send(&HelperToBroker::Log { level, text });
+    }
+
+    /// Says that the user is who he says, and stays for his session: from now on there is no deadline.
+    pub(super) fn stay(&mut self, accepted: Accepted) -> Result<(), Gone> {
+        self.stays.store(true, Ordering::Relaxed);
+        self.send(&HelperToBroker::Accepted(Box::new(accepted)))
+    }
+
+    /// What the broker wants next of a helper that stays; `None` when it has gone.
+    pub(super) fn next(&self) -> Option<BrokerToHelper> {
+        let (message, _none) = self.broker.receive(None).ok().flatten()?;
+        Some(message)
     }
 
     pub(super) fn send(&self, message: &HelperToBroker) -> Result<(), Gone> {

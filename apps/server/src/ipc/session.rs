@@ -3,11 +3,31 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
+use culvert_tls::CHANNEL_BINDING_LEN;
 use culvert_vocab::{AddressV4, AddressV6, GroupName, SafeId, UserName};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::fields::{Bytes, Text};
+
+/// What names a client's TLS connection and no other, on both of its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChannelBinding {
+    /// In TLS 1.3: "tls-exporter" (RFC 9266).
+    Exporter([u8; CHANNEL_BINDING_LEN]),
+    /// In TLS 1.2: "tls-unique" (RFC 5929 §3).
+    Unique([u8; 12]),
+}
+
+impl ChannelBinding {
+    /// The name with its kind, as GSSAPI takes it (RFC 5801 §3).
+    pub fn name(&self) -> Vec<u8> {
+        match self {
+            Self::Exporter(name) => [b"tls-exporter:".as_slice(), name].concat(),
+            Self::Unique(name) => [b"tls-unique:".as_slice(), name].concat(),
+        }
+    }
+}
 
 /// What a client says about itself. Text of the client: escape it before it reaches a log, a
 /// terminal or a script's environment (`specs/server-auth.md` §0).

@@ -22,7 +22,7 @@ use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings}
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert4";
+const MAGIC: &[u8; 8] = b"culvert5";
 /// Longest entry, in octets.
 const ENTRY_MAX: usize = crate::ipc::MAX_MESSAGE;
 /// Octets of SHA-256 that guard an entry.
@@ -89,6 +89,7 @@ struct Record {
     expires: Option<u64>,
     certificate: Option<[u8; 32]>,
     given: Option<Box<GivenSettings>>,
+    pam_session: bool,
     cookie: CookiePolicy,
     limit: Option<Duration>,
     addresses: Addresses,
@@ -200,6 +201,7 @@ impl Record {
             expires: (!session.in_use()).then(|| seconds(now.wall + left)),
             certificate: session.certificate,
             given: session.given.clone(),
+            pam_session: session.pam_session,
             cookie: session.cookie,
             limit: session.limit,
             addresses: session.addresses,
@@ -240,6 +242,7 @@ impl Record {
             },
             certificate: self.certificate,
             given: self.given,
+            pam_session: self.pam_session,
             cookie: self.cookie,
             limit: self.limit,
             account: Session::account_after_restart(self.account),

@@ -90,6 +90,8 @@ pub struct NewSession {
     pub certificate: Option<[u8; 32]>,
     /// Settings that the method of authentication brought.
     pub given: Option<Box<GivenSettings>>,
+    /// A PAM session goes with it.
+    pub pam_session: bool,
 }
 
 /// A session.
@@ -122,6 +124,8 @@ pub struct Session {
     pub certificate: Option<[u8; 32]>,
     /// Settings that the method of authentication brought.
     pub given: Option<Box<GivenSettings>>,
+    /// A PAM session goes with it.
+    pub pam_session: bool,
     cookie: CookiePolicy,
     /// `session-timeout` at the last opening.
     limit: Option<Duration>,
@@ -262,6 +266,7 @@ impl SessionTable {
                 counters: Counters::default(),
                 certificate: new.certificate,
                 given: new.given,
+                pam_session: new.pam_session,
                 cookie: new.cookie,
                 limit: None,
                 account: Account::default(),

@@ -31,6 +31,7 @@ fn new(user: &str, persistent: bool) -> NewSession {
         },
         certificate: None,
         given: None,
+        pam_session: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use culvert_anyconnect::server::{ClientClass, ClientInfo};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
-use culvert_tls::{Acceptor, Handshake};
+use culvert_tls::{Acceptor, CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, Handshake, Version};
 use culvert_vocab::GroupName;
 use culvert_wire::http::{Request, RequestReader, Response};
 
@@ -20,7 +20,7 @@ use crate::ipc::fields::{Bytes, SecretText, Text};
 use crate::ipc::messages::{
     BrokerToWorker, HttpLogin, LogLevel, LoginFailure, LoginReply, LoginStart, SpawnRequest, WorkerToBroker,
 };
-use crate::ipc::session::ClientDescription;
+use crate::ipc::session::{ChannelBinding, ClientDescription};
 use crate::ipc::snapshot::{HostSnapshot, Snapshot};
 
 /// Most octets of plaintext in one TLS record.
@@ -259,7 +259,7 @@ impl<'b> Session<'b> {
     }
 
     fn ask(&mut self, question: AuthRequest) -> Result<AuthAnswer, End> {
-        let Some(request) = to_broker(question, self.front_end.describe()) else {
+        let Some(request) = to_broker(question, self.front_end.describe(), &self.handshake) else {
             // Longer than any name or password may be.
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
@@ -304,7 +304,11 @@ impl<'b> Session<'b> {
 }
 
 /// The broker's form of a question; `None` when it exceeds what the broker takes.
-fn to_broker(question: AuthRequest, client: ClientDescription) -> Option<WorkerToBroker> {
+fn to_broker(
+    question: AuthRequest,
+    client: ClientDescription,
+    handshake: &Handshake,
+) -> Option<WorkerToBroker> {
     Some(match question {
         AuthRequest::Start {
             user,
@@ -321,6 +325,7 @@ fn to_broker(question: AuthRequest, client: ClientDescription) -> Option<WorkerT
             token: SecretText::new(token).ok()?,
             group: group.map(Text::new).transpose().ok()?,
             client,
+            channel: channel(handshake),
         }),
         AuthRequest::Continue {
             context: None,
@@ -335,4 +340,14 @@ fn to_broker(question: AuthRequest, client: ClientDescription) -> Option<WorkerT
         },
         AuthRequest::VerifyCookie { session } => WorkerToBroker::CheckCookie(session),
     })
+}
+
+/// What names the client's connection.
+fn channel(handshake: &Handshake) -> Option<ChannelBinding> {
+    if handshake.negotiated()?.version != Version::Tls13 {
+        return handshake.client_finished().map(ChannelBinding::Unique);
+    }
+    let mut name = [0; CHANNEL_BINDING_LEN];
+    handshake.exporter(CHANNEL_BINDING_LABEL, &mut name).ok()?;
+    Some(ChannelBinding::Exporter(name))
 }

@@ -198,6 +198,14 @@ pub fn set_parent_death_signal(signal: i32) -> io::Result<()> {
     cvt(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::c_long::from(signal)) }).map(|_| ())
 }
 
+/// Undoes [`set_parent_death_signal`].
+///
+/// # Errors
+/// None is known.
+pub fn outlive_parent() -> io::Result<()> {
+    set_parent_death_signal(0)
+}
+
 /// Sets the mask of permission bits that new files do not get; returns the old one.
 pub fn set_umask(mask: u32) -> u32 {
     // SAFETY: umask has no preconditions.

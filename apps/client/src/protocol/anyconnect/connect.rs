@@ -132,14 +132,7 @@ impl Strap {
 
     /// The proof for a connection.
     fn prove(&self, connection: &Https) -> Option<StrapProof> {
-        let tls = connection.tls();
-        let binding = if tls.is_tls13() {
-            let mut binding = vec![0; psk::CHANNEL_BINDING_LEN];
-            tls.exporter(psk::CHANNEL_BINDING_LABEL, &mut binding).ok()?;
-            binding
-        } else {
-            tls.client_finished()?
-        };
+        let (_, binding) = connection.tls().channel_binding()?;
         self.current
             .prove(&binding, self.next.as_ref().unwrap_or(&self.current))
             .ok()
@@ -199,7 +192,6 @@ impl CstpConnector {
             }
             Err(error) => return Err(error.into()),
         };
-        output.info(&format!("Got CONNECT response: {}", response.status_line()));
         let connected = match parse_connect_response(&response) {
             Ok(connected) => connected,
             Err(error) => {

@@ -1,5 +1,7 @@
 //! Methods whose work is done by a helper process for each login: see [`crate::helper`].
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use culvert_server_config::Global;
@@ -7,7 +9,7 @@ use culvert_vocab::{SecretString, UserName};
 use tokio::time::timeout_at;
 
 use super::{Caller, MethodError, Progress, Workers, ids};
-use crate::broker::places::Places;
+use crate::broker::places::{Place, Places};
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
 use crate::helper::process::Process;
 use crate::ipc::SecretText;
@@ -51,6 +53,18 @@ pub(in crate::broker) struct Attempt {
     deadline: Instant,
     /// `None` once the helper has said its last word.
     helper: Option<Process>,
+    /// The helper stays for the user's session.
+    stays: bool,
+    /// The place of the helper, until it is given back or the process has ended.
+    place: Rc<Cell<Option<Place>>>,
+}
+
+/// A helper that stays for the session of the user whom it has let in.
+pub(in crate::broker) struct Staying {
+    /// Method and user, for the log.
+    pub(in crate::broker) whose: String,
+    /// The process.
+    pub(in crate::broker) helper: Process,
 }
 
 impl Attempt {
@@ -61,6 +75,8 @@ impl Attempt {
             whose: format!("{} helper for user '{name}'", helped.settings.name()),
             deadline: Instant::now() + helped.time,
             helper: None,
+            stays: helped.settings.stays(),
+            place: Rc::default(),
         };
         let place = match timeout_at(attempt.deadline.into(), helped.places.take(caller.peer)).await {
             Ok(Some(place)) => place,
@@ -74,7 +90,8 @@ impl Attempt {
             ids: helped.ids,
             time: attempt.deadline.saturating_duration_since(Instant::now()),
         };
-        match Process::start(Assignment::Login(login), place) {
+        attempt.place.set(Some(place));
+        match Process::start(Assignment::Login(login), Rc::clone(&attempt.place)) {
             Ok(helper) => attempt.helper = Some(helper),
             Err(error) => return attempt.unavailable(&format!("does not start: {error}")),
         }
@@ -122,11 +139,25 @@ impl Attempt {
                     number,
                 },
                 HelperToBroker::Challenge(token) => Progress::Challenge(token.map(SecretString::from)),
+                HelperToBroker::Accepted(accepted) if self.stays => {
+                    self.helper = Some(helper);
+                    return self.last(HelperToBroker::Accepted(accepted));
+                }
                 last => return self.last(last),
             };
             self.helper = Some(helper);
             return progress;
         }
+    }
+
+    /// The helper of a login that was accepted, if it stays. It does not count as a login any more.
+    pub(in crate::broker) fn into_staying(self) -> Option<Staying> {
+        let helper = self.helper.filter(|_| self.stays)?;
+        drop(self.place.take());
+        Some(Staying {
+            whose: self.whose,
+            helper,
+        })
     }
 
     fn last(&self, message: HelperToBroker) -> Progress {

@@ -29,6 +29,7 @@ use crate::startup;
 
 pub(super) use certificate::{Certificates, Identity};
 pub(super) use groups::{GroupWish, choose, only_eligible, to_choose_from};
+pub(super) use helped::Staying;
 
 pub(super) use crate::helper::messages::{ASK_PASSWORD, Accepted, Caller};
 
@@ -109,6 +110,8 @@ pub(super) struct Methods {
     entries: Vec<Entry>,
     /// `acct = pam`.
     account: Option<Helped>,
+    /// `pam[session=true]`, for users who have logged in before.
+    session: Option<Helped>,
 }
 
 /// What has to succeed together. At least one of both is there.
@@ -191,12 +194,55 @@ impl Methods {
             Some(AccountingMethod::Pam) => {
                 let settings = MethodSettings::PamAccount(PamSettings {
                     service: PAM_SERVICE.to_owned(),
+                    session: false,
                 });
                 Some(Helped::new(settings, workers, global)?)
             }
             Some(AccountingMethod::Radius(_)) | None => None,
         };
-        Ok(Self { entries, account })
+        let mut methods = host.auth.required.iter().chain(&host.auth.alternatives);
+        let session = methods.find_map(|method| match method {
+            AuthMethod::Pam {
+                service,
+                session: true,
+                ..
+            } => Some(MethodSettings::PamSession(PamSettings {
+                service: service.clone(),
+                session: true,
+            })),
+            _ => None,
+        });
+        let session = session.map(|settings| Helped::new(settings, workers, global));
+        Ok(Self {
+            entries,
+            account,
+            session: session.transpose()?,
+        })
+    }
+
+    /// A helper for the PAM session of a user who has logged in before; `None` when the host opens no such
+    /// sessions (any more).
+    ///
+    /// # Errors
+    /// The modules do not let him in; why, for the log.
+    pub(super) async fn session_helper(
+        &self,
+        user: &UserName,
+        caller: Caller,
+    ) -> Result<Option<Staying>, String> {
+        let Some(session) = &self.session else {
+            return Ok(None);
+        };
+        match helped::Attempt::begin(session, Some(user.clone()), caller).await {
+            (attempt, Progress::Accepted(accepted)) if accepted.user == *user => {
+                let ended = || "the PAM helper has ended".to_owned();
+                attempt.into_staying().map(Some).ok_or_else(ended)
+            }
+            (_, Progress::Accepted(_)) => Err("the PAM modules give the user another name".to_owned()),
+            (_, Progress::Refused(why)) => Err(why.unwrap_or_default()),
+            (_, Progress::Unavailable(why)) => Err(why),
+            _ => Err("the PAM modules have questions".to_owned()),
+        }
     }
 
     /// Whether the user's account is good for a tunnel now, as far as `acct` asks.
@@ -277,8 +323,13 @@ impl Method {
                 let plain = plain::Plain::new(passwd.clone(), otp, workers.clone());
                 return Ok(Some(Self::Plain(Arc::new(plain))));
             }
-            AuthMethod::Pam { service, gid_min: _ } => MethodSettings::Pam(PamSettings {
+            AuthMethod::Pam {
+                service,
+                session,
+                gid_min: _,
+            } => MethodSettings::Pam(PamSettings {
                 service: service.clone(),
+                session: *session,
             }),
             AuthMethod::Radius(settings) => {
                 let client = RadiusClient::load(&workers.radius, &settings.config, ids(global)?);
@@ -367,6 +418,14 @@ impl Attempt {
             Self::Helped(attempt) => attempt.answer(answer).await,
             Self::Radius(attempt) => attempt.answer(answer).await,
             Self::Oidc(attempt) => attempt.answer(answer).await,
+        }
+    }
+
+    /// The helper of a login that was accepted, if it stays for the session.
+    pub(super) fn into_staying(self) -> Option<Staying> {
+        match self {
+            Self::Helped(attempt) => attempt.into_staying(),
+            Self::Plain(_) | Self::Radius(_) | Self::Oidc(_) => None,
         }
     }
 }

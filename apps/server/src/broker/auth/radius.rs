@@ -212,6 +212,7 @@ mod tests {
             user_agent: Text::default(),
             host: Text::truncated("default"),
             session: culvert_vocab::SessionId::from_bytes([1; 32]).safe_id(),
+            channel: None,
         };
         let user = UserName::new("alice").ok();
         Attempt::new(Arc::new(Radius::new(client, settings)), user, caller).0

@@ -8,7 +8,7 @@ use super::HostIndex;
 use super::MainToWorker;
 use crate::ipc::fields::{Bytes, SecretField, SecretText, Text};
 use crate::ipc::link::Message;
-use crate::ipc::session::ClientDescription;
+use crate::ipc::session::{ChannelBinding, ClientDescription};
 
 /// Requests of a worker on its connection's channel to the broker. No descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,8 @@ pub struct HttpLogin {
     pub group: Option<Text<1024>>,
     /// What the client says about itself.
     pub client: ClientDescription,
+    /// The connection that the client has to this worker.
+    pub channel: Option<ChannelBinding>,
 }
 
 /// What a client asks for with CONNECT.

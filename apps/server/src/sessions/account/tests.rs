@@ -43,6 +43,7 @@ fn log_in(table: &mut SessionTable, number: u8, now: Moment) {
         },
         certificate: None,
         given: None,
+        pam_session: false,
     };
     table.insert(&sid(number), new, now);
 }

@@ -33,6 +33,7 @@ fn new(user: &str) -> NewSession {
         },
         certificate: Some([3; 32]),
         given: Some(Box::default()),
+        pam_session: false,
     }
 }
 
