@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, Paths};
 
 /// Prefix of journal file names.
 const PREFIX: &str = "netcfg-";
@@ -63,14 +63,20 @@ pub enum Change {
     Resolvconf {
         /// The name given.
         interface: String,
+        /// Its input.
+        lines: String,
     },
     /// The resolver configuration was rewritten.
     ResolvConf {
-        /// Its path.
+        /// Its path, links followed.
         path: PathBuf,
-        /// What it contained.
-        original: String,
+        /// What it contained; `None` if it was not there.
+        original: Option<Vec<u8>>,
+        /// What was written.
+        written: Vec<u8>,
     },
+    /// This was there already, perhaps made by another client: it has to stay when that one ends.
+    Shared(Box<Change>),
 }
 
 /// Who made the changes: the process and when it was started, so that a recycled pid is not
@@ -110,6 +116,8 @@ pub struct Record {
     pub owner: Owner,
     /// The TUN device.
     pub interface: String,
+    /// The host's files.
+    pub paths: Paths,
     /// Changes, oldest first.
     pub changes: Vec<Change>,
 }
@@ -128,9 +136,34 @@ impl Record {
         }
         serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
     }
+
+    /// The routes outside of the tunnel that were added.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &BypassRoute> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Route(route) => Some(route),
+            _ => None,
+        })
+    }
+
+    fn save(&self, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("tmp");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
 }
 
-/// An open journal of this process. The file stays when it is dropped: the guard needs it.
+/// A journal that is being written. The file stays when it is dropped.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -138,12 +171,13 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins an empty journal in `dir`.
+    /// Begins an empty journal of this process.
     ///
     /// # Errors
     /// The folder or the file cannot be written.
-    pub fn create(dir: &Path, interface: &str) -> Result<Self, Error> {
+    pub fn create(paths: &Paths, interface: &str) -> Result<Self, Error> {
         let owner = Owner::current();
+        let dir = &paths.state_dir;
         let path = dir.join(format!("{PREFIX}{}-{interface}.json", owner.pid));
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|source| Error::Journal {
@@ -155,6 +189,7 @@ impl Journal {
             record: Record {
                 owner,
                 interface: interface.to_owned(),
+                paths: paths.clone(),
                 changes: Vec::new(),
             },
         };
@@ -162,18 +197,42 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Goes on with the journal of another process.
+    ///
+    /// # Errors
+    /// See [`Record::load`].
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            record: Record::load(path)?,
+        })
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes down a change that is about to be made.
+    /// What it says.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Writes down a change that is about to be made, unless it is there already.
     ///
     /// # Errors
     /// The file cannot be written; the change must then not be made.
-    pub fn record(&mut self, change: Change) -> Result<(), Error> {
+    pub fn add(&mut self, change: Change) -> Result<(), Error> {
+        if self.has(&change) {
+            return Ok(());
+        }
         self.record.changes.push(change);
         self.save()
+    }
+
+    /// True if this change was written down.
+    pub fn has(&self, change: &Change) -> bool {
+        self.record.changes.contains(change)
     }
 
     /// Takes back the latest equal entry: the change turned out not to be ours.
@@ -187,45 +246,44 @@ impl Journal {
         self.save()
     }
 
-    /// The routes outside of the tunnel that were added.
-    pub(crate) fn routes(&self) -> Vec<BypassRoute> {
-        let route = |change: &Change| match change {
-            Change::Route(route) => Some(route.clone()),
-            _ => None,
-        };
-        self.record.changes.iter().filter_map(route).collect()
+    /// Keeps only these changes, and the file only if there are any.
+    pub(crate) fn reduce(mut self, changes: Vec<Change>) -> io::Result<()> {
+        if changes.is_empty() {
+            return fs::remove_file(&self.path);
+        }
+        self.record.changes = changes;
+        self.record.save(&self.path)
+    }
+
+    /// What the other clients on this host have changed, also those that have ended and left
+    /// something to others.
+    pub(crate) fn others(&self) -> Vec<Record> {
+        let files = files(&self.record.paths.state_dir).into_iter();
+        let others = files.filter(|path| *path != self.path);
+        others.filter_map(|path| Record::load(&path).ok()).collect()
     }
 
     /// Removes the file of a journal that has no guard and no changes.
-    pub fn discard(self) {
+    pub(crate) fn discard(self) {
         if let Err(error) = fs::remove_file(&self.path) {
             eprintln!("cannot remove '{}': {error}", self.path.display());
         }
     }
 
     fn save(&self) -> Result<(), Error> {
-        self.write().map_err(|source| Error::Journal {
+        self.record.save(&self.path).map_err(|source| Error::Journal {
             path: self.path.clone(),
             source,
         })
     }
+}
 
-    fn write(&self) -> io::Result<()> {
-        let temporary = self.path.with_extension("tmp");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(&self.record)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
-    }
+/// Keeps the guards of other clients from changing the same things; ends when it is dropped. A
+/// folder that cannot be locked is used without.
+pub(crate) fn lock(dir: &Path) -> Option<File> {
+    let dir = File::open(dir).ok()?;
+    dir.lock().ok()?;
+    Some(dir)
 }
 
 /// The journal files of a folder.
@@ -247,29 +305,45 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    fn paths(dir: &Path) -> Paths {
+        Paths {
+            state_dir: dir.join("state"),
+            ..Paths::default()
+        }
+    }
+
     #[test]
     fn what_is_recorded_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut journal = Journal::create(&dir.path().join("state"), "tun9").unwrap();
+        let paths = paths(dir.path());
+        let mut journal = Journal::create(&paths, "tun9").unwrap();
         let route = Change::Route(BypassRoute {
             net: "192.0.2.1/32".parse().unwrap(),
             via: Some("198.51.100.1".parse().unwrap()),
             device: 3,
             source: None,
         });
+        let shared = Change::Shared(Box::new(route.clone()));
         let other = Change::Resolvconf {
             interface: "tun9".to_owned(),
+            lines: String::new(),
         };
-        journal.record(route.clone()).unwrap();
-        journal.record(other.clone()).unwrap();
+        for change in [&route, &other, &shared, &other] {
+            journal.add(change.clone()).unwrap();
+        }
         journal.forget(&route).unwrap();
+        assert!(!journal.has(&route) && journal.has(&shared));
         let record = Record::load(journal.path()).unwrap();
-        assert_eq!(record.changes, [other]);
+        assert_eq!(record.changes, [other, shared]);
         assert_eq!(record.interface, "tun9");
         assert!(record.owner.is_alive());
-        assert_eq!(files(&dir.path().join("state")), [journal.path()]);
-        journal.discard();
-        assert!(files(&dir.path().join("state")).is_empty());
+        assert_eq!(files(&paths.state_dir), [journal.path()]);
+        assert!(journal.others().is_empty());
+        let second = Journal::create(&paths, "tun8").unwrap();
+        assert_eq!(second.others(), [record]);
+        second.discard();
+        journal.reduce(Vec::new()).unwrap();
+        assert!(files(&paths.state_dir).is_empty());
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //!
 //! Everything that points at the TUN device vanishes with it, unless somebody else made the device.
 //! Whatever would stay behind (routes over other devices, `/etc/resolv.conf`, settings of a device
-//! that stays) is written to a [journal](journal::Journal) before it is
-//! changed, and undone by a [guard] process when the client ends in any way, including `kill -9`;
-//! should the guard die too, [`repair`] at the next start does it.
+//! that stays) is written to a [journal](journal::Journal) before it is changed. A [guard] process
+//! makes the changes, also for a client that has given up its privileges, and undoes them when the
+//! client ends in any way, including `kill -9`; should the guard die too, [`repair`] at the next
+//! start does it.
+//!
+//! Several clients on one host do not take anything from each other: what one has changed and another
+//! one has come to depend on stays until that one ends, too.
 
 #![forbid(unsafe_code)]
 
+mod apply;
 pub mod dns;
 pub mod guard;
 pub mod journal;
@@ -20,13 +25,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use culvert_vocab::TunnelConfig;
+use serde::{Deserialize, Serialize};
 
 pub use plan::{DnsPlan, Plan, ROUTES_MAX, TunnelRoute};
 pub use undo::repair;
 
-use guard::Guard;
-use journal::{BypassRoute, Change, DeviceId, Journal};
-use netlink::{Added, Netlink};
+use guard::{Guard, Request};
+use journal::Journal;
 
 /// Why the host's network could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +62,19 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The process that undoes the changes could not be started.
-    #[error("cannot start the process that restores the network")]
+    /// The process that makes and undoes the changes could not be started, or does not answer.
+    #[error("cannot use the process that configures the network")]
     Guard(#[source] std::io::Error),
+    /// That process did not succeed; says why.
+    #[error("{0}")]
+    Refused(String),
     /// The asynchronous runtime could not be started.
     #[error("cannot start the netlink runtime")]
     Runtime(#[source] std::io::Error),
 }
 
 /// Files and folders that are read or written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paths {
     /// Folder of the journals, made with mode 0700.
     pub state_dir: PathBuf,
@@ -91,8 +99,8 @@ impl Default for Paths {
 #[derive(Debug)]
 pub struct Configured {
     guard: Guard,
-    journal: Journal,
-    interface: String,
+    journal: PathBuf,
+    plan: Plan,
     warnings: Vec<String>,
 }
 
@@ -107,7 +115,7 @@ pub fn configure(
     config: &TunnelConfig,
 ) -> Result<Configured, Error> {
     let plan = Plan::new(config, gateway)?;
-    let journal = Journal::create(&paths.state_dir, interface)?;
+    let journal = Journal::create(paths, interface)?;
     let guard = match Guard::spawn(journal.path()) {
         Ok(guard) => guard,
         Err(source) => {
@@ -117,11 +125,11 @@ pub fn configure(
     };
     let mut configured = Configured {
         guard,
-        journal,
-        interface: interface.to_owned(),
+        journal: journal.path().to_owned(),
+        plan,
         warnings: Vec::new(),
     };
-    match configured.apply(paths, &plan) {
+    match configured.apply(Vec::new()) {
         Ok(()) => Ok(configured),
         Err(error) => {
             configured.undo();
@@ -131,7 +139,7 @@ pub fn configure(
 }
 
 impl Configured {
-    /// Routes that could not be set although the tunnel works without them; one line each.
+    /// What could not be set although the tunnel works without it, the last time; one line each.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -145,113 +153,49 @@ impl Configured {
         if gateway.is_loopback() {
             return Ok(());
         }
-        let journal = &mut self.journal;
-        let interface = &self.interface;
-        netlink::block_on(async {
-            let netlink = Netlink::connect()?;
-            let tunnel = netlink.device(interface).await?.id.index;
-            let net = plan::host(gateway);
-            let ours = journal.routes();
-            let Some(route) = netlink.outside_route(net, tunnel, &ours).await? else {
-                return Ok(());
-            };
-            for old in ours.iter().filter(|old| old.net == net && **old != route) {
-                netlink.delete_route(old).await?;
-                journal.forget(&Change::Route(old.clone()))?;
-            }
-            if ours.contains(&route) {
-                // It may have gone with its device.
-                return netlink.add_route(&route).await.map(drop);
-            }
-            add_bypass(&netlink, journal, route).await
-        })
+        let nets = vec![plan::host(gateway)];
+        self.guard.ask(&Request::KeepOutside(nets)).map(drop)
+    }
+
+    /// Makes everything right again after a reconnect or a change of the host's network: what others
+    /// have removed or overwritten meanwhile, and what the server has decided anew.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn renew(&mut self, gateway: IpAddr, config: &TunnelConfig) -> Result<(), Error> {
+        let plan = Plan::new(config, gateway)?;
+        let before = std::mem::replace(&mut self.plan, plan).routes;
+        let gone = |route: &TunnelRoute| !self.plan.routes.contains(route);
+        let obsolete = before.into_iter().filter(gone).collect();
+        self.apply(obsolete)
+    }
+
+    fn apply(&mut self, obsolete: Vec<TunnelRoute>) -> Result<(), Error> {
+        let plan = self.plan.clone();
+        self.warnings = self.guard.ask(&Request::Apply { plan, obsolete })?;
+        Ok(())
     }
 
     /// Restores what was before. Errors are those of single items; the rest is restored anyway.
     pub fn undo(self) {
-        drop(self.journal);
-        self.guard.finish();
-    }
-
-    fn apply(&mut self, paths: &Paths, plan: &Plan) -> Result<(), Error> {
-        let interface = self.interface.clone();
-        let device = netlink::block_on(self.apply_links(&interface, plan))?;
-        if let Some(dns) = &plan.dns {
-            dns::apply(paths, &device, dns, &mut self.journal)?;
+        let failures = match self.guard.finish() {
+            Ok(status) if status.code().is_some() => Vec::new(),
+            // Killed: it has undone nothing.
+            _ => undo::undo(&self.journal),
+        };
+        for failure in failures {
+            eprintln!("{failure}");
         }
-        Ok(())
-    }
-
-    async fn apply_links(&mut self, interface: &str, plan: &Plan) -> Result<DeviceId, Error> {
-        let netlink = Netlink::connect()?;
-        let before = netlink.device(interface).await?;
-        let device = before.id;
-        // Before the first route into the tunnel: the tunnel's own packets must stay outside it.
-        for net in &plan.bypass {
-            bypass(&netlink, &mut self.journal, device.index, *net).await?;
-        }
-        self.journal.record(Change::Device {
-            device: device.clone(),
-            addresses: plan.addresses.clone(),
-            mtu: before.mtu,
-            up: before.up,
-        })?;
-        netlink.set_up(&device, plan.mtu).await?;
-        for address in &plan.addresses {
-            netlink.add_address(&device, *address).await?;
-        }
-        for route in &plan.routes {
-            if let Err(error) = tunnel_route(&netlink, &device, route).await {
-                self.warnings.push(error.to_string());
-            }
-        }
-        for net in &plan.unreachable {
-            let change = Change::Unreachable(*net);
-            self.journal.record(change.clone())?;
-            if netlink.add_unreachable(*net).await? == Added::Exists {
-                self.journal.forget(&change)?;
-            }
-        }
-        Ok(device)
     }
 }
 
-/// Routes `net` the way it goes now, outside the tunnel, and remembers the route if it is new.
-async fn bypass(
-    netlink: &Netlink,
-    journal: &mut Journal,
-    tunnel: u32,
-    net: ipnet::IpNet,
-) -> Result<(), Error> {
-    match netlink.present_route(net, tunnel).await? {
-        Some(route) => add_bypass(netlink, journal, route).await,
-        None => Ok(()),
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
     }
-}
-
-async fn add_bypass(netlink: &Netlink, journal: &mut Journal, route: BypassRoute) -> Result<(), Error> {
-    journal.record(Change::Route(route.clone()))?;
-    match netlink.add_route(&route).await? {
-        Added::New => Ok(()),
-        Added::Exists => journal.forget(&Change::Route(route)),
-    }
-}
-
-/// Routes a network into the tunnel without touching a route that is there already: where the
-/// same prefix with the same metric exists, two halves of it are more specific and win.
-async fn tunnel_route(netlink: &Netlink, device: &DeviceId, route: &TunnelRoute) -> Result<(), Error> {
-    let added = netlink.add_tunnel_route(device, route.net, route.metric).await?;
-    if added == Added::New {
-        return Ok(());
-    }
-    let Ok(halves) = route.net.subnets(route.net.prefix_len() + 1) else {
-        return Err(Error::Netlink {
-            action: format!("route {} to {}", route.net, device.name),
-            cause: "the host has the same route already".to_owned(),
-        });
-    };
-    for half in halves {
-        netlink.add_tunnel_route(device, half, route.metric).await?;
-    }
-    Ok(())
+    text
 }

@@ -1,5 +1,6 @@
 //! Links, addresses and routes over rtnetlink.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::net::IpAddr;
 
@@ -109,12 +110,13 @@ impl Netlink {
         self.set(link(device).mtu(mtu).up(), action).await
     }
 
+    /// One that is gone meanwhile is no error.
     pub(crate) async fn set_down(&self, device: &DeviceId) -> Result<(), Error> {
         let action = format!("set the interface {} down", device.name);
-        self.set(link(device).down(), action).await
+        self.set_if_there(link(device).down(), action).await
     }
 
-    /// Gives a device that is down its MTU back, and sets it up if it was.
+    /// Gives a device that is down its MTU back, and sets it up if it was; if it is still there.
     pub(crate) async fn restore(&self, device: &DeviceId, mtu: Option<u32>, up: bool) -> Result<(), Error> {
         let action = format!("restore the interface {}", device.name);
         let mut message = link(device);
@@ -124,7 +126,18 @@ impl Netlink {
         if up {
             message = message.up();
         }
-        self.set(message, action).await
+        self.set_if_there(message, action).await
+    }
+
+    async fn set_if_there(
+        &self,
+        message: LinkMessageBuilder<LinkUnspec>,
+        action: String,
+    ) -> Result<(), Error> {
+        match self.handle.link().set(message.build()).execute().await {
+            Err(error) if errno(&error) != Some(libc::ENODEV) => Err(refused(action)(error)),
+            _ => Ok(()),
+        }
     }
 
     async fn set(&self, message: LinkMessageBuilder<LinkUnspec>, action: String) -> Result<(), Error> {
@@ -132,15 +145,19 @@ impl Netlink {
         done.map_err(refused(action))
     }
 
+    /// Adds an address; one that is there already stays, without news to anybody.
     pub(crate) async fn add_address(&self, device: &DeviceId, net: IpNet) -> Result<(), Error> {
-        let done = self
+        let added = self
             .handle
             .address()
-            .add(device.index, net.addr(), net.prefix_len())
-            .replace()
-            .execute()
-            .await;
-        done.map_err(refused(format!("add the address {net} to {}", device.name)))
+            .add(device.index, net.addr(), net.prefix_len());
+        match added.execute().await {
+            Err(error) if errno(&error) != Some(libc::EEXIST) => {
+                let action = format!("add the address {net} to {}", device.name);
+                Err(refused(action)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Deletes an address; one that is gone already is no error.
@@ -191,45 +208,32 @@ impl Netlink {
         Ok(answer.and_then(|message| bypass_route(&message, net, tunnel)))
     }
 
-    /// The route that packets to `net` would take if neither the tunnel nor the routes of `except`
-    /// were there.
-    pub(crate) async fn outside_route(
-        &self,
-        net: IpNet,
-        tunnel: u32,
-        except: &[BypassRoute],
-    ) -> Result<Option<BypassRoute>, Error> {
-        let mut message = RouteMessageBuilder::<IpAddr>::new().build();
-        message.header.address_family = match net {
-            IpNet::V4(_) => AddressFamily::Inet,
-            IpNet::V6(_) => AddressFamily::Inet6,
-        };
-        let routes: Vec<RouteMessage> = self
-            .handle
-            .route()
-            .get(message)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(refused("list the routes".to_owned()))?;
-        let found = routes
-            .iter()
-            .filter(|route| route.header.table == RouteHeader::RT_TABLE_MAIN)
-            .filter_map(|route| {
-                let prefix = prefix(route, net)?;
-                let found = bypass_route(route, net, tunnel)?;
-                let is_ours = prefix == net && except.contains(&found);
-                (prefix.contains(&net) && !is_ours).then_some((prefix.prefix_len(), route, found))
-            })
-            .min_by_key(|(len, route, _)| {
-                let down = route.header.flags.contains(RouteFlags::Linkdown);
-                (std::cmp::Reverse(*len), down, metric(route))
-            });
-        Ok(found.map(|(_, _, route)| route))
+    /// The main routing tables of both families.
+    pub(crate) async fn routes(&self) -> Result<Routes, Error> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessageBuilder::<IpAddr>::new().build();
+            message.header.address_family = family;
+            let listed = self.handle.route().get(message).execute();
+            let listed: Vec<RouteMessage> = listed
+                .try_collect()
+                .await
+                .map_err(refused("list the routes".to_owned()))?;
+            let main = |route: &RouteMessage| route.header.table == RouteHeader::RT_TABLE_MAIN;
+            routes.extend(listed.into_iter().filter(main));
+        }
+        Ok(Routes(routes))
+    }
+
+    /// Deletes a route into the tunnel; one that is gone already is no error.
+    pub(crate) async fn delete_tunnel_route(&self, device: &DeviceId, net: IpNet) -> Result<(), Error> {
+        let action = format!("delete the route {net} to {}", device.name);
+        let message = destination(net, &action)?.output_interface(device.index);
+        self.delete(message.scope(RouteScope::Link).build(), action).await
     }
 
     /// Makes packets to `net` fail at once. [`Added::Exists`]: they do so without our help, because
-    /// of somebody else or of a kernel without IPv6.
+    /// of somebody else or of a host without IPv6.
     pub(crate) async fn add_unreachable(&self, net: IpNet) -> Result<Added, Error> {
         let action = format!("make {net} unreachable");
         let message = destination(net, &action)?.kind(RouteType::Unreachable).build();
@@ -238,7 +242,7 @@ impl Netlink {
             Err(error)
                 if matches!(
                     errno(&error),
-                    Some(libc::EEXIST | libc::EOPNOTSUPP | libc::EAFNOSUPPORT)
+                    Some(libc::EEXIST | libc::EOPNOTSUPP | libc::EAFNOSUPPORT | libc::EACCES)
                 ) =>
             {
                 Ok(Added::Exists)
@@ -285,6 +289,33 @@ impl Netlink {
     }
 }
 
+/// What the kernel's routing tables hold.
+pub(crate) struct Routes(Vec<RouteMessage>);
+
+impl Routes {
+    /// The route that packets to `net` would take if neither the tunnel nor the routes of `except`
+    /// were there.
+    pub(crate) fn outside(&self, net: IpNet, tunnel: u32, except: &[BypassRoute]) -> Option<BypassRoute> {
+        let candidates = self.0.iter().filter_map(|route| {
+            let prefix = destination_of(route)?;
+            let found = bypass_route(route, net, tunnel)?;
+            let is_made = prefix == net && except.contains(&found);
+            (prefix.contains(&net) && !is_made).then_some((prefix.prefix_len(), route, found))
+        });
+        let best = candidates.min_by_key(|(len, route, _)| {
+            let down = route.header.flags.contains(RouteFlags::Linkdown);
+            (std::cmp::Reverse(*len), down, metric(route))
+        });
+        best.map(|(_, _, route)| route)
+    }
+
+    /// The networks that are routed into this device.
+    pub(crate) fn into_device(&self, device: u32) -> HashSet<IpNet> {
+        let out = |route: &&RouteMessage| route.attributes.contains(&RouteAttribute::Oif(device));
+        self.0.iter().filter(out).filter_map(destination_of).collect()
+    }
+}
+
 fn link(device: &DeviceId) -> LinkMessageBuilder<LinkUnspec> {
     LinkMessageBuilder::<LinkUnspec>::new().index(device.index)
 }
@@ -320,11 +351,11 @@ fn bypass_message(route: &BypassRoute, action: &str) -> Result<RouteMessage, Err
     Ok(builder.build())
 }
 
-/// Destination of a route of the family of `net`.
-fn prefix(message: &RouteMessage, net: IpNet) -> Option<IpNet> {
-    let unspecified = match net {
-        IpNet::V4(_) => IpAddr::from([0; 4]),
-        IpNet::V6(_) => IpAddr::from([0; 16]),
+/// Destination of a route.
+fn destination_of(message: &RouteMessage) -> Option<IpNet> {
+    let unspecified = match message.header.address_family {
+        AddressFamily::Inet => IpAddr::from([0; 4]),
+        _ => IpAddr::from([0; 16]),
     };
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(address) => ip(address),

@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use culvert_vocab::{AddressV4, TunnelConfig};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
@@ -14,7 +15,7 @@ const METRIC_V6: u32 = 1;
 const METRIC_V4: u32 = 0;
 
 /// One network that is routed into the tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelRoute {
     /// The destination.
     pub net: IpNet,
@@ -23,7 +24,7 @@ pub struct TunnelRoute {
 }
 
 /// What the resolver has to be told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsPlan {
     /// Name servers in order.
     pub servers: Vec<IpAddr>,
@@ -34,7 +35,7 @@ pub struct DnsPlan {
 }
 
 /// Everything that has to be configured for one tunnel; pure data, made by [`Plan::new`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// MTU of the TUN device.
     pub mtu: u32,
@@ -44,8 +45,8 @@ pub struct Plan {
     pub bypass: Vec<IpNet>,
     /// Networks routed into the tunnel.
     pub routes: Vec<TunnelRoute>,
-    /// Networks that must not be reached beside the tunnel: all of IPv6, when the tunnel takes all of
-    /// IPv4 and has no IPv6.
+    /// Networks that must not be reached beside the tunnel if it turns out to have no IPv6: all of
+    /// IPv6, when the tunnel takes all of IPv4.
     pub unreachable: Vec<IpNet>,
     /// The resolver, if the server named DNS servers.
     pub dns: Option<DnsPlan>,
@@ -151,7 +152,7 @@ fn unreachable(config: &TunnelConfig) -> Vec<IpNet> {
         METRIC_V4,
     );
     let takes_all = config.ipv4.is_some() && everything.iter().any(|route| route.net.prefix_len() == 0);
-    if !takes_all || config.ipv6.is_some() {
+    if !takes_all {
         return Vec::new();
     }
     let halves = Ipv6Net::default().subnets(1);

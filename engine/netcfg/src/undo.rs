@@ -1,48 +1,74 @@
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::journal::{self, Change, DeviceId, Record};
+use crate::journal::{self, Change, DeviceId, Journal, Record};
 use crate::netlink::{self, Netlink};
-use crate::{Error, dns};
+use crate::{Error, chain, dns};
 
 /// Undoes the changes of one journal, newest first, and removes the file. Items that fail are
-/// reported and do not keep the others from being undone.
+/// reported and do not keep the others from being undone. What another client still needs stays,
+/// with the file; it is undone when that client ends.
 pub(crate) fn undo(path: &Path) -> Vec<String> {
-    let record = match Record::load(path) {
-        Ok(record) => record,
+    let _lock = path.parent().and_then(journal::lock);
+    let journal = match Journal::open(path) {
+        Ok(journal) => journal,
+        // Somebody else has done it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => return vec![format!("cannot read the journal '{}': {error}", path.display())],
     };
+    let mut others = journal.others();
+    others.retain(|other| other.owner.is_alive());
     let mut failures = Vec::new();
-    for change in record.changes.iter().rev() {
-        let done = match change {
-            Change::Device {
-                device,
-                addresses,
-                mtu,
-                up,
-            } => netlink::block_on(restore_device(device, addresses, *mtu, *up)).map_err(|e| e.to_string()),
-            Change::Unreachable(net) => {
-                netlink::block_on(async { Netlink::connect()?.delete_unreachable(*net).await })
-                    .map_err(|e| e.to_string())
-            }
-            Change::Resolved(device) => revert_resolved(device).map_err(|e| e.to_string()),
-            Change::Route(route) => {
-                netlink::block_on(async { Netlink::connect()?.delete_route(route).await })
-                    .map_err(|e| e.to_string())
-            }
-            Change::Resolvconf { interface } => dns::resolvconf_delete(interface).map_err(|e| e.to_string()),
-            Change::ResolvConf { path, original } => {
-                dns::restore_resolv_conf(path, original).map_err(|e| e.to_string())
-            }
-        };
-        failures.extend(done.err());
+    let mut needed = Vec::new();
+    for change in journal.record().changes.iter().rev() {
+        if is_needed(change, &others) {
+            needed.insert(0, change.clone());
+        } else {
+            failures.extend(undo_change(change).err().map(|error| chain(&error)));
+        }
     }
-    if let Err(error) = fs::remove_file(path) {
-        failures.push(format!("cannot remove the journal '{}': {error}", path.display()));
+    if let Err(error) = journal.reduce(needed) {
+        failures.push(format!("cannot write the journal '{}': {error}", path.display()));
     }
     failures
+}
+
+/// True when a client that goes on depends on this change.
+fn is_needed(change: &Change, others: &[Record]) -> bool {
+    match change {
+        Change::Route(_) | Change::Unreachable(_) => {
+            let shared = Change::Shared(Box::new(change.clone()));
+            others.iter().any(|other| other.changes.contains(&shared))
+        }
+        Change::ResolvConf { path, written, .. } => dns::is_covered(path, written, others),
+        _ => false,
+    }
+}
+
+fn undo_change(change: &Change) -> Result<(), Error> {
+    match change {
+        Change::Device {
+            device,
+            addresses,
+            mtu,
+            up,
+        } => netlink::block_on(restore_device(device, addresses, *mtu, *up)),
+        Change::Unreachable(net) => {
+            netlink::block_on(async { Netlink::connect()?.delete_unreachable(*net).await })
+        }
+        Change::Resolved(device) => revert_resolved(device),
+        Change::Route(route) => netlink::block_on(async { Netlink::connect()?.delete_route(route).await }),
+        Change::Resolvconf { interface, .. } => dns::resolvconf_delete(interface).map_err(Error::Dns),
+        Change::ResolvConf {
+            path,
+            original,
+            written,
+        } => dns::restore_resolv_conf(path, original.as_deref(), written).map_err(Error::Dns),
+        Change::Shared(_) => Ok(()),
+    }
 }
 
 /// True when `device` is still there.
@@ -79,8 +105,9 @@ fn revert_resolved(device: &DeviceId) -> Result<(), Error> {
     Ok(())
 }
 
-/// Undoes what clients of earlier runs left behind when they and their guards were killed.
-/// Returns the journals that were dealt with and what could not be undone.
+/// Undoes what clients of earlier runs left behind when they and their guards were killed, or what
+/// clients that have ended since needed of it. Returns the journals that are done with and what
+/// could not be undone.
 pub fn repair(state_dir: &Path) -> (Vec<PathBuf>, Vec<String>) {
     let mut repaired = Vec::new();
     let mut failures = Vec::new();
@@ -89,8 +116,11 @@ pub fn repair(state_dir: &Path) -> (Vec<PathBuf>, Vec<String>) {
             Ok(record) if record.owner.is_alive() => {}
             Ok(_) => {
                 failures.extend(undo(&path));
-                repaired.push(path);
+                if !fs::exists(&path).unwrap_or(true) {
+                    repaired.push(path);
+                }
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => failures.push(format!("cannot read the journal '{}': {error}", path.display())),
         }
     }

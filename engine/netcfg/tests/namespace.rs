@@ -12,10 +12,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use culvert_netcfg::journal::{Change, Record};
 use culvert_netcfg::{Paths, configure, guard, repair};
 use culvert_vocab::{AddressV4, AddressV6, Mtu, TunnelConfig};
 
 const TUN: &str = "tun9";
+/// The device of a second client.
+const SECOND: &str = "tun8";
 const GATEWAY: &str = "203.0.113.9";
 const RESOLV_CONF: &str = "# host\nsearch home.lan\nnameserver 192.0.2.53\n";
 
@@ -47,7 +50,7 @@ fn outside() {
         .expect("ip netns exec");
     run("ip", &["netns", "delete", &name]);
     assert!(status.success(), "the checks inside the namespace failed");
-    println!("test result: ok. 6 passed; 0 failed");
+    println!("test result: ok. 10 passed; 0 failed");
 }
 
 fn paths(dir: &Path) -> Paths {
@@ -94,19 +97,34 @@ fn inside(dir: &Path) {
     ipv6_does_not_leak(dir);
     undone_by_the_guard_after_kill(dir);
     repaired_after_the_guard_was_killed_too(dir);
+    undone_without_the_guard(dir);
+    everything_is_renewed(dir);
+    two_clients_do_not_take_from_each_other(dir);
+    hosts_without_ipv6(dir);
 }
 
-/// All routes, as text; the state to which everything must return.
+/// All routes, as text; the state to which everything must return. The kernel's own for link-local
+/// addresses come when they like.
 fn routes() -> String {
-    output("ip", &["-4", "route", "show"]) + &output("ip", &["-6", "route", "show"])
+    let all = output("ip", &["-4", "route", "show"]) + &output("ip", &["-6", "route", "show"]);
+    let lines = all.split_inclusive('\n');
+    lines.filter(|line| !line.starts_with("fe80::")).collect()
 }
 
 fn make_tun() {
-    run("ip", &["tuntap", "add", "dev", TUN, "mode", "tun"]);
+    make_device(TUN);
+}
+
+fn make_device(name: &str) {
+    run("ip", &["tuntap", "add", "dev", name, "mode", "tun"]);
 }
 
 fn remove_tun() {
-    run("ip", &["tuntap", "del", "dev", TUN, "mode", "tun"]);
+    remove_device(TUN);
+}
+
+fn remove_device(name: &str) {
+    run("ip", &["tuntap", "del", "dev", name, "mode", "tun"]);
 }
 
 fn applied_and_undone(dir: &Path) {
@@ -218,7 +236,10 @@ fn ipv6_does_not_leak(dir: &Path) {
 }
 
 fn hold(dir: &Path) {
-    let _configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config()).unwrap();
+    let mut config = config();
+    // As in `ipv6_does_not_leak`.
+    config.ipv6 = config.ipv6.filter(|_| !dir.join("no-ipv6").exists());
+    let _configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config).unwrap();
     println!("ready");
     loop {
         sleep(Duration::from_secs(60));
@@ -255,11 +276,9 @@ fn undone_by_the_guard_after_kill(dir: &Path) {
     make_tun();
     hold_and_kill(dir, |_| {});
     remove_tun();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while fs::read_dir(paths(dir).state_dir).unwrap().next().is_some() {
-        assert!(Instant::now() < deadline, "the guard did not finish");
-        sleep(Duration::from_millis(20));
-    }
+    wait_for("the guard did not finish", || {
+        fs::read_dir(paths(dir).state_dir).unwrap().next().is_none()
+    });
     restored(dir, &before);
 }
 
@@ -272,6 +291,159 @@ fn repaired_after_the_guard_was_killed_too(dir: &Path) {
     let (repaired, failures) = repair(&paths(dir).state_dir);
     assert_eq!((repaired.len(), failures), (1, Vec::new()));
     restored(dir, &before);
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn undone_without_the_guard(dir: &Path) {
+    let before = routes();
+    make_tun();
+    let configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config()).unwrap();
+    kill_guard_of(&journal(dir));
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+}
+
+/// Another program has changed the host's network, and the server its configuration: all is as it
+/// has to be after the next reconnect, and what the other program did is what comes back.
+fn everything_is_renewed(dir: &Path) {
+    let before = routes();
+    make_tun();
+    let gateway: IpAddr = GATEWAY.parse().unwrap();
+    let mut config = config();
+    config.includes = ["10.20.0.0/16", "10.30.0.0/16", "0.0.0.0/0", "::/0"]
+        .iter()
+        .map(|net| net.parse().unwrap())
+        .collect();
+    let mut configured = configure(&paths(dir), TUN, gateway, &config).unwrap();
+    let (set_up, resolver) = (routes(), fs::read(dir.join("resolv.conf")).unwrap());
+    // Where nothing is to be done, nothing is: news would make the client look again, for ever.
+    let news = Command::new("ip")
+        .args(["monitor", "all"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the monitor", || {
+        let sockets = fs::read_to_string("/proc/net/netlink").unwrap();
+        let listens = |line: &str| line.split_whitespace().nth(2) == Some(&news.id().to_string());
+        sockets.lines().any(listens)
+    });
+    configured.renew(gateway, &config).unwrap();
+    assert_eq!(
+        (configured.warnings(), routes()),
+        (&[] as &[String], set_up.clone())
+    );
+    run("kill", &[&news.id().to_string()]);
+    let news = String::from_utf8(news.wait_with_output().unwrap().stdout).unwrap();
+    assert!(!news.contains(TUN) && !news.contains(GATEWAY), "{news}");
+
+    run("ip", &["route", "flush", "dev", TUN]);
+    run("ip", &["-6", "route", "flush", "dev", TUN, "proto", "static"]);
+    run("ip", &["address", "flush", "dev", TUN]);
+    run("ip", &["route", "delete", GATEWAY]);
+    let host = "nameserver 198.51.100.53\n";
+    fs::write(dir.join("resolv.conf"), host).unwrap();
+    assert!(routes() != set_up);
+    configured.renew(gateway, &config).unwrap();
+    assert_eq!(configured.warnings(), [] as [&str; 0]);
+    let sorted = |routes: &str| {
+        let mut lines: Vec<String> = routes.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&routes()), sorted(&set_up));
+    let written = fs::read_to_string(dir.join("resolv.conf")).unwrap();
+    assert!(
+        written.contains("nameserver 10.9.0.1") && !written.contains("198.51.100.53"),
+        "{written}"
+    );
+    assert!(resolver != written.as_bytes());
+
+    // Other networks: what is not named any more goes the host's way.
+    config.includes = vec!["10.20.0.0/16".parse().unwrap(), "fd01::/48".parse().unwrap()];
+    config.excludes.clear();
+    config.mtu = Mtu::new(1300).unwrap();
+    configured.renew(gateway, &config).unwrap();
+    for (address, device) in [
+        ("10.20.0.1", TUN),
+        ("fd01::1", TUN),
+        ("10.30.0.1", "eth9"),
+        ("8.8.8.8", "eth9"),
+        ("192.0.2.77", "eth9"),
+    ] {
+        assert!(
+            route_to(address).contains(&format!("dev {device}")),
+            "{}",
+            routes()
+        );
+    }
+    assert!(!routes().contains("192.0.2.0/24"));
+    assert!(output("ip", &["link", "show", TUN]).contains("mtu 1300"));
+    configured.undo();
+    remove_tun();
+    assert_eq!(fs::read_to_string(dir.join("resolv.conf")).unwrap(), host);
+    fs::write(dir.join("resolv.conf"), RESOLV_CONF).unwrap();
+    restored(dir, &before);
+}
+
+/// The first of two clients ends: the second one keeps what both need, and at its end nothing is
+/// left.
+fn two_clients_do_not_take_from_each_other(dir: &Path) {
+    let before = routes();
+    make_tun();
+    make_device(SECOND);
+    let mark = dir.join("no-ipv6");
+    fs::write(&mark, "").unwrap();
+    let mut second = None;
+    let mut first = PathBuf::new();
+    hold_and_kill(dir, |journal| {
+        let mut config = config();
+        config.ipv6 = None;
+        config.dns = vec!["10.9.9.9".parse().unwrap()];
+        first = journal.to_owned();
+        second = Some(configure(&paths(dir), SECOND, GATEWAY.parse().unwrap(), &config).unwrap());
+    });
+    remove_device(TUN);
+    wait_for("the first client's guard", || {
+        let left = Record::load(&first).unwrap().changes;
+        !left.iter().any(|change| matches!(change, Change::Device { .. }))
+    });
+    assert!(route_to(GATEWAY).contains("dev eth9"), "{}", routes());
+    assert!(routes().contains("unreachable ::/1"), "{}", routes());
+    let resolver = fs::read_to_string(dir.join("resolv.conf")).unwrap();
+    assert!(resolver.contains("nameserver 10.9.9.9\n"), "{resolver}");
+    second.unwrap().undo();
+    remove_device(SECOND);
+    fs::remove_file(mark).unwrap();
+    restored(dir, &before);
+}
+
+/// A host that has IPv6 switched off still gets its IPv4 tunnel.
+fn hosts_without_ipv6(dir: &Path) {
+    let switch = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+    fs::write(switch, "1").unwrap();
+    let before = routes();
+    make_tun();
+    let configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &config()).unwrap();
+    let [warning] = configured.warnings() else {
+        panic!("{:?}", configured.warnings());
+    };
+    assert!(
+        warning.starts_with("cannot add the address fd09::7/64 to tun9"),
+        "{warning}"
+    );
+    assert!(route_to("8.8.8.8").contains(TUN));
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
+    fs::write(switch, "0").unwrap();
 }
 
 /// Kills the process whose environment names `journal`.

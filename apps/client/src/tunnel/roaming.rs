@@ -105,6 +105,7 @@ impl Running {
 
     /// Connects anew if the TCP connection's own address is not the one that leads to the server
     /// any more, or after a sleep of the machine, which the other side may have taken for the end.
+    /// Otherwise only routes and names may have to be set right.
     ///
     /// # Errors
     /// The session is over.
@@ -121,6 +122,7 @@ impl Running {
         } else if self.roaming.slept {
             "The machine was asleep; reconnecting".to_owned()
         } else {
+            self.setup.renew(&self.tunnel);
             return Ok(());
         };
         self.context.output.info(&news);

@@ -465,8 +465,9 @@ impl Running {
         }
     }
 
-    /// Gives the device the tunnel's MTU, if it exists. After `--setuid` it keeps the one it has.
-    fn set_device_mtu(&self) {
+    /// Gives the device the tunnel's MTU, if it exists. After `--setuid` with a script it keeps the one
+    /// it has.
+    fn set_device_mtu(&mut self) {
         let Some(device) = self.setup.device().filter(|_| self.device_up) else {
             return;
         };
@@ -479,6 +480,7 @@ impl Running {
             self.context
                 .output
                 .debug(&format!("Failed to change the MTU of {device}: {error}"));
+            self.setup.renew(&self.tunnel);
         }
     }
 

@@ -152,9 +152,27 @@ impl NetworkSetup {
 
     /// After a successful reconnect.
     pub(crate) fn after_reconnect(&mut self, facts: &Facts) -> Option<Signal> {
-        match &self.method {
-            Method::Script(command) => self.run(command, Reason::Reconnect, facts),
-            Method::BuiltIn(_) | Method::ScriptTun(..) => None,
+        if let Method::Script(command) = &self.method {
+            return self.run(command, Reason::Reconnect, facts);
+        }
+        self.renew(facts);
+        None
+    }
+
+    /// Makes the host's network right again after somebody else has changed it, unless that is a
+    /// script's business.
+    pub(crate) fn renew(&mut self, facts: &Facts) {
+        let Method::BuiltIn(Some(configured)) = &mut self.method else {
+            return;
+        };
+        let known = configured.warnings().to_vec();
+        let renewed = configured.renew(facts.gateway.ip(), &facts.config);
+        let news = match &renewed {
+            Ok(()) => configured.warnings().to_vec(),
+            Err(error) => vec![chain(error)],
+        };
+        for text in news.iter().filter(|text| !known.contains(text)) {
+            self.context.output.error(text);
         }
     }
 

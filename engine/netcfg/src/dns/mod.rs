@@ -7,14 +7,20 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::journal::{Change, DeviceId, Journal};
+use culvert_sys::epoll::{Events, Interest, Poller};
+use culvert_sys::process::{Pid, pidfd};
+
+use crate::Error;
+use crate::journal::{self, Change, DeviceId, Journal};
 use crate::plan::DnsPlan;
-use crate::{Error, Paths};
 
-pub(crate) use resolv_conf::restore as restore_resolv_conf;
-pub use resolv_conf::rewrite;
+pub(crate) use resolv_conf::{is_covered, restore as restore_resolv_conf};
 pub(crate) use resolved::revert as resolved_revert;
+
+/// How long `resolvconf` may take.
+const RESOLVCONF_MAX: Duration = Duration::from_secs(10);
 
 /// Why the resolver could not be configured.
 #[derive(Debug, thiserror::Error)]
@@ -36,27 +42,30 @@ pub enum DnsError {
     },
 }
 
-/// Tells the host's resolver about the tunnel's DNS servers.
-pub(crate) fn apply(
-    paths: &Paths,
-    device: &DeviceId,
-    plan: &DnsPlan,
-    journal: &mut Journal,
-) -> Result<(), Error> {
+/// Tells the host's resolver about the tunnel's DNS servers, once more after a reconnect.
+pub(crate) fn apply(device: &DeviceId, plan: &DnsPlan, journal: &mut Journal) -> Result<(), Error> {
+    let paths = journal.record().paths.clone();
     if resolved::in_use(&paths.nsswitch, &paths.resolv_conf) {
         let change = Change::Resolved(device.clone());
-        journal.record(change.clone())?;
+        journal.add(change.clone())?;
         if resolved::apply(device.index, plan).map_err(Error::Dns)? {
             return Ok(());
         }
         journal.forget(&change)?;
     }
     if let Some(program) = resolvconf_program() {
-        journal.record(Change::Resolvconf {
+        let change = Change::Resolvconf {
             interface: device.name.clone(),
-        })?;
+            lines: resolv_conf::own_lines(plan),
+        };
+        // It keeps what it is told, whoever rewrites the file.
+        if journal.has(&change) {
+            return Ok(());
+        }
+        journal.add(change)?;
         return resolvconf_add(&program, &device.name, plan).map_err(Error::Dns);
     }
+    let _lock = journal::lock(&paths.state_dir);
     resolv_conf::apply(&paths.resolv_conf, plan, journal)
 }
 
@@ -69,24 +78,9 @@ fn resolvconf_program() -> Option<PathBuf> {
 }
 
 fn resolvconf_add(program: &Path, interface: &str, plan: &DnsPlan) -> Result<(), DnsError> {
-    let failed = |error: io::Error| DnsError::Resolvconf(error.to_string());
-    let mut child = Command::new(program)
-        .arg("-a")
-        .arg(interface)
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin
-            .write_all(resolv_conf::own_lines(plan).as_bytes())
-            .map_err(failed)?;
-    }
-    let status = child.wait().map_err(failed)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(DnsError::Resolvconf(status.to_string()))
-    }
+    let mut command = Command::new(program);
+    command.arg("-a").arg(interface);
+    resolvconf(command, &resolv_conf::own_lines(plan))
 }
 
 /// `resolvconf -d`; a host that has lost the program since has nothing to undo.
@@ -94,14 +88,33 @@ pub(crate) fn resolvconf_delete(interface: &str) -> Result<(), DnsError> {
     let Some(program) = resolvconf_program() else {
         return Ok(());
     };
-    let status = Command::new(program)
-        .arg("-d")
-        .arg(interface)
-        .stdin(Stdio::null())
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(DnsError::Resolvconf(status.to_string())),
-        Err(error) => Err(DnsError::Resolvconf(error.to_string())),
+    let mut command = Command::new(program);
+    command.arg("-d").arg(interface);
+    resolvconf(command, "")
+}
+
+/// Runs the program with this input, and kills it when it hangs.
+fn resolvconf(mut command: Command, input: &str) -> Result<(), DnsError> {
+    let failed = |error: io::Error| DnsError::Resolvconf(error.to_string());
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(failed)?;
+    let ended = pidfd(Pid::try_from(child.id()).unwrap_or_default()).map_err(failed)?;
+    // A pipe takes these few lines at once; who does not read them says so by its exit status.
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let poller = Poller::new().map_err(failed)?;
+    poller.add(&ended, 0, Interest::READ).map_err(failed)?;
+    let mut events = Events::with_capacity(1);
+    let waited = poller.wait(&mut events, Some(Instant::now() + RESOLVCONF_MAX));
+    waited.map_err(failed)?;
+    if events.is_empty() {
+        child.kill().map_err(failed)?;
+        child.wait().map_err(failed)?;
+        return Err(DnsError::Resolvconf("no end within 10 s".to_owned()));
+    }
+    let status = child.wait().map_err(failed)?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(DnsError::Resolvconf(status.to_string())),
     }
 }

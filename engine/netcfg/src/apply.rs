@@ -1,0 +1,206 @@
+//! Changes of the host's network, each written down before it is made. Everything here may be
+//! done again, after a reconnect or a change of the host's network: what is in place already stays
+//! untouched, so that this is no change of the network in its turn.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
+
+use crate::journal::{self, BypassRoute, Change, DeviceId, Journal, Record};
+use crate::netlink::{self, Added, Netlink};
+use crate::plan::{Plan, TunnelRoute};
+use crate::{Error, chain, dns};
+
+/// Configures the tunnel's device, the routes and the resolver as `plan` says; `obsolete` is what an
+/// earlier plan routed into the tunnel and this one does not. Returns what did not work although the
+/// tunnel works without it, one line each.
+pub(crate) fn apply(
+    journal: &mut Journal,
+    plan: &Plan,
+    obsolete: &[TunnelRoute],
+) -> Result<Vec<String>, Error> {
+    let (device, mut warnings) = {
+        let _lock = journal::lock(&journal.record().paths.state_dir);
+        netlink::block_on(links(journal, plan, obsolete))?
+    };
+    if let Some(plan) = &plan.dns
+        && let Err(error) = dns::apply(&device, plan, journal)
+    {
+        warnings.push(chain(&error));
+    }
+    Ok(warnings)
+}
+
+/// Sees to it that packets to `nets` go the way they would go without the tunnel, as the host's own
+/// routes are now. Where there is no such way, nothing changes.
+pub(crate) fn keep_outside(journal: &mut Journal, nets: &[IpNet]) -> Result<(), Error> {
+    let _lock = journal::lock(&journal.record().paths.state_dir);
+    netlink::block_on(async {
+        let netlink = Netlink::connect()?;
+        let tunnel = netlink.device(&journal.record().interface).await?.id.index;
+        outside(&netlink, journal, tunnel, nets).await
+    })
+}
+
+async fn links(
+    journal: &mut Journal,
+    plan: &Plan,
+    obsolete: &[TunnelRoute],
+) -> Result<(DeviceId, Vec<String>), Error> {
+    let netlink = Netlink::connect()?;
+    let before = netlink.device(&journal.record().interface).await?;
+    let device = before.id;
+    let is_device = |change: &Change| matches!(change, Change::Device { .. });
+    let again = journal.record().changes.iter().any(is_device);
+    // Before the first route into the tunnel: the tunnel's own packets must stay outside it.
+    if again {
+        let dropped = journal
+            .record()
+            .routes()
+            .filter(|route| !plan.bypass.contains(&route.net));
+        for route in dropped.cloned().collect::<Vec<_>>() {
+            remove_bypass(&netlink, journal, &route).await?;
+        }
+        outside(&netlink, journal, device.index, &plan.bypass).await?;
+    } else {
+        let routes = netlink.routes().await?;
+        for net in &plan.bypass {
+            if let Some(present) = netlink.present_route(*net, device.index).await? {
+                // The kernel names the source address that it would choose, the table only what
+                // somebody has chosen.
+                let chosen = routes.outside(*net, device.index, &[]);
+                let same_way =
+                    |route: &BypassRoute| (route.via, route.device) == (present.via, present.device);
+                let route = chosen.filter(same_way).unwrap_or(present);
+                add_bypass(&netlink, journal, route).await?;
+            }
+        }
+        journal.add(Change::Device {
+            device: device.clone(),
+            addresses: plan.addresses.clone(),
+            mtu: before.mtu,
+            up: before.up,
+        })?;
+    }
+    if !before.up || before.mtu != Some(plan.mtu) {
+        netlink.set_up(&device, plan.mtu).await?;
+    }
+
+    let mut warnings = Vec::new();
+    let mut has_v6 = false;
+    for address in &plan.addresses {
+        match netlink.add_address(&device, *address).await {
+            Ok(()) => has_v6 |= is_v6(address),
+            // A host without IPv6, or an MTU below what IPv6 demands.
+            Err(error) if is_v6(address) => warnings.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    let there = match again {
+        true => netlink.routes().await?.into_device(device.index),
+        false => HashSet::new(),
+    };
+    for route in obsolete {
+        for net in halves(route.net).chain([route.net]) {
+            netlink.delete_tunnel_route(&device, net).await?;
+        }
+    }
+    let usable = |route: &&TunnelRoute| has_v6 || !is_v6(&route.net);
+    for route in plan.routes.iter().filter(usable) {
+        let mut halves = halves(route.net).peekable();
+        let by_halves = halves.peek().is_some() && halves.all(|half| there.contains(&half));
+        if !there.contains(&route.net)
+            && !by_halves
+            && let Err(error) = tunnel_route(&netlink, &device, route).await
+        {
+            warnings.push(error.to_string());
+        }
+    }
+    if !has_v6 {
+        for net in &plan.unreachable {
+            let change = Change::Unreachable(*net);
+            let ours = journal.has(&change);
+            journal.add(change.clone())?;
+            if netlink.add_unreachable(*net).await? == Added::Exists && !ours {
+                share(journal, change)?;
+            }
+        }
+    }
+    Ok((device, warnings))
+}
+
+fn is_v6(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(_))
+}
+
+/// The two halves of a network; none of a host.
+fn halves(net: IpNet) -> impl Iterator<Item = IpNet> {
+    net.subnets(net.prefix_len() + 1).into_iter().flatten()
+}
+
+/// What turned out to be there already is not ours to remove, but nobody else's either while we
+/// need it.
+fn share(journal: &mut Journal, change: Change) -> Result<(), Error> {
+    journal.add(Change::Shared(Box::new(change.clone())))?;
+    journal.forget(&change)
+}
+
+async fn add_bypass(netlink: &Netlink, journal: &mut Journal, route: BypassRoute) -> Result<(), Error> {
+    let change = Change::Route(route.clone());
+    let ours = journal.has(&change);
+    journal.add(change.clone())?;
+    match netlink.add_route(&route).await? {
+        Added::Exists if !ours => share(journal, change),
+        _ => Ok(()),
+    }
+}
+
+async fn remove_bypass(netlink: &Netlink, journal: &mut Journal, route: &BypassRoute) -> Result<(), Error> {
+    netlink.delete_route(route).await?;
+    journal.forget(&Change::Route(route.clone()))
+}
+
+/// Moves the routes to `nets` to where the host's own routes lead now.
+async fn outside(netlink: &Netlink, journal: &mut Journal, tunnel: u32, nets: &[IpNet]) -> Result<(), Error> {
+    let routes = netlink.routes().await?;
+    let others = journal.others();
+    let of_others: Vec<BypassRoute> = others.iter().flat_map(Record::routes).cloned().collect();
+    for net in nets {
+        let ours: Vec<BypassRoute> = journal
+            .record()
+            .routes()
+            .filter(|old| old.net == *net)
+            .cloned()
+            .collect();
+        let made = [ours.as_slice(), &of_others].concat();
+        let Some(route) = routes.outside(*net, tunnel, &made) else {
+            continue;
+        };
+        for old in ours.iter().filter(|old| **old != route) {
+            remove_bypass(netlink, journal, old).await?;
+        }
+        // One that we have may have gone with its device.
+        add_bypass(netlink, journal, route).await?;
+    }
+    Ok(())
+}
+
+/// Routes a network into the tunnel without touching a route that is there already: where the
+/// same prefix with the same metric exists, two halves of it are more specific and win.
+async fn tunnel_route(netlink: &Netlink, device: &DeviceId, route: &TunnelRoute) -> Result<(), Error> {
+    let added = netlink.add_tunnel_route(device, route.net, route.metric).await?;
+    if added == Added::New {
+        return Ok(());
+    }
+    let mut halves = halves(route.net).peekable();
+    if halves.peek().is_none() {
+        return Err(Error::Netlink {
+            action: format!("route {} to {}", route.net, device.name),
+            cause: "the host has the same route already".to_owned(),
+        });
+    }
+    for half in halves {
+        netlink.add_tunnel_route(device, half, route.metric).await?;
+    }
+    Ok(())
+}
