@@ -6,7 +6,7 @@ use std::ops::Range;
 use culvert_vocab::SecretString;
 use data_encoding::BASE64;
 use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesEnd, BytesStart, Event};
 
 use crate::TokenError;
 use crate::oath::{DIGITS, Hash, Mode, Oath, PERIOD, Spelling, digits};
@@ -19,7 +19,15 @@ const DEPTH_MAX: usize = 32;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pskc {
     document: SecretString,
-    counter: Option<Range<usize>>,
+    counter: Counter,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Counter {
+    /// Its digits.
+    At(Range<usize>),
+    /// It is missing, which means 0: where it belongs, and the prefix of its elements.
+    Missing(usize, String),
 }
 
 impl Pskc {
@@ -41,10 +49,14 @@ impl Pskc {
                 Event::Empty(element) => {
                     path.push(local_name(&element));
                     key.handle_element(&path, &element)?;
+                    key.handle_text(&path, document, after..after);
                     path.pop();
+                    key.check_counter(&path)?;
                 }
-                Event::End(_) => {
+                Event::End(element) => {
                     let ended = path.pop();
+                    key.handle_end(&element, after);
+                    key.check_counter(&path)?;
                     if ended.as_deref() == Some("Key") {
                         break;
                     }
@@ -64,12 +76,19 @@ impl Pskc {
     /// The document with another counter.
     pub(crate) fn write(&self, counter: u64) -> SecretString {
         let document = self.document.expose();
-        let Some(range) = &self.counter else {
-            return self.document.clone();
+        let (range, text) = match &self.counter {
+            Counter::At(range) => (range.clone(), counter.to_string()),
+            Counter::Missing(place, prefix) => {
+                let value = format!("<{prefix}PlainValue>{counter}</{prefix}PlainValue>");
+                (
+                    *place..*place,
+                    format!("<{prefix}Counter>{value}</{prefix}Counter>"),
+                )
+            }
         };
         let before = document.get(..range.start).unwrap_or_default();
         let after = document.get(range.end..).unwrap_or_default();
-        format!("{before}{counter}{after}\n").into()
+        format!("{before}{text}{after}\n").into()
     }
 }
 
@@ -86,6 +105,8 @@ struct Key {
     suite: Option<String>,
     digits: Option<String>,
     secret: Option<SecretString>,
+    /// The end of the secret's element and the prefix of its name.
+    secret_end: Option<(usize, String)>,
     counter: Option<Range<usize>>,
     period: Option<String>,
 }
@@ -99,6 +120,23 @@ impl Key {
             _ => {}
         }
         Ok(())
+    }
+
+    fn handle_end(&mut self, element: &BytesEnd<'_>, after: usize) {
+        if element.local_name().as_ref() == b"Secret" {
+            let name = String::from_utf8_lossy(element.name().as_ref()).into_owned();
+            let prefix = name.strip_suffix("Secret").unwrap_or_default();
+            self.secret_end = Some((after, prefix.to_owned()));
+        }
+    }
+
+    /// An empty counter in `path` could not be written back: codes would come again.
+    fn check_counter(&self, path: &[String]) -> Result<(), TokenError> {
+        let is_empty = self.counter.as_ref().is_none_or(Range::is_empty);
+        match path.last().is_some_and(|name| name == "Counter") && is_empty {
+            true => Err(TokenError::Invalid("the counter of the PSKC document is empty")),
+            false => Ok(()),
+        }
     }
 
     fn handle_text(&mut self, path: &[String], document: &str, range: Range<usize>) {
@@ -128,6 +166,9 @@ impl Key {
         let key = BASE64
             .decode(zeroize::Zeroizing::new(secret).as_bytes())
             .map_err(|_| TokenError::Invalid("the secret of the PSKC document is no base64"))?;
+        if key.is_empty() {
+            return Err(TokenError::Invalid("the secret of the PSKC document is empty"));
+        }
         let counter = match &self.counter {
             Some(range) => counter(document.get(range.clone()).unwrap_or_default())?,
             None => 0,
@@ -153,7 +194,13 @@ impl Key {
             counter,
             spelling: Spelling::Pskc(Pskc {
                 document: document.into(),
-                counter: self.counter,
+                counter: match (self.counter, self.secret_end) {
+                    (Some(range), _) => Counter::At(range),
+                    (None, Some((place, prefix))) => Counter::Missing(place, prefix),
+                    (None, None) => {
+                        return Err(TokenError::Invalid("the PSKC document has no secret"));
+                    }
+                },
             }),
         })
     }

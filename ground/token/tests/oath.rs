@@ -172,6 +172,38 @@ fn pskc() {
     );
 }
 
+/// Without a counter it is 0, and is there after the first code.
+#[test]
+fn pskc_without_a_counter() {
+    let counter = "<Counter><PlainValue> 7 </PlainValue></Counter>";
+    for prefix in ["", "pskc:"] {
+        let bare = PSKC.replacen(counter, "", 1);
+        let bare = bare.replace("<Secret>", &format!("<{prefix}Secret>"));
+        let bare = bare.replace("</Secret>", &format!("</{prefix}Secret>"));
+        let mut token = hotp(&bare);
+        let first = next(&mut token);
+        let written = token.to_text().expose().to_owned();
+        let added = format!(
+            "</{prefix}Secret><{prefix}Counter><{prefix}PlainValue>1</{prefix}PlainValue></{prefix}Counter>"
+        );
+        assert!(written.contains(&added), "{written}");
+        let mut again = hotp(&written);
+        let second = next(&mut again);
+        assert_eq!(second, next(&mut token));
+        assert!(second != first);
+    }
+    for nothing in [
+        "<PlainValue></PlainValue>",
+        "<PlainValue/>",
+        "<PlainValue> </PlainValue>",
+    ] {
+        let empty = PSKC.replacen("<PlainValue> 7 </PlainValue>", nothing, 1);
+        assert!(Oath::parse(Mode::Hotp, &empty).is_err(), "{nothing}");
+    }
+    let empty = PSKC.replace("MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=", "");
+    assert!(Oath::parse(Mode::Hotp, &empty).is_err());
+}
+
 #[test]
 fn what_is_no_secret() {
     for text in [

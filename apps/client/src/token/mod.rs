@@ -23,8 +23,9 @@ pub(crate) struct NoToken;
 
 /// Something that makes codes.
 trait Token: fmt::Debug + Send {
-    /// A code for now, or in the second try the one after it. Announces itself at level 1.
-    fn code(&mut self, tries: u64) -> Result<SecretString, String>;
+    /// A code for `time` in seconds since 1970, or in the second try the one after it. Announces
+    /// itself at level 1.
+    fn code(&mut self, time: u64, tries: u64) -> Result<SecretString, String>;
 
     /// True when a second code is only made for a server that asks for the next one.
     fn waits_to_be_asked(&self) -> bool {
@@ -38,6 +39,8 @@ pub(crate) struct Generator {
     token: Box<dyn Token>,
     output: std::sync::Arc<crate::output::Output>,
     tries: u64,
+    /// The time of the last code: a clock that is set back must not bring a code again.
+    latest: u64,
 }
 
 impl Generator {
@@ -68,12 +71,17 @@ impl Generator {
             token,
             output,
             tries: 0,
+            latest: 0,
         }
     }
 
     /// The code for now; `None` when the user has to type one. The user is told. `message` is what
     /// the server says with its question.
     pub(crate) fn generate(&mut self, message: &str) -> Option<SecretString> {
+        self.generate_at(now(), message)
+    }
+
+    fn generate_at(&mut self, now: u64, message: &str) -> Option<SecretString> {
         let asked = message.to_lowercase().contains("next tokencode");
         match self.tries {
             0 => {}
@@ -86,7 +94,8 @@ impl Generator {
                 return None;
             }
         }
-        let code = self.token.code(self.tries);
+        self.latest = self.latest.max(now);
+        let code = self.token.code(self.latest, self.tries);
         self.tries += 1;
         code.inspect_err(|error| self.output.error(error)).ok()
     }

@@ -36,11 +36,11 @@ impl Token {
 }
 
 impl super::Token for Token {
-    fn code(&mut self, tries: u64) -> Result<SecretString, String> {
+    fn code(&mut self, time: u64, tries: u64) -> Result<SecretString, String> {
         self.output.info("Generating RSA token code");
         let code = self
             .token
-            .code_at(now() + tries * self.token.interval(), &self.pin);
+            .code_at(time + tries * self.token.interval(), &self.pin);
         code.map_err(|error| error.to_string())
     }
 

@@ -75,6 +75,8 @@ fn replace(path: &Path, old: &File, text: &SecretString) -> io::Result<()> {
     match created {
         Ok(file) => fill(file, old, text)
             .and_then(|()| fs::rename(&fresh, path))
+            // The name, too, should outlive a crash; not every folder can be opened.
+            .inspect(|()| drop(path.parent().map(|dir| File::open(dir)?.sync_all())))
             .inspect_err(|_| {
                 let _ = fs::remove_file(&fresh);
             }),

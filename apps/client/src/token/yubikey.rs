@@ -4,7 +4,7 @@ use culvert_sys::pcsc::{self, PcscError, Readers};
 use culvert_token::{Applet, Card, YubikeyError};
 use culvert_vocab::{Form, SecretString};
 
-use super::{NoToken, field, fill, now};
+use super::{NoToken, field, fill};
 use crate::context::Context;
 use crate::output::Output;
 
@@ -88,11 +88,11 @@ impl Token {
 }
 
 impl super::Token for Token {
-    fn code(&mut self, tries: u64) -> Result<SecretString, String> {
+    fn code(&mut self, time: u64, tries: u64) -> Result<SecretString, String> {
         self.output.info("Generating Yubikey token code");
         let failed = |error: String| format!("General Yubikey failure: {error}");
         let readers = Readers::open().map_err(|error| failed(error.to_string()))?;
-        let code = self.try_code(&readers, now() + tries * PERIOD, false);
+        let code = self.try_code(&readers, time + tries * PERIOD, false);
         let code = code.map_err(|error| failed(error.to_string()))?;
         code.ok_or_else(|| failed("no code".into()))
     }
