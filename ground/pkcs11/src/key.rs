@@ -61,8 +61,23 @@ impl Key {
         hash: &'static Algorithm,
         message: &[u8],
     ) -> Result<Vec<u8>, Pkcs11Error> {
-        let info = [prefix, digest(hash, message).as_ref()].concat();
-        self.raw(KeyType::RSA, &Mechanism::RsaPkcs, &info)
+        self.sign_info(&[prefix, digest(hash, message).as_ref()].concat())
+    }
+
+    /// RSA with the padding of PKCS #1 v1.5 over a DigestInfo, or whatever stands in its place.
+    ///
+    /// # Errors
+    /// This is no RSA key, or the token fails.
+    pub fn sign_info(&self, info: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
+        self.raw(KeyType::RSA, &Mechanism::RsaPkcs, info)
+    }
+
+    /// RSA alone over a block that is as long as the modulus. Not all tokens do that.
+    ///
+    /// # Errors
+    /// This is no RSA key, or the token fails.
+    pub fn sign_block(&self, block: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
+        self.raw(KeyType::RSA, &Mechanism::RsaX509, block)
     }
 
     fn rsa_pss(&self, hash: &'static Algorithm, message: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
@@ -84,7 +99,15 @@ impl Key {
     }
 
     fn ecdsa(&self, hash: &'static Algorithm, message: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
-        let signature = self.raw(KeyType::EC, &Mechanism::Ecdsa, digest(hash, message).as_ref())?;
+        self.sign_digest(digest(hash, message).as_ref())
+    }
+
+    /// ECDSA over a digest; the signature is DER.
+    ///
+    /// # Errors
+    /// This is no EC key, or the token fails.
+    pub fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
+        let signature = self.raw(KeyType::EC, &Mechanism::Ecdsa, digest)?;
         let (r, s) = signature
             .split_at_checked(signature.len() / 2)
             .ok_or(Pkcs11Error::Scheme)?;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
+use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, digest};
 use culvert_vocab::SecretString;
 use rustls::SignatureScheme;
 use zeroize::Zeroizing;
@@ -117,22 +117,90 @@ impl Key {
     pub fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> Result<Vec<u8>, TpmError> {
         let public = &self.file.public;
         let scheme = Scheme::of(scheme, public.kind)?;
-        let mut tpm = Tpm::open(&self.interface)?;
-        let key = self.load(&mut tpm)?;
         if matches!(public.kind, Kind::Rsa { scheme: ALG_NULL, .. }) && public.may_decrypt() {
             let len = public.number.len();
-            let padded = match scheme.id {
+            return self.sign_block(&match scheme.id {
                 ALG_RSASSA => padding::pkcs1(scheme.hash, message, len),
                 _ => padding::pss(scheme.hash, message, len),
-            }?;
-            let signature = tpm.rsa_decrypt(key, &self.key_auth, &padded)?;
-            return full_length(&signature, len);
+            }?);
         }
+        let mut tpm = Tpm::open(&self.interface)?;
+        let key = self.load(&mut tpm)?;
         let digest = digest(scheme.hash, message);
-        let numbers = tpm.sign(key, &self.key_auth, scheme.id, scheme.hash, digest.as_ref())?;
+        self.sign_with(&mut tpm, key, &scheme, digest.as_ref())
+    }
+
+    /// RSA with the padding of PKCS #1 v1.5 over a DigestInfo, or over the two hashes of old
+    /// versions of TLS, which only keys that may also decrypt can do.
+    ///
+    /// # Errors
+    /// The key cannot do that, or the TPM fails.
+    pub fn sign_info(&self, info: &[u8]) -> Result<Vec<u8>, TpmError> {
+        match self.file.public.kind {
+            Kind::Rsa { scheme: ALG_NULL, .. } if self.file.public.may_decrypt() => {
+                self.sign_block(&padding::pkcs1_info(info, self.file.public.number.len())?)
+            }
+            Kind::Rsa {
+                scheme: ALG_NULL | ALG_RSASSA,
+                ..
+            } => {
+                let (hash, digest) = padding::digest_of_info(info).ok_or(TpmError::Scheme)?;
+                let mut tpm = Tpm::open(&self.interface)?;
+                let key = self.load(&mut tpm)?;
+                let scheme = Scheme { hash, id: ALG_RSASSA };
+                self.sign_with(&mut tpm, key, &scheme, digest)
+            }
+            _ => Err(TpmError::Scheme),
+        }
+    }
+
+    /// RSA alone over a block that is as long as the modulus.
+    ///
+    /// # Errors
+    /// The key cannot do that, or the TPM fails.
+    pub fn sign_block(&self, block: &[u8]) -> Result<Vec<u8>, TpmError> {
+        let public = &self.file.public;
+        if !matches!(public.kind, Kind::Rsa { scheme: ALG_NULL, .. }) || !public.may_decrypt() {
+            return Err(TpmError::Scheme);
+        }
+        let mut tpm = Tpm::open(&self.interface)?;
+        let key = self.load(&mut tpm)?;
+        let signature = tpm.rsa_decrypt(key, &self.key_auth, block)?;
+        full_length(&signature, public.number.len())
+    }
+
+    /// ECDSA over a digest; the signature is DER. The length tells the hash
+    /// (`specs/client.md` §8.5).
+    ///
+    /// # Errors
+    /// The key cannot do that, or the TPM fails.
+    pub fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, TpmError> {
+        let hashes = [&SHA1_FOR_LEGACY_USE_ONLY, &SHA256, &SHA384, &SHA512];
+        let hash = hashes.into_iter().find(|hash| hash.output_len() == digest.len());
+        let scheme = Scheme {
+            hash: hash.ok_or(TpmError::Scheme)?,
+            id: ALG_ECDSA,
+        };
+        if !matches!(self.file.public.kind, Kind::Ecc(_)) {
+            return Err(TpmError::Scheme);
+        }
+        let mut tpm = Tpm::open(&self.interface)?;
+        let key = self.load(&mut tpm)?;
+        self.sign_with(&mut tpm, key, &scheme, digest)
+    }
+
+    /// TPM2_Sign.
+    fn sign_with(
+        &self,
+        tpm: &mut Tpm<'_>,
+        key: u32,
+        scheme: &Scheme,
+        digest: &[u8],
+    ) -> Result<Vec<u8>, TpmError> {
+        let numbers = tpm.sign(key, &self.key_auth, scheme.id, scheme.hash, digest)?;
         match numbers.as_slice() {
             [r, s] => Ok(element(SEQUENCE, &[integer(r), integer(s)].concat())),
-            [signature] => full_length(signature, public.number.len()),
+            [signature] => full_length(signature, self.file.public.number.len()),
             _ => Err(TpmError::Answer),
         }
     }

@@ -21,10 +21,23 @@ fn digest_info_prefix(hash: &'static Algorithm) -> Option<&'static [u8]> {
 /// EMSA-PKCS1-v1_5 of `message` for a modulus of `len` octets.
 pub(crate) fn pkcs1(hash: &'static Algorithm, message: &[u8], len: usize) -> Result<Vec<u8>, TpmError> {
     let prefix = digest_info_prefix(hash).ok_or(TpmError::Scheme)?;
-    let info = [prefix, digest(hash, message).as_ref()].concat();
+    pkcs1_info(&[prefix, digest(hash, message).as_ref()].concat(), len)
+}
+
+/// The hash and the digest of a DigestInfo.
+pub(crate) fn digest_of_info(info: &[u8]) -> Option<(&'static Algorithm, &[u8])> {
+    let hashes = [&SHA256, &SHA384, &SHA512];
+    hashes.into_iter().find_map(|hash| {
+        let digest = info.strip_prefix(digest_info_prefix(hash)?)?;
+        (digest.len() == hash.output_len()).then_some((hash, digest))
+    })
+}
+
+/// The padding of PKCS #1 v1.5 around `info`, for a modulus of `len` octets.
+pub(crate) fn pkcs1_info(info: &[u8], len: usize) -> Result<Vec<u8>, TpmError> {
     let padding = len.checked_sub(info.len() + 3).filter(|padding| *padding >= 8);
     let padding = vec![0xff; padding.ok_or(TpmError::Scheme)?];
-    Ok([&[0, 1], padding.as_slice(), &[0], &info].concat())
+    Ok([&[0, 1], padding.as_slice(), &[0], info].concat())
 }
 
 /// EMSA-PSS of `message` with a salt as long as the hash, for a modulus of `len` octets whose
@@ -83,10 +96,13 @@ mod tests {
         let block = pkcs1(&SHA256, b"message", 256).unwrap();
         assert_eq!((block.len(), &block[..3]), (256, [0, 1, 0xff].as_slice()));
         assert!(block.ends_with(digest(&SHA256, b"message").as_ref()));
-        let block = pss(&SHA512, b"message", 256).unwrap();
-        assert_eq!((block.len(), block[255], block[0] & 0x80), (256, 0xbc, 0));
+        let masked = pss(&SHA512, b"message", 256).unwrap();
+        assert_eq!((masked.len(), masked[255], masked[0] & 0x80), (256, 0xbc, 0));
         // A key of 1024 bits has no room for two hashes of 64 octets (`specs/client.md` §8.5).
         assert!(pss(&SHA512, b"message", 128).is_err());
         assert!(pkcs1(&SHA256, b"message", 32).is_err());
+        let (hash, hashed) = digest_of_info(&block[205..]).unwrap();
+        assert_eq!((hash, hashed), (&SHA256, digest(&SHA256, b"message").as_ref()));
+        assert!(digest_of_info(&[0; 36]).is_none());
     }
 }

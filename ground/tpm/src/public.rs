@@ -5,6 +5,7 @@ use crate::der::{SEQUENCE, bit_string, element, integer};
 use crate::marshal::{Reader, Writer};
 
 pub(crate) const ALG_RSA: u16 = 0x0001;
+pub(crate) const ALG_SHA1: u16 = 0x0004;
 pub(crate) const ALG_AES: u16 = 0x0006;
 pub(crate) const ALG_SHA256: u16 = 0x000b;
 pub(crate) const ALG_SHA384: u16 = 0x000c;

@@ -1,12 +1,14 @@
 //! What a key needs of the TPM.
 
-use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512};
+use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
 use zeroize::Zeroizing;
 
 use crate::command::{Command, Response};
 use crate::file::{KeyFile, Parent};
 use crate::marshal::{Reader, Writer};
-use crate::public::{ALG_ECDSA, ALG_NULL, ALG_SHA256, ALG_SHA384, ALG_SHA512, Public, parent_template};
+use crate::public::{
+    ALG_ECDSA, ALG_NULL, ALG_SHA1, ALG_SHA256, ALG_SHA384, ALG_SHA512, Public, parent_template,
+};
 use crate::{Interface, TpmError, Transport};
 
 const CREATE_PRIMARY: u32 = 0x131;
@@ -172,6 +174,8 @@ fn hash_id(hash: &'static Algorithm) -> Result<u16, TpmError> {
         Ok(ALG_SHA384)
     } else if hash == &SHA512 {
         Ok(ALG_SHA512)
+    } else if hash == &SHA1_FOR_LEGACY_USE_ONLY {
+        Ok(ALG_SHA1)
     } else {
         Err(TpmError::Scheme)
     }

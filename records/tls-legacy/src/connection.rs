@@ -5,10 +5,11 @@ use openssl::ssl::{ErrorCode, SslStream};
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::description::{description, group_bits, weaknesses};
+use crate::elsewhere::KeyElsewhere;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
 use crate::records::{LegacyOpener, LegacySealer};
-use crate::settings::{LegacySettings, foreign};
+use crate::settings::{LegacyIdentity, LegacySettings, foreign};
 
 /// Largest content of a record.
 const PLAINTEXT_MAX: usize = 16384;
@@ -21,6 +22,8 @@ const GROUP_BITS_MIN: u32 = 1024;
 pub struct LegacyConnection {
     stream: SslStream<Pipe>,
     judge: Arc<Judge>,
+    /// The client's key, if it is in hardware.
+    key: Option<Arc<KeyElsewhere>>,
     certificates: Vec<CertificateDer<'static>>,
     /// verify_data of our Finished in the first handshake.
     finished: Vec<u8>,
@@ -41,6 +44,7 @@ impl LegacyConnection {
         let mut connection = Self {
             stream,
             judge,
+            key: settings.identity.as_ref().and_then(LegacyIdentity::elsewhere),
             certificates: Vec::new(),
             finished: Vec::new(),
             insecure: settings.insecure,
@@ -221,6 +225,9 @@ impl LegacyConnection {
     fn failure(&self, error: openssl::ssl::Error) -> TlsError {
         if let Some(refusal) = self.judge.refusal() {
             return TlsError::Tls(refusal);
+        }
+        if let Some(text) = self.key.as_ref().and_then(|key| key.take_failure()) {
+            return TlsError::Foreign(format!("the client's key cannot sign: {text}"));
         }
         match error.ssl_error() {
             Some(stack) => foreign(stack.clone()),

@@ -7,14 +7,14 @@
 //!
 //! For the client only; a server never speaks this.
 
-#![forbid(unsafe_code)]
-
 mod connection;
 mod description;
+mod elsewhere;
 mod judge;
 mod pipe;
 mod records;
 mod settings;
 
 pub use connection::LegacyConnection;
-pub use settings::{LegacyIdentity, LegacySettings, OldestVersion};
+pub use elsewhere::{KeyElsewhere, Operation};
+pub use settings::{LegacyIdentity, LegacyKey, LegacySettings, OldestVersion};

@@ -9,6 +9,7 @@ use openssl::x509::X509;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName};
 
+use crate::elsewhere::{self, KeyElsewhere};
 use crate::judge::Judge;
 
 /// SSL_OP_LEGACY_SERVER_CONNECT: a server that does not know of secure renegotiation (RFC 5746)
@@ -52,8 +53,17 @@ pub enum OldestVersion {
 pub struct LegacyIdentity {
     /// DER certificates, the client's own first.
     pub chain: Vec<CertificateDer<'static>>,
+    /// The key of the client's certificate.
+    pub key: LegacyKey,
+}
+
+/// A private key.
+#[derive(Debug, Clone)]
+pub enum LegacyKey {
     /// PKCS#8.
-    pub key: SecretBytes,
+    Memory(SecretBytes),
+    /// In hardware.
+    Elsewhere(Arc<KeyElsewhere>),
 }
 
 impl LegacySettings {
@@ -100,20 +110,38 @@ impl LegacySettings {
         context.set_cipher_list(&suites)?;
         context.set_options(options);
         if let Some(identity) = &self.identity {
-            let mut chain = identity.chain.iter();
-            if let Some(leaf) = chain.next() {
-                context.set_certificate(X509::from_der(leaf)?.as_ref())?;
-            }
-            for issuer in chain {
-                context.add_extra_chain_cert(X509::from_der(issuer)?)?;
-            }
-            let key = PKey::private_key_from_pkcs8(identity.key.expose())?;
-            context.set_private_key(&key)?;
+            identity.apply(&mut context)?;
         }
         context.set_verify_callback(SslVerifyMode::PEER, move |_, verification| {
             judge.accepts(verification)
         });
         Ok(context.build())
+    }
+}
+
+impl LegacyIdentity {
+    fn apply(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        let Some((leaf, issuers)) = self.chain.split_first() else {
+            return Ok(());
+        };
+        let leaf = X509::from_der(leaf)?;
+        context.set_certificate(&leaf)?;
+        for issuer in issuers {
+            context.add_extra_chain_cert(X509::from_der(issuer)?)?;
+        }
+        let key = match &self.key {
+            LegacyKey::Memory(pkcs8) => PKey::private_key_from_pkcs8(pkcs8.expose())?,
+            LegacyKey::Elsewhere(key) => elsewhere::private_key(&*leaf.public_key()?, key)?,
+        };
+        context.set_private_key(&key)
+    }
+
+    /// The key, if it is in hardware.
+    pub(crate) fn elsewhere(&self) -> Option<Arc<KeyElsewhere>> {
+        match &self.key {
+            LegacyKey::Memory(_) => None,
+            LegacyKey::Elsewhere(key) => Some(Arc::clone(key)),
+        }
     }
 }
 

@@ -3,89 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ends;
+mod verifier;
+
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use culvert_tls::{Algorithms, ClientSettings, Handshake, TlsError};
 use culvert_tls_legacy::{LegacyConnection, LegacySettings, OldestVersion};
+use ends::Ends;
 use openssl::pkey::PKey;
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslStream, SslVersion};
 use openssl::x509::X509;
 use proptest::prelude::*;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-
-/// Accepts every certificate or none.
-#[derive(Debug)]
-struct Verifier(bool);
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        match self.0 {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(CertificateError::UnknownIssuer.into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
-
-/// The server's ends of two pipes.
-#[derive(Debug, Default)]
-struct Ends {
-    input: VecDeque<u8>,
-    output: Vec<u8>,
-}
-
-impl Read for Ends {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.input.is_empty() {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => self.input.read(buffer),
-        }
-    }
-}
-
-impl Write for Ends {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use rustls::Error;
+use rustls::pki_types::ServerName;
+use verifier::Verifier;
 
 fn server(version: SslVersion) -> SslStream<Ends> {
     let key = rcgen::KeyPair::generate().unwrap();

@@ -9,9 +9,15 @@ use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphr
 use culvert_pkcs11::{Key as TokenKey, Pkcs11Error};
 use culvert_sys::files::file_system_id;
 use culvert_tls::PrivateKey;
-use culvert_tpm::TpmError;
+#[cfg(feature = "legacy-tls")]
+use culvert_tls_legacy::{KeyElsewhere, LegacyKey, Operation};
+use culvert_tpm::{Key as TpmKey, TpmError};
 use culvert_vocab::SecretString;
+#[cfg(feature = "legacy-tls")]
+use rustls::SignatureAlgorithm;
 use rustls::sign::CertifiedKey;
+#[cfg(feature = "legacy-tls")]
+use rustls::sign::SigningKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -63,21 +69,59 @@ enum Key {
     File(PrivateKey),
     /// On a token.
     Token(Arc<TokenKey>),
+    /// In a TPM.
+    Tpm(Arc<TpmKey>, PrivateKey),
 }
 
 impl Key {
     fn belongs_to(&self, spki: &[u8]) -> bool {
         match self {
-            Self::File(key) => key.belongs_to(spki),
+            Self::File(key) | Self::Tpm(_, key) => key.belongs_to(spki),
             Self::Token(key) => pkcs11::belongs_to(key, spki),
         }
+    }
+
+    /// For OpenSSL, which old gateways need; they know keys of RSA and on curves of NIST only.
+    #[cfg(feature = "legacy-tls")]
+    fn legacy(&self, leaf: &[u8]) -> Option<LegacyKey> {
+        let elsewhere = match self {
+            Self::File(key) => return key.to_pkcs8().map(LegacyKey::Memory),
+            Self::Token(key) => {
+                let spki = spki_of(leaf).ok()?;
+                let algorithm = pkcs11::signing_key(key, &spki)?.algorithm();
+                if !matches!(algorithm, SignatureAlgorithm::RSA | SignatureAlgorithm::ECDSA) {
+                    return None;
+                }
+                let key = Arc::clone(key);
+                KeyElsewhere::new(move |operation| {
+                    let signature = match operation {
+                        Operation::RsaPkcs1(info) => key.sign_info(info),
+                        Operation::RsaBare(block) => key.sign_block(block),
+                        Operation::Ecdsa(digest) => key.sign_digest(digest),
+                    };
+                    signature.map_err(|error| error.to_string())
+                })
+            }
+            Self::Tpm(key, _) => {
+                let key = Arc::clone(key);
+                KeyElsewhere::new(move |operation| {
+                    let signature = match operation {
+                        Operation::RsaPkcs1(info) => key.sign_info(info),
+                        Operation::RsaBare(block) => key.sign_block(block),
+                        Operation::Ecdsa(digest) => key.sign_digest(digest),
+                    };
+                    signature.map_err(|error| error.to_string())
+                })
+            }
+        };
+        Some(LegacyKey::Elsewhere(Arc::new(elsewhere)))
     }
 }
 
 /// What the source of the certificate holds besides.
 enum Beside {
     /// The key.
-    Key(PrivateKey),
+    Key(Key),
     /// The content of the file.
     File(Zeroizing<Vec<u8>>),
     /// The token that holds the certificate.
@@ -93,12 +137,9 @@ impl Loaded {
             LoadFailure::Failed
         };
         #[cfg(feature = "legacy-tls")]
-        let pkcs8 = match &self.key {
-            Key::File(key) => key.to_pkcs8(),
-            Key::Token(_) => None,
-        };
+        let legacy = self.key.legacy(self.chain.leaf());
         let key = match self.key {
-            Key::File(key) => key
+            Key::File(key) | Key::Tpm(_, key) => key
                 .into_signing_key()
                 .map_err(|error| failed(&error.to_string()))?,
             Key::Token(key) => spki_of(self.chain.leaf())
@@ -110,7 +151,7 @@ impl Loaded {
         Ok(Identity {
             certified: Arc::new(certified),
             #[cfg(feature = "legacy-tls")]
-            pkcs8,
+            legacy,
         })
     }
 }
@@ -142,7 +183,7 @@ impl Loading<'_> {
             None => self.certificate_file()?,
         };
         let key = match (beside, pkcs11::uri_text(self.source.key())) {
-            (Beside::Key(key), _) => Key::File(key),
+            (Beside::Key(key), _) => key,
             (Beside::Token(found), Some(text)) if self.source.key.is_none() => {
                 let key = found.tokens.key(&found.uri, Some(&found.certificate), &mut pins);
                 self.token_key(text, key, &pins)?
@@ -151,10 +192,8 @@ impl Loading<'_> {
                 let key = pkcs11::find_key(text, &mut pins);
                 self.token_key(text, key, &pins)?
             }
-            (Beside::File(content), None) => Key::File(self.key_file(&self.source.certificate, content)?),
-            (Beside::Token(_), None) => {
-                Key::File(self.key_file(&self.source.certificate, Zeroizing::default())?)
-            }
+            (Beside::File(content), None) => self.key_file(&self.source.certificate, content)?,
+            (Beside::Token(_), None) => self.key_file(&self.source.certificate, Zeroizing::default())?,
         };
         let chain = self.chain(certificates, &key)?;
         Ok(Loaded { key, chain })
@@ -218,10 +257,7 @@ impl Loading<'_> {
         }
     }
 
-    fn open_pkcs12(
-        &self,
-        pkcs12: &Pkcs12,
-    ) -> Result<(PrivateKey, Vec<CertificateDer<'static>>), LoadFailure> {
+    fn open_pkcs12(&self, pkcs12: &Pkcs12) -> Result<(Key, Vec<CertificateDer<'static>>), LoadFailure> {
         let silent = [Passphrase::absent(), Passphrase::new("".into())];
         let given = self.given_passphrase()?;
         let contents = open(self.context, self.role, PKCS12, given, &silent, |passphrase| {
@@ -243,7 +279,7 @@ impl Loading<'_> {
     }
 
     /// The key's file; its content is at hand if it is the certificate's file, too.
-    fn key_file(&self, certificate: &OsStr, content: Zeroizing<Vec<u8>>) -> Result<PrivateKey, LoadFailure> {
+    fn key_file(&self, certificate: &OsStr, content: Zeroizing<Vec<u8>>) -> Result<Key, LoadFailure> {
         let path = self.source.key();
         let content = match path == certificate {
             true => content,
@@ -262,10 +298,12 @@ impl Loading<'_> {
         let on_tpm = culvert_tpm::KeyFile::parse(&content).map_err(|error| self.tpm_failure(&error))?;
         if let Some(file) = on_tpm {
             let key = tpm::open(self.context, self.role, file, self.given_passphrase()?);
-            return key.map_err(|refused| match refused {
-                Refused::Ask(failure) => failure,
-                Refused::Tpm(error) => self.tpm_failure(&error),
-            });
+            return key
+                .map(|(key, signing)| Key::Tpm(key, signing))
+                .map_err(|refused| match refused {
+                    Refused::Ask(failure) => failure,
+                    Refused::Tpm(error) => self.tpm_failure(&error),
+                });
         }
         let file = KeyFile::parse(&content).map_err(|error| load_failure(&error))?;
         let empty = [Passphrase::new("".into())];
@@ -296,8 +334,9 @@ impl Loading<'_> {
         Ok(Some(format!("{id:x}").into()))
     }
 
-    fn private_key(&self, key: &PrivateKeyDer<'_>) -> Result<PrivateKey, LoadFailure> {
+    fn private_key(&self, key: &PrivateKeyDer<'_>) -> Result<Key, LoadFailure> {
         PrivateKey::from_der(key)
+            .map(Key::File)
             .map_err(|error| self.failed(&format!("Failed to load private key: {error}")))
     }
 

@@ -10,9 +10,7 @@ mod tpm;
 use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "legacy-tls")]
-use culvert_tls_legacy::LegacyIdentity;
-#[cfg(feature = "legacy-tls")]
-use culvert_vocab::SecretBytes;
+use culvert_tls_legacy::{LegacyIdentity, LegacyKey};
 use rustls::sign::CertifiedKey;
 
 use crate::context::Context;
@@ -46,9 +44,9 @@ impl From<AskError> for LoadFailure {
 struct Identity {
     /// As rustls wants it.
     certified: Arc<CertifiedKey>,
-    /// The key as OpenSSL wants it, if it is no secret of hardware.
+    /// The key as OpenSSL wants it, if it can use it.
     #[cfg(feature = "legacy-tls")]
-    pkcs8: Option<SecretBytes>,
+    legacy: Option<LegacyKey>,
 }
 
 /// What the client shows to servers. It is loaded when the first server is connected to, because
@@ -69,8 +67,8 @@ impl Credentials {
         Ok(loaded(&self.identity, context, source, Role::Primary)?.map(|identity| identity.certified))
     }
 
-    /// Certificate and key for OpenSSL; `None` if the user gave none, or one whose key is in
-    /// hardware: the user is told.
+    /// Certificate and key for OpenSSL; `None` if the user gave none, or one with a kind of key that
+    /// old servers never knew: the user is told.
     ///
     /// # Errors
     /// See [`LoadFailure`].
@@ -80,11 +78,11 @@ impl Credentials {
         let Some(identity) = loaded(&self.identity, context, source, Role::Primary)? else {
             return Ok(None);
         };
-        if identity.pkcs8.is_none() {
-            let text = "TLS for old servers cannot use keys in hardware; going on without the certificate";
+        if identity.legacy.is_none() {
+            let text = "TLS for old servers cannot use this kind of key; going on without the certificate";
             context.output.error(text);
         }
-        Ok(identity.pkcs8.map(|key| LegacyIdentity {
+        Ok(identity.legacy.map(|key| LegacyIdentity {
             chain: identity.certified.cert.clone(),
             key,
         }))

@@ -1,5 +1,7 @@
 //! Keys that a TPM holds (`specs/client.md` §8.5).
 
+use std::sync::Arc;
+
 use culvert_tls::PrivateKey;
 use culvert_tpm::{AskAuth, Interface, Key, KeyFile, Protected, TpmError};
 use culvert_vocab::{Field, FieldKind, Form, SecretString};
@@ -18,7 +20,7 @@ pub(super) fn open(
     role: Role,
     file: KeyFile,
     given: Option<SecretString>,
-) -> Result<PrivateKey, Refused> {
+) -> Result<(Arc<Key>, PrivateKey), Refused> {
     let mut passwords = Passwords {
         context,
         role,
@@ -30,9 +32,11 @@ pub(super) fn open(
         Some(failure) => Refused::Ask(failure),
         None => Refused::Tpm(error),
     })?;
-    let spki = key.spki();
-    let sign = move |scheme, message: &[u8]| key.sign(scheme, message).ok();
-    PrivateKey::elsewhere(&spki, Box::new(sign)).map_err(|_| Refused::Tpm(TpmError::Kind))
+    let key = Arc::new(key);
+    let signing = Arc::clone(&key);
+    let sign = move |scheme, message: &[u8]| signing.sign(scheme, message).ok();
+    let signing = PrivateKey::elsewhere(&key.spki(), Box::new(sign));
+    Ok((key, signing.map_err(|_| Refused::Tpm(TpmError::Kind))?))
 }
 
 /// Why a key of a TPM cannot be used.
