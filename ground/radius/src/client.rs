@@ -36,6 +36,27 @@ pub struct Policy {
     pub dead_time: Duration,
     /// Whether replies must carry a Message-Authenticator.
     pub message_authenticator: MessageAuthenticator,
+    /// Packets go over connections, which lose nothing: they are sent once (RFC 6613 §2.6.1), and
+    /// have the time of all transmissions.
+    pub connections: bool,
+}
+
+impl Policy {
+    /// Until a server counts as silent or the packet is sent again.
+    pub fn patience(&self) -> Duration {
+        match self.connections {
+            true => self.timeout.saturating_mul(self.retries.saturating_add(1)),
+            false => self.timeout,
+        }
+    }
+
+    /// How often the time may run out before a server counts as silent.
+    fn transmissions(&self) -> u32 {
+        match self.connections {
+            true => 1,
+            false => self.retries.saturating_add(1),
+        }
+    }
 }
 
 /// A server.
@@ -56,7 +77,7 @@ pub struct RequestKey(pub u64);
 pub struct Transmit {
     /// Index of the server.
     pub server: usize,
-    /// Which of the sockets to this server, below [`SOCKETS_MAX`].
+    /// Which of the sockets or connections to this server, below [`SOCKETS_MAX`].
     pub socket: u16,
     /// The packet.
     pub datagram: Zeroizing<Vec<u8>>,
@@ -121,6 +142,8 @@ struct Pending {
     slot: (u16, u8),
     sealed: Sealed,
     sent: u32,
+    /// Connections that ended before the answer.
+    lost: u32,
     next: Instant,
     /// Servers to ask after this one.
     others: VecDeque<usize>,
@@ -179,6 +202,7 @@ impl Client {
             slot,
             sealed,
             sent: 0,
+            lost: 0,
             next: now,
             others: order,
         };
@@ -244,7 +268,68 @@ impl Client {
             .is_some_and(|state| !state.pending.is_empty())
         {
             self.dead(now, server);
+            if self.policy.connections {
+                self.ask_again(now, server);
+            }
         }
+    }
+
+    /// What waits for a server that takes no connection is sent once more, as often as configured.
+    fn ask_again(&mut self, now: Instant, server: usize) {
+        for pending in self
+            .requests
+            .values_mut()
+            .filter(|pending| pending.server == server)
+        {
+            pending.lost += 1;
+            if pending.asked && pending.lost <= self.policy.retries {
+                pending.sent = 0;
+                pending.next = now + self.policy.timeout;
+            } else {
+                pending.next = now;
+            }
+        }
+    }
+
+    /// A connection to a server has ended: what waits there for an answer goes over a new one, unless
+    /// that has happened too often.
+    pub fn handle_closed(&mut self, now: Instant, server: usize, connection: u16) {
+        let Some(state) = self.servers.get(server) else {
+            return;
+        };
+        let there = state
+            .pending
+            .iter()
+            .filter(|((socket, _), _)| *socket == connection);
+        let mut keys: Vec<RequestKey> = there.map(|(_, key)| *key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            // It may have moved on while another one was handled.
+            let Some(pending) = self
+                .requests
+                .get_mut(&key)
+                .filter(|pending| pending.server == server)
+            else {
+                continue;
+            };
+            pending.lost += 1;
+            if !pending.asked {
+                self.cancel(key);
+            } else if pending.lost <= self.policy.retries {
+                self.transmit(now, key);
+            } else {
+                self.dead(now, server);
+                if self.is_at(key, server) {
+                    self.ask_next(now, key);
+                }
+            }
+        }
+    }
+
+    fn is_at(&self, key: RequestKey, server: usize) -> bool {
+        self.requests
+            .get(&key)
+            .is_some_and(|pending| pending.server == server)
     }
 
     /// Does what is due.
@@ -257,16 +342,12 @@ impl Client {
             let Some(pending) = self.requests.get(&key).filter(|pending| pending.next <= now) else {
                 continue;
             };
-            if pending.asked && pending.sent <= self.policy.retries {
+            if pending.asked && pending.sent < self.policy.transmissions() {
                 self.transmit(now, key);
             } else if pending.asked {
                 let server = pending.server;
                 self.dead(now, server);
-                if self
-                    .requests
-                    .get(&key)
-                    .is_some_and(|pending| pending.server == server)
-                {
+                if self.is_at(key, server) {
                     self.ask_next(now, key);
                 }
             } else {
@@ -327,7 +408,7 @@ impl Client {
             return;
         };
         pending.sent += 1;
-        pending.next = now + self.policy.timeout;
+        pending.next = now + self.policy.patience();
         self.transmits.push_back(Transmit {
             server: pending.server,
             socket: pending.slot.0,
@@ -345,7 +426,8 @@ impl Client {
         }
         while let Some(next) = pending.others.pop_front() {
             if let Ok((slot, sealed)) = self.seal(next, key, &pending.request) {
-                (pending.server, pending.slot, pending.sealed, pending.sent) = (next, slot, sealed, 0);
+                (pending.server, pending.slot, pending.sealed) = (next, slot, sealed);
+                (pending.sent, pending.lost) = (0, 0);
                 self.requests.insert(key, pending);
                 return self.transmit(now, key);
             }
@@ -413,6 +495,7 @@ impl Client {
             slot,
             sealed,
             sent: 0,
+            lost: 0,
             next: now,
             others: VecDeque::new(),
         };

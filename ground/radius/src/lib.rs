@@ -26,7 +26,7 @@ pub mod request;
 pub use access::{AccessRequest, Profile};
 pub use accounting::{AccountingRequest, Status, TerminateCause};
 pub use client::{Client, Event, Outcome, Policy, RequestKey, Server, Transmit};
-pub use config::{ClientConfig, ConfigError, Dictionary, MessageAuthenticator};
+pub use config::{ClientConfig, ConfigError, Dictionary, MessageAuthenticator, TlsSettings, Transport};
 pub use packet::{Malformed, Packet};
 pub use reply::Reply;
 pub use request::{Code, Request, RequestError};

@@ -14,6 +14,10 @@ use md5::{Digest as _, Md5};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn client(servers: usize, message_authenticator: MessageAuthenticator) -> Client {
+    client_by(servers, message_authenticator, false)
+}
+
+fn client_by(servers: usize, message_authenticator: MessageAuthenticator, connections: bool) -> Client {
     let servers = (0..servers).map(|at| Server {
         name: format!("s{at}"),
         secret: SecretBytes::new(format!("secret{at}").into_bytes()),
@@ -23,6 +27,7 @@ fn client(servers: usize, message_authenticator: MessageAuthenticator) -> Client
         retries: 2,
         dead_time: 60 * SECOND,
         message_authenticator,
+        connections,
     };
     Client::new(servers.collect(), policy)
 }
@@ -266,4 +271,46 @@ fn bounded() {
         client.handle_input(now, 0, 0, &[1, 2, 3]);
     }
     assert!(events(&mut client).len() <= 32);
+}
+
+/// What goes over a connection is sent once, and again when the connection ends or is not made.
+#[test]
+fn connections_lose_nothing_but_themselves() {
+    let now = Instant::now();
+    let mut client = client_by(2, MessageAuthenticator::Learned, true);
+    let key = client.submit(now, access()).unwrap();
+    // The time of three transmissions, then the other server.
+    assert_eq!(pass(&mut client, now, 3), [(0, 0), (3, 1)]);
+    assert_eq!(events(&mut client), [Event::Dead(0)]);
+    let later = now + 4 * SECOND;
+    for _ in 0..2 {
+        client.handle_closed(later, 1, 0);
+        let again = sent(&mut client);
+        assert_eq!((again.len(), again[0].server, again[0].socket), (1, 1, 0));
+    }
+    // Another connection is none of its business; a third end is one too many.
+    client.handle_closed(later, 1, 1);
+    assert!(sent(&mut client).is_empty());
+    client.handle_closed(later, 1, 0);
+    assert_eq!(
+        events(&mut client),
+        [Event::Dead(1), Event::Done(key, Outcome::NoAnswer)]
+    );
+    client.handle_closed(later, 1, 0);
+    client.handle_closed(later, 7, 0);
+    assert!(events(&mut client).is_empty());
+
+    // Alone it may be starting: it is tried again as often as configured.
+    let mut client = client_by(1, MessageAuthenticator::Learned, true);
+    let key = client.submit(now, access()).unwrap();
+    assert_eq!(sent(&mut client).len(), 1);
+    for seconds in 1..=2 {
+        client.handle_refused(now, 0);
+        client.handle_timeout(now + seconds * SECOND);
+        let requests = sent(&mut client).into_iter().filter(|sent| sent.datagram[0] == 1);
+        assert_eq!(requests.count(), 1, "after {seconds} s");
+    }
+    client.handle_refused(now + 2 * SECOND, 0);
+    client.handle_timeout(now + 2 * SECOND);
+    assert!(events(&mut client).contains(&Event::Done(key, Outcome::NoAnswer)));
 }

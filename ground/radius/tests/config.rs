@@ -6,7 +6,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use culvert_radius::{ClientConfig, Dictionary, MessageAuthenticator};
+use culvert_radius::config::ServerAddress;
+use culvert_radius::{ClientConfig, Dictionary, MessageAuthenticator, TlsSettings, Transport};
+use culvert_vocab::SecretBytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -110,6 +112,50 @@ fn radcli() {
     assert_eq!(config.full_name("alice@b"), "alice@b");
 }
 
+/// RadSec: one port and one secret for both kinds of questions.
+#[test]
+fn transports() {
+    let files = Files::new(&[
+        (
+            "tls",
+            "authserver a,b:2000:ignored\nacctserver c::s\nserv-type tls\ntls-ca-file ca\ntls-cert-file cert\n\
+             tls-key-file key\ntls-verify-hostname false\nnamespace blue\n",
+        ),
+        ("ca", "CA"),
+        ("cert", "CERT"),
+        ("key", "KEY"),
+        ("tcp", "authserver a::s\nacctserver a::s\nserv-type tcp\n"),
+    ]);
+    let (config, notes) = ClientConfig::load(&files.path("tls")).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+    let servers = |list: &[ServerAddress]| -> Vec<(String, u16)> {
+        assert!(list.iter().all(|server| server.secret.expose() == b"radsec"));
+        list.iter()
+            .map(|server| (server.host.clone(), server.port))
+            .collect()
+    };
+    assert_eq!(
+        servers(&config.auth_servers),
+        [("a".into(), 2083), ("b".into(), 2000)]
+    );
+    assert_eq!(config.acct_servers, config.auth_servers);
+    assert_eq!(config.namespace.as_deref(), Some("blue"));
+    let settings = TlsSettings {
+        authorities: b"CA".to_vec(),
+        certificate: b"CERT".to_vec(),
+        key: SecretBytes::new(b"KEY".to_vec()),
+        any_name: true,
+    };
+    assert_eq!(config.transport, Transport::Tls(Box::new(settings)));
+
+    let (config, _) = ClientConfig::load(&files.path("tcp")).unwrap();
+    assert_eq!(config.transport, Transport::Tcp);
+    assert_eq!(
+        (config.auth_servers[0].port, config.acct_servers[0].port),
+        (1812, 1813)
+    );
+}
+
 #[test]
 fn wrong_files() {
     let long = format!("authserver {}\n", ["h::s"; 17].join(","));
@@ -137,9 +183,34 @@ fn wrong_files() {
             "require-message-authenticator maybe\n",
             "c:1: 'maybe' is neither yes, no nor auto",
         ),
+        ("serv-type pigeon\n", "c:1: 'pigeon' is neither udp, tcp nor tls"),
         (
-            "serv-type pigeon\n",
-            "c:1: servers are asked by UDP only, not by 'pigeon'",
+            "serv-type dtls\n",
+            "c:1: servers are not asked by DTLS; 'tls' protects as well",
+        ),
+        (
+            "authserver h\nserv-type tls\n",
+            "c: 'serv-type tls' needs 'tls-ca-file'",
+        ),
+        (
+            "authserver h\nserv-type tls\ntls-ca-file c\ntls-cert-file c\n",
+            "c: 'tls-cert-file' and 'tls-key-file' belong together",
+        ),
+        (
+            "authserver h::psk@me@00\nserv-type tls\ntls-ca-file c\n",
+            "c:1: the server 'h' has a pre-shared key: TLS is for certificates here",
+        ),
+        (
+            "acctserver h::s\nserv-type tls\ntls-ca-file c\n",
+            "c: 'authserver' is not set",
+        ),
+        (
+            "tls-verify-hostname maybe\n",
+            "c:1: 'maybe' is neither yes nor no",
+        ),
+        (
+            "namespace ../a\n",
+            "c:1: '../a' is no name of a network namespace",
         ),
         ("a\0b\n", "c:1: this is no text"),
         (&long, "c:1: more than 16 servers"),

@@ -20,6 +20,22 @@ impl NetworkNamespace {
         File::open(path).map(Self)
     }
 
+    /// Opens the one that `ip netns` knows by this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(name: &str) -> io::Result<Self> {
+        Self::open(&Path::new("/var/run/netns").join(name))
+    }
+
+    /// Moves this thread, and those that it starts from now on, into the namespace for good.
+    ///
+    /// # Errors
+    /// The file is no network namespace, or privileges lack.
+    pub fn join(self) -> io::Result<()> {
+        set(self.0.as_fd())
+    }
+
     /// Does `work` with this thread in the namespace. Sockets made there stay there.
     ///
     /// # Errors
@@ -49,8 +65,9 @@ mod tests {
 
     #[test]
     fn files_that_are_no_namespace_are_refused() {
-        assert!(NetworkNamespace::open(Path::new("/var/run/netns/there-is-none")).is_err());
+        assert!(NetworkNamespace::named("there-is-none").is_err());
         let null = NetworkNamespace::open(Path::new("/dev/null")).unwrap();
         assert!(null.enter(|| ()).is_err());
+        assert!(null.join().is_err());
     }
 }

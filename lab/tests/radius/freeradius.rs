@@ -3,10 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use culvert_lab::net::Host;
 use culvert_lab::{Fixture, Make, Process, World};
 
 /// The shared secret.
 pub(crate) const SECRET: &str = "testing123";
+/// From the port for questions to the one for TLS.
+pub(crate) const TLS_OFFSET: u16 = 271;
 /// The answer to both challenges.
 pub(crate) const TOKEN: &str = "123456";
 
@@ -49,10 +52,16 @@ impl FreeRadius {
     /// Starts one on the server's host that listens on `port` and the next one, for questions of this
     /// make of VPN server: the real one does not sign them.
     pub(crate) fn start(world: &World, fixture: &Fixture, port: u16, asked_by: Make) -> Self {
+        Self::start_on(&world.server, fixture, port, asked_by)
+    }
+
+    /// The same on this host.
+    pub(crate) fn start_on(host: &Host, fixture: &Fixture, port: u16, asked_by: Make) -> Self {
         let dir = fixture.path(&format!("radius{port}"));
         fs::create_dir_all(&dir).unwrap();
         let shown = dir.display();
-        let acct = port + 1;
+        let (acct, tls) = (port + 1, port + TLS_OFFSET);
+        let files = fixture.dir().display();
         let required = if asked_by == Make::Culvert { "yes" } else { "no" };
         fs::write(dir.join("users"), USERS).unwrap();
         fs::write(dir.join("dictionary"), "").unwrap();
@@ -78,8 +87,16 @@ thread pool {{
     min_spare_servers = 1
     max_spare_servers = 3
 }}
+clients radsec {{
+    client lab_tls {{
+        ipaddr = 127.0.0.1
+        proto = tls
+        secret = radsec
+    }}
+}}
 client lab {{
     ipaddr = 127.0.0.1
+    proto = *
     secret = {SECRET}
     require_message_authenticator = {required}
 }}
@@ -101,6 +118,28 @@ server default {{
         type = acct
         ipaddr = 127.0.0.1
         port = {acct}
+    }}
+    listen {{
+        type = auth
+        ipaddr = 127.0.0.1
+        port = {port}
+        proto = tcp
+    }}
+    listen {{
+        type = auth+acct
+        ipaddr = 127.0.0.1
+        port = {tls}
+        proto = tcp
+        clients = radsec
+        tls {{
+            private_key_file = {files}/server-key.pem
+            certificate_file = {files}/server-cert.pem
+            ca_file = {files}/ca.pem
+            fragment_size = 8192
+            require_client_cert = yes
+            tls_min_version = "1.2"
+            tls_max_version = "1.2"
+        }}
     }}
     authorize {{
         if (&User-Name == "token") {{
@@ -160,7 +199,7 @@ server default {{
 "#
         );
         fs::write(dir.join("radiusd.conf"), config).unwrap();
-        let mut command = world.server.command("freeradius");
+        let mut command = host.command("freeradius");
         command.arg("-f").arg("-d").arg(&dir).args(["-l", "stdout"]);
         let name = format!("freeradius{port}");
         let mut process = Process::start(command, fixture.dir(), &name, None);

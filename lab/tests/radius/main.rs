@@ -5,7 +5,9 @@
 mod accounting;
 mod freeradius;
 mod logins;
+mod transports;
 
+use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, wait};
 
 use freeradius::{FreeRadius, Record, SECRET};
@@ -43,13 +45,20 @@ fn client_config(lines: &str) -> String {
 }
 
 impl Scene {
-    /// `lines` are of the client configuration, `groupconfig` gives users the server's settings.
+    /// `lines` are of the client configuration, where `$DIR` is the fixture's folder and `$CLIENT` the client host's namespace; `groupconfig` gives
+    /// users the server's settings.
     fn new(make: Make, lines: &str, groupconfig: bool, options: &[(&str, &str)]) -> Self {
         let world = World::new();
         world.server.ip("link set lo up");
         let fixture = Fixture::new();
         let radius = FreeRadius::start(&world, &fixture, PORT, make);
-        let config = fixture.write_file("radiusclient.conf", &client_config(lines));
+        world
+            .server
+            .write_etc("hosts", &format!("127.0.0.1 localhost {SERVER_NAME}\n"));
+        let lines = lines
+            .replace("$DIR", &fixture.dir().display().to_string())
+            .replace("$CLIENT", world.client.name());
+        let config = fixture.write_file("radiusclient.conf", &client_config(&lines));
         let config = config.display();
         let mut overrides = vec![
             (

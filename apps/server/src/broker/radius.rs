@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_radius::ClientConfig;
+use culvert_radius::{ClientConfig, Transport};
 
 use super::service::{NoAnswer, Service, Services};
 use crate::helper::radius::messages::{
     AccessAnswer, AccessQuestion, AccountingRecord, RadiusAnswer, RadiusAssignment, RadiusQuestion,
 };
+use crate::helper::radius::tls;
 use crate::ipc::Text;
 use crate::log::{self, Level};
 
@@ -38,6 +39,12 @@ impl RadiusClient {
         let (config, notes) = ClientConfig::load(path).map_err(|error| format!("radius: {error}"))?;
         for note in notes {
             log::write(Level::Warning, &format!("sec-mod: radius: {note}"));
+        }
+        if let Transport::Tls(settings) = &config.transport {
+            for server in &config.auth_servers {
+                tls::to(settings, &server.host)
+                    .map_err(|error| format!("radius: {}: {error}", path.display()))?;
+            }
         }
         let servers = u32::try_from(config.auth_servers.len()).unwrap_or(u32::MAX);
         let tries = servers.saturating_mul(config.retries.saturating_add(1));

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::rc::Rc;
 
 use culvert_server_config::Global;
@@ -13,8 +12,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::filter;
 
-/// Where `ip netns` keeps its namespaces.
-const NAMESPACES: &str = "/var/run/netns";
 /// Queue of connections that the kernel keeps for us.
 const BACKLOG: i32 = 1024;
 
@@ -77,7 +74,7 @@ impl Listeners {
             let name = name.clone();
             ListenError::Namespace { name, cause }
         };
-        let namespace = NetworkNamespace::open(&Path::new(NAMESPACES).join(name)).map_err(failed)?;
+        let namespace = NetworkNamespace::named(name).map_err(failed)?;
         let listeners = namespace.enter(|| Self::open_here(global)).map_err(failed)??;
         let namespace = Some(Rc::new(namespace));
         Ok(Self {

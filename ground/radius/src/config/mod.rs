@@ -4,6 +4,7 @@
 mod dictionary;
 mod lines;
 mod servers;
+mod transport;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,15 @@ use serde::{Deserialize, Serialize};
 pub use dictionary::Dictionary;
 use lines::{Line, Lines};
 use servers::Secrets;
+use transport::{SECRET_OF_TLS, TlsFiles, is_psk};
+pub use transport::{TlsSettings, Transport};
 
 /// Port of authentication servers.
 const AUTH_PORT: u16 = 1812;
 /// Port of accounting servers.
 const ACCT_PORT: u16 = 1813;
+/// Port of all servers by TLS (RFC 6614 §2.1).
+const TLS_PORT: u16 = 2083;
 /// Most servers of one kind.
 const SERVERS_MAX: usize = 16;
 /// `radius_timeout` when it is not set.
@@ -82,7 +87,7 @@ pub enum MessageAuthenticator {
 pub struct ServerAddress {
     /// Name or address.
     pub host: String,
-    /// UDP port.
+    /// Port.
     pub port: u16,
     /// The shared secret.
     pub secret: SecretBytes,
@@ -113,6 +118,10 @@ pub struct ClientConfig {
     pub message_authenticator: MessageAuthenticator,
     /// `dictionary`.
     pub dictionary: Option<PathBuf>,
+    /// `serv-type`, and what is needed for it.
+    pub transport: Transport,
+    /// `namespace`: name of the network namespace in which sockets are opened.
+    pub namespace: Option<String>,
 }
 
 /// Options of the old login programs, and those that change nothing here.
@@ -154,10 +163,12 @@ impl ClientConfig {
 }
 
 /// A server in the file: its secret may be elsewhere.
+#[derive(Clone)]
 struct RawServer {
     line: usize,
     host: String,
-    port: u16,
+    /// `None`: that of its kind.
+    port: Option<u16>,
     secret: Option<SecretBytes>,
 }
 
@@ -165,7 +176,17 @@ struct Raw {
     auth: Vec<RawServer>,
     acct: Vec<RawServer>,
     servers: Option<PathBuf>,
+    /// `serv-type`, when it is not udp.
+    stream: Option<Stream>,
+    tls: TlsFiles,
     config: ClientConfig,
+}
+
+/// A transport that has connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Tcp,
+    Tls,
 }
 
 impl Raw {
@@ -174,6 +195,8 @@ impl Raw {
             auth: Vec::new(),
             acct: Vec::new(),
             servers: None,
+            stream: None,
+            tls: TlsFiles::default(),
             config: ClientConfig {
                 auth_servers: Vec::new(),
                 acct_servers: Vec::new(),
@@ -186,6 +209,8 @@ impl Raw {
                 nas_address: None,
                 message_authenticator: MessageAuthenticator::default(),
                 dictionary: None,
+                transport: Transport::Udp,
+                namespace: None,
             },
         };
         for line in Lines::new(path, text) {
@@ -206,8 +231,8 @@ impl Raw {
     fn take(&mut self, line: &Line<'_>) -> Result<bool, ConfigError> {
         let config = &mut self.config;
         match line.keyword {
-            "authserver" => take_servers(&mut self.auth, line, AUTH_PORT)?,
-            "acctserver" => take_servers(&mut self.acct, line, ACCT_PORT)?,
+            "authserver" => take_servers(&mut self.auth, line)?,
+            "acctserver" => take_servers(&mut self.acct, line)?,
             "servers" => self.servers = Some(line.path()?),
             "dictionary" => config.dictionary = Some(line.path()?),
             "default_realm" => {
@@ -227,65 +252,117 @@ impl Raw {
                     other => return Err(line.wrong(format!("'{other}' is neither yes, no nor auto"))),
                 };
             }
-            "serv-type" => match line.value()? {
-                "udp" => {}
-                other => {
-                    let problem = format!("servers are asked by UDP only, not by '{other}'");
-                    return Err(line.wrong(problem));
+            "serv-type" => {
+                self.stream = match line.value()? {
+                    "udp" => None,
+                    "tcp" => Some(Stream::Tcp),
+                    "tls" => Some(Stream::Tls),
+                    "dtls" => {
+                        return Err(
+                            line.wrong("servers are not asked by DTLS; 'tls' protects as well".to_owned())
+                        );
+                    }
+                    other => return Err(line.wrong(format!("'{other}' is neither udp, tcp nor tls"))),
                 }
-            },
-            "namespace" => {
-                let problem = "sockets are opened in the server's own network namespace only";
-                return Err(line.wrong(problem.to_owned()));
             }
-            keyword if keyword.starts_with("login_") || keyword.starts_with("tls-") => {}
+            "tls-ca-file" => self.tls.authorities = Some(line.path()?),
+            "tls-cert-file" => self.tls.certificate = Some(line.path()?),
+            "tls-key-file" => self.tls.key = Some(line.path()?),
+            "tls-verify-hostname" => {
+                self.tls.any_name = match line.value()? {
+                    "yes" | "true" => false,
+                    "no" | "false" => true,
+                    other => return Err(line.wrong(format!("'{other}' is neither yes nor no"))),
+                }
+            }
+            "namespace" => {
+                let name = line.value()?;
+                if name.contains('/') || name == ".." {
+                    return Err(line.wrong(format!("'{name}' is no name of a network namespace")));
+                }
+                config.namespace = Some(name.to_owned());
+            }
+            keyword if keyword.starts_with("login_") => {}
             keyword => return Ok(WITHOUT_MEANING.contains(&keyword)),
         }
         Ok(true)
     }
 
     fn resolve(self, path: &Path, secrets: &Secrets) -> Result<ClientConfig, ConfigError> {
-        let with_secrets = |servers: Vec<RawServer>| {
+        let transport = match self.stream {
+            None => Transport::Udp,
+            Some(Stream::Tcp) => Transport::Tcp,
+            Some(Stream::Tls) => Transport::Tls(Box::new(self.tls.load(path)?)),
+        };
+        let all = |servers: Vec<RawServer>, port: u16| {
             let servers = servers.into_iter().map(|server| {
-                let secret = server
-                    .secret
-                    .or_else(|| secrets.of(&server.host))
-                    .ok_or_else(|| {
-                        let file = self.servers.as_ref().map_or_else(
-                            || "there is no 'servers' file".to_owned(),
-                            |file| format!("{} has none", file.display()),
-                        );
-                        ConfigError::Line {
-                            path: path.to_owned(),
-                            line: server.line,
-                            problem: format!("no secret for the server '{}': {file}", server.host),
-                        }
-                    })?;
+                let secret = self.secret_of(path, &server, secrets)?;
                 Ok(ServerAddress {
                     host: server.host,
-                    port: server.port,
+                    port: server.port.unwrap_or(port),
                     secret,
                 })
             });
             servers.collect::<Result<Vec<_>, ConfigError>>()
         };
-        let config = ClientConfig {
-            auth_servers: with_secrets(self.auth)?,
-            acct_servers: with_secrets(self.acct)?,
-            ..self.config
+        let (auth_servers, acct_servers) = if self.stream == Some(Stream::Tls) {
+            // One connection is for both (RFC 6614 §2.1).
+            let servers = all(self.auth.clone(), TLS_PORT)?;
+            (servers.clone(), servers)
+        } else {
+            let (auth, acct) = (self.auth.clone(), self.acct.clone());
+            (all(auth, AUTH_PORT)?, all(acct, ACCT_PORT)?)
         };
-        if config.auth_servers.is_empty() && config.acct_servers.is_empty() {
+        if auth_servers.is_empty() && acct_servers.is_empty() {
             return Err(ConfigError::Missing {
                 path: path.to_owned(),
-                problem: "neither 'authserver' nor 'acctserver' is set".to_owned(),
+                problem: match self.stream {
+                    Some(Stream::Tls) => "'authserver' is not set".to_owned(),
+                    _ => "neither 'authserver' nor 'acctserver' is set".to_owned(),
+                },
             });
         }
-        Ok(config)
+        Ok(ClientConfig {
+            auth_servers,
+            acct_servers,
+            transport,
+            ..self.config
+        })
+    }
+
+    fn secret_of(
+        &self,
+        path: &Path,
+        server: &RawServer,
+        secrets: &Secrets,
+    ) -> Result<SecretBytes, ConfigError> {
+        let wrong = |problem| ConfigError::Line {
+            path: path.to_owned(),
+            line: server.line,
+            problem,
+        };
+        let secret = server.secret.clone().or_else(|| secrets.of(&server.host));
+        if self.stream == Some(Stream::Tls) {
+            return match secret {
+                Some(secret) if is_psk(&secret) => Err(wrong(format!(
+                    "the server '{}' has a pre-shared key: TLS is for certificates here",
+                    server.host
+                ))),
+                _ => Ok(SecretBytes::new(SECRET_OF_TLS.to_vec())),
+            };
+        }
+        secret.ok_or_else(|| {
+            let file = self.servers.as_ref().map_or_else(
+                || "there is no 'servers' file".to_owned(),
+                |file| format!("{} has none", file.display()),
+            );
+            wrong(format!("no secret for the server '{}': {file}", server.host))
+        })
     }
 }
 
 /// `host[:port[:secret]]`, several with commas between them; IPv6 addresses in brackets.
-fn take_servers(list: &mut Vec<RawServer>, line: &Line<'_>, port: u16) -> Result<(), ConfigError> {
+fn take_servers(list: &mut Vec<RawServer>, line: &Line<'_>) -> Result<(), ConfigError> {
     for text in line.value()?.split(',').map(str::trim) {
         if list.len() == SERVERS_MAX {
             return Err(line.wrong(format!("more than {SERVERS_MAX} servers")));
@@ -310,12 +387,14 @@ fn take_servers(list: &mut Vec<RawServer>, line: &Line<'_>, port: u16) -> Result
             return Err(line.wrong("a server without a name".to_owned()));
         }
         let port = match own_port {
-            "" => port,
-            number => number
-                .parse()
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(|| line.wrong(format!("'{number}' is no port")))?,
+            "" => None,
+            number => Some(
+                number
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| line.wrong(format!("'{number}' is no port")))?,
+            ),
         };
         list.push(RawServer {
             line: line.number,

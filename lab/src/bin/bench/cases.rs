@@ -142,11 +142,19 @@ impl Case {
             Self::LossDown => more("the second, without offload and with 1 % loss", "Gbit/s", None),
             Self::JunkUp => Facts {
                 absolute: JUNK,
-                ..more("the first beside 100,000 datagrams of strangers per second", "% left", None)
+                ..more(
+                    "the first beside 100,000 datagrams of strangers per second",
+                    "% left",
+                    None,
+                )
             },
             Self::JunkDown => Facts {
                 absolute: JUNK,
-                ..more("the second beside 100,000 datagrams of strangers per second", "% left", None)
+                ..more(
+                    "the second beside 100,000 datagrams of strangers per second",
+                    "% left",
+                    None,
+                )
             },
             Self::ClientCpuUp => less("client CPU, sending", "s/Gbit", CPU),
             Self::ServerCpuUp => less("server CPU, receiving", "s/Gbit", CPU),

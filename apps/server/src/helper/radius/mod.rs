@@ -2,8 +2,10 @@
 //! accounting with it. It lives as long as the configuration is in use, since what it knows of its
 //! servers (who is silent, who signs) is of use to all. It has the shared secrets and nothing else.
 
+mod connection;
 pub(crate) mod messages;
 mod servers;
+pub(crate) mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,16 +19,18 @@ use culvert_radius::{
     RequestKey,
 };
 use culvert_sys::channel::Channel;
+use culvert_sys::netns::NetworkNamespace;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use self::connection::End;
 use self::messages::{
     AccessAnswer, AccessQuestion, AccountingRecord, RadiusAnswer, RadiusAssignment, RadiusQuestion,
 };
 use self::servers::{Kind, Servers};
 use super::confine;
 use super::service::{BrokerToService, QuestionNumber, ServiceToBroker};
-use crate::ipc::link::{self, LinkError, Sender};
+use crate::ipc::link::{self, Blocking, LinkError, Sender};
 use crate::ipc::messages::LogLevel;
 use crate::ipc::{Bytes, Text};
 
@@ -41,6 +45,8 @@ enum Input {
     Datagram(Kind, usize, u16, Vec<u8>),
     /// Nobody listens where a server should.
     Refused(Kind, usize),
+    /// The connection of this number to a server has ended.
+    Ended(Kind, usize, u16, End),
     /// The address of a server, if it has one.
     Found(Kind, usize, io::Result<SocketAddr>),
 }
@@ -53,6 +59,13 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
         .as_deref()
         .map(Dictionary::load)
         .transpose();
+    let namespace = assignment.config.namespace.as_deref();
+    let joined = namespace.map_or(Ok(()), |name| {
+        NetworkNamespace::named(name).and_then(NetworkNamespace::join)
+    });
+    if let Err(error) = joined {
+        return give_up(channel, &format!("cannot use its network namespace: {error}"));
+    }
     if confine::unprivileged(assignment.ids).is_err() {
         return ExitCode::FAILURE;
     }
@@ -66,9 +79,14 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
     let served = LocalSet::new().block_on(&runtime, async {
         let (sender, mut receiver) = link::split(channel)?;
         let (inputs, mut inbox) = mpsc::channel(INPUTS);
+        // The broker has tried the settings of TLS.
+        let servers = |kind| {
+            Servers::new(kind, &assignment.config, &inputs)
+                .map_err(|error| LinkError::Io(io::Error::other(error)))
+        };
         let mut process = Process {
-            auth: Servers::new(Kind::Auth, &assignment.config, &inputs),
-            acct: Servers::new(Kind::Acct, &assignment.config, &inputs),
+            auth: servers(Kind::Auth)?,
+            acct: servers(Kind::Acct)?,
             config: assignment.config,
             dictionary: Dictionary::default(),
             broker: sender,
@@ -97,6 +115,14 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err::<(), LinkError>(_) => ExitCode::FAILURE,
     }
+}
+
+/// Tells the administrator why there is no such process.
+fn give_up(channel: Channel, text: &str) -> ExitCode {
+    let (level, text) = (LogLevel::Error, Text::truncated(text));
+    let _broker_gone =
+        Blocking::new(channel).send(&ServiceToBroker::<RadiusAnswer>::Log { level, text }, &[]);
+    ExitCode::FAILURE
 }
 
 struct Process {
@@ -199,6 +225,10 @@ impl Process {
             }
             Input::Refused(kind, server) => {
                 self.servers(kind).client.handle_refused(Instant::now(), server);
+            }
+            Input::Ended(kind, server, number, end) => {
+                let (level, text) = self.servers(kind).handle_ended(server, number, &end);
+                self.log(level, &text);
             }
             Input::Found(kind, server, found) => {
                 if let Some(problem) = self.servers(kind).handle_found(server, found) {

@@ -5,16 +5,19 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use culvert_radius::config::ServerAddress;
 use culvert_radius::packet::PACKET_MAX;
-use culvert_radius::{Client, ClientConfig, Policy, Server, Transmit};
+use culvert_radius::{Client, ClientConfig, Policy, Server, Transmit, Transport};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use zeroize::Zeroizing;
 
-use super::Input;
+use super::connection::{self, End, Target, Tls};
+use super::{Input, tls};
+use crate::ipc::messages::LogLevel;
 
 /// Datagrams that wait for the address of their server.
 const WAITING_MAX: usize = 256;
@@ -28,10 +31,27 @@ pub(super) enum Kind {
     Acct,
 }
 
+/// A way to a server.
 struct Link {
-    /// For sending: a socket that is registered a moment ago is not ready for tokio.
-    socket: Rc<std::net::UdpSocket>,
+    way: Way,
     reader: AbortHandle,
+}
+
+#[derive(Clone)]
+enum Way {
+    /// For sending: a socket that is registered a moment ago is not ready for tokio.
+    Datagrams(Rc<std::net::UdpSocket>),
+    Connection(mpsc::Sender<Zeroizing<Vec<u8>>>),
+}
+
+impl Way {
+    /// What is not sent is repeated in its time.
+    fn send(&self, packet: Zeroizing<Vec<u8>>) {
+        match self {
+            Self::Datagrams(socket) => drop(socket.send(&packet)),
+            Self::Connection(outbox) => drop(outbox.try_send(packet)),
+        }
+    }
 }
 
 impl Drop for Link {
@@ -52,6 +72,11 @@ pub(super) struct Servers {
     pub(super) client: Client,
     kind: Kind,
     configured: Vec<ServerAddress>,
+    /// TLS to each server.
+    tls: Vec<Option<Tls>>,
+    transport: Transport,
+    /// How long a connection may be silent after a question.
+    patience: Duration,
     bind: Option<IpAddr>,
     places: RefCell<Vec<Place>>,
     inputs: mpsc::Sender<Input>,
@@ -59,7 +84,14 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Begins to look up their addresses.
-    pub(super) fn new(kind: Kind, config: &ClientConfig, inputs: &mpsc::Sender<Input>) -> Self {
+    ///
+    /// # Errors
+    /// TLS cannot be used like this; one line for the administrator.
+    pub(super) fn new(
+        kind: Kind,
+        config: &ClientConfig,
+        inputs: &mpsc::Sender<Input>,
+    ) -> Result<Self, String> {
         let configured = match kind {
             Kind::Auth => &config.auth_servers,
             Kind::Acct => &config.acct_servers,
@@ -73,11 +105,19 @@ impl Servers {
             retries: config.retries,
             dead_time: config.dead_time,
             message_authenticator: config.message_authenticator,
+            connections: config.transport != Transport::Udp,
         };
+        let tls = configured.iter().map(|server| match &config.transport {
+            Transport::Tls(settings) => tls::to(settings, &server.host).map(Some),
+            Transport::Udp | Transport::Tcp => Ok(None),
+        });
         let servers = Self {
             client: Client::new(servers.collect(), policy),
             kind,
             configured: configured.clone(),
+            tls: tls.collect::<Result<_, String>>()?,
+            transport: config.transport.clone(),
+            patience: policy.patience(),
             bind: config.bind_address,
             places: RefCell::new(configured.iter().map(|_| Place::default()).collect()),
             inputs: inputs.clone(),
@@ -85,7 +125,7 @@ impl Servers {
         for at in 0..servers.configured.len() {
             servers.look_up(at);
         }
-        servers
+        Ok(servers)
     }
 
     /// Name of a server, for the log.
@@ -149,14 +189,15 @@ impl Servers {
 
     /// The local address towards a server, once there is a socket.
     pub(super) fn local_address(&self) -> Option<IpAddr> {
-        let socket = self.socket(0, 0).ok()??;
-        socket.local_addr().ok().map(|address| address.ip())
+        match self.way(0, 0).ok()?? {
+            Way::Datagrams(socket) => socket.local_addr().ok().map(|address| address.ip()),
+            Way::Connection(_) => None,
+        }
     }
 
     fn send(&self, transmit: Transmit) {
-        match self.socket(transmit.server, transmit.socket) {
-            // What is not sent is repeated.
-            Ok(Some(socket)) => drop(socket.send(&transmit.datagram)),
+        match self.way(transmit.server, transmit.socket) {
+            Ok(Some(way)) => way.send(transmit.datagram),
             Ok(None) => {
                 if let Some(place) = self.places.borrow_mut().get_mut(transmit.server)
                     && place.waiting.len() < WAITING_MAX
@@ -171,18 +212,28 @@ impl Servers {
         }
     }
 
-    /// The socket of this number to a server; `None` while its address is not known.
-    fn socket(&self, server: usize, number: u16) -> io::Result<Option<Rc<std::net::UdpSocket>>> {
+    /// The socket or connection of this number to a server; `None` while its address is not known.
+    fn way(&self, server: usize, number: u16) -> io::Result<Option<Way>> {
         let mut places = self.places.borrow_mut();
         let Some(place) = places.get_mut(server) else {
             return Ok(None);
         };
         if let Some(link) = place.links.get(&number) {
-            return Ok(Some(Rc::clone(&link.socket)));
+            return Ok(Some(link.way.clone()));
         }
         let Some(address) = place.address else {
             return Ok(None);
         };
+        let link = match self.transport {
+            Transport::Udp => self.socket(address, (server, number))?,
+            Transport::Tcp | Transport::Tls(_) => self.connection(address, (server, number)),
+        };
+        let way = link.way.clone();
+        place.links.insert(number, link);
+        Ok(Some(way))
+    }
+
+    fn socket(&self, address: SocketAddr, (server, number): (usize, u16)) -> io::Result<Link> {
         let any: IpAddr = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -194,12 +245,54 @@ impl Servers {
         let socket = Rc::new(socket);
         let from = (self.kind, server, number);
         let reader = tokio::task::spawn_local(read(receiving, from, self.inputs.clone()));
-        let link = Link {
-            socket: Rc::clone(&socket),
+        Ok(Link {
+            way: Way::Datagrams(socket),
             reader: reader.abort_handle(),
+        })
+    }
+
+    fn connection(&self, address: SocketAddr, (server, number): (usize, u16)) -> Link {
+        let target = Target {
+            address,
+            bind: self.bind,
+            tls: self.tls.get(server).cloned().flatten(),
+            patience: self.patience,
         };
-        place.links.insert(number, link);
-        Ok(Some(socket))
+        let (sender, outgoing) = connection::outbox();
+        let (kind, inputs) = (self.kind, self.inputs.clone());
+        let task = tokio::task::spawn_local(async move {
+            let deliver = async |packet| {
+                let _process_ends = inputs.send(Input::Datagram(kind, server, number, packet)).await;
+            };
+            let end = connection::run(target, outgoing, deliver).await;
+            let _process_ends = inputs.send(Input::Ended(kind, server, number, end)).await;
+        });
+        Link {
+            way: Way::Connection(sender),
+            reader: task.abort_handle(),
+        }
+    }
+
+    /// A connection has ended. Returns a line for the log.
+    pub(super) fn handle_ended(&mut self, server: usize, number: u16, end: &End) -> (LogLevel, String) {
+        if let Some(place) = self.places.borrow_mut().get_mut(server) {
+            place.links.remove(&number);
+        }
+        match end {
+            End::Closed(error) => {
+                self.client.handle_closed(Instant::now(), server, number);
+                let text = format!(
+                    "the connection to server {} has ended: {error}",
+                    self.name(server)
+                );
+                (LogLevel::Debug, text)
+            }
+            End::Refused(error) => {
+                self.client.handle_refused(Instant::now(), server);
+                let text = format!("no connection to server {}: {error}", self.name(server));
+                (LogLevel::Warning, text)
+            }
+        }
     }
 
     /// Takes a datagram of a server.
