@@ -9,6 +9,7 @@ use crate::elsewhere::KeyElsewhere;
 use crate::judge::Judge;
 use crate::pipe::Pipe;
 use crate::records::{LegacyOpener, LegacySealer};
+use crate::renegotiation::forbid_insecure;
 use crate::settings::{LegacyIdentity, LegacySettings, foreign};
 
 /// Largest content of a record.
@@ -214,6 +215,9 @@ impl LegacyConnection {
             return Err(TlsError::Foreign(format!(
                 "the server's Diffie-Hellman group has only {bits} bits"
             )));
+        }
+        if !self.insecure {
+            forbid_insecure(ssl);
         }
         let mut finished = [0; FINISHED_MAX];
         let len = ssl.finished(&mut finished);

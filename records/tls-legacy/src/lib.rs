@@ -13,6 +13,8 @@ mod elsewhere;
 mod judge;
 mod pipe;
 mod records;
+#[allow(unsafe_code)]
+mod renegotiation;
 mod settings;
 
 pub use connection::LegacyConnection;

@@ -11,10 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::elsewhere::{self, KeyElsewhere};
 use crate::judge::Judge;
+use crate::renegotiation::LEGACY_SERVER_CONNECT;
 
-/// SSL_OP_LEGACY_SERVER_CONNECT: a server that does not know of secure renegotiation (RFC 5746)
-/// may be talked to; it may not renegotiate.
-const LEGACY_SERVER_CONNECT: SslOptions = SslOptions::from_bits_retain(1 << 2);
 /// Signature schemes besides SHA-1's.
 const SIGNATURES: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:\
                           RSA-PSS+SHA512:rsa_pss_pss_sha256:rsa_pss_pss_sha384:rsa_pss_pss_sha512:\

@@ -140,10 +140,11 @@ impl Tls {
     }
 }
 
-/// True when a handshake of rustls failed in a way in which those with old gateways fail.
+/// True when a handshake failed in a way in which those with old gateways fail: of rustls, because
+/// the server is old; of OpenSSL, because it only knows what nobody has allowed.
 pub(super) fn may_be_old_gateway(error: &TlsError) -> bool {
     let TlsError::Tls(error) = error else {
-        return matches!(error, TlsError::Renegotiation);
+        return matches!(error, TlsError::Renegotiation | TlsError::Foreign(_));
     };
     match error {
         RustlsError::PeerIncompatible(_) | RustlsError::PeerMisbehaved(_) => true,
