@@ -137,6 +137,11 @@ impl Https {
             if !result.as_ref().is_ok_and(weak) {
                 context.trust.forget_legacy(server);
             }
+            if let Err(OpenFailure::OldServer | OpenFailure::Closed) = result
+                && let Some(hint) = context.trust.hint_for_old_servers()
+            {
+                context.output.error(&hint);
+            }
         }
         result.map_err(|failure| match failure {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
@@ -474,6 +479,9 @@ impl Https {
 fn tls_text(error: &TlsError) -> String {
     match error {
         TlsError::Tls(rustls::Error::InvalidCertificate(_)) => "Error in the certificate.".into(),
+        TlsError::Foreign(text) if text == "unsafe legacy renegotiation disabled" => {
+            "the server asks for an insecure renegotiation, which needs --allow-insecure-crypto".into()
+        }
         other => other.to_string(),
     }
 }

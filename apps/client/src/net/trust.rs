@@ -90,6 +90,18 @@ impl Trust {
         })
     }
 
+    /// What may help when no handshake with a server succeeds, even with OpenSSL.
+    pub(super) fn hint_for_old_servers(&self) -> Option<String> {
+        let mut hints = Vec::new();
+        if !self.options.allow_insecure_crypto {
+            hints.push("a server that only knows 3DES, RC4 or SHA-1 needs --allow-insecure-crypto");
+        }
+        if self.options.forward_secrecy {
+            hints.push("one that only knows static RSA cannot be used with --pfs");
+        }
+        (!hints.is_empty()).then(|| format!("No TLS in common: {}", hints.join(", ")))
+    }
+
     /// False when `--gnutls-priority` leaves it out.
     #[cfg(feature = "legacy-tls")]
     fn allows_static_rsa(&self) -> bool {
