@@ -70,6 +70,12 @@ impl<K: Copy + Eq + Hash> FirstDatagrams<K> {
         }
     }
 
+    /// True when no session has this identifier, or the SPI that follows from it.
+    pub(crate) fn is_free(&self, identifier: &Identifier) -> bool {
+        !self.by_identifier.contains_key(identifier)
+            && !self.by_spi.contains_key(&Spi::of_session(identifier))
+    }
+
     /// A session begins; its datagrams are expected from `address`.
     pub(crate) fn add(&mut self, key: K, identifier: Identifier, address: IpAddr) {
         self.remove(key);
@@ -225,7 +231,12 @@ mod tests {
             "too soon"
         );
         assert_eq!(first.find(now, HOME, &packet([3; 32])), Finding::Unknown(None));
+        // Identifiers that lead to the same SPI are not given to two sessions.
+        let mut twin = [1; 32];
+        twin[31] = 9;
+        assert!(!first.is_free(&twin) && !first.is_free(&[1; 32]) && first.is_free(&[4; 32]));
         first.remove(1);
+        assert!(first.is_free(&twin));
         assert_eq!(first.find(now, HOME, &packet([1; 32])), Finding::Unknown(None));
     }
 

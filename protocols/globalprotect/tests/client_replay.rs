@@ -344,6 +344,11 @@ fn a_browser_sign_in_is_explained() {
     ];
     let (result, asked) = against("h", &[&portal[..], &signed_in[1..]].concat());
     assert_eq!((result.is_ok(), asked.len()), (true, 2), "{asked:?}");
+    // A cookie that the gateway refuses stands for nothing: no password is asked for.
+    let refused = [portal[0], portal[1], ("ssl-vpn/login", 512, "")];
+    let (result, asked) = against("h", &[&refused[..], &signed_in].concat());
+    assert_eq!((result.is_ok(), asked.len()), (true, 3), "{asked:?}");
+    assert!(asked[2].starts_with(page), "{asked:?}");
     // One that is refused is asked for again.
     let refused = [signed_in[0], ("ssl-vpn/login", 512, "")];
     let (result, asked) = against("h/gateway", &[&refused[..], &signed_in].concat());
@@ -369,4 +374,29 @@ fn a_browser_sign_in_is_explained() {
         &[("ssl-vpn/prelogin", 200, body), ("ssl-vpn/login", 200, JNLP)],
     );
     assert_eq!(result, Ok(COOKIE.to_owned()));
+}
+
+/// A code of a software token answers a challenge after a password, and no code comes after a code.
+#[test]
+fn codes_and_passwords_take_turns() {
+    let kinds = |prelogin: &str| {
+        let mut login = login("h/gateway");
+        login.start().unwrap();
+        let mut body = prelogin;
+        let mut kinds = Vec::new();
+        for _ in 0..3 {
+            let response = Response::new(200, "OK").with_body(body);
+            let Step::Form(form) = login.handle_response(response).unwrap() else {
+                panic!("no form");
+            };
+            kinds.push(form.fields[1].kind.clone());
+            login.handle_form(fill(form, "x")).unwrap();
+            body = CHALLENGE;
+        }
+        kinds
+    };
+    use FieldKind::{Password, Token};
+    assert_eq!(kinds(PRELOGIN), [Password, Token, Password]);
+    let label = "<prelogin-response><password-label>Passcode</password-label></prelogin-response>";
+    assert_eq!(kinds(label), [Token, Password, Token]);
 }

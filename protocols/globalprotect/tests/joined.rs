@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_esp::Spi;
+use culvert_esp::{Encryption, Integrity, Spi};
 use culvert_globalprotect::client::{
     Client, ClientOs, Cookie, Gateway, HipAnswer, Login, LoginConfig, parse_config, parse_hip_check,
     parse_success,
@@ -44,6 +44,7 @@ impl Server {
                 portal: "Culvert & Co".into(),
                 message: None,
                 host_reports: true,
+                algorithms: vec![(Encryption::Aes128Cbc, Integrity::HmacSha1)],
             })),
             code,
             pending: None,

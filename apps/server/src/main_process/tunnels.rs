@@ -335,14 +335,14 @@ impl Server {
             return None;
         }
         let mut id = [0; 32];
-        match random::fill(&mut id) {
-            Ok(()) => Some(DatagramGrant { id, port }),
-            Err(error) => {
-                log::write(
-                    Level::Error,
-                    &format!("main: no random numbers, so no UDP: {error}"),
-                );
-                None
+        loop {
+            if let Err(error) = random::fill(&mut id) {
+                let text = format!("main: no random numbers, so no UDP: {error}");
+                log::write(Level::Error, &text);
+                return None;
+            }
+            if self.datagram_sessions.borrow().is_free(&id) {
+                return Some(DatagramGrant { id, port });
             }
         }
     }

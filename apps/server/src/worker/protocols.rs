@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use culvert_esp::{Encryption, Integrity};
 use culvert_globalprotect::server as globalprotect;
 use culvert_login::server::{self, AuthAnswer, ClientDescription};
+use culvert_server_config::TlsPriorities;
 use culvert_wire::http::Request;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,7 @@ pub(super) fn front_ends<'s>(
             portal: portal_name(host),
             message: host.pre_login_banner.clone(),
             host_reports: host.host_reports,
+            algorithms: esp_algorithms(&host.tls_priorities),
         };
         front_ends.push(Box::new(globalprotect::FrontEnd::new(Arc::new(config))));
     }
@@ -113,10 +116,63 @@ where
     }
 }
 
+/// The pairs for ESP that the priorities allow. AES-128 comes before AES-256, which is a third slower;
+/// SHA-1, which is fast and as an HMAC unbroken, before SHA-256. SHA-256 need not be named: no set of
+/// GnuTLS has it.
+fn esp_algorithms(priorities: &TlsPriorities) -> Vec<(Encryption, Integrity)> {
+    let named = |mac: &str| priorities.macs().any(|name| name == mac);
+    let allowed = |cipher: &str| priorities.ciphers().any(|name| name == cipher);
+    let mut macs = Vec::new();
+    for (integrity, name) in [
+        (Integrity::HmacSha1, "SHA1"),
+        (Integrity::HmacSha256, "SHA256"),
+        (Integrity::HmacMd5, "MD5"),
+    ] {
+        if named(name) {
+            macs.push(integrity);
+        }
+    }
+    if !named("SHA256") {
+        macs.push(Integrity::HmacSha256);
+    }
+    let ciphers = [
+        (Encryption::Aes128Cbc, "AES-128-CBC"),
+        (Encryption::Aes256Cbc, "AES-256-CBC"),
+    ];
+    let ciphers = ciphers.into_iter().filter(|(_, name)| allowed(name));
+    ciphers
+        .flat_map(|(encryption, _)| macs.iter().map(move |integrity| (encryption, *integrity)))
+        .collect()
+}
+
 /// Name of portal and gateway.
 fn portal_name(host: &HostSnapshot) -> String {
     match host.name.as_str() {
         "default" => "VPN".to_owned(),
         name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn algorithms_of_esp_follow_the_priorities() {
+        use Encryption::{Aes128Cbc, Aes256Cbc};
+        use Integrity::{HmacMd5, HmacSha1, HmacSha256};
+        let allowed = |text: &str| esp_algorithms(&TlsPriorities::parse(text).unwrap());
+        let usual = [
+            (Aes128Cbc, HmacSha1),
+            (Aes128Cbc, HmacSha256),
+            (Aes256Cbc, HmacSha1),
+            (Aes256Cbc, HmacSha256),
+        ];
+        assert_eq!(esp_algorithms(&TlsPriorities::default_for(false)), usual);
+        assert_eq!(allowed("NORMAL"), usual);
+        assert_eq!(allowed("NORMAL:-SHA1:-AES-128-CBC"), [(Aes256Cbc, HmacSha256)]);
+        let old = allowed("NORMAL:-SHA1:+MD5:-AES-256-CBC");
+        assert_eq!(old, [(Aes128Cbc, HmacMd5), (Aes128Cbc, HmacSha256)]);
+        assert_eq!(allowed("NORMAL:-AES-128-CBC:-AES-256-CBC"), []);
     }
 }

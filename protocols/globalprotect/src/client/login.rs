@@ -128,6 +128,8 @@ pub struct Login {
     user: Option<SecretString>,
     secret: SecretString,
     challenge: Option<Challenge>,
+    /// The last form asked for a code of a software token.
+    asked_code: bool,
     portal: Option<Portal>,
     jar: Jar,
     redirects: u32,
@@ -155,6 +157,7 @@ impl Login {
             user: None,
             secret: SecretString::default(),
             challenge: None,
+            asked_code: false,
             portal: None,
             jar: Jar::default(),
             redirects: 0,
@@ -292,9 +295,7 @@ impl Login {
 
     fn ask_browser(&mut self, saml: &Saml) -> Result<Step, LoginError> {
         let method = &saml.method;
-        let url = saml
-            .url()
-            .ok_or_else(|| LoginError::Browser(format!("Unknown SAML method {method}")))?;
+        let url = saml.url().map_err(LoginError::Browser)?;
         let otherwise = format!(
             "SAML {method} authentication is required via {url}\nWhen SAML authentication is complete, specify destination form field by appending :field_name to login URL."
         );
@@ -347,12 +348,12 @@ impl Login {
             user_kind,
             self.user.clone(),
         );
-        let (id, message, label, kind) = match &self.challenge {
+        let (id, message, label, code) = match &self.challenge {
             Some(challenge) => (
                 "_challenge",
                 challenge.prompt.clone(),
                 "Challenge: ".to_owned(),
-                FieldKind::Password,
+                !self.asked_code,
             ),
             None => (
                 "_login",
@@ -361,11 +362,13 @@ impl Login {
                     "Please enter your username and password",
                 ),
                 format!("{}: ", text(self.prelogin.password_label.as_deref(), "Password")),
-                match self.field.is_none() && self.prelogin.wants_token() {
-                    true => FieldKind::Token,
-                    false => FieldKind::Password,
-                },
+                self.field.is_none() && self.prelogin.wants_token(),
             ),
+        };
+        self.asked_code = code;
+        let kind = match code {
+            true => FieldKind::Token,
+            false => FieldKind::Password,
         };
         let secret = field(self.secret_name(), label, kind, None);
         Ok(Step::Form(Form {
@@ -392,6 +395,12 @@ impl Login {
             },
             Err(Refusal::Credentials) if blind => {
                 self.challenge = None;
+                self.signed_in = None;
+                // What the portal gave is worth nothing here; nothing is skipped for its sake.
+                if let Some(portal) = &mut self.portal {
+                    portal.user_cookie = None;
+                    portal.prelogon_cookie = None;
+                }
                 Ok(self.send_prelogin())
             }
             Err(refusal @ Refusal::Credentials) => {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use culvert_esp::{Encryption, Integrity};
 use culvert_login::server::{AuthAnswer, AuthRequest, ClientDescription, Rejection};
 use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::http::{Request, Response};
@@ -30,6 +31,8 @@ pub struct FrontEndConfig {
     pub message: Option<String>,
     /// Clients are asked for reports about their hosts.
     pub host_reports: bool,
+    /// Algorithms of ESP that may be used, the best first.
+    pub algorithms: Vec<(Encryption, Integrity)>,
 }
 
 /// What the outstanding [`AuthRequest`] is for.
@@ -106,10 +109,12 @@ impl FrontEnd {
                 self.login(Interface::Portal, fields)
             }
             path::GATEWAY_LOGIN if post => self.login(Interface::Gateway, fields),
-            path::CONFIG if post => match ConfigRequest::parse(fields, self.client.clone()) {
-                Some(request) => self.open(Wish::Config(Box::new(request))),
-                None => respond(config_refusal(true)),
-            },
+            path::CONFIG if post => {
+                match ConfigRequest::parse(fields, self.client.clone(), &self.config.algorithms) {
+                    Some(request) => self.open(Wish::Config(Box::new(request))),
+                    None => respond(config_refusal(true)),
+                }
+            }
             path::HIP_CHECK if post => {
                 self.report_asked = fields.get("md5").map(str::to_owned);
                 self.verify(fields, Asking::HipCheck)

@@ -93,8 +93,6 @@ impl ClientInfo {
 pub(super) struct ConfigRequest {
     /// The session.
     pub(super) session: SessionId,
-    /// User that the client takes itself for.
-    pub(super) user: String,
     /// What the client says about itself.
     pub(super) client: ClientInfo,
     /// The client takes IPv6 addresses.
@@ -105,32 +103,35 @@ pub(super) struct ConfigRequest {
 
 impl ConfigRequest {
     /// `None` without a session.
-    pub(super) fn parse(fields: &Fields, client: ClientInfo) -> Option<Self> {
+    pub(super) fn parse(
+        fields: &Fields,
+        client: ClientInfo,
+        allowed: &[(Encryption, Integrity)],
+    ) -> Option<Self> {
         Some(Self {
             session: fields.session("authcookie")?,
-            user: fields.get("user").unwrap_or_default().to_owned(),
             client,
             ipv6: fields.get("ipv6-support") == Some("yes"),
             algorithms: algorithms(
                 fields.get("enc-algo").unwrap_or_default(),
                 fields.get("hmac-algo").unwrap_or_default(),
+                allowed,
             ),
         })
     }
 }
 
-/// AES-128 before AES-256, which is a third slower; SHA-1, which is fast and as an HMAC unbroken,
-/// before SHA-256; MD5 last.
-fn algorithms(encryption: &str, integrity: &str) -> Option<(Encryption, Integrity)> {
-    let offered: Vec<_> = encryption.split(',').filter_map(parse_encryption).collect();
-    let encryption = [Encryption::Aes128Cbc, Encryption::Aes256Cbc]
-        .into_iter()
-        .find(|wanted| offered.contains(wanted))?;
-    let offered: Vec<_> = integrity.split(',').filter_map(parse_integrity).collect();
-    let integrity = [Integrity::HmacSha1, Integrity::HmacSha256, Integrity::HmacMd5]
-        .into_iter()
-        .find(|wanted| offered.contains(wanted))?;
-    Some((encryption, integrity))
+/// The first of the allowed pairs that the client offers.
+fn algorithms(
+    encryption: &str,
+    integrity: &str,
+    allowed: &[(Encryption, Integrity)],
+) -> Option<(Encryption, Integrity)> {
+    let encryption: Vec<_> = encryption.split(',').filter_map(parse_encryption).collect();
+    let integrity: Vec<_> = integrity.split(',').filter_map(parse_integrity).collect();
+    let offered =
+        |pair: &&(Encryption, Integrity)| encryption.contains(&pair.0) && integrity.contains(&pair.1);
+    allowed.iter().find(offered).copied()
 }
 
 #[cfg(test)]
@@ -139,12 +140,18 @@ mod tests {
 
     #[test]
     fn lists_of_algorithms() {
-        let official = algorithms("aes-256-gcm,aes-128-gcm,aes-128-cbc,", "sha1,md5,sha256,");
-        assert_eq!(official, Some((Encryption::Aes128Cbc, Integrity::HmacSha1)));
-        let others = algorithms("aes-256-cbc", "sha256,md5");
-        assert_eq!(others, Some((Encryption::Aes256Cbc, Integrity::HmacSha256)));
-        assert_eq!(algorithms("aes-256-gcm", "sha1"), None);
-        assert_eq!(algorithms("", ""), None);
+        let (fast, strong) = (
+            (Encryption::Aes128Cbc, Integrity::HmacSha1),
+            (Encryption::Aes256Cbc, Integrity::HmacSha256),
+        );
+        let chosen = |encryption: &str, integrity: &str| algorithms(encryption, integrity, &[fast, strong]);
+        let official = chosen("aes-256-gcm,aes-128-gcm,aes-128-cbc,", "sha1,md5,sha256,");
+        assert_eq!(official, Some(fast));
+        assert_eq!(chosen("aes-256-cbc", "sha256,md5"), Some(strong));
+        assert_eq!(chosen("aes-256-cbc,aes-128-cbc", "md5"), None);
+        assert_eq!(chosen("aes-256-gcm", "sha1"), None);
+        assert_eq!(chosen("", ""), None);
+        assert_eq!(algorithms("aes-128-cbc", "sha1", &[]), None);
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! With `worker-processes = N` the tunnels of GlobalProtect are in the pool, too, over ESP and over
+//! TLS; no process of a client's own is left.
+
+use culvert_lab::fixture::INNER_SERVER_V4;
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, wait};
+
+use super::{Over, arguments, established, packets_both_ways};
+
+#[test]
+fn the_pool_carries_the_tunnels() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let options = ServerOptions {
+        overrides: &[
+            ("protocols", "anyconnect, globalprotect"),
+            ("worker-processes", "2"),
+            ("host-reports", "true"),
+        ],
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    for (number, (make, over)) in [
+        (Make::Real, Over::Esp),
+        (Make::Culvert, Over::Esp),
+        (Make::Real, Over::Tls),
+        (Make::Culvert, Over::Tls),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let arguments = arguments(over, "--usergroup=gateway");
+        let options = ClientOptions {
+            arguments: &arguments,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(make, &world, &fixture, &options);
+        established(&mut client, &mut server, over);
+        packets_both_ways(&world);
+        wait::until("the end of the login's process", || {
+            server.workers().is_empty().then_some(())
+        });
+        assert_eq!(server.pool().len(), 2);
+        // It is the pool that asks for a report on the connection beside the tunnel.
+        if make == Make::Culvert {
+            assert!(
+                server.log().contains("host report of 'alice'"),
+                "{}",
+                server.log()
+            );
+        }
+        // A new configuration for the same session, with new keys.
+        let before = Client::inner_v4(&world);
+        if make == Make::Culvert {
+            client.process.signal("USR2");
+            wait::until("a second tunnel", || {
+                let opened = server.log().matches("opened a tunnel").count();
+                (opened > number + 1 + usize::from(number > 1)).then_some(())
+            });
+            probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
+            assert_eq!(Client::inner_v4(&world), before);
+        }
+        client.process.signal("INT");
+        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+        wait::until("the end of the session", || {
+            (world.server.interfaces() == ["lo", "eth0"]).then_some(())
+        });
+    }
+    server.process.signal("TERM");
+    assert_eq!(server.process.exit_code(), 0, "{}", server.log());
+}
