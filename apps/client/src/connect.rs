@@ -33,7 +33,10 @@ impl From<ExchangeError> for ConnectFailure {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Interrupted(signal) => Self::Interrupted(signal),
-            ExchangeError::NoInput | ExchangeError::Failed | ExchangeError::Response(_) => Self::Other,
+            ExchangeError::NoInput
+            | ExchangeError::Unreachable
+            | ExchangeError::Failed
+            | ExchangeError::Response(_) => Self::Other,
         }
     }
 }

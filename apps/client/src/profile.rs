@@ -1,13 +1,13 @@
 //! The file of `--xmlconfig`: servers by name, and the profile that AnyConnect gateways keep up to
 //! date (`specs/client.md` §5.6).
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use culvert_sys::random;
-use culvert_wire::xml::{self, Element};
+use culvert_wire::xml::{self, Element, XmlError};
 use data_encoding::HEXLOWER;
 
 use crate::prompt::reason;
@@ -24,28 +24,38 @@ pub(crate) struct Entry {
     pub(crate) user_group: Option<String>,
 }
 
-/// The file's content; `None` if there is no file.
+/// Why there is no profile. The texts are for users.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoProfile {
+    /// The file cannot be opened: perhaps there will be one after the login.
+    #[error("Failed to open {}: {}", .0.display(), reason(.1))]
+    Unopened(PathBuf, #[source] io::Error),
+    /// The file cannot be read.
+    #[error("Failed to read {}: {}", .0.display(), reason(.1))]
+    Unread(PathBuf, #[source] io::Error),
+}
+
+/// The file's content.
 ///
 /// # Errors
-/// The text to show.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    let failed = |error: io::Error| {
-        let reason = reason(&error);
-        format!("Failed to open XML config file '{}': {reason}", path.display())
+/// It cannot be read, or is too large.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, NoProfile> {
+    let file = File::open(path).map_err(|error| NoProfile::Unopened(path.into(), error))?;
+    let mut content = Vec::new();
+    let read = match file.take(SIZE_MAX + 1).read_to_end(&mut content) {
+        Ok(_) if content.len() as u64 > SIZE_MAX => Err(io::Error::from(io::ErrorKind::FileTooLarge)),
+        read => read,
     };
-    match fs::metadata(path) {
-        Ok(found) if found.len() > SIZE_MAX => {
-            Err(format!("XML config file '{}' is too large", path.display()))
-        }
-        Ok(_) => fs::read(path).map(Some).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
-    }
+    read.map_err(|error| NoProfile::Unread(path.into(), error))?;
+    Ok(content)
 }
 
 /// The server of this name in a profile.
-pub(crate) fn find(profile: &[u8], name: &str) -> Option<Entry> {
-    let root = xml::parse(profile).ok()?;
+///
+/// # Errors
+/// The profile is no XML.
+pub(crate) fn find(profile: &[u8], name: &str) -> Result<Option<Entry>, XmlError> {
+    let root = xml::parse(profile)?;
     let entries = root
         .elements()
         .filter(|list| list.name == "ServerList")
@@ -56,12 +66,12 @@ pub(crate) fn find(profile: &[u8], name: &str) -> Option<Entry> {
         Some(text).filter(|text| !text.is_empty())
     };
     let mut named = entries.filter(|entry| text(entry, "HostName").as_deref() == Some(name));
-    named.find_map(|entry| {
+    Ok(named.find_map(|entry| {
         Some(Entry {
             address: text(entry, "HostAddress")?,
             user_group: text(entry, "UserGroup"),
         })
-    })
+    }))
 }
 
 /// Replaces the file, so that nobody ever sees half of it.
@@ -110,29 +120,32 @@ mod tests {
 
     #[test]
     fn servers_by_name() {
-        let office = find(LIST, "Head Office").expect("found");
+        let find = |name| find(LIST, name).expect("XML");
+        let office = find("Head Office").expect("found");
         assert_eq!(
             (office.address.as_str(), office.user_group.as_deref()),
             ("vpn.test:8443", Some("staff"))
         );
-        assert_eq!(find(LIST, "Plain").expect("found").user_group, None);
+        assert_eq!(find("Plain").expect("found").user_group, None);
         for unknown in ["Half", "head office", "", "vpn.test:8443"] {
-            assert_eq!(find(LIST, unknown), None, "{unknown}");
+            assert_eq!(find(unknown), None, "{unknown}");
         }
-        assert_eq!(find(b"no XML", "Plain"), None);
+        assert!(super::find(b"no XML", "Plain").is_err());
     }
 
     #[test]
     fn files_are_replaced_with_their_mode() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("profile.xml");
-        assert_eq!(read(&path), Ok(None));
+        assert!(matches!(read(&path), Err(NoProfile::Unopened(..))));
+        let error = read(folder.path()).expect_err("a folder");
+        assert!(matches!(error, NoProfile::Unread(..)) && error.to_string().ends_with(": Is a directory"));
         write(&path, b"<a/>").expect("written");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).expect("link");
         write(&link, b"<b/>").expect("written");
-        assert_eq!(read(&path), Ok(Some(b"<b/>".to_vec())));
+        assert_eq!(read(&path).expect("file"), b"<b/>");
         assert!(fs::symlink_metadata(&link).expect("link").is_symlink());
         assert_eq!(
             fs::metadata(&path).expect("file").permissions().mode() & 0o777,

@@ -20,7 +20,7 @@ use crate::net::{HttpClient, Peer, Trust, by_libproxy};
 use crate::options::{self, CookieMode, Host, Options, Proxy, Stop, UserIds};
 use crate::output::{Output, printable};
 use crate::process::{self, PidFile};
-use crate::profile;
+use crate::profile::{self, NoProfile};
 use crate::prompt::{Console, Lines, reason};
 use crate::protocol;
 use crate::signals::Signals;
@@ -48,7 +48,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
 }
 
 fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
-    use_profile(&mut options);
+    use_profile(&mut options)?;
     let server = ServerUrl::parse(&options.server).map_err(|error| error.to_string())?;
     use_proxy(&mut options, &server)?;
     let server = server.with_default_path(options.login.user_group.as_deref().unwrap_or_default());
@@ -78,27 +78,39 @@ fn start(mut options: Options, lines: Lines) -> Result<u8, String> {
     ))
 }
 
-/// Looks the server up in the file of `--xmlconfig`: users name servers as it does.
-fn use_profile(options: &mut Options) {
-    let Some(path) = &options.login.profile else {
-        return;
+/// Looks the server up in the file of `--xmlconfig`: users name servers as it does. Notices go
+/// where they do not mix with a result.
+fn use_profile(options: &mut Options) -> Result<(), String> {
+    let Some(path) = options.login.profile.as_ref().filter(|_| !options.server_is_url) else {
+        return Ok(());
     };
+    let name = options.server.clone();
+    let raw = format!("Treating host \"{name}\" as a raw hostname");
     let notice = match profile::read(path) {
-        Ok(Some(content)) => match profile::find(&content, &options.server) {
-            Some(entry) => {
+        Ok(content) if content.is_empty() => format!("File {} is empty\n{raw}", path.display()),
+        Ok(content) => match profile::find(&content, &name) {
+            Ok(Some(entry)) => {
+                let mut notice = format!("Host \"{name}\" has address \"{}\"", entry.address);
+                if let Some(group) = &entry.user_group {
+                    notice += &format!("\nHost \"{name}\" has UserGroup \"{group}\"");
+                }
                 options.server = entry.address;
                 options.login.user_group = entry.user_group.or(options.login.user_group.take());
-                return;
+                let notice = format!("{}\n", printable(&notice));
+                match options.result_on_stdout() {
+                    true => say(io::stderr(), &notice),
+                    false => say(io::stdout(), &notice),
+                }
+                return Ok(());
             }
-            None => format!(
-                "Host \"{}\" not listed in config; treating as raw hostname",
-                options.server
-            ),
+            Ok(None) => format!("Host \"{name}\" not listed in config; treating as raw hostname"),
+            Err(_) => format!("Failed to parse XML config file {}\n{raw}", path.display()),
         },
-        Ok(None) => format!("There is no XML config file '{}' yet", path.display()),
-        Err(text) => text,
+        Err(error @ NoProfile::Unopened(..)) => format!("{error}\n{raw}"),
+        Err(error @ NoProfile::Unread(..)) => return Err(error.to_string()),
     };
     say(io::stderr(), &format!("{}\n", printable(&notice)));
+    Ok(())
 }
 
 /// Settles the proxy: that of the options, else that of the environment. Datagrams do not pass
@@ -142,7 +154,7 @@ fn session(context: &Arc<Context>, server: ServerUrl) -> u8 {
             Ok(done) => (done.cookie, done.server),
             Err(failed) => {
                 if !matches!(failed, login::LoginFailure::NoInput) {
-                    context.output.error("Failed to complete authentication");
+                    say(io::stderr(), "Failed to complete authentication\n");
                 }
                 return 1;
             }

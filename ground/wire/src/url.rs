@@ -5,16 +5,18 @@ use std::net::Ipv6Addr;
 
 /// Port of `https` when the URL has none.
 const HTTPS_PORT: u16 = 443;
+/// Schemes that are known and cannot lead to a gateway.
+const OTHER_SCHEMES: [&str; 4] = ["http", "socks", "socks4", "socks5"];
 /// Longest URL or redirect target, in octets.
 const URL_MAX: usize = 8192;
 
 /// Why a URL was refused. The texts are those users know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// A scheme other than `https`.
+    /// A scheme that is known, but is not `https`.
     #[error("Only https:// permitted for server URL")]
     NotHttps,
-    /// No host, a port outside 1 to 65535, or control characters.
+    /// An unknown scheme, no host, a port outside 1 to 65535, or control characters.
     #[error("Failed to parse server URL '{0}'")]
     Malformed(String),
     /// A redirect that would leave HTTPS.
@@ -51,7 +53,10 @@ impl ServerUrl {
         let malformed = || UrlError::Malformed(printable(url));
         let rest = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
-            Some((scheme, _)) if !scheme.contains('/') => return Err(UrlError::NotHttps),
+            Some((scheme, _)) if OTHER_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) => {
+                return Err(UrlError::NotHttps);
+            }
+            Some((scheme, _)) if !scheme.contains('/') => return Err(malformed()),
             _ => url,
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -114,7 +119,10 @@ impl ServerUrl {
         if let Some((scheme, _)) = target.split_once("://")
             && !scheme.contains(['/', '?'])
         {
-            return self.redirect_absolute(target);
+            return match scheme.eq_ignore_ascii_case("https") {
+                true => self.redirect_absolute(target),
+                false => Err(UrlError::RedirectNotHttps(printable(target))),
+            };
         }
         let path = match target.strip_prefix('/') {
             Some(path) => path.to_owned(),
@@ -130,10 +138,7 @@ impl ServerUrl {
     }
 
     fn redirect_absolute(&self, target: &str) -> Result<Redirect, UrlError> {
-        let url = Self::parse(target).map_err(|error| match error {
-            UrlError::NotHttps => UrlError::RedirectNotHttps(printable(target)),
-            other => other,
-        })?;
+        let url = Self::parse(target)?;
         let same = url.host.eq_ignore_ascii_case(&self.host) && url.port == self.port;
         Ok(if same {
             Redirect::Local(Self {
@@ -153,19 +158,23 @@ impl std::fmt::Display for ServerUrl {
     }
 }
 
-/// Host and port. Text after the last `:` is a port only if it is all digits; otherwise it
-/// belongs to the host, as in `[2001:db8::1]`.
+/// Host and port. Text after the last `:` is a port if it is nothing but a number (or nothing at
+/// all, which is none); otherwise it belongs to the host, as in `[2001:db8::1]`.
 fn split_port(authority: &str) -> Option<(String, u16)> {
     if authority.parse::<Ipv6Addr>().is_ok() {
         return Some((format!("[{authority}]"), HTTPS_PORT));
     }
     match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+        Some((host, port)) if unsigned(port).bytes().all(|b| b.is_ascii_digit()) => {
             let port = port.parse().ok().filter(|&port| port != 0)?;
             Some((host.to_owned(), port))
         }
         _ => Some((authority.to_owned(), HTTPS_PORT)),
     }
+}
+
+fn unsigned(number: &str) -> &str {
+    number.strip_prefix(['+', '-']).unwrap_or(number)
 }
 
 /// A path fit for a request line: no fragment, blanks and non-ASCII characters percent-encoded.
@@ -212,6 +221,7 @@ mod tests {
             ("[2001:db8::1]", "[2001:db8::1]", 443, ""),
             ("2001:db8::1", "[2001:db8::1]", 443, ""),
             ("1.2.3.4:12x", "1.2.3.4:12x", 443, ""),
+            ("1.2.3.4:+9", "1.2.3.4", 9, ""),
             ("host/a://b", "host", 443, "a://b"),
             ("host/a b", "host", 443, "a%20b"),
         ] {
@@ -229,15 +239,20 @@ mod tests {
 
     #[test]
     fn refused_arguments() {
-        assert_eq!(ServerUrl::parse("http://x"), Err(UrlError::NotHttps));
-        assert_eq!(
-            ServerUrl::parse("ftp://x/").unwrap_err().to_string(),
-            "Only https:// permitted for server URL"
-        );
+        for other in ["http://x", "socks5://x"] {
+            assert_eq!(
+                ServerUrl::parse(other).unwrap_err().to_string(),
+                "Only https:// permitted for server URL"
+            );
+        }
         for bad in [
             "",
             "https://",
             "/path",
+            "ftp://x/",
+            "https:/x:1",
+            "x:",
+            "x:-1",
             "x:0",
             "x:65536",
             "a b",
@@ -295,6 +310,10 @@ mod tests {
             base.redirect("http://vpn.example/").unwrap_err().to_string(),
             "Cannot follow redirection to non-https URL 'http://vpn.example/'"
         );
+        assert!(matches!(
+            base.redirect("ftp://vpn.example/"),
+            Err(UrlError::RedirectNotHttps(_))
+        ));
         assert!(matches!(base.redirect("/a\r\nX: y"), Err(UrlError::Malformed(_))));
     }
 

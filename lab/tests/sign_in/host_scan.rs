@@ -172,7 +172,7 @@ fn wrappers_that_fail() {
         let mut client = login(Make::Culvert, &world, &fixture, &arguments, None);
         assert_eq!(client.exit_code(), code, "{}", client.output());
         assert!(
-            client.stderr().contains("Host scan program"),
+            client.stderr().contains("CSD script '"),
             "{}",
             client.output()
         );

@@ -100,7 +100,11 @@ impl Driver<'_> {
             Err(ExchangeError::Response(error)) => Ok(self.login.handle_bad_response(error)),
             Err(ExchangeError::Interrupted(signal)) => Err(LoginFailure::Interrupted(signal)),
             Err(ExchangeError::NoInput) => Err(LoginFailure::NoInput),
-            Err(ExchangeError::Failed) => Err(LoginFailure::Other),
+            Err(ExchangeError::Failed) => match self.login.handle_lost_connection() {
+                Some(step) => Ok(Ok(step)),
+                None => Err(LoginFailure::Other),
+            },
+            Err(ExchangeError::Unreachable) => Err(LoginFailure::Other),
         }
     }
 

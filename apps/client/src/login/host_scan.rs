@@ -134,20 +134,25 @@ pub(super) fn examine(context: &Context, scan: &HostScan, peer: Option<&Peer>) -
     let shown = program.display().to_string();
     context
         .output
-        .info(&format!("Trying to run host scan program '{shown}'"));
+        .info(&format!("Trying to run CSD Trojan script '{shown}'."));
     let finished = helper.run(&context.signals).map_err(|error| match error {
         HelperError::Interrupted(signal) => LoginFailure::Interrupted(signal),
         other => failed(&other.to_string()),
     })?;
     match finished.status.code() {
-        Some(0) => Ok(()),
+        Some(0) => {
+            let text = format!("CSD script '{shown}' completed successfully.");
+            context.output.info(&text);
+            Ok(())
+        }
         Some(code) => {
             context.output.error(&format!(
-                "Host scan program '{shown}' returned error {code}; the server may refuse this host"
+                "CSD script '{shown}' returned non-zero status: {code}\n\
+                 Authentication may fail. If your script is not returning zero, fix it."
             ));
             Ok(())
         }
-        None => Err(failed(&format!("Host scan program '{shown}' exited abnormally"))),
+        None => Err(failed(&format!("CSD script '{shown}' exited abnormally"))),
     }
 }
 

@@ -33,7 +33,7 @@ impl TwoPhase<'_> {
             ..self.server.clone()
         };
         let url = quoted("URL", &url.to_string())?;
-        let name = self.server.host_name();
+        let name = self.server.host.as_str();
         let (host, resolve) = match self
             .peer
             .filter(|peer| !peer.proxied)
@@ -41,7 +41,7 @@ impl TwoPhase<'_> {
         {
             Some(IpAddr::V4(ip)) => (ip.to_string(), Some(format!("{name}:{ip}"))),
             Some(IpAddr::V6(ip)) => (format!("[{ip}]"), Some(format!("{name}:{ip}"))),
-            None => (name.to_owned(), None),
+            None => (self.server.host_name().to_owned(), None),
         };
         let host = quoted("host name", &host)?;
         let resolve = match resolve {

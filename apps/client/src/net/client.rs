@@ -33,7 +33,10 @@ pub(crate) enum ExchangeError {
     /// Standard input ended when the user was asked something: the program ends.
     #[error("no input")]
     NoInput,
-    /// No connection, or it broke. The user has been told.
+    /// There is no connection. The user has been told why.
+    #[error("the server cannot be reached")]
+    Unreachable,
+    /// The connection broke. The user has been told.
     #[error("the connection failed")]
     Failed,
     /// Something came that is no HTTP response.
@@ -46,7 +49,7 @@ impl From<Failure> for ExchangeError {
         match failure {
             Failure::Interrupted(signal) => Self::Interrupted(signal),
             Failure::NoInput => Self::NoInput,
-            Failure::Failed => Self::Failed,
+            Failure::Failed => Self::Unreachable,
         }
     }
 }
@@ -120,7 +123,14 @@ impl HttpClient {
         let mut authenticator = elsewhere.authenticator(schemes, None, token, server.host_name());
         let mut request = request.clone();
         loop {
-            let response = self.exchange_built(server, &mut |_| request.clone())?;
+            let response = self
+                .exchange_built(server, &mut |_| request.clone())
+                .inspect_err(|error| {
+                    if matches!(error, ExchangeError::Unreachable) {
+                        let text = format!("Failed to open HTTPS connection to {}", server.host);
+                        context.output.error(&text);
+                    }
+                })?;
             let answered = match response.status {
                 401 if response.headers.get(CHALLENGE).is_none() => return Ok(response),
                 401 => {
@@ -235,7 +245,7 @@ impl HttpClient {
                     None => Err(ExchangeError::Failed),
                 },
                 Ok(Greeted::Refused(response)) => {
-                    self.log(&response);
+                    self.log(&request.method, &response);
                     Ok(Upgrade::Refused(response))
                 }
                 Ok(Greeted::Ended) => Ok(Upgrade::Ended),
@@ -296,7 +306,7 @@ impl HttpClient {
         }
         let result = connection.exchange(&context, &request);
         if let Ok(response) = &result {
-            self.log(response);
+            self.log(&request.method, response);
         }
         Ok((result, request.method))
     }
@@ -327,15 +337,26 @@ impl HttpClient {
         self.connection.as_mut().ok_or(ExchangeError::Failed)
     }
 
-    fn log(&self, response: &Response) {
+    /// Says what has come. That a tunnel is refused is the caller's to say.
+    fn log(&self, method: &str, response: &Response) {
         let output = &self.context.output;
+        let status = response.status_line();
+        match (method, response.is_success()) {
+            ("CONNECT", true) => output.info(&format!("Got CONNECT response: {status}")),
+            ("CONNECT", false) => {}
+            (_, true) => output.debug(&format!("Got HTTP response: {status}")),
+            (_, false) => output.info(&format!("Got HTTP response: {status}")),
+        }
         if !output.shows(Level::Debug) {
             return;
         }
-        output.debug(&format!("Got HTTP response: {}", response.status_line()));
         for (name, value) in response.headers.iter() {
             output.debug(&dump::header(name, value));
         }
+        if method == "CONNECT" {
+            return;
+        }
+        output.debug(&dump::body_length(response));
         if self.context.options.output.dump_http {
             dump::body(output, &response.body);
         }

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive as Keepalive, Typ
 use super::Failure;
 use crate::context::Context;
 use crate::options::TcpKeepalive;
-use crate::output::Output;
+use crate::output::{Level, Output};
 use crate::prompt::reason;
 use crate::signals::WaitError;
 
@@ -21,15 +21,18 @@ use crate::signals::WaitError;
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to one of `addresses`; they are started one after the other, each 250 ms after the
-/// one before or as soon as that has failed.
+/// one before or as soon as that has failed. That an address which is `known` to work is used
+/// again is no news.
 ///
 /// # Errors
 /// None of them answers; the user has been told about each.
 pub(super) fn connect(
     context: &Context,
     addresses: &[SocketAddr],
+    known: bool,
 ) -> Result<(TcpStream, SocketAddr), Failure> {
     let output = &context.output;
+    let news = |level| if known { Level::Trace } else { level };
     let mut waiting = addresses.iter().copied();
     let mut attempts: Vec<(Socket, SocketAddr)> = Vec::new();
     let mut next_start = Some(Instant::now());
@@ -37,7 +40,8 @@ pub(super) fn connect(
         if next_start.is_some_and(|at| at <= Instant::now()) || attempts.is_empty() {
             match waiting.next() {
                 Some(address) => {
-                    output.debug(&format!("Attempting to connect to server {address}"));
+                    let text = format!("Attempting to connect to server {address}");
+                    output.progress(news(Level::Debug), &text);
                     match start(address) {
                         Ok(socket) => attempts.push((socket, address)),
                         Err(error) => report(output, address, &error),
@@ -49,20 +53,20 @@ pub(super) fn connect(
             }
         }
         if let Some(connected) = take_connected(output, &mut attempts) {
-            return finish(context, connected);
+            return finish(context, connected, news(Level::Info));
         }
         if attempts.is_empty() {
             continue;
         }
-        let news = context.changes.as_ref();
+        let changes = context.changes.as_ref();
         let descriptors: Vec<_> = attempts
             .iter()
             .map(|(socket, _)| (socket.as_fd(), Interest::WRITE))
-            .chain(news.map(|changes| (changes.as_fd(), Interest::READ)))
+            .chain(changes.map(|changes| (changes.as_fd(), Interest::READ)))
             .collect();
         match context.signals.wait(&descriptors, next_start) {
             Ok(()) | Err(WaitError::TimedOut) => {
-                if news.is_some_and(NetworkChanges::drain) {
+                if changes.is_some_and(NetworkChanges::drain) {
                     restart_stranded(output, &mut attempts);
                 }
             }
@@ -132,6 +136,7 @@ fn take_connected(output: &Output, attempts: &mut Vec<(Socket, SocketAddr)>) -> 
 fn finish(
     context: &Context,
     (socket, address): (Socket, SocketAddr),
+    level: Level,
 ) -> Result<(TcpStream, SocketAddr), Failure> {
     let failed = |error: io::Error| {
         report(&context.output, address, &error);
@@ -146,6 +151,6 @@ fn finish(
             socket.set_tcp_keepalive(&keepalive).map_err(failed)?;
         }
     }
-    context.output.info(&format!("Connected to {address}"));
+    context.output.progress(level, &format!("Connected to {address}"));
     Ok((socket.into(), address))
 }

@@ -1,6 +1,6 @@
 //! `--dump-http-traffic`, with secrets elided.
 
-use culvert_wire::http::Request;
+use culvert_wire::http::{Request, Response};
 
 use crate::output::Output;
 
@@ -19,9 +19,19 @@ pub(super) fn request(output: &Output, request: &Request) {
     for (name, value) in request.headers.iter() {
         output.debug(&format!("> {}", header(name, value)));
     }
-    output.debug(">");
+    output.debug("> ");
     for line in text(&request.body).lines() {
         output.debug(&format!("> {line}"));
+    }
+}
+
+/// How the length of a response's body is told, in the words of the reference.
+pub(super) fn body_length(response: &Response) -> String {
+    let headers = &response.headers;
+    match (headers.get("Transfer-Encoding"), headers.get("Content-Length")) {
+        (Some(_), _) => "HTTP body chunked (-2)".to_owned(),
+        (None, Some(length)) => format!("HTTP body length:  ({length})"),
+        (None, None) => "HTTP body http 1.0 (-1)".to_owned(),
     }
 }
 

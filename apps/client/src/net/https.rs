@@ -147,8 +147,6 @@ impl Https {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
             OpenFailure::NoInput => Failure::NoInput,
             OpenFailure::Closed | OpenFailure::NoAnswer | OpenFailure::OldServer | OpenFailure::Failed => {
-                let text = format!("Failed to open HTTPS connection to {}", server.host_name());
-                context.output.error(&text);
                 Failure::Failed
             }
         })
@@ -185,9 +183,9 @@ impl Https {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,
         };
-        let connected = dial::connect(context, &addresses).inspect_err(|failure| {
+        let connected = dial::connect(context, &addresses, known.is_some()).inspect_err(|failure| {
             if *failure == Failure::Failed {
-                let text = format!("Failed to connect to host {}", server.host_name());
+                let text = format!("Failed to connect to host {}", server.host);
                 context.output.error(&text);
             }
         });
@@ -217,7 +215,7 @@ impl Https {
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
-        output.info(&format!("SSL negotiation with {host}"));
+        output.info(&format!("SSL negotiation with {}", server.host));
         let tls = match context.trust.wants_legacy(server) {
             #[cfg(feature = "legacy-tls")]
             true => {
@@ -262,7 +260,8 @@ impl Https {
         }
         let description = connection.tls.description().unwrap_or_default();
         output.info(&format!(
-            "Connected to HTTPS on {host} with ciphersuite {description}"
+            "Connected to HTTPS on {} with ciphersuite {description}",
+            server.host
         ));
         let weaknesses = connection.tls.weaknesses();
         if !weaknesses.is_empty() {

@@ -34,21 +34,21 @@ pub(super) fn resolve(context: &Context, host: &str, port: u16) -> Result<Vec<So
         match look_up(context, &entry.address, port) {
             Ok(found) => addresses.extend(found),
             Err(WaitError::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),
-            Err(error) => problem = Some((entry.address.as_str(), error)),
+            Err(error) => problem = Some(error),
         }
     }
     if addresses.is_empty() && problem.is_none() {
         match look_up(context, host, port) {
             Ok(found) => addresses = found,
             Err(WaitError::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),
-            Err(error) => problem = Some((host, error)),
+            Err(error) => problem = Some(error),
         }
     }
     match problem {
-        Some((name, error)) if addresses.is_empty() => {
+        Some(error) if addresses.is_empty() => {
             context
                 .output
-                .error(&format!("getaddrinfo failed for host '{name}': {}", text(&error)));
+                .error(&format!("getaddrinfo failed for host '{host}': {}", text(&error)));
             Err(Failure::Failed)
         }
         _ => Ok(addresses),

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use culvert_http_auth::Schemes;
 use culvert_priorities::TlsPriorities;
+use culvert_wire::url::ServerUrl;
 
 use super::proxy::Proxy;
 use super::table::{self, Opt};
@@ -27,6 +28,7 @@ const LATER_PROTOCOLS: [&str; 6] = ["nc", "pulse", "f5", "fortinet", "array", "n
 pub(super) struct Applier<'a> {
     host: &'a mut dyn Host,
     options: Options,
+    /// `--server`
     server: Option<String>,
     key_pair: KeyPair,
     second_key_pair: KeyPair,
@@ -49,19 +51,16 @@ impl<'a> Applier<'a> {
         self.host
     }
 
-    pub(super) fn set_server(&mut self, server: String) -> Result<(), Stop> {
-        if self.server.is_some() {
-            return Err(Stop::Usage("Too many arguments on command line".into()));
-        }
-        self.server = Some(server);
-        Ok(())
-    }
-
-    pub(super) fn finish(self) -> Result<Options, Stop> {
+    /// The options, with the arguments that belong to none: the server, unless `--server` names it.
+    pub(super) fn finish(self, arguments: Vec<OsString>) -> Result<Options, Stop> {
         let mut options = self.options;
-        options.server = self
-            .server
-            .ok_or_else(|| Stop::Usage("No server specified".into()))?;
+        let mut arguments = arguments.into_iter();
+        (options.server, options.server_is_url) = match (self.server, arguments.next()) {
+            (None, None) => return Err(Stop::Usage("No server specified".into())),
+            (Some(server), None) => (server, true),
+            (None, Some(argument)) if arguments.next().is_none() => (text("SERVER", argument)?, false),
+            _ => return Err(Stop::Usage("Too many arguments on command line".into())),
+        };
         self.token.apply(self.host, &mut options.login)?;
         // A key without a certificate is never used.
         let given = |pair: KeyPair| Some(pair).filter(|pair| !pair.certificate.is_empty());
@@ -87,7 +86,11 @@ impl<'a> Applier<'a> {
                     "Cannot use 'config' option inside config file".into(),
                 ));
             }
-            Opt::Server => return self.set_server(text(name, value)?),
+            Opt::Server => {
+                let server = text(name, value)?;
+                ServerUrl::parse(&server).map_err(|error| Stop::Error(error.to_string()))?;
+                self.server = Some(server);
+            }
 
             Opt::User => options.login.user = Some(text(name, value)?),
             Opt::UserGroup => options.login.user_group = Some(text(name, value)?),

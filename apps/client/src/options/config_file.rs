@@ -1,6 +1,7 @@
 //! `--config=FILE` (`specs/client.md` §1.1).
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
@@ -9,16 +10,17 @@ use culvert_getopt::Argument;
 use super::Stop;
 use super::apply::Applier;
 use super::table::{self, Opt, Spec};
+use crate::prompt::reason;
 
 /// Applies every line of the file, in order.
 pub(super) fn apply(applier: &mut Applier<'_>, file: OsString) -> Result<(), Stop> {
     let content = applier.host().read_file(Path::new(&file)).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        Stop::Error(format!(
-            "Cannot open config file '{}': {reason}",
-            file.to_string_lossy()
-        ))
+        let reason = reason(&error);
+        Stop::Error(match error.kind() {
+            // It can be opened.
+            ErrorKind::IsADirectory => format!("Failed to get line from config file: {reason}"),
+            _ => format!("Cannot open config file '{}': {reason}", file.to_string_lossy()),
+        })
     })?;
     for (index, line) in content.split(|&byte| byte == b'\n').enumerate() {
         if let Some((spec, value)) = parse_line(line, index + 1)? {
@@ -47,8 +49,9 @@ fn parse_line(line: &[u8], number: usize) -> Result<Option<Entry>, Stop> {
     }
     let name_len = line
         .iter()
+        .skip(1)
         .position(|&byte| matches!(byte, b' ' | b'\t' | b'='))
-        .unwrap_or(line.len());
+        .map_or(line.len(), |rest| rest + 1);
     let (name, rest) = line.split_at(name_len);
     let rest = skip_blanks(rest);
     let (separated, value) = match rest.strip_prefix(b"=") {

@@ -12,7 +12,8 @@ const TEXT_COLUMN: usize = 34;
 
 fn features_line() -> String {
     format!(
-        "Using {TLS_LIBRARY}. Features present: PKCS#11, HOTP software token, TOTP software token, DTLS, ESP"
+        "Using {TLS_LIBRARY}. Features present: TPMv2, PKCS#11, RSA software token, HOTP software token, \
+         TOTP software token, Yubikey OATH, DTLS, ESP"
     )
 }
 

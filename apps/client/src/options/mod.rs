@@ -27,8 +27,10 @@ pub use token::{OathOptions, SecurIdOptions, TokenOptions, TokenSecret};
 /// What the command line asks for. Every value has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The server's URL as given.
+    /// The server's URL as given, or its name in the file of `--xmlconfig`.
     pub server: String,
+    /// The server comes from `--server`, which takes no such names.
+    pub server_is_url: bool,
     /// `--protocol`
     pub protocol: ProtocolName,
     /// How to log in.
@@ -382,6 +384,7 @@ impl Options {
     fn new() -> Self {
         Self {
             server: String::new(),
+            server_is_url: false,
             protocol: ProtocolName::default(),
             login: LoginOptions::default(),
             host_scan: HostScanOptions::default(),

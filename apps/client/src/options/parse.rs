@@ -2,7 +2,7 @@ use std::ffi::OsString;
 
 use culvert_getopt::{Item, Parser};
 
-use super::apply::{Applier, text};
+use super::apply::Applier;
 use super::table::{self, Opt};
 use super::{Host, Options, Stop, config_file};
 
@@ -30,8 +30,5 @@ pub fn parse(args: &[OsString], host: &mut dyn Host) -> Result<Options, Stop> {
             Item::Option { id, value } => applier.apply(id, value)?,
         }
     }
-    for value in positional {
-        applier.set_server(text("SERVER", value)?)?;
-    }
-    applier.finish()
+    applier.finish(positional)
 }

@@ -367,7 +367,7 @@ fn tokens() {
         ),
         (
             &["--token-mode=oidc", "--token-secret=@no", "h"],
-            "Failed to open no: No such file or directory",
+            "Failed to open no: No such file or directory\nCan't open oidc file",
         ),
         (
             &["--token-mode=rsa", "--token-secret=1234", "h"],

@@ -98,21 +98,22 @@ impl TokenArguments {
         let Some(mode) = self.mode else {
             return Ok(());
         };
-        let secret = self.secret.map(TokenSecret::new);
+        let given = self.secret;
+        let secret = || given.clone().map(TokenSecret::new);
         match mode {
-            TokenMode::Totp => login.token = Some(oath(Mode::Totp, secret, host)?),
-            TokenMode::Hotp => login.token = Some(oath(Mode::Hotp, secret, host)?),
+            TokenMode::Totp => login.token = Some(oath(Mode::Totp, secret(), host)?),
+            TokenMode::Hotp => login.token = Some(oath(Mode::Hotp, secret(), host)?),
             TokenMode::Oidc => {
-                let failed = || Stop::Error("Can't open oidc file".into());
-                let text = secret.ok_or_else(failed)?.read(host)?;
+                const FAILED: &str = "Can't open oidc file";
+                let secret = secret().ok_or_else(|| Stop::Error(FAILED.into()))?;
+                let text = secret.read(host).map_err(|stop| with_line(stop, FAILED))?;
                 login.bearer = Some(text.expose().trim_end().into());
             }
-            TokenMode::Rsa => login.token = Some(securid(secret, host)?),
+            TokenMode::Rsa => login.token = Some(securid(secret(), host)?),
             TokenMode::YubiOath => {
-                let credential = secret.map(|secret| secret.read(host)).transpose()?;
-                login.token = Some(TokenOptions::Yubikey {
-                    credential: credential.map(|name| name.expose().trim_end().to_owned()),
-                });
+                // Not the name of a file, whatever it begins with.
+                let credential = given.map(|name| name.expose().to_owned());
+                login.token = Some(TokenOptions::Yubikey { credential });
             }
         }
         Ok(())
@@ -131,10 +132,20 @@ fn oath(mode: Mode, secret: Option<TokenSecret>, host: &mut dyn Host) -> Result<
     }
 }
 
+/// The same error with one more line.
+fn with_line(stop: Stop, line: &str) -> Stop {
+    match stop {
+        Stop::Error(text) => Stop::Error(format!("{text}\n{line}")),
+        other => other,
+    }
+}
+
 /// The token of the option, of the file that it names, or of `~/.stokenrc`.
 fn securid(secret: Option<TokenSecret>, host: &mut dyn Host) -> Result<TokenOptions, Stop> {
     let text = match secret {
-        Some(secret) => secret.read(host)?,
+        Some(secret) => secret
+            .read(host)
+            .map_err(|stop| with_line(stop, "Can't open stoken file"))?,
         None => {
             let failed = || Stop::Error("Can't open ~/.stokenrc file".into());
             let home = host.home().ok_or_else(failed)?;

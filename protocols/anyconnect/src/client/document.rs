@@ -6,7 +6,10 @@ use super::host_scan::HostScanRequest;
 use super::profile::ProfileOffer;
 use super::second_certificate::{SignatureHash, hashes};
 
-/// A body that is no login document: the reason for the log.
+/// What is said of a document that asks for nothing.
+pub(super) const NO_AUTH: &str = "XML response has no \"auth\" node";
+
+/// A body that is no login document: what is said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BadDocument(pub(super) String);
 
@@ -59,21 +62,22 @@ pub(super) struct Sso {
 impl Document {
     /// Reads a response body.
     pub(super) fn parse(body: &[u8]) -> Result<Self, BadDocument> {
-        let root = xml::parse(body).map_err(|error| BadDocument(error.to_string()))?;
+        let root = xml::parse(body)
+            .map_err(|error| BadDocument(format!("Failed to parse server response: {error}")))?;
         let mut document = match root.name.as_str() {
             "config-auth" => Self::from_config_auth(&root),
             "auth" => Self {
                 auth: Some(Auth::parse(&root)),
                 ..Self::default()
             },
-            other => return Err(BadDocument(format!("unexpected document <{other}>"))),
+            _ => return Err(BadDocument(NO_AUTH.into())),
         };
         document.host_scan = HostScanRequest::parse(&root);
         if document.auth.is_none()
             && !document.wants_certificate
             && document.wants_second_certificate.is_none()
         {
-            return Err(BadDocument("no <auth> in the response".into()));
+            return Err(BadDocument(NO_AUTH.into()));
         }
         Ok(document)
     }

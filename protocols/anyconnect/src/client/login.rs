@@ -13,7 +13,7 @@ use culvert_wire::xml::Element;
 
 use self::host_scan::Scan;
 use super::cookie::Cookie;
-use super::document::{Auth, BadDocument, Document, Sso};
+use super::document::{Auth, BadDocument, Document, NO_AUTH, Sso};
 use super::login_form::{LoginForm, group_value, nothing_entered};
 use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError, REDIRECTS_MAX};
 use super::profile::{ProfileHash, ProfileOffer};
@@ -134,6 +134,12 @@ impl Login {
     /// # Errors
     /// The login has failed.
     pub fn handle_response(&mut self, response: Response) -> Result<Step, LoginError> {
+        let probing = matches!(self.state, State::Probe);
+        let result = self.take_response(response);
+        self.or_without_xml(probing, result)
+    }
+
+    fn take_response(&mut self, response: Response) -> Result<Step, LoginError> {
         for line in response.headers.get_all("Set-Cookie") {
             self.jar.absorb(line).map_err(|_| LoginError::SetCookie)?;
             if line.starts_with("ClientCertAuthFailed=") {
@@ -159,14 +165,10 @@ impl Login {
         {
             return self.handle_redirect(location);
         }
-        match check_status(&response) {
-            Ok(()) => {}
-            Err(error @ (LoginError::Permission(_) | LoginError::NotSupported)) => return Err(error),
-            Err(error) => return self.handle_unusable(error),
-        }
+        check_status(&response)?;
         match Document::parse(&response.body) {
             Ok(document) => self.handle_document(document, &response.body),
-            Err(BadDocument(reason)) => self.handle_unusable(LoginError::Document(reason)),
+            Err(BadDocument(reason)) => Err(LoginError::Document(reason)),
         }
     }
 
@@ -178,11 +180,13 @@ impl Login {
     pub fn handle_bad_response(&mut self, error: ResponseError) -> Result<Step, LoginError> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Profile(done, hash) => Ok(self.handle_profile(*done, &hash, Err(error.into()))),
-            other => {
-                self.state = other;
-                self.handle_unusable(error.into())
-            }
+            other => self.or_without_xml(matches!(other, State::Probe), Err(error.into())),
         }
+    }
+
+    /// The connection ended without a response: without XML things may be better.
+    pub fn handle_lost_connection(&mut self) -> Option<Step> {
+        matches!(self.state, State::Probe).then(|| self.fall_back())
     }
 
     /// The user chose the group with this value, before the other fields are asked.
@@ -294,14 +298,18 @@ impl Login {
         self.scan_token = None;
     }
 
-    /// The response is of no use: without XML things may be better.
-    fn handle_unusable(&mut self, error: LoginError) -> Result<Step, LoginError> {
-        match self.state {
-            State::Probe => {
-                push(&mut self.messages, MessageLevel::Debug, error.to_string());
+    /// When the response to a probe is of no use, things may be better without XML.
+    fn or_without_xml(
+        &mut self,
+        probing: bool,
+        result: Result<Step, LoginError>,
+    ) -> Result<Step, LoginError> {
+        match result {
+            Err(error) if probing && error.is_nonsense() => {
+                push(&mut self.messages, MessageLevel::Error, error.to_string());
                 Ok(self.fall_back())
             }
-            _ => Err(error),
+            result => result,
         }
     }
 
@@ -329,10 +337,10 @@ impl Login {
             return self.handle_certificate_request();
         }
         let Some(auth) = document.auth else {
-            return self.handle_unusable(LoginError::Document("no <auth> in the response".into()));
+            return Err(LoginError::Document(NO_AUTH.into()));
         };
         let probed = matches!(self.state, State::Probe | State::LegacyProbe);
-        if matches!(self.state, State::Probe) {
+        if matches!(self.state, State::Probe) && self.scan_token.is_none() {
             push(&mut self.messages, MessageLevel::Info, "XML POST enabled");
         }
         if probed {
@@ -359,7 +367,7 @@ impl Login {
         let second = self.config.second_certificate.clone();
         let second = second.ok_or(LoginError::SecondCertificate)?;
         if hashes.is_empty() {
-            return self.handle_unusable(LoginError::Document("no known hash algorithm".into()));
+            return Err(LoginError::Document("no known hash algorithm".into()));
         }
         // A server that asks again and again gets no further answer.
         self.count_empty(true)?;
@@ -374,15 +382,18 @@ impl Login {
     /// The certificate is shown on a fresh connection; when that does not help or there is none,
     /// says so, once.
     fn handle_certificate_request(&mut self) -> Result<Step, LoginError> {
+        let text = match self.config.certificate {
+            true => "Server requested SSL client certificate after one was provided",
+            false => "Server requested SSL client certificate; none was configured",
+        };
         if !matches!(self.state, State::Probe) || self.certificate_failed {
-            return self.handle_unusable(LoginError::Document(
-                "the server insists on a client certificate".into(),
-            ));
+            return Err(LoginError::Certificate(text));
         }
         if self.config.certificate && !self.certificate_shown {
             self.certificate_shown = true;
             return Ok(self.send_init(true));
         }
+        push(&mut self.messages, MessageLevel::Info, text);
         self.certificate_failed = true;
         Ok(self.send_init(false))
     }
@@ -533,6 +544,10 @@ impl client::Login for Login {
 
     fn select_group(&mut self, value: &str) -> Result<Step, client::LoginError> {
         Ok(self.select_group(value)?)
+    }
+
+    fn handle_lost_connection(&mut self) -> Option<Step> {
+        self.handle_lost_connection()
     }
 
     fn handle_form(&mut self, form: Form) -> Result<Step, client::LoginError> {

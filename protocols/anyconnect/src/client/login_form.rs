@@ -199,9 +199,11 @@ impl LoginForm {
                 continue;
             }
             field.ignored = rule.no_authentication || (second && !rule.second_authentication);
-            if second && !field.ignored && field.name == "secondary_username" {
-                field.value = rule.secondary_username.clone().map(SecretString::new);
-                field.ignored = field.value.is_some() && !rule.secondary_username_editable;
+            if second && field.name == "secondary_username" {
+                // Sent as the server gave it, unless the user may change it.
+                let given = rule.secondary_username.clone().filter(|_| !field.ignored);
+                field.ignored |= given.is_some() && !rule.secondary_username_editable;
+                field.value = given.map(SecretString::new);
             }
         }
     }
@@ -329,6 +331,7 @@ mod tests {
         assert_eq!(form.form.fields[2].value, Some("joe".into()));
         assert_eq!(form.set_group(Some("a")).as_deref(), Some("a"));
         assert_eq!(asked(&form), [true, false, false]);
+        assert_eq!(form.form.fields[2].value, None);
         assert_eq!(form.set_group(Some("C")).as_deref(), Some("C"));
         assert_eq!(asked(&form), [false, false, false]);
     }

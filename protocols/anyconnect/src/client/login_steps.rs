@@ -70,10 +70,10 @@ pub enum HostScanRule {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
     /// 401 or 403.
-    #[error("Unexpected {0} result from server: permission denied")]
+    #[error("Unexpected {0} result from server")]
     Permission(u16),
     /// 405.
-    #[error("Unexpected 405 result from server: method not supported")]
+    #[error("Unexpected 405 result from server")]
     NotSupported,
     /// Another status.
     #[error("Unexpected {0} result from server")]
@@ -82,8 +82,11 @@ pub enum LoginError {
     #[error("Unexpected empty response body from server")]
     EmptyBody,
     /// The body is no login document.
-    #[error("Failed to parse server response: {0}")]
+    #[error("{0}")]
     Document(String),
+    /// The server insists on a client certificate.
+    #[error("{0}")]
+    Certificate(&'static str),
     /// The response could not be read at all.
     #[error(transparent)]
     Response(#[from] ResponseError),
@@ -112,11 +115,13 @@ pub enum LoginError {
     #[error("the server asks for another group again and again")]
     GroupLoop,
     /// A host scan is required.
-    #[error("Server asked us to run CSD hostscan. You need to provide a suitable --csd-wrapper argument.")]
+    #[error(
+        "Error: Server asked us to run CSD hostscan.\nYou need to provide a suitable --csd-wrapper argument."
+    )]
     HostScan,
     /// A host scan by the server's program is required.
     #[error(
-        "Error: Server asked us to download and run a 'Cisco Secure Desktop' trojan. Nothing is run: \
+        "Error: Server asked us to download and run a 'Cisco Secure Desktop' trojan.\nNothing is run: \
          name a program of your own with --csd-wrapper, or a user who may run the server's with --csd-user."
     )]
     HostScanProgram,
@@ -143,4 +148,21 @@ pub enum LoginError {
     /// The driver called at a moment when nothing of the kind was asked; a bug of the caller.
     #[error("the login is not waiting for this")]
     OutOfTurn,
+}
+
+impl LoginError {
+    /// True when the response makes no sense, as that of a server that does not know XML.
+    pub(super) fn is_nonsense(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(_)
+                | Self::EmptyBody
+                | Self::Document(_)
+                | Self::Certificate(_)
+                | Self::Response(_)
+                | Self::Url(_)
+                | Self::SetCookie
+                | Self::Form(_)
+        )
+    }
 }

@@ -98,11 +98,7 @@ pub(super) fn reply_document(
         let Some(name) = reply_name(&field.name) else {
             continue;
         };
-        let value = field
-            .value
-            .as_ref()
-            .filter(|_| !field.ignored)
-            .map_or("", SecretString::expose);
+        let value = field.value.as_ref().map_or("", SecretString::expose);
         auth = auth.with_child(Element::new(name).with_text(value));
     }
     let mut root = document(config, "auth-reply");
@@ -137,8 +133,8 @@ pub(super) fn second_certificate_document(
 /// The urlencoded body that answers a form.
 pub(super) fn reply_form(form: &Form) -> SecretString {
     let fields = form.fields.iter().map(|field| {
-        let value = field.value.as_ref().filter(|_| !field.ignored);
-        (field.name.as_str(), value.map_or("", SecretString::expose))
+        let value = field.value.as_ref().map_or("", SecretString::expose);
+        (field.name.as_str(), value)
     });
     form::encode(fields).into()
 }

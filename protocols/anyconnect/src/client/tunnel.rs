@@ -23,7 +23,7 @@ const LIST_MAX: usize = 16384;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// 401 or 403: the cookie is not valid (any more). Exit code 2.
-    #[error("Cookie was rejected by server ({0})")]
+    #[error("Got inappropriate HTTP CONNECT response: {0}")]
     CookieRejected(String),
     /// 503.
     #[error("VPN service unavailable; reason: {0}")]

@@ -205,7 +205,7 @@ fn reach(
         Some(address) => vec![address],
         None => resolve::resolve(context, &proxy.host, proxy.port)?,
     };
-    dial::connect(context, &addresses).inspect_err(|failure| {
+    dial::connect(context, &addresses, known.is_some()).inspect_err(|failure| {
         if *failure == Failure::Failed {
             let text = format!("Failed to connect to host {}", proxy.host);
             context.output.error(&text);

@@ -94,7 +94,7 @@ fn login_config(context: &Arc<Context>, server: ServerUrl, platform: Platform) -
             (None, None) => HostScanRule::Refuse,
         },
         profile: options.login.profile.as_deref().map(|path| {
-            let kept = profile::read(path).ok().flatten();
+            let kept = profile::read(path).ok();
             kept.as_deref().map(ProfileHash::of)
         }),
     }

@@ -44,12 +44,20 @@ impl Login {
         }
         let server = self.place(&program)?;
         self.state = State::ScanProgram(Box::new(scan));
-        Ok(self.get(server, false))
+        Ok(self.get(server))
     }
 
     pub(super) fn handle_scan_program(&mut self, scan: Scan, response: Response) -> Result<Step, LoginError> {
         match check_status(&response) {
-            Ok(()) => Ok(self.run_scan(scan, Some(response.body))),
+            Ok(()) => {
+                let text = format!(
+                    "Fetched CSD stub for {} platform (size is {} bytes).",
+                    self.config.platform.name(),
+                    response.body.len()
+                );
+                push(&mut self.messages, MessageLevel::Info, text);
+                Ok(self.run_scan(scan, Some(response.body)))
+            }
             Err(error) if self.config.host_scan == HostScanRule::Wrapper => {
                 let text = format!("The server's host scan program is not there: {error}");
                 push(&mut self.messages, MessageLevel::Info, text);
@@ -87,18 +95,17 @@ impl Login {
         if scan.places.wait.is_empty() {
             return Ok(self.scanned(&scan));
         }
-        // The scan may have taken longer than the server keeps a connection.
-        self.look_at_wait_page(*scan, true)
+        self.look_at_wait_page(*scan)
     }
 
-    fn look_at_wait_page(&mut self, mut scan: Scan, fresh: bool) -> Result<Step, LoginError> {
+    fn look_at_wait_page(&mut self, mut scan: Scan) -> Result<Step, LoginError> {
         scan.polls += 1;
         if scan.polls > POLLS_MAX {
             return Err(LoginError::HostScanEndless);
         }
         let server = self.place(&scan.places.wait)?;
         self.state = State::ScanJudged(Box::new(scan));
-        Ok(self.get(server, fresh))
+        Ok(self.get(server))
     }
 
     /// The wait page: an HTML page that wants to be looked at again, or the end of the wait.
@@ -112,13 +119,13 @@ impl Login {
             return Ok(self.scanned(&scan));
         }
         if !page.to_ascii_lowercase().contains("http-equiv=\"refresh\"") {
-            return Err(LoginError::Document("unexpected answer to the host scan".into()));
+            return Err(LoginError::Document("Unknown response from server".into()));
         }
-        push(
-            &mut self.messages,
-            MessageLevel::Info,
-            "Waiting for the server to judge the host scan",
+        let text = format!(
+            "Refreshing {} after 1 second...",
+            scan.places.wait.trim_start_matches('/')
         );
+        push(&mut self.messages, MessageLevel::Info, text);
         self.state = State::ScanPause(Box::new(scan));
         Ok(Step::Wait(POLL_INTERVAL))
     }
@@ -129,7 +136,7 @@ impl Login {
     /// The login has failed.
     pub fn handle_timeout(&mut self) -> Result<Step, LoginError> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::ScanPause(scan) => self.look_at_wait_page(*scan, false),
+            State::ScanPause(scan) => self.look_at_wait_page(*scan),
             _ => Err(LoginError::OutOfTurn),
         }
     }
@@ -156,7 +163,7 @@ impl Login {
     }
 
     /// Fetches a place that is not the login's.
-    pub(super) fn get(&self, server: ServerUrl, fresh: bool) -> Step {
-        self.exchange(&server, None, fresh)
+    pub(super) fn get(&self, server: ServerUrl) -> Step {
+        self.exchange(&server, None, false)
     }
 }

@@ -23,7 +23,7 @@ impl Login {
         match self.place(&offer.uri) {
             Ok(server) => {
                 self.state = State::Profile(Box::new(done), offer.hash);
-                self.get(server, false)
+                self.get(server)
             }
             Err(error) => {
                 self.say_no_profile(&error.to_string());
