@@ -97,7 +97,7 @@ async fn links(
         }
     }
     let there = match again {
-        true => netlink.routes().await?.into_device(device.index),
+        true => netlink.routes().await?.through(device.index),
         false => HashSet::new(),
     };
     for route in obsolete {

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -102,6 +102,11 @@ impl Owner {
     }
 }
 
+/// Number of this process's network namespace.
+fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |meta| meta.ino())
+}
+
 /// Field 22 of `/proc/PID/stat`: start time in clock ticks since boot.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -114,6 +119,8 @@ fn start_time(pid: u32) -> Option<u64> {
 pub struct Record {
     /// The client process.
     pub owner: Owner,
+    /// The network namespace in which the changes are.
+    pub namespace: u64,
     /// The TUN device.
     pub interface: String,
     /// The host's files.
@@ -135,6 +142,11 @@ impl Record {
             ));
         }
         serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+    }
+
+    /// True when the changes are those of the network that this process sees.
+    pub(crate) fn is_of_this_network(&self) -> bool {
+        self.namespace == namespace()
     }
 
     /// The routes outside of the tunnel that were added.
@@ -188,6 +200,7 @@ impl Journal {
             path,
             record: Record {
                 owner,
+                namespace: namespace(),
                 interface: interface.to_owned(),
                 paths: paths.clone(),
                 changes: Vec::new(),
@@ -255,12 +268,15 @@ impl Journal {
         self.record.save(&self.path)
     }
 
-    /// What the other clients on this host have changed, also those that have ended and left
+    /// What the other clients of this network have changed, also those that have ended and left
     /// something to others.
     pub(crate) fn others(&self) -> Vec<Record> {
         let files = files(&self.record.paths.state_dir).into_iter();
         let others = files.filter(|path| *path != self.path);
-        others.filter_map(|path| Record::load(&path).ok()).collect()
+        others
+            .filter_map(|path| Record::load(&path).ok())
+            .filter(Record::is_of_this_network)
+            .collect()
     }
 
     /// Removes the file of a journal that has no guard and no changes.

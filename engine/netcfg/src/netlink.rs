@@ -310,7 +310,7 @@ impl Routes {
     }
 
     /// The networks that are routed into this device.
-    pub(crate) fn into_device(&self, device: u32) -> HashSet<IpNet> {
+    pub(crate) fn through(&self, device: u32) -> HashSet<IpNet> {
         let out = |route: &&RouteMessage| route.attributes.contains(&RouteAttribute::Oif(device));
         self.0.iter().filter(out).filter_map(destination_of).collect()
     }

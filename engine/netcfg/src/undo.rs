@@ -106,14 +106,14 @@ fn revert_resolved(device: &DeviceId) -> Result<(), Error> {
 }
 
 /// Undoes what clients of earlier runs left behind when they and their guards were killed, or what
-/// clients that have ended since needed of it. Returns the journals that are done with and what
+/// clients that have ended since needed of it; only in the network that this process sees. Returns the journals that are done with and what
 /// could not be undone.
 pub fn repair(state_dir: &Path) -> (Vec<PathBuf>, Vec<String>) {
     let mut repaired = Vec::new();
     let mut failures = Vec::new();
     for path in journal::files(state_dir) {
         match Record::load(&path) {
-            Ok(record) if record.owner.is_alive() => {}
+            Ok(record) if record.owner.is_alive() || !record.is_of_this_network() => {}
             Ok(_) => {
                 failures.extend(undo(&path));
                 if !fs::exists(&path).unwrap_or(true) {

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some("--inside") => inside(Path::new(&arguments[2])),
+        Some("--repair") => assert_eq!(repair(&paths(Path::new(&arguments[2])).state_dir).0.len(), 0),
         Some("--hold") => hold(Path::new(&arguments[2])),
         _ => outside(),
     }
@@ -288,6 +289,12 @@ fn repaired_after_the_guard_was_killed_too(dir: &Path) {
     hold_and_kill(dir, kill_guard_of);
     remove_tun();
     assert!(routes() != before);
+    // A client in another network namespace has nothing to do with it.
+    let before_repair = routes();
+    let myself = std::env::current_exe().unwrap().display().to_string();
+    let dir_text = dir.display().to_string();
+    run("unshare", &["--net", &myself, "--repair", &dir_text]);
+    assert_eq!(routes(), before_repair);
     let (repaired, failures) = repair(&paths(dir).state_dir);
     assert_eq!((repaired.len(), failures), (1, Vec::new()));
     restored(dir, &before);

@@ -82,7 +82,8 @@ fn a_hanging_connect_script_of_our_server() {
     assert_eq!(scene.world.server.interfaces(), ["lo", "eth0"]);
 }
 
-/// A script of the client that fails: one line, and the session goes on.
+/// A script of the client that fails at each of its occasions: one line for each, and the session
+/// goes on.
 fn failing_script(client: Make) {
     let world = World::new();
     let fixture = Fixture::new();
@@ -98,9 +99,13 @@ fn failing_script(client: Make) {
     client
         .process
         .wait_for(&format!("Script '{script}' returned error 3"));
-    assert!(client.process.is_running());
+    let failures = |client: &Client| client.process.output().matches("returned error 3").count();
+    wait::until("the script", || (failures(&client) == 2).then_some(()));
+    client.process.signal("USR2");
+    wait::until("the script", || (failures(&client) == 4).then_some(()));
     client.process.signal("INT");
     assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+    assert_eq!(failures(&client), 5, "{}", client.process.output());
     assert_eq!(world.client.interfaces(), ["lo", "eth0"]);
 }
 
@@ -114,39 +119,75 @@ fn our_client_with_a_script_that_fails() {
     failing_script(Make::Culvert);
 }
 
-/// A script of the client that hangs: the client can be ended all the same, and so is the script.
+/// A script of the client that hangs at any of its occasions: the client can be ended all the same,
+/// and so is the script.
 #[test]
 fn our_client_with_a_script_that_hangs() {
     let world = World::new();
     let fixture = Fixture::new();
     let _server = Server::start(Make::Real, &world, &fixture);
-    let file = fixture.path("script.pid");
-    let body = format!(
-        "[ \"$reason\" = connect ] || exit 0\necho $$ >{}\nexec sleep 1000",
-        file.display()
-    );
-    let script = fixture.write_script("script", &body).display().to_string();
-    let options = ClientOptions {
-        script: false,
-        arguments: &["--script", &script],
-        ..ClientOptions::default()
-    };
-    let mut client = Client::launch(Make::Culvert, &world, &fixture, &options);
-    let pid = wait::until("the script", || {
-        fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok()
-    });
-    let begin = Instant::now();
-    client.process.signal("INT");
-    // The second signal says that the script's ten seconds are too long.
-    client.process.signal("INT");
-    client.process.wait();
-    assert!(
-        begin.elapsed() < Duration::from_secs(15),
-        "{}",
-        client.process.output()
-    );
-    wait::until("the end of the script", || {
-        (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(())
-    });
-    assert_eq!(world.client.interfaces(), ["lo", "eth0"]);
+    let (pid, said) = (fixture.path("script.pid"), fixture.path("script.said"));
+    for reason in [
+        "pre-init",
+        "connect",
+        "attempt-reconnect",
+        "reconnect",
+        "disconnect",
+    ] {
+        for file in [&pid, &said] {
+            fs::write(file, "").unwrap();
+        }
+        let body = format!(
+            "echo \"$reason;\" >>{}\n[ \"$reason\" = {reason} ] || exit 0\necho $$ >{}\nexec sleep 1000",
+            said.display(),
+            pid.display()
+        );
+        let script = fixture.write_script("script", &body).display().to_string();
+        let options = ClientOptions {
+            script: false,
+            arguments: &["--script", &script],
+            ..ClientOptions::default()
+        };
+        let mut client = Client::launch(Make::Culvert, &world, &fixture, &options);
+        if let Some(signal) = match reason {
+            "pre-init" | "connect" => None,
+            "disconnect" => Some("INT"),
+            _ => Some("USR2"),
+        } {
+            wait::until("the tunnel", || {
+                fs::read_to_string(&said)
+                    .unwrap()
+                    .contains("\nconnect;")
+                    .then_some(())
+            });
+            client.process.signal(signal);
+        }
+        let pid = wait::until(&format!("the script at {reason}"), || {
+            fs::read_to_string(&pid).ok()?.trim().parse::<u32>().ok()
+        });
+        let begin = Instant::now();
+        // The second signal says that the script's ten seconds are too long.
+        wait::until("the end of the client", || {
+            if !client.process.is_running() {
+                return Some(());
+            }
+            client.process.signal("INT");
+            None
+        });
+        assert!(
+            begin.elapsed() < Duration::from_secs(10),
+            "{}",
+            client.process.output()
+        );
+        assert_eq!(
+            client.process.exit_code(),
+            0,
+            "{reason}: {}",
+            client.process.output()
+        );
+        wait::until("the end of the script", || {
+            (!fs::exists(format!("/proc/{pid}")).unwrap()).then_some(())
+        });
+        assert_eq!(world.client.interfaces(), ["lo", "eth0"], "{reason}");
+    }
 }

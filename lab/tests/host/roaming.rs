@@ -1,6 +1,7 @@
 //! The client's network changes under a tunnel that takes everything. Dead peer detection is too
 //! slow to have a part in this.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use culvert_lab::fixture::INNER_SERVER_V4;
@@ -20,10 +21,7 @@ fn ping(scene: &Scene) {
 }
 
 fn connections(client: &Process) -> usize {
-    client
-        .stdout()
-        .matches("Got CONNECT response: HTTP/1.1 200")
-        .count()
+    client.stdout().matches("CSTP connected.").count()
 }
 
 /// Waits for the tunnel to carry packets over a new connection.
@@ -47,7 +45,8 @@ fn end(scene: &Scene, mut client: Process, before: &(String, String)) {
 fn another_address(server: Make) {
     let scene = Scene::new(server, &OPTIONS);
     let before = scene.network();
-    let client = scene.connect(None, &[]);
+    // Also for a client that has given up its privileges.
+    let client = scene.connect(None, &["--setuid", "nobody"]);
     ping(&scene);
     let inner = Client::inner_v4(&scene.world);
     let host = &scene.world.client;
@@ -89,9 +88,25 @@ fn away_and_back() {
         client.stdout().contains("sleep 10s").then_some(())
     });
     host.ip("address add 192.0.2.78/24 dev eth0");
+    // The DHCP client of the new network has its own name server, and a default route that replaces
+    // the one into the tunnel.
+    fs::write(host.resolv_conf(), "nameserver 192.0.2.153\n").unwrap();
     host.ip("link set eth0 up");
+    host.ip("route replace default via 192.0.2.254 dev eth0");
     is_back(&scene, &client, 2);
+    wait::until("the tunnel's names and routes", || {
+        let resolver = scene.network().1;
+        let ours = resolver.contains("nameserver 10.99.1.1\n") && !resolver.contains("192.0.2.153");
+        let far = host.ip("route get 203.0.113.1");
+        (ours && far.contains(culvert_lab::client::DEVICE)).then_some(())
+    });
+    let before = (before.0, "nameserver 192.0.2.153\n".to_owned());
     end(&scene, client, &before);
+    assert!(
+        host.routes().contains("default via 192.0.2.254 dev eth0"),
+        "{}",
+        host.routes()
+    );
 }
 
 /// The same link and address again: the connection goes on.
