@@ -17,6 +17,7 @@ use culvert_sys::{mem, signal, user};
 
 use crate::broker::{self, BrokerOptions};
 use crate::cli::{self, Options};
+use crate::helper::confine::Unprivileged;
 use crate::helper::{self, HELPER_TITLE};
 use crate::log::{self, Level};
 use crate::main_process::{
@@ -311,6 +312,13 @@ fn confinement(global: &Global) -> Result<Confinement, Failure> {
         .map(std::path::absolute)
         .transpose()?;
     Ok(Confinement { ids, root })
+}
+
+/// What helpers become that need no root.
+pub(crate) fn helper_rights(global: &Global) -> Result<Unprivileged, Failure> {
+    let (uid, gid) = worker_ids(global)?;
+    let filtered = global.isolate_workers;
+    Ok(Unprivileged { uid, gid, filtered })
 }
 
 /// Identity of the workers: the configured one, else `nobody`.

@@ -13,7 +13,7 @@ use std::ptr::null;
 use culvert_sys::channel::Channel;
 use culvert_sys::epoll::{Interest, Poller};
 use culvert_sys::process::{self, Fork};
-use culvert_sys::sandbox::{self, Phase};
+use culvert_sys::sandbox::{self, Helper, Phase, SandboxError};
 use culvert_sys::signal::{SIGTERM, SignalFd};
 
 /// What comes before the number in a report.
@@ -25,7 +25,10 @@ fn main() {
     there_is_no_way_around_the_handler();
     tunnels_may_less_than_logins();
     landlock_denies_files_ports_and_signals();
-    println!("test result: ok. 5 passed (sandbox)");
+    helpers_look_up_names_and_run_threads();
+    helpers_start_no_programs_and_harm_nobody();
+    landlock_denies_helpers_changes();
+    println!("test result: ok. 8 passed (sandbox)");
 }
 
 fn what_a_worker_needs_is_allowed() {
@@ -166,6 +169,122 @@ fn landlock_denies_files_ports_and_signals() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// A file that only this test writes.
+fn scratch() -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("culvert-sandbox-{}", std::process::id()))
+}
+
+fn helper(kind: Helper) -> impl FnOnce() -> Result<(), SandboxError> {
+    move || sandbox::restrict_helper(kind)
+}
+
+fn helpers_look_up_names_and_run_threads() {
+    let path = scratch();
+    for kind in [Helper::Service, Helper::Library] {
+        let path = path.clone();
+        let (status, report) = confined_by(Some(helper(kind)), move || {
+            use std::net::ToSocketAddrs as _;
+            let looked_up = || ("localhost", 1).to_socket_addrs().unwrap().count();
+            assert!(looked_up() > 0);
+            assert!(std::thread::spawn(looked_up).join().unwrap() > 0);
+            assert!(!std::fs::read("/etc/passwd").unwrap().is_empty());
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(socket.local_addr().unwrap()).unwrap();
+            if kind == Helper::Library {
+                std::fs::write(&path, "x").unwrap();
+                std::fs::remove_file(&path).unwrap();
+            }
+        });
+        assert_eq!((status.code(), report), (Some(0), None), "{kind:?}");
+    }
+}
+
+fn helpers_start_no_programs_and_harm_nobody() {
+    let parent = libc::c_long::from(std::process::id());
+    let create: libc::c_long = (libc::O_WRONLY | libc::O_CREAT).into();
+    let file = c"/tmp/culvert-sandbox".as_ptr() as libc::c_long;
+    let for_all = || {
+        vec![
+            call(libc::SYS_execve, [c"/bin/true".as_ptr() as _, 0, 0]),
+            call(libc::SYS_execveat, [libc::AT_FDCWD.into(), 0, 0]),
+            call(libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0]),
+            call(libc::SYS_kill, [parent, 0, 0]),
+            call(libc::SYS_kill, [-1, 0, 0]),
+            call(libc::SYS_ptrace, [libc::PTRACE_ATTACH.into(), parent, 0]),
+            call(libc::SYS_process_vm_readv, [parent, 0, 0]),
+            call(libc::SYS_pidfd_open, [parent, 0, 0]),
+            call(
+                libc::SYS_socket,
+                [libc::AF_PACKET.into(), libc::SOCK_RAW.into(), 0],
+            ),
+            call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0]),
+            call(libc::SYS_setns, [0, 0, 0]),
+            call(libc::SYS_bpf, [0, 0, 0]),
+            call(libc::SYS_io_uring_setup, [1, 0, 0]),
+            call(libc::SYS_keyctl, [0, 0, 0]),
+            call(libc::SYS_fcntl, [0, libc::F_SETOWN.into(), parent]),
+            call(libc::SYS_mprotect, [0, 4096, libc::PROT_EXEC.into()]),
+            call(libc::SYS_rt_sigaction, [libc::SIGSYS.into(), 0, 0]),
+            call(libc::SYS_listen, [0, 0, 0]),
+            call(libc::SYS_fchmodat, [libc::AT_FDCWD.into(), file, 0o777]),
+        ]
+    };
+    let own = vec![
+        call(libc::SYS_openat, [libc::AT_FDCWD.into(), file, create]),
+        call(libc::SYS_unlinkat, [libc::AT_FDCWD.into(), file, 0]),
+    ];
+    let attempts = [
+        (Helper::Library, for_all()),
+        (Helper::Service, for_all()),
+        (Helper::Service, own),
+    ];
+    for (kind, attempts) in attempts {
+        for (number, attempt) in attempts {
+            let (status, report) = confined_by(Some(helper(kind)), attempt);
+            let name = sandbox::system_call_name(u32::try_from(number).unwrap());
+            assert_eq!(status.signal(), Some(libc::SIGSYS), "{kind:?} {name:?}: {status}");
+            assert_eq!(report.map(libc::c_long::from), Some(number), "{name:?}");
+        }
+    }
+}
+
+fn landlock_denies_helpers_changes() {
+    let Ok(version) = sandbox::landlock_version() else {
+        for forbid in [sandbox::forbid_changes, sandbox::forbid_programs] {
+            assert_eq!(confined(None, || forbid().unwrap()).0.code(), Some(0));
+        }
+        return;
+    };
+    let path = scratch();
+    for service in [true, false] {
+        let path = path.clone();
+        let (status, _) = confined(None, move || {
+            let denied = |result: io::Result<()>| {
+                assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            };
+            match service {
+                true => sandbox::forbid_changes().unwrap(),
+                false => sandbox::forbid_programs().unwrap(),
+            }
+            assert!(!std::fs::read("/etc/passwd").unwrap().is_empty());
+            match service {
+                true => denied(std::fs::write(&path, "x")),
+                false => std::fs::write(&path, "x").unwrap(),
+            }
+            denied(std::process::Command::new("/bin/true").status().map(drop));
+            if version >= 4 {
+                denied(TcpListener::bind("127.0.0.1:54321").map(drop));
+                drop(TcpListener::bind("127.0.0.1:0").unwrap());
+            }
+            if version >= sandbox::LANDLOCK_COMPLETE {
+                denied(process::kill(process::parent_id(), libc::SIGCONT));
+            }
+        });
+        assert_eq!(status.code(), Some(0), "service: {service}");
+    }
+    std::fs::remove_file(scratch()).unwrap();
+}
+
 fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> (libc::c_long, Box<dyn Fn()>) {
     let [first, second, third] = arguments;
     // SAFETY: only called where a filter refuses the call, or with arguments that name nothing.
@@ -175,19 +294,30 @@ fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> (libc::c_long, Bo
     (number, Box::new(attempt))
 }
 
-/// Runs `body` in a confined process; gives how it ended and the number it reported.
+/// Runs `body` in a process of this phase; gives how it ended and the number it reported.
 fn confined(phase: Option<Phase>, body: impl FnOnce()) -> (ExitStatus, Option<u32>) {
+    confined_by(
+        phase.map(|phase| move || sandbox::restrict_system_calls(phase)),
+        body,
+    )
+}
+
+/// The same with this filter.
+fn confined_by(
+    restrict: Option<impl FnOnce() -> Result<(), SandboxError>>,
+    body: impl FnOnce(),
+) -> (ExitStatus, Option<u32>) {
     let (near, far) = Channel::pair().unwrap();
     let pid = match process::fork().unwrap() {
         Fork::Parent(pid) => pid,
         Fork::Child => {
             drop(near);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                if let Some(phase) = phase {
+                if let Some(restrict) = restrict {
                     let mut message = MARK.to_vec();
                     message.extend([0; 4]);
                     sandbox::report_violations(far.as_fd(), &message).unwrap();
-                    sandbox::restrict_system_calls(phase).unwrap();
+                    restrict().unwrap();
                 }
                 body();
             }));

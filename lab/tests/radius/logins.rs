@@ -1,6 +1,7 @@
 //! Who gets in, and what the servers' answers mean.
 
 use std::fs;
+use std::process::Command;
 
 use culvert_lab::{Make, Process, wait};
 
@@ -119,6 +120,27 @@ fn the_asking_process_is_killed() {
     let status = fs::read_to_string(format!("/proc/{}/status", helpers(&scene.server.process)[0])).unwrap();
     assert!(!status.contains("Uid:\t0\t"), "{status}");
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+
+    // In a stranger's hands it can start no program, and write no file.
+    for (number, name, arguments) in [
+        ("59", "execve", ["0", "0", "0"]),
+        ("257", "openat", ["-100", "0", "65"]),
+    ] {
+        let helper = wait::until("the process", || helpers(&scene.server.process).pop());
+        let hijack = Command::new(culvert_lab::built("hijack"))
+            .args([&helper.to_string(), number])
+            .args(arguments)
+            .status();
+        assert!(hijack.unwrap().success());
+        scene.server.process.wait_for(&format!(
+            "the process that speaks RADIUS tried system call {number} ({name}), which no helper may: it is killed"
+        ));
+        wait::until("its end", || {
+            (!helpers(&scene.server.process).contains(&helper)).then_some(())
+        });
+        scene.accepts(Make::Real, "plain", "good", &[]);
+    }
 }
 
 fn helpers(server: &Process) -> Vec<u32> {

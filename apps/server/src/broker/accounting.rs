@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::radius::{RadiusClient, RadiusClients};
 use super::state::Broker;
+use crate::helper::confine::Unprivileged;
 use crate::helper::radius::messages::AccountingRecord;
 use crate::log::{self, Level};
 use crate::sessions::Moment;
@@ -49,13 +50,13 @@ impl Accounting {
     pub(super) fn load(
         host: &Host,
         clients: &RadiusClients,
-        ids: impl FnOnce() -> Result<(u32, u32), String>,
+        rights: impl FnOnce() -> Result<Unprivileged, String>,
     ) -> Result<Option<Arc<Self>>, String> {
         let Some(AccountingMethod::Radius(settings)) = &host.accounting else {
             return Ok(None);
         };
         Ok(Some(Arc::new(Self {
-            client: RadiusClient::load(clients, &settings.config, ids()?)?,
+            client: RadiusClient::load(clients, &settings.config, rights()?)?,
             nas_identifier: settings.nas_identifier.clone(),
         })))
     }

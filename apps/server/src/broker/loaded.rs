@@ -122,9 +122,9 @@ fn load_host(
     for note in notes {
         log::write(Level::Warning, &format!("sec-mod: {prefix}{note}"));
     }
-    let ids = || startup::worker_ids(global).map_err(|error| error.0);
+    let rights = || startup::helper_rights(global).map_err(|error| error.0);
     let accounting =
-        Accounting::load(host, &workers.radius, ids).map_err(|error| format!("{prefix}{error}"))?;
+        Accounting::load(host, &workers.radius, rights).map_err(|error| format!("{prefix}{error}"))?;
     Ok(LoadedHost {
         accounting,
         exposed,

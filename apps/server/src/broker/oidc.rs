@@ -10,6 +10,7 @@ use std::time::Duration;
 use culvert_oidc::Config;
 
 use super::service::{Service, Services};
+use crate::helper::confine::Unprivileged;
 use crate::helper::oidc::messages::{OidcSettings, Token, Verdict};
 use crate::ipc::{SecretText, Text};
 use crate::log::{self, Level};
@@ -33,7 +34,7 @@ impl Provider {
     ///
     /// # Errors
     /// One line for the administrator.
-    pub(super) fn load(providers: &Providers, path: &Path, ids: (u32, u32)) -> Result<Self, String> {
+    pub(super) fn load(providers: &Providers, path: &Path, rights: Unprivileged) -> Result<Self, String> {
         let named = |error: &dyn fmt::Display| format!("oidc: {}: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| named(&error))?;
         let config = Config::parse(text.as_bytes()).map_err(|error| named(&error))?;
@@ -43,7 +44,7 @@ impl Provider {
         let config_text = Text::new(text).map_err(|error| named(&error))?;
         let service = providers.get(OidcSettings {
             config: config_text,
-            ids,
+            rights,
         });
         Ok(Self {
             service,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use culvert_radius::{ClientConfig, Transport};
 
 use super::service::{NoAnswer, Service, Services};
+use crate::helper::confine::Unprivileged;
 use crate::helper::radius::messages::{
     AccessAnswer, AccessQuestion, AccountingRecord, RadiusAnswer, RadiusAssignment, RadiusQuestion,
 };
@@ -35,7 +36,7 @@ impl RadiusClient {
     ///
     /// # Errors
     /// One line for the administrator.
-    pub(super) fn load(clients: &RadiusClients, path: &Path, ids: (u32, u32)) -> Result<Self, String> {
+    pub(super) fn load(clients: &RadiusClients, path: &Path, rights: Unprivileged) -> Result<Self, String> {
         let (config, notes) = ClientConfig::load(path).map_err(|error| format!("radius: {error}"))?;
         for note in notes {
             log::write(Level::Warning, &format!("sec-mod: radius: {note}"));
@@ -49,7 +50,7 @@ impl RadiusClient {
         let servers = u32::try_from(config.auth_servers.len()).unwrap_or(u32::MAX);
         let tries = servers.saturating_mul(config.retries.saturating_add(1));
         let time = config.timeout.saturating_mul(tries).saturating_add(MARGIN);
-        let service = clients.get(RadiusAssignment { config, ids });
+        let service = clients.get(RadiusAssignment { config, rights });
         Ok(Self { service, time })
     }
 

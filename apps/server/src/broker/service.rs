@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::places::Places;
-use crate::helper::process::Process;
+use crate::helper::process::{Process, describe_forbidden};
 use crate::helper::service::{BrokerToService, QuestionNumber, ServiceAssignment, ServiceToBroker};
 use crate::log::{self, Level};
 
@@ -192,6 +192,10 @@ async fn serve<A: ServiceAssignment>(assignment: A, mut questions: mpsc::Receive
                     if let Some(reply) = asked.remove(&number) {
                         let _client_left = reply.send(answer);
                     }
+                }
+                Some(ServiceToBroker::Forbidden(call)) => {
+                    let what = describe_forbidden(call);
+                    log::write(Level::Error, &format!("sec-mod: the process that {} {what}", A::TASK));
                 }
                 Some(ServiceToBroker::Log { level, text }) => {
                     log::write(level, &format!("sec-mod: {}: {text}", A::NAME));

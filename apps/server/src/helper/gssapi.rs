@@ -10,14 +10,17 @@ use std::time::SystemTime;
 
 use culvert_gssapi::{Accepted as Ticket, Acceptor, Credentials, GssError, Step};
 use culvert_sys::files;
+use culvert_sys::sandbox::Helper;
 use culvert_vocab::{SecretString, UserName};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
-use super::messages::{Accepted, GssapiSettings, Login};
+use super::confine::Unprivileged;
+use super::messages::{Accepted, GssapiSettings, HelperToBroker, Login};
 use super::talk::{Gone, Talk};
 use super::{Outcome, confine, groups};
 use crate::ipc::SecretText;
+use crate::ipc::messages::LogLevel;
 use crate::ipc::session::ChannelBinding;
 
 /// Most tokens of a client in one login.
@@ -59,7 +62,7 @@ pub(crate) fn read_keytab(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// A login with a ticket.
 pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
-    let (_keytab, credentials) = match prepare(settings, login.ids) {
+    let (_keytab, credentials) = match prepare(settings, login.rights, talk) {
         Ok(prepared) => prepared,
         Err(problem) => return Ok(Outcome::Unavailable(problem)),
     };
@@ -83,17 +86,25 @@ pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) 
 }
 
 /// Loads library and keys, and gives up root.
-fn prepare(settings: &GssapiSettings, ids: (u32, u32)) -> Result<(File, Credentials), String> {
+fn prepare(
+    settings: &GssapiSettings,
+    rights: Unprivileged,
+    talk: &Talk,
+) -> Result<(File, Credentials), String> {
     let path = keytab_path(settings.keytab.as_deref());
     let copy = || {
         let content = read_keytab(&path)?;
         let mut copy = files::in_memory(c"keytab")?;
         copy.write_all(&content)?;
-        fchown(&copy, Some(ids.0), Some(ids.1))?;
+        fchown(&copy, Some(rights.uid), Some(rights.gid))?;
         Ok(copy)
     };
     let keytab: File = copy().map_err(|error: io::Error| format!("keytab '{}': {error}", path.display()))?;
-    confine::become_user(ids).map_err(|error| format!("cannot give up root: {error}"))?;
+    let log = |text: &str| talk.log(LogLevel::Error, text);
+    let forbidden = HelperToBroker::Forbidden([0; 4]);
+    // It may write files, because the library keeps a replay cache.
+    confine::unprivileged(rights, Helper::Library, talk.channel(), &forbidden, &log)
+        .map_err(|error| format!("cannot give up root: {error}"))?;
     let own = PathBuf::from(format!("/proc/self/fd/{}", keytab.as_raw_fd()));
     let credentials =
         Credentials::load(Some(&own)).map_err(|error| format!("keytab '{}': {error}", path.display()))?;

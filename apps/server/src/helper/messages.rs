@@ -8,6 +8,7 @@ use std::time::Duration;
 use culvert_vocab::{GroupName, SafeId, UserName};
 use serde::{Deserialize, Serialize};
 
+use super::confine::Unprivileged;
 use super::oidc::messages::OidcSettings;
 use super::radius::messages::RadiusAssignment;
 use crate::ipc::messages::LogLevel;
@@ -51,8 +52,8 @@ pub(crate) struct Login {
     pub(crate) user: Option<UserName>,
     /// Whose login it is.
     pub(crate) caller: Caller,
-    /// User and group that a method without need of root changes to: `run-as-user`.
-    pub(crate) ids: (u32, u32),
+    /// What a method without need of root becomes.
+    pub(crate) rights: Unprivileged,
     /// Longest life of the process.
     pub(crate) time: Duration,
 }
@@ -148,6 +149,8 @@ pub(crate) enum HelperToBroker {
     Unavailable(Text<512>),
     /// The session is open.
     SessionOpened,
+    /// Sent by the handler of a forbidden system call: its number, little end first.
+    Forbidden([u8; 4]),
     /// A line for the log.
     Log {
         /// Severity.

@@ -5,7 +5,7 @@
 //! A method is a module here, a variant of [`messages::MethodSettings`] and a line in [`log_in`]. Its code
 //! is blocking and does one login.
 
-mod confine;
+pub(crate) mod confine;
 mod groups;
 pub(crate) mod gssapi;
 pub(crate) mod messages;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use culvert_sys::channel::Channel;
 use culvert_sys::process::{CommandExt as _, kill_group};
+use culvert_sys::sandbox;
 use culvert_sys::signal::SIGKILL;
 use tokio::process::Child;
 use tokio::sync::oneshot;
@@ -136,6 +137,14 @@ async fn reap(mut child: Child, want: oneshot::Receiver<()>) -> Option<ExitStatu
         let _gone_already = kill_group(group, SIGKILL);
     }
     child.wait().await.ok()
+}
+
+/// What a helper has tried that no helper may: it is in a stranger's hands, or this system's libraries
+/// need more than is allowed. It ends by SIGSYS.
+pub(crate) fn describe_forbidden(call: [u8; 4]) -> String {
+    let call = u32::from_le_bytes(call);
+    let name = sandbox::system_call_name(call).unwrap_or("unnamed");
+    format!("tried system call {call} ({name}), which no helper may: it is killed")
 }
 
 fn describe(status: ExitStatus) -> String {

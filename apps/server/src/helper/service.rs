@@ -38,6 +38,8 @@ pub(crate) enum BrokerToService<Q> {
 pub(crate) enum ServiceToBroker<A> {
     /// The answer to a question.
     Answer(QuestionNumber, A),
+    /// Sent by the handler of a forbidden system call: its number, little end first.
+    Forbidden([u8; 4]),
     /// A line for the log.
     Log {
         /// Severity.

@@ -1,5 +1,6 @@
 //! A login's side of the conversation, as the method's code sees it: it asks and waits.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -33,6 +34,11 @@ impl Talk {
             deadline,
             stays,
         }
+    }
+
+    /// The channel to the broker.
+    pub(super) fn channel(&self) -> BorrowedFd<'_> {
+        self.broker.as_fd()
     }
 
     /// Asks the user; 0 is the password, n the n-th additional answer.

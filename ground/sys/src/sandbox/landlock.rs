@@ -2,7 +2,9 @@
 
 use std::io;
 
-use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+};
 
 use super::SandboxError;
 use crate::cvt::cvt;
@@ -36,6 +38,36 @@ pub fn forbid_access() -> Result<(), SandboxError> {
         .handle_access(AccessNet::from_all(ABI::V4))?
         .scope(Scope::from_all(ABI::V6))?
         .create()?
+        .restrict_self()?;
+    Ok(())
+}
+
+/// Denies this process, for good, to change anything in the file system, to run programs, to listen
+/// on TCP ports, to signal processes outside and to reach their abstract UNIX sockets. As
+/// [`forbid_access`] otherwise; threads that run already are on their own.
+///
+/// # Errors
+/// The kernel has Landlock but refuses.
+pub fn forbid_changes() -> Result<(), SandboxError> {
+    forbid(AccessFs::from_write(ABI::V5) | AccessFs::Execute)
+}
+
+/// The same but for files: it may change those that its user may change.
+///
+/// # Errors
+/// See [`forbid_changes`].
+pub fn forbid_programs() -> Result<(), SandboxError> {
+    forbid(AccessFs::Execute | AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock)
+}
+
+fn forbid(files: BitFlags<AccessFs>) -> Result<(), SandboxError> {
+    Ruleset::default()
+        .handle_access(files)?
+        .handle_access(AccessNet::BindTcp)?
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?
+        // A port that the kernel chooses, for connections to servers.
+        .add_rule(NetPort::new(0, AccessNet::BindTcp))?
         .restrict_self()?;
     Ok(())
 }

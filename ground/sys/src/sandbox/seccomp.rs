@@ -1,4 +1,4 @@
-//! The system calls that a worker needs.
+//! The system calls that a worker needs, and filters of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,8 +24,11 @@ pub enum Phase {
     Pool,
 }
 
+/// Calls that are allowed when one of their rules fits, or always without any.
+pub(super) type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+
 /// In every phase, whatever the arguments.
-const ALWAYS: &[c_long] = &[
+pub(super) const ALWAYS: &[c_long] = &[
     // Open descriptors. New ones come by recvmsg.
     libc::SYS_read,
     libc::SYS_readv,
@@ -103,8 +106,7 @@ pub fn can_restrict_system_calls() -> io::Result<()> {
 }
 
 fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
-    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
-        ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
+    let mut rules: Rules = ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
     let copying = (phase == Phase::Pool).then_some(libc::F_DUPFD_CLOEXEC);
     let commands = FCNTL.iter().copied().chain(copying);
     rules.insert(
@@ -121,11 +123,9 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
     if phase != Phase::Tunnel {
         rules.insert(libc::SYS_sendmsg, Vec::new());
     }
-    // Nothing that is written is ever executed.
-    rules.insert(libc::SYS_mmap, without_bits(2, libc::PROT_EXEC as u64)?);
-    rules.insert(libc::SYS_mprotect, without_bits(2, libc::PROT_EXEC as u64)?);
-    // `abort` signals its own process.
-    rules.insert(libc::SYS_tgkill, one_of(0, [u64::from(std::process::id())])?);
+    rules.insert(libc::SYS_mmap, nothing_executable(2)?);
+    rules.insert(libc::SYS_mprotect, nothing_executable(2)?);
+    rules.insert(libc::SYS_tgkill, itself(0)?);
     if phase != Phase::Tunnel {
         rules.extend(LOGIN.iter().map(|call| (*call, Vec::new())));
         rules.insert(libc::SYS_ioctl, one_of(1, IOCTL.iter().copied())?);
@@ -141,17 +141,39 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
             ])?],
         );
     }
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Trap,
-        SeccompAction::Allow,
-        std::env::consts::ARCH.try_into()?,
-    )?;
+    trap_unless(rules)
+}
+
+/// A filter that traps all calls but these.
+pub(super) fn trap_unless(rules: Rules) -> Result<BpfProgram, SandboxError> {
+    filter(rules, SeccompAction::Allow, SeccompAction::Trap)
+}
+
+/// A filter: what becomes of calls that have rules, if one of them fits or there is none, and of all others.
+pub(super) fn filter(
+    rules: Rules,
+    listed: SeccompAction,
+    others: SeccompAction,
+) -> Result<BpfProgram, SandboxError> {
+    let filter = SeccompFilter::new(rules, others, listed, std::env::consts::ARCH.try_into()?)?;
     Ok(filter.try_into()?)
 }
 
+/// Nothing that is written is ever executed: argument `index` is the protection of memory.
+pub(super) fn nothing_executable(index: u8) -> Result<Vec<SeccompRule>, SandboxError> {
+    without_bits(index, libc::PROT_EXEC as u64)
+}
+
+/// Argument `index` is this process, which `abort` signals.
+pub(super) fn itself(index: u8) -> Result<Vec<SeccompRule>, SandboxError> {
+    one_of(index, [u64::from(std::process::id())])
+}
+
 /// The 32-bit argument `index` is one of `values`.
-fn one_of(index: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>, SandboxError> {
+pub(super) fn one_of(
+    index: u8,
+    values: impl IntoIterator<Item = u64>,
+) -> Result<Vec<SeccompRule>, SandboxError> {
     let rule = |value| {
         Ok(SeccompRule::new(vec![condition(
             index,
@@ -163,7 +185,7 @@ fn one_of(index: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<Seccom
 }
 
 /// The 32-bit argument `index` has none of `bits`.
-fn without_bits(index: u8, bits: u64) -> Result<Vec<SeccompRule>, SandboxError> {
+pub(super) fn without_bits(index: u8, bits: u64) -> Result<Vec<SeccompRule>, SandboxError> {
     Ok(vec![SeccompRule::new(vec![condition(
         index,
         SeccompCmpOp::MaskedEq(bits),
@@ -177,7 +199,11 @@ fn whole(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompConditi
     Ok(SeccompCondition::new(index, length, operator, value)?)
 }
 
-fn condition(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, SandboxError> {
+pub(super) fn condition(
+    index: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, SandboxError> {
     Ok(SeccompCondition::new(
         index,
         SeccompCmpArgLen::Dword,

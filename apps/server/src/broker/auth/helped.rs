@@ -8,10 +8,11 @@ use culvert_server_config::Global;
 use culvert_vocab::{SecretString, UserName};
 use tokio::time::timeout_at;
 
-use super::{Caller, MethodError, Progress, Workers, ids};
+use super::{Caller, MethodError, Progress, Workers, rights};
 use crate::broker::places::{Place, Places};
+use crate::helper::confine::Unprivileged;
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
-use crate::helper::process::Process;
+use crate::helper::process::{Process, describe_forbidden};
 use crate::ipc::SecretText;
 use crate::log;
 
@@ -25,8 +26,8 @@ const TIME: Duration = Duration::from_secs(240);
 pub(in crate::broker) struct Helped {
     settings: MethodSettings,
     places: Places,
-    /// `run-as-user`, for methods that need no root.
-    ids: (u32, u32),
+    /// For methods that need no root.
+    rights: Unprivileged,
     /// `auth-timeout`.
     time: Duration,
 }
@@ -40,7 +41,7 @@ impl Helped {
         Ok(Self {
             settings,
             places: workers.helpers.clone(),
-            ids: ids(global)?,
+            rights: rights(global)?,
             time: global.auth_timeout.unwrap_or(TIME),
         })
     }
@@ -87,7 +88,7 @@ impl Attempt {
             method: helped.settings.clone(),
             user,
             caller,
-            ids: helped.ids,
+            rights: helped.rights,
             time: attempt.deadline.saturating_duration_since(Instant::now()),
         };
         attempt.place.set(Some(place));
@@ -132,6 +133,11 @@ impl Attempt {
             let progress = match message {
                 HelperToBroker::Log { level, text } => {
                     log::write(level, &format!("sec-mod: {}: {text}", self.whose));
+                    continue;
+                }
+                HelperToBroker::Forbidden(call) => {
+                    let what = describe_forbidden(call);
+                    log::write(log::Level::Error, &format!("sec-mod: {} {what}", self.whose));
                     continue;
                 }
                 HelperToBroker::Prompt { message, number } => Progress::Prompt {

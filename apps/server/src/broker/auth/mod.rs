@@ -23,6 +23,7 @@ use super::load::Load;
 use super::oidc::{Provider, Providers};
 use super::places::Places;
 use super::radius::{RadiusClient, RadiusClients};
+use crate::helper::confine::Unprivileged;
 use crate::helper::gssapi;
 use crate::helper::messages::{GssapiSettings, MethodSettings, PamSettings};
 use crate::startup;
@@ -98,9 +99,9 @@ impl Workers {
     }
 }
 
-/// User and group of processes that need no root.
-fn ids(global: &Global) -> Result<(u32, u32), MethodError> {
-    startup::worker_ids(global).map_err(|error| MethodError::Ids(error.0))
+/// What processes become that need no root.
+fn rights(global: &Global) -> Result<Unprivileged, MethodError> {
+    startup::helper_rights(global).map_err(|error| MethodError::Ids(error.0))
 }
 
 /// The method list of a virtual host: entry 0 is the conjunction of its `auth` lines, each
@@ -332,7 +333,7 @@ impl Method {
                 session: *session,
             }),
             AuthMethod::Radius(settings) => {
-                let client = RadiusClient::load(&workers.radius, &settings.config, ids(global)?);
+                let client = RadiusClient::load(&workers.radius, &settings.config, rights(global)?);
                 let client = client.map_err(MethodError::File)?;
                 let radius = radius::Radius::new(client, settings.clone());
                 return Ok(Some(Self::Radius(Arc::new(radius))));
@@ -354,7 +355,7 @@ impl Method {
                 })
             }
             AuthMethod::Oidc { config } => {
-                let provider = Provider::load(&workers.providers, config, ids(global)?);
+                let provider = Provider::load(&workers.providers, config, rights(global)?);
                 return provider
                     .map(|provider| Some(Self::Oidc(Arc::new(provider))))
                     .map_err(MethodError::File);

@@ -192,13 +192,19 @@ fn given(profile: Profile, override_interim_updates: bool) -> GivenSettings {
 mod tests {
     use super::*;
     use crate::broker::radius::RadiusClients;
+    use crate::helper::confine::Unprivileged;
     use crate::ipc::Text;
 
     fn attempt(groupconfig: bool) -> Attempt {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("radiusclient.conf");
         std::fs::write(&config, "authserver 127.0.0.1:1:secret\n").unwrap();
-        let client = RadiusClient::load(&RadiusClients::default(), &config, (65534, 65534)).unwrap();
+        let rights = Unprivileged {
+            uid: 65534,
+            gid: 65534,
+            filtered: true,
+        };
+        let client = RadiusClient::load(&RadiusClients::default(), &config, rights).unwrap();
         let settings = Configured {
             config,
             groupconfig,

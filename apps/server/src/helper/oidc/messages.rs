@@ -4,6 +4,7 @@
 use culvert_vocab::{GroupName, UserName};
 use serde::{Deserialize, Serialize};
 
+use crate::helper::confine::Unprivileged;
 use crate::helper::messages::Assignment;
 use crate::helper::service::ServiceAssignment;
 use crate::ipc::{SecretText, Text};
@@ -13,8 +14,8 @@ use crate::ipc::{SecretText, Text};
 pub(crate) struct OidcSettings {
     /// The text of the file of `oidc[config=FILE]`, which the broker has understood.
     pub(crate) config: Text<65536>,
-    /// User and group to change to: `run-as-user`.
-    pub(crate) ids: (u32, u32),
+    /// What the process becomes.
+    pub(crate) rights: Unprivileged,
 }
 
 /// A client's token to be judged, as it came.

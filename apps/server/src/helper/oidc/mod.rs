@@ -5,12 +5,14 @@
 mod fetch;
 pub(crate) mod messages;
 
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_oidc::{Config, KeySet, TokenError, jwks_location, verify};
+use culvert_sys::sandbox::Helper;
 use culvert_vocab::SecretString;
 
 use self::fetch::Fetcher;
@@ -44,7 +46,15 @@ pub(super) fn run(broker: Blocking, settings: &OidcSettings) -> ExitCode {
     };
     // The store of certificates may be for root only.
     let fetcher = Fetcher::new();
-    if let Err(error) = confine::unprivileged(settings.ids) {
+    let forbidden = ServiceToBroker::<Verdict>::Forbidden([0; 4]);
+    let confined = confine::unprivileged(
+        settings.rights,
+        Helper::Service,
+        broker.as_fd(),
+        &forbidden,
+        &tell,
+    );
+    if let Err(error) = confined {
         tell(&format!("cannot give up root: {error}"));
         return ExitCode::FAILURE;
     }

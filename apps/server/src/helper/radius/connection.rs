@@ -23,6 +23,9 @@ const UNWRITTEN_MAX: usize = 64 << 10;
 /// Octets that are read at a time.
 const READ: usize = 16 << 10;
 
+/// Octets of packets, which may hold passwords.
+type Octets = Zeroizing<Vec<u8>>;
+
 /// TLS to one server: settings, and whose certificate it must show.
 pub(super) type Tls = (Arc<ClientConfig>, ServerName<'static>);
 
@@ -46,17 +49,14 @@ pub(super) enum End {
 }
 
 /// The way for packets to a connection.
-pub(super) fn outbox() -> (
-    mpsc::Sender<Zeroizing<Vec<u8>>>,
-    mpsc::Receiver<Zeroizing<Vec<u8>>>,
-) {
+pub(super) fn outbox() -> (mpsc::Sender<Octets>, mpsc::Receiver<Octets>) {
     mpsc::channel(WAITING_MAX)
 }
 
 /// Makes a connection and exchanges packets over it until it ends, or until nobody sends any more.
 pub(super) async fn run(
     target: Target,
-    mut outgoing: mpsc::Receiver<Zeroizing<Vec<u8>>>,
+    mut outgoing: mpsc::Receiver<Octets>,
     deliver: impl AsyncFnMut(Vec<u8>),
 ) -> End {
     let connected = timeout(CONNECT, connect(&target)).await;
@@ -97,7 +97,7 @@ async fn connect(target: &Target) -> io::Result<(TcpStream, Option<ClientConnect
 struct Connection {
     stream: TcpStream,
     tls: Option<ClientConnection>,
-    unwritten: Zeroizing<Vec<u8>>,
+    unwritten: Octets,
     packets: Packets,
     /// The peer has shown who it is, as far as it has to.
     established: bool,
@@ -106,7 +106,7 @@ struct Connection {
 impl Connection {
     async fn exchange(
         &mut self,
-        outgoing: &mut mpsc::Receiver<Zeroizing<Vec<u8>>>,
+        outgoing: &mut mpsc::Receiver<Octets>,
         patience: Duration,
         mut deliver: impl AsyncFnMut(Vec<u8>),
     ) -> io::Result<()> {
@@ -213,7 +213,7 @@ impl Connection {
 }
 
 enum Event {
-    Packet(Option<Zeroizing<Vec<u8>>>),
+    Packet(Option<Octets>),
     Ready(io::Result<tokio::io::Ready>),
 }
 

@@ -8,6 +8,7 @@ use culvert_radius::{ClientConfig, Profile, Status};
 use culvert_vocab::SafeId;
 use serde::{Deserialize, Serialize};
 
+use crate::helper::confine::Unprivileged;
 use crate::helper::messages::Assignment;
 use crate::helper::service::ServiceAssignment;
 use crate::ipc::{Bytes, SecretText, Text};
@@ -17,8 +18,8 @@ use crate::ipc::{Bytes, SecretText, Text};
 pub(crate) struct RadiusAssignment {
     /// Servers, secrets, times.
     pub(crate) config: ClientConfig,
-    /// User and group to change to: `run-as-user`.
-    pub(crate) ids: (u32, u32),
+    /// What the process becomes.
+    pub(crate) rights: Unprivileged,
 }
 
 /// A question.

@@ -7,9 +7,11 @@ pub(crate) mod messages;
 mod servers;
 pub(crate) mod tls;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use culvert_radius::{
 };
 use culvert_sys::channel::Channel;
 use culvert_sys::netns::NetworkNamespace;
+use culvert_sys::sandbox::Helper;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -66,8 +69,17 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
     if let Err(error) = joined {
         return give_up(channel, &format!("cannot use its network namespace: {error}"));
     }
-    if confine::unprivileged(assignment.ids).is_err() {
-        return ExitCode::FAILURE;
+    let left_out = RefCell::new(Vec::new());
+    let forbidden = ServiceToBroker::<RadiusAnswer>::Forbidden([0; 4]);
+    let confined = confine::unprivileged(
+        assignment.rights,
+        Helper::Service,
+        channel.as_fd(),
+        &forbidden,
+        &|text| left_out.borrow_mut().push(text.to_owned()),
+    );
+    if let Err(error) = confined {
+        return give_up(channel, &format!("cannot give up root: {error}"));
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,6 +104,9 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
             broker: sender,
             questions: HashMap::new(),
         };
+        for text in left_out.take() {
+            process.log(LogLevel::Error, &text);
+        }
         match dictionary {
             Ok(dictionary) => process.dictionary = dictionary.unwrap_or_default(),
             Err(error) => process.log(LogLevel::Warning, &format!("attributes have no names: {error}")),
