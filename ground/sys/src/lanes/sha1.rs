@@ -1,4 +1,4 @@
-//! SHA-1 (FIPS 180-4 §6.1) of sixteen messages at a time: three times as fast as one message after
+//! SHA-1 (FIPS 180-4 §6.1) of sixteen messages at a time: almost four times as fast as one message after
 //! the other with the SHA extensions where the processor has AVX-512, one and a half times with AVX2.
 
 use super::LANES;
@@ -233,21 +233,23 @@ mod x86 {
         for number in 0..blocks {
             let mut words = words_of(number);
             let before = working;
-            for word in &words {
-                working = step::<CHOOSE>(working, *word, 0x5a82_7999);
-            }
-            for round in 16..20 {
-                working = step::<CHOOSE>(working, schedule(&mut words, round), 0x5a82_7999);
-            }
-            for round in 20..40 {
-                working = step::<PARITY>(working, schedule(&mut words, round), 0x6ed9_eba1);
-            }
-            for round in 40..60 {
-                working = step::<MAJORITY>(working, schedule(&mut words, round), 0x8f1b_bcdc);
-            }
-            for round in 60..80 {
-                working = step::<PARITY>(working, schedule(&mut words, round), 0xca62_c1d6);
-            }
+            // Written out, so that every word has its register.
+            working = five::<CHOOSE, 0>(working, &mut words, 0x5a82_7999);
+            working = five::<CHOOSE, 5>(working, &mut words, 0x5a82_7999);
+            working = five::<CHOOSE, 10>(working, &mut words, 0x5a82_7999);
+            working = five::<CHOOSE, 15>(working, &mut words, 0x5a82_7999);
+            working = five::<PARITY, 20>(working, &mut words, 0x6ed9_eba1);
+            working = five::<PARITY, 25>(working, &mut words, 0x6ed9_eba1);
+            working = five::<PARITY, 30>(working, &mut words, 0x6ed9_eba1);
+            working = five::<PARITY, 35>(working, &mut words, 0x6ed9_eba1);
+            working = five::<MAJORITY, 40>(working, &mut words, 0x8f1b_bcdc);
+            working = five::<MAJORITY, 45>(working, &mut words, 0x8f1b_bcdc);
+            working = five::<MAJORITY, 50>(working, &mut words, 0x8f1b_bcdc);
+            working = five::<MAJORITY, 55>(working, &mut words, 0x8f1b_bcdc);
+            working = five::<PARITY, 60>(working, &mut words, 0xca62_c1d6);
+            working = five::<PARITY, 65>(working, &mut words, 0xca62_c1d6);
+            working = five::<PARITY, 70>(working, &mut words, 0xca62_c1d6);
+            working = five::<PARITY, 75>(working, &mut words, 0xca62_c1d6);
             working = std::array::from_fn(|word| _mm512_add_epi32(before[word], working[word]));
         }
         for (lane, word) in state.iter_mut().zip(working) {
@@ -256,30 +258,28 @@ mod x86 {
         }
     }
 
-    /// The word of a round after the sixteenth.
+    /// Five rounds from `FIRST` on.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn schedule(words: &mut [__m512i; WORDS], round: usize) -> __m512i {
-        let earlier = |back: usize| words[(round - back) % WORDS];
-        let mixed = _mm512_ternarylogic_epi32::<PARITY>(earlier(3), earlier(8), earlier(14));
-        let word = _mm512_rol_epi32::<1>(_mm512_xor_si512(mixed, earlier(16)));
-        words[round % WORDS] = word;
-        word
-    }
-
-    /// One round.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn step<const FUNCTION: i32>(
-        [a, b, c, d, e]: [__m512i; 5],
-        word: __m512i,
+    fn five<const FUNCTION: i32, const FIRST: usize>(
+        mut working: [__m512i; 5],
+        words: &mut [__m512i; WORDS],
         constant: u32,
     ) -> [__m512i; 5] {
         let constant = _mm512_set1_epi32(constant.cast_signed());
-        let early = _mm512_add_epi32(_mm512_add_epi32(e, constant), word);
-        let early = _mm512_add_epi32(early, _mm512_ternarylogic_epi32::<FUNCTION>(b, c, d));
-        let first = _mm512_add_epi32(early, _mm512_rol_epi32::<5>(a));
-        [first, a, _mm512_rol_epi32::<30>(b), c, d]
+        for round in FIRST..FIRST + 5 {
+            if round >= WORDS {
+                let earlier = |back: usize| words[(round - back) % WORDS];
+                let mixed = _mm512_ternarylogic_epi32::<PARITY>(earlier(3), earlier(8), earlier(14));
+                words[round % WORDS] = _mm512_rol_epi32::<1>(_mm512_xor_si512(mixed, earlier(16)));
+            }
+            let [a, b, c, d, e] = working;
+            let early = _mm512_add_epi32(_mm512_add_epi32(e, constant), words[round % WORDS]);
+            let early = _mm512_add_epi32(early, _mm512_ternarylogic_epi32::<FUNCTION>(b, c, d));
+            let first = _mm512_add_epi32(early, _mm512_rol_epi32::<5>(a));
+            working = [first, a, _mm512_rol_epi32::<30>(b), c, d];
+        }
+        working
     }
 }
 
