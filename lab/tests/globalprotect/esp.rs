@@ -99,11 +99,23 @@ impl Forger {
     }
 }
 
+/// From now on the server sees the client's datagrams come from another port, as behind a NAT that
+/// has forgotten the first one.
+fn change_port(world: &World) {
+    world.client.nft(&format!(
+        "delete table ip lab; add table ip nat; \
+         add chain ip nat out {{ type filter hook postrouting priority 0; }}; \
+         add rule ip nat out udp sport {PORT} udp sport set 6000; \
+         add chain ip nat in {{ type filter hook prerouting priority -300; }}; \
+         add rule ip nat in udp dport 6000 udp dport set {PORT}"
+    ));
+}
+
 /// Every datagram comes twice, and others come between them: packets pass once, none is lost, and
-/// nothing is said about the channel.
+/// nothing is said about the channel. Then the client's port changes on the way.
 fn strangers(make: Make) {
     let (world, fixture) = (World::new(), Fixture::new());
-    let server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
     let port = PORT.to_string();
     let options = ClientOptions {
         arguments: &["--protocol=gp", "--usergroup=gateway", "--dtls-local-port", &port],
@@ -133,6 +145,9 @@ fn strangers(make: Make) {
         "{text}"
     );
     packets_both_ways(&world);
+    change_port(&world);
+    packets_both_ways(&world);
+    server.process.wait_for("the client's UDP address has changed");
     let log = server.log();
     assert_eq!(log.matches("ESP session established").count(), 1, "{log}");
     assert_eq!(log.matches("opened a tunnel").count(), 1, "{log}");

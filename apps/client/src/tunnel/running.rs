@@ -11,7 +11,7 @@ use culvert_record::{AnyDatagramChannel, FrameKind, PacketSealer, StreamOpener, 
 use culvert_sys::clock::suspended;
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
-use culvert_tunnel::{Buffers, Channel, Event, FrameError, Role, SecondThread, Session, SessionConfig};
+use culvert_tunnel::{Buffers, Channel, DatagramLoss, Event, FrameError, Role, SecondThread, Session, SessionConfig};
 use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
 use super::datagram::{self, Datagram};
@@ -323,6 +323,10 @@ impl Running {
             Event::DatagramFailed { .. } if self.is_datagram_only() => {
                 output.error("Failed to connect ESP tunnel; using HTTPS instead.");
                 return self.fall_back();
+            }
+            Event::DatagramLost(DatagramLoss::Seal(_)) if self.is_datagram_only() => {
+                output.info("The ESP keys are used up");
+                return self.reconnect();
             }
             Event::DatagramLost(loss) if self.is_datagram_only() => {
                 output.error(&format!("ESP connection lost: {loss}"));

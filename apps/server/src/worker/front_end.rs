@@ -73,8 +73,16 @@ impl<'s> FrontEnds<'s> {
     }
 
     /// True when a URL's query may be a secret.
-    pub(super) fn has_secret_query(&self) -> bool {
-        self.camouflage.is_some()
+    pub(super) fn has_secret_query(&self, target: &str) -> bool {
+        let speaks = self.speaker(target).and_then(|at| self.protocols.get(at));
+        self.camouflage.is_some() || speaks.is_some_and(|front_end| front_end.has_secret_queries())
+    }
+
+    /// Whose URL this is.
+    fn speaker(&self, target: &str) -> Option<usize> {
+        self.protocols
+            .iter()
+            .position(|front_end| front_end.serves(target))
     }
 
     /// What a request gets that cannot be read, if it gets an answer.
@@ -97,8 +105,7 @@ impl<'s> FrontEnds<'s> {
         if let Some(action) = self.kkdcp.handle_request(&request) {
             return action.into();
         }
-        let serves = |front_end: &Box<dyn FrontEnd<'s> + 's>| front_end.serves(&request.target);
-        self.speaks = self.protocols.iter().position(serves).unwrap_or_default();
+        self.speaks = self.speaker(&request.target).unwrap_or_default();
         match self.protocols.get_mut(self.speaks) {
             Some(front_end) => front_end.handle_request(request),
             None => Action::CloseSilently,

@@ -182,7 +182,7 @@ impl<'b> Session<'b> {
                 };
                 self.stream
                     .reporter()
-                    .log_request(&request, self.front_end.has_secret_query());
+                    .log_request(&request, self.front_end.has_secret_query(&request.target));
                 if !self.host.phones && is_unlikely_phone(&request) {
                     let text = "a login as a telephone, without cisco-svc-client-compat";
                     self.stream.reporter().log(LogLevel::Info, text);

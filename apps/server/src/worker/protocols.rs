@@ -88,6 +88,7 @@ pub(super) trait FrontEnd<'s> {
     fn handle_request(&mut self, request: Request) -> Action<'s>;
     fn handle_answer(&mut self, answer: AuthAnswer) -> Action<'s>;
     fn client(&self) -> ClientDescription;
+    fn has_secret_queries(&self) -> bool;
     fn poll_note(&mut self) -> Option<String>;
 }
 
@@ -109,6 +110,10 @@ where
 
     fn client(&self) -> ClientDescription {
         server::FrontEnd::client(self)
+    }
+
+    fn has_secret_queries(&self) -> bool {
+        server::FrontEnd::has_secret_queries(self)
     }
 
     fn poll_note(&mut self) -> Option<String> {

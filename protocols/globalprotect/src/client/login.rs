@@ -221,8 +221,14 @@ impl Login {
             .with("computer", &client.computer);
         if let Some(portal) = &self.portal {
             body = body
-                .with_some(PORTAL_COOKIE, portal.user_cookie.as_deref())
-                .with_some(PRELOGON_COOKIE, portal.prelogon_cookie.as_deref());
+                .with_some(
+                    PORTAL_COOKIE,
+                    portal.user_cookie.as_ref().map(SecretString::expose),
+                )
+                .with_some(
+                    PRELOGON_COOKIE,
+                    portal.prelogon_cookie.as_ref().map(SecretString::expose),
+                );
         }
         if let Some(challenge) = &self.challenge {
             body = body.with("inputStr", &challenge.input);

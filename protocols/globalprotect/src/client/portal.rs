@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
 use culvert_wire::xml::{Element, escape};
 
@@ -27,8 +28,8 @@ pub struct Portal {
     /// Gateways, the best first.
     pub gateways: Vec<GatewayEntry>,
     /// Stands for the password at the gateways.
-    pub(super) user_cookie: Option<String>,
-    pub(super) prelogon_cookie: Option<String>,
+    pub(super) user_cookie: Option<SecretString>,
+    pub(super) prelogon_cookie: Option<SecretString>,
 }
 
 /// A gateway that a portal offers.
@@ -46,7 +47,7 @@ impl Portal {
     /// Reads `<policy>`. `region` decides about priorities.
     pub(super) fn parse(policy: &Element, region: &str) -> Self {
         let text = |name: &str| Some(child_text(policy, name)).filter(|text| !text.is_empty());
-        let cookie = |name: &str| text(name).filter(|value| value != "empty");
+        let cookie = |name: &str| text(name).filter(|value| value != "empty").map(SecretString::new);
         let mut gateways: Vec<_> = descend(policy, &["gateways", "external", "list"])
             .into_iter()
             .flat_map(Element::elements)

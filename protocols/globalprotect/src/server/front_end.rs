@@ -290,6 +290,11 @@ impl culvert_login::server::FrontEnd for FrontEnd {
         self.client.describe()
     }
 
+    /// The cookie is one of the tunnel's parameters.
+    fn has_secret_queries(&self) -> bool {
+        true
+    }
+
     fn poll_note(&mut self) -> Option<String> {
         self.note.take()
     }

@@ -58,6 +58,11 @@ pub trait FrontEnd {
     /// What the client said about itself so far.
     fn client(&self) -> ClientDescription;
 
+    /// True when what stands behind the path in its URLs may be a secret.
+    fn has_secret_queries(&self) -> bool {
+        false
+    }
+
     /// A line for the log.
     fn poll_note(&mut self) -> Option<String> {
         None
