@@ -9,6 +9,7 @@
 // The laboratory runs only on machines of developers and of CI: it stops at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod authority;
 pub mod client;
 pub mod fixture;
 pub mod gateway;
@@ -25,6 +26,7 @@ pub mod server;
 pub mod ssl_server;
 pub mod wait;
 
+pub use authority::Authority;
 pub use client::{Client, ClientOptions};
 pub use fixture::{Fixture, PASSWORD, USER};
 pub use kerberos::Realm;

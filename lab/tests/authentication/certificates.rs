@@ -4,7 +4,7 @@ use culvert_lab::client::DEVICE;
 use culvert_lab::{Client, ClientOptions, Fixture, Make, PASSWORD, Process, USER, wait};
 
 use crate::Scene;
-use crate::authority::{Authority, UID, UNIT, expired, for_servers, with_email};
+use culvert_lab::authority::{Authority, UID, UNIT, expired, for_servers, with_email};
 
 const TLS12: &str = "--gnutls-priority=NORMAL:-VERS-TLS1.3";
 

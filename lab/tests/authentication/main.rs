@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod authority;
 mod certificates;
 mod one_time_passwords;
 mod tickets;

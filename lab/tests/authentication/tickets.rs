@@ -4,7 +4,7 @@ use culvert_lab::{
     Client, ClientOptions, Finished, Fixture, Make, Process, Realm, Server, ServerOptions, USER, World,
 };
 
-use crate::authority::{Authority, UID};
+use culvert_lab::authority::{Authority, UID};
 
 fn log_in(
     (world, fixture, realm): (&World, &Fixture, &Realm),

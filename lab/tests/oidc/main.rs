@@ -7,9 +7,11 @@ mod provider;
 
 use std::time::Duration;
 
+use culvert_lab::authority::UID;
 use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::{
-    Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, process, wait,
+    Authority, Client, ClientOptions, Finished, Fixture, Make, Process, Server, ServerOptions, USER, World,
+    probe, process, wait,
 };
 use serde_json::json;
 
@@ -54,6 +56,11 @@ impl<'f> Scene<'f> {
 
     /// Starts a login with the token in a file; the real client asks for no form on the way.
     fn start(&self, client: Make, token: &str) -> Process {
+        self.start_with(client, token, &[])
+    }
+
+    /// The same with further arguments.
+    fn start_with(&self, client: Make, token: &str, further: &[&str]) -> Process {
         let ca = self.fixture.path("ca.pem").display().to_string();
         let secret = format!("@{token}");
         let arguments = [
@@ -66,6 +73,7 @@ impl<'f> Scene<'f> {
             "--authenticate",
             "--non-inter",
         ];
+        let arguments = [&arguments, further].concat();
         let command = Client::bare(client, self.world, &arguments);
         Process::start(command, self.fixture.dir(), "login", None)
     }
@@ -87,7 +95,24 @@ impl<'f> Scene<'f> {
         assert!(!login.stderr.contains(why), "{}", login.stderr);
     }
 
-    /// Kills the process that judges tokens.
+    /// `ocserv test-auth` with the token in a file.
+    fn test_auth(&self, token: &str) -> Finished {
+        let path = |name: &str| self.fixture.path(name).display().to_string();
+        let mut command = self.world.server.command(Make::Culvert.program("ocserv"));
+        command
+            .args([
+                "test-auth",
+                "-c",
+                &path("ocserv.conf"),
+                "--http=bearer",
+                "anybody",
+            ])
+            .env("SSL_CERT_FILE", path("ca.pem"));
+        let token = std::fs::read_to_string(token).unwrap();
+        Process::start(command, self.fixture.dir(), "test-auth", Some(&token)).finish()
+    }
+
+    /// Kills the process that judges tokens, if there is one.
     fn kill_helper(&self) {
         let ends = || {
             self.server
@@ -96,13 +121,16 @@ impl<'f> Scene<'f> {
                 .count()
         };
         let before = ends();
-        let helper = process::children(self.server.process.pid())
+        let Some(helper) = self.helper() else { return };
+        process::kill(helper, "KILL");
+        wait::until("the end of the helper", || (ends() > before).then_some(()));
+    }
+
+    fn helper(&self) -> Option<u32> {
+        process::children(self.server.process.pid())
             .into_iter()
             .flat_map(process::children)
             .find(|pid| process::title(*pid).contains("helper"))
-            .expect("a helper process");
-        process::kill(helper, "KILL");
-        wait::until("the end of the helper", || (ends() > before).then_some(()));
     }
 
     /// A login with the form.
@@ -171,12 +199,24 @@ fn only_good_tokens_let_in() {
     });
     let key = scene.provider.key("first");
     scene.refuses(Make::Culvert, &key.token(|_, _| ()), "the signature is wrong");
+    let tried = scene.test_auth(&key.token(|_, _| ()));
+    let refused = tried.stdout.contains("refused: the signature is wrong");
+    assert!(tried.code == 1 && refused, "{}{}", tried.stdout, tried.stderr);
     scene.provider.publish(&key.document());
     // A login with old keys has new ones fetched, for the next one.
     wait::until("the right key", || {
         let login = scene.start(Make::Culvert, &key.token(|_, _| ())).finish();
         (login.code == 0).then_some(())
     });
+    let tried = scene.test_auth(&key.token(|_, _| ()));
+    assert_eq!(tried.code, 0, "{}{}", tried.stdout, tried.stderr);
+    for said in [
+        "accepted as 'alice'",
+        "group in force: staff",
+        "the login succeeds",
+    ] {
+        assert!(tried.stdout.contains(said), "{said}: {}", tried.stdout);
+    }
     let other = scene.provider.key("other");
     for client in [Make::Real, Make::Culvert] {
         scene.refuses(
@@ -238,6 +278,77 @@ fn only_good_tokens_let_in() {
     scene.accepts(Make::Real, &new.token(|_, _| ()));
 }
 
+/// A certificate and a token: both have to be there, and to speak of the same user.
+#[test]
+fn and_certificate() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let authority = Authority::new(&fixture, "users.pem");
+    for (file, user) in [("mine", USER), ("others", "bob")] {
+        authority.issue(&fixture, file, Some(user), None);
+    }
+    let authorities = fixture.path("users.pem").display().to_string();
+    let further = [
+        ("auth", "certificate"),
+        ("ca-cert", authorities.as_str()),
+        ("cert-user-oid", UID),
+    ];
+    let scene = Scene::new(&world, &fixture, &further, |provider| {
+        provider.publish(&provider.key("first").document());
+        provider.start(&world);
+    });
+    let key = scene.provider.key("first");
+    scene.provider.publish(&key.document());
+    let log_in = |client: Make, certificate: &str, token: &str| {
+        let path = |kind: &str| {
+            fixture
+                .path(&format!("{certificate}.{kind}"))
+                .display()
+                .to_string()
+        };
+        let (pem, key) = (path("pem"), path("key"));
+        scene
+            .start_with(client, token, &["-c", &pem, "-k", &key])
+            .finish()
+    };
+    let good = key.token(|_, _| ());
+    wait::until("the right key", || {
+        (log_in(Make::Culvert, "mine", &good).code == 0).then_some(())
+    });
+    for client in [Make::Real, Make::Culvert] {
+        let good = key.token(|_, _| ());
+        let accepted = log_in(client, "mine", &good);
+        assert_eq!(
+            accepted.code,
+            0,
+            "{}
+{}",
+            accepted.stderr,
+            scene.server.log()
+        );
+        assert!(accepted.stdout.contains("COOKIE="), "{}", accepted.stdout);
+        let why = "presented a certificate which is for user 'bob'";
+        let before = scene.server.log().matches(why).count();
+        let refused = [
+            log_in(client, "others", &good),
+            scene.start(client, &good).finish(),
+        ];
+        let stale = key.token(|_, claims| claims["exp"] = json!(1_700_000_000));
+        for login in refused.into_iter().chain([log_in(client, "mine", &stale)]) {
+            assert!(
+                login.code != 0 && !login.stdout.contains("COOKIE="),
+                "{}",
+                login.stdout
+            );
+        }
+        assert_eq!(
+            scene.server.log().matches(why).count(),
+            before + 1,
+            "{}",
+            scene.server.log()
+        );
+    }
+}
+
 /// Without the provider's keys nobody gets in with a token, everybody with a password; nobody waits
 /// for it but those with tokens.
 #[test]
@@ -270,6 +381,20 @@ fn a_bad_provider_is_in_nobodys_way() {
     assert_ne!(stalled.exit_code(), 0);
     let log = |why: &str| scene.server.log().contains(why).then_some(());
     wait::until("the end of patience", || log("no answer within 5 s"));
+    // The process that judges tokens dies while one waits: refused at once, and the next one has another process.
+    scene.kill_helper();
+    let mut waiting = wait::until("a login that waits", || {
+        let mut waiting = scene.start(Make::Culvert, &token);
+        let asked =
+            || (scene.helper().is_some() && waiting.output().contains("Connected to HTTPS")).then_some(());
+        wait::poll_within(Duration::from_secs(3), asked)?;
+        waiting.is_running().then_some(waiting)
+    });
+    scene.kill_helper();
+    assert_ne!(waiting.exit_code(), 0);
+    wait::until("its end in the log", || {
+        log("cannot authenticate: oidc: its process has ended")
+    });
     for (document, why) in [
         ("x".repeat(2 << 20), "the answer is longer than 1048576 octets"),
         ("<html>".to_owned(), "not the expected JSON"),

@@ -263,7 +263,16 @@ impl<'b> Session<'b> {
             // Longer than any name or password may be.
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
-        Ok(match self.broker.patient(&request, &mut self.stream)? {
+        let answer = match self.broker.patient(&request, &mut self.stream) {
+            Ok(answer) => answer,
+            Err(End::Late) => {
+                let text = "the login was not decided by auth-timeout";
+                self.stream.reporter().log(LogLevel::Warning, text);
+                return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
+            }
+            Err(end) => return Err(end),
+        };
+        Ok(match answer {
             BrokerToWorker::Login(LoginReply::Prompt {
                 context,
                 message,

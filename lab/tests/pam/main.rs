@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod hanging;
+mod sessions;
+
 use std::fs;
 
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Raw, Server, ServerOptions, USER,
-    World, process, wait,
+    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Server, ServerOptions, USER, World,
+    process, wait,
 };
 
 /// A module of libpam-wrapper that asks, and changes passwords.
@@ -17,11 +20,6 @@ const SET_ITEMS: &str = "/usr/lib/x86_64-linux-gnu/pam_wrapper/pam_set_items.so"
 const ACCOUNT: &str = "account required pam_exec.so @/account\n";
 /// The system's own users.
 const UNIX: &str = "auth required pam_unix.so nodelay\naccount required pam_unix.so\n";
-/// Logins that hang at the same time.
-const HUNG: usize = 50;
-/// Where they come from: one source has places for 32.
-const SOURCES: [&str; 2] = ["192.0.2.101", "192.0.2.102"];
-
 /// A server that asks PAM, on a host with users of its own.
 struct Scene {
     server: Server,
@@ -107,17 +105,6 @@ impl Scene {
             (self.server.log().matches(text).count() >= times).then_some(())
         });
         assert!(said.is_some(), "no '{text}' in:\n{}", self.server.log());
-    }
-
-    /// A login whose password has been sent from this address.
-    fn begin(&self, user: &str, name: &str, source: &str) -> Raw {
-        let mut raw = Raw::connect_with(&self.world, &self.fixture, name, &["-bind", source]);
-        let body = format!("username={user}&password={PASSWORD}");
-        let length = body.len();
-        let request =
-            format!("POST /auth HTTP/1.1\r\nHost: vpn.test\r\nContent-Length: {length}\r\n\r\n{body}");
-        raw.send(request.as_bytes());
-        raw
     }
 }
 
@@ -290,60 +277,6 @@ fn modules_that_do_not_work() {
     write_stack(&scene.world, &scene.fixture, UNIX);
     scene.accepts(Make::Real, "alice", PASSWORD, &[]);
     scene.wait_for_helpers(0);
-}
-
-/// Logins that hang in a module hurt nobody, and end with their connections or their helpers.
-#[test]
-fn logins_that_hang() {
-    let scene = Scene::plain(&format!("auth required pam_exec.so @/sleep\n{UNIX}"));
-    scene.fixture.write_script(
-        "sleep",
-        "test \"$PAM_USER\" != sleepy || while kill -0 $PPID; do sleep 1; done",
-    );
-    for source in SOURCES {
-        scene
-            .world
-            .client
-            .ip(&format!("address add {source}/24 dev eth0"));
-    }
-    let mut hung: Vec<Raw> = (0..HUNG)
-        .zip(SOURCES.iter().cycle())
-        .map(|(number, source)| scene.begin("sleepy", &format!("hung-{number}"), source))
-        .collect();
-    scene.wait_for_helpers(HUNG);
-    let before = scene.helpers();
-    // None of these could end before the others if it waited for one of them.
-    for client in [Make::Real, Make::Culvert] {
-        scene.accepts(client, "alice", PASSWORD, &[]);
-        scene.refuses(client, "alice", "wrong", &[]);
-    }
-    let after = scene.helpers();
-    assert_eq!(before, after, "all of them still hang");
-
-    // Killed helpers: the user is refused, the administrator learns of it.
-    for pid in after.iter().take(2) {
-        process::kill(*pid, "KILL");
-    }
-    scene.wait_for_log("pam helper for user 'sleepy' ended by signal 9", 2);
-    wait::until("two refusals", || {
-        let refused = hung.iter().filter(|raw| raw.answer().starts_with("HTTP/1.1 401"));
-        (refused.count() == 2).then_some(())
-    });
-    // Clients that go away take their helpers with them.
-    hung.retain(|raw| raw.answer().is_empty());
-    hung.truncate(HUNG / 2);
-    scene.wait_for_helpers(HUNG / 2);
-    // And so does the broker, also when nobody could tell them.
-    let broker = process::children(scene.server.process.pid())
-        .into_iter()
-        .find(|pid| process::title(*pid).contains("ocserv-sm"));
-    process::kill(broker.unwrap(), "KILL");
-    wait::until("the end of the helpers", || {
-        let left = after
-            .iter()
-            .filter(|pid| process::title(**pid).contains("ocserv-helper"));
-        (left.count() == 0).then_some(())
-    });
 }
 
 /// A module gives the user another name, which is his from then on; `acct = pam` asks for his account

@@ -1,25 +1,29 @@
 //! A certificate authority for users.
 
-use culvert_lab::Fixture;
+use crate::fixture::Fixture;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
     SerialNumber, date_time_ymd,
 };
 
-/// UID.
-pub(crate) const UID: &str = "0.9.2342.19200300.100.1.1";
-/// OU.
-pub(crate) const UNIT: &str = "2.5.4.11";
+/// Object identifier of UID.
+pub const UID: &str = "0.9.2342.19200300.100.1.1";
+/// Object identifier of OU.
+pub const UNIT: &str = "2.5.4.11";
 
-pub(crate) struct Authority {
+/// An authority that issues certificates to users.
+pub struct Authority {
     params: CertificateParams,
     key: KeyPair,
 }
 
 impl Authority {
     /// An authority whose certificate is in the file `name`.
-    pub(crate) fn new(fixture: &Fixture, name: &str) -> Self {
+    ///
+    /// # Panics
+    /// There are no random numbers, or the file cannot be written; so everywhere below.
+    pub fn new(fixture: &Fixture, name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params
@@ -32,11 +36,12 @@ impl Authority {
     }
 
     /// Writes `name.pem` and `name.key`: a certificate with serial number 9 for this unit.
-    pub(crate) fn issue(&self, fixture: &Fixture, name: &str, uid: Option<&str>, unit: Option<&str>) {
+    pub fn issue(&self, fixture: &Fixture, name: &str, uid: Option<&str>, unit: Option<&str>) {
         self.issue_with(fixture, name, uid, unit, |_| {});
     }
 
-    pub(crate) fn issue_with(
+    /// The same after `adapt`.
+    pub fn issue_with(
         &self,
         fixture: &Fixture,
         name: &str,
@@ -68,7 +73,7 @@ impl Authority {
     }
 
     /// Writes a list that revokes this serial number.
-    pub(crate) fn revoke(&self, fixture: &Fixture, file: &str, serial: u8) {
+    pub fn revoke(&self, fixture: &Fixture, file: &str, serial: u8) {
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
             next_update: date_time_ymd(3000, 1, 1),
@@ -88,7 +93,7 @@ impl Authority {
 }
 
 /// Makes a certificate one for this mail address only.
-pub(crate) fn with_email(address: &'static str) -> impl FnOnce(&mut CertificateParams) {
+pub fn with_email(address: &'static str) -> impl FnOnce(&mut CertificateParams) {
     move |params| {
         params.subject_alt_names = vec![
             SanType::DnsName("host.test".try_into().unwrap()),
@@ -98,11 +103,11 @@ pub(crate) fn with_email(address: &'static str) -> impl FnOnce(&mut CertificateP
 }
 
 /// Makes a certificate one for servers.
-pub(crate) fn for_servers(params: &mut CertificateParams) {
+pub fn for_servers(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 }
 
 /// Makes a certificate one of the past.
-pub(crate) fn expired(params: &mut CertificateParams) {
+pub fn expired(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2020, 1, 1);
 }

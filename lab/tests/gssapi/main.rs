@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod channels;
+
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::kerberos::REALM;
 use culvert_lab::{
     Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Raw, Realm, Server, ServerOptions,
-    USER, World, probe, process, wait,
+    USER, World, probe, process, proxy, wait,
 };
 
 /// Cache of a user with a ticket.
@@ -179,14 +181,26 @@ fn passwords_beside_tickets() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     scene.accepts(Make::Culvert, TICKETS, "wrong");
 
-    // The KDC dies: the client has no ticket for the service yet.
+    // The KDC stops to work, then dies: the client has no ticket for the service yet.
     let done = scene
         .realm
         .kinit(&world.client, fixture, ("krb5.conf", TICKETS), USER);
     assert_eq!(done.code, 0, "{}", done.stderr);
+    // It says nothing: who has asked it waits, nobody else does.
+    scene.realm.kdc.signal("STOP");
+    let mut waiting = scene.client(
+        Make::Culvert,
+        TICKETS,
+        PASSWORD,
+        &["--authenticate", "--non-inter"],
+    );
+    waiting.wait_for("Connected to HTTPS");
+    scene.accepts(Make::Real, NONE, PASSWORD);
+    assert!(waiting.is_running(), "{}", waiting.output());
     scene.realm.kdc.signal("KILL");
     scene.realm.kdc.wait();
-    let login = scene.accepts(Make::Culvert, TICKETS, PASSWORD);
+    let login = waiting.finish();
+    assert_eq!(login.code, 0, "{}", login.stderr);
     assert!(
         login
             .stderr
@@ -334,6 +348,60 @@ fn tokens_of_strangers() {
     );
     // Nobody else has noticed.
     scene.accepts(Make::Culvert, TICKETS, "");
+}
+
+/// `ocserv test-auth` takes a token, which any client can make for the name of the server.
+#[test]
+fn a_login_without_a_server() {
+    let scene = Scene::new(Make::Culvert, KEYTAB, &[]);
+    let path = |name: &str| scene.fixture.path(name).display().to_string();
+    let mut other = scene.world.server.command("openssl");
+    other
+        .args(["s_server", "-quiet", "-www", "-accept", "8443", "-cert"])
+        .args([&path("server-cert.pem"), "-key", &path("server-key.pem")]);
+    let _other = proxy::start(&scene.world, &scene.fixture, other, 8443);
+    let mut curl = scene.world.client.command("curl");
+    curl.args(["-sv", "--negotiate", "-u", ":", "--cacert", &path("ca.pem")])
+        .args(["--resolve", "vpn.test:8443:192.0.2.1", "https://vpn.test:8443/"]);
+    let curl = scene.realm.with_tickets(curl, TICKETS);
+    let said = Process::start(curl, scene.fixture.dir(), "curl", None)
+        .finish()
+        .stderr;
+    let sent = said
+        .lines()
+        .find_map(|line| line.strip_prefix("> Authorization: Negotiate "));
+    let token = sent.expect("curl sends a token").trim();
+
+    let test_auth = |token: &str| {
+        let mut command = scene.world.server.command(Make::Culvert.program("ocserv"));
+        command
+            .args([
+                "test-auth",
+                "-c",
+                &path("ocserv.conf"),
+                "--http=negotiate",
+                "anybody",
+            ])
+            .env("KRB5_CONFIG", path("krb5.conf"));
+        Process::start(command, scene.fixture.dir(), "test-auth", Some(token)).finish()
+    };
+    for (token, code, said) in [
+        (token, 0, "accepted as 'alice'"),
+        (token, 1, "Request is a replay"),
+        ("YII=", 1, "refused: the client's ticket is not accepted: "),
+        ("", 1, "no answer: given up"),
+    ] {
+        let tried = test_auth(token);
+        assert_eq!(tried.code, code, "{}{}", tried.stdout, tried.stderr);
+        for text in ["lines: auth = gssapi", "a token of the client is wanted", said] {
+            assert!(
+                tried.stdout.contains(text),
+                "{text}: {}{}",
+                tried.stdout,
+                tried.stderr
+            );
+        }
+    }
 }
 
 /// The helper process of a login.
