@@ -15,6 +15,7 @@ mod oidc;
 mod packets;
 mod radius;
 mod records;
+mod server;
 
 /// A target.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +123,18 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "radius",
         run: radius::replies,
+    },
+    Target {
+        name: "worker-messages",
+        run: server::worker_messages,
+    },
+    Target {
+        name: "control-messages",
+        run: server::control_messages,
+    },
+    Target {
+        name: "password-file",
+        run: server::password_file,
     },
 ];
 

@@ -15,6 +15,7 @@ pub(crate) fn replies(data: &[u8]) {
         retries: 1,
         dead_time: Duration::from_secs(10),
         message_authenticator: MessageAuthenticator::Learned,
+        connections: data.first().is_some_and(|code| code % 2 == 0),
     };
     let now = Instant::now();
     let mut client = Client::new(vec![server.clone()], policy);
