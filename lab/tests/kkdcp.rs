@@ -6,7 +6,9 @@
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::kerberos::{REALM, write_config};
 use culvert_lab::net::{SERVER_V4, STRANGER_V4};
-use culvert_lab::{Fixture, Make, Process, Raw, Realm, Server, ServerOptions, USER, World, wait};
+use culvert_lab::{
+    Client, ClientOptions, Fixture, Make, Process, Raw, Realm, Server, ServerOptions, USER, World, wait,
+};
 
 /// A realm whose KDC the client host does not reach itself.
 struct Scene {
@@ -78,6 +80,12 @@ impl Scene {
         assert!(text.contains("Cannot contact any KDC"), "{path}: {text}");
     }
 
+    fn wait_for_log(&self, line: &str) {
+        wait::until(&format!("'{line}' in the log"), || {
+            self.server.log().contains(line).then_some(())
+        });
+    }
+
     /// With the ticket from there, one for the VPN server.
     fn asks_for_service(&self, path: &str) {
         let mut command = self.world.client.command("kvno");
@@ -120,6 +128,37 @@ fn tickets_through_the_server() {
         let line = format!("kkdcp: no answer from {kdc} of {REALM}: Connection refused");
         assert!(log.contains(&line), "{log}");
     }
+}
+
+/// A KDC that is stalled and then killed with requests under way: a line in the log, an end for who asks,
+/// and nothing for others.
+#[test]
+fn a_stalled_and_a_killed_kdc() {
+    let mut scene = Scene::new("", &[]);
+    scene.succeeds("KdcProxy");
+    scene.realm.kdc.signal("STOP");
+    std::thread::scope(|scope| {
+        let stalled = scope.spawn(|| scene.fails("KdcProxy"));
+        // One request of this source hangs, and others of it go on.
+        wait::until("the request", || {
+            let sockets = scene.world.server.run("ss", &["-Htn", "dport", "=", ":88"]);
+            sockets.contains("ESTAB").then_some(())
+        });
+        let options = ClientOptions {
+            arguments: &["--cookieonly"],
+            ..ClientOptions::default()
+        };
+        let login = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
+        assert_eq!(login.code, 0, "{}", login.stderr);
+        assert!(!stalled.is_finished());
+        let line = format!("kkdcp: no answer from tcp@{SERVER_V4}:88 of {REALM}: timed out");
+        scene.wait_for_log(&line);
+        scene.realm.kdc.signal("KILL");
+    });
+    scene.realm.kdc.wait();
+    scene.fails("KdcProxy");
+    let line = format!("kkdcp: no answer from tcp@{SERVER_V4}:88 of {REALM}: Connection refused");
+    scene.wait_for_log(&line);
 }
 
 /// The KDC answers that a datagram is too small: the broker asks again by TCP.

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use culvert_lab::{Make, Process, wait};
+use culvert_lab::fixture::SERVER_NAME;
+use culvert_lab::{Client, ClientOptions, Make, Process, Raw, wait};
 
 use crate::freeradius::{FreeRadius, SECRET, TOKEN};
 use crate::{PORT, Scene};
@@ -75,16 +76,58 @@ fn a_silent_server_delays_one_login_only() {
         .wait_for("server 127.0.0.1:1812 answers again");
 }
 
-/// All servers dead, in the middle of a login.
+/// All servers silent, and dead in the middle of a login: users learn that it is not their password,
+/// the administrator who does not answer, and others notice nothing.
 #[test]
 fn no_server_answers() {
-    let mut scene = Scene::new(Make::Culvert, "", false, &[]);
+    let mut scene = Scene::new(Make::Culvert, "radius_timeout 2\n", false, &[]);
+    let tunnel = scene.connect(Make::Real, "plain");
+    let login = scene.log_in(Make::Real, "plain", "good", &[]).stdout;
+    let cookie = login.split('\'').nth(1).unwrap().to_owned();
     scene.radius.process.signal("STOP");
-    let text = scene.refuses(Make::Real, "plain", "good", &[]);
-    assert!(text.contains("401"), "{text}");
+    let options = ClientOptions {
+        user: "plain",
+        input: "good",
+        arguments: &["--authenticate", "--non-inter"],
+        name: "hanging",
+        ..ClientOptions::default()
+    };
+    let hanging = Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+    scene.wait_for_question();
+    // Who is in stays in, and comes in with a cookie.
+    let arguments = ["--cookie", &cookie, "--script", "/bin/true", "--no-dtls"];
+    let options = ClientOptions {
+        arguments: &arguments,
+        script: false,
+        name: "other",
+        ..ClientOptions::default()
+    };
+    let mut other = Client::launch(Make::Culvert, &scene.world, &scene.fixture, &options);
+    other.process.wait_for("Configured as");
+    let refused = hanging.process.finish();
+    let text = refused.stdout + &refused.stderr;
+    assert!(text.contains("401 Internal error"), "{text}");
     scene.server.process.wait_for("user 'plain': no server answers");
     scene.radius.process.signal("CONT");
     scene.accepts(Make::Real, "plain", "good", &[]);
+    drop((tunnel, other));
+
+    // Between password and token.
+    let mut challenged = Raw::connect(&scene.world, &scene.fixture, "challenged");
+    let mut post = |body: &str, answer: &str| {
+        let length = body.len();
+        let head = format!("POST /auth HTTP/1.1\r\nHost: {SERVER_NAME}\r\nContent-Length: {length}\r\n\r\n");
+        challenged.send(format!("{head}{body}").as_bytes());
+        challenged.wait_for(answer, 1);
+    };
+    post("username=token&password=good", "Enter token 1");
+    scene.radius.process.signal("KILL");
+    scene.radius.process.wait();
+    post(
+        &format!("secondary_password={TOKEN}"),
+        "HTTP/1.1 401 Internal error\r\n",
+    );
+    scene.server.process.wait_for("user 'token': no server answers");
 }
 
 /// The process that asks the servers is killed while a login waits for it.
@@ -95,20 +138,15 @@ fn the_asking_process_is_killed() {
     scene.radius.process.signal("STOP");
     let helper = wait::until("the process", || helpers(&scene.server.process).pop());
     let arguments = ["--authenticate", "--non-inter"];
-    let options = culvert_lab::ClientOptions {
+    let options = ClientOptions {
         user: "plain",
         input: "good",
         arguments: &arguments,
         name: "hanging",
-        ..culvert_lab::ClientOptions::default()
+        ..ClientOptions::default()
     };
-    let hanging = culvert_lab::Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
-    // It has asked when the stopped server has something to read.
-    wait::until("the question", || {
-        let sockets = scene.world.server.run("ss", &["-Hunl", "sport", "=", ":1812"]);
-        let queued = sockets.split_whitespace().nth(1).map(str::to_owned);
-        queued.filter(|queued| queued != "0")
-    });
+    let hanging = Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+    scene.wait_for_question();
     culvert_lab::process::kill(helper, "KILL");
     assert_ne!(hanging.process.finish().code, 0);
     scene

@@ -142,6 +142,15 @@ impl Scene {
         client
     }
 
+    /// Waits until the stopped RADIUS server has been asked something: it has something to read.
+    fn wait_for_question(&self) {
+        wait::until("the question", || {
+            let sockets = self.world.server.run("ss", &["-Hunl", "sport", "=", ":1812"]);
+            let queued = sockets.split_whitespace().nth(1).map(str::to_owned);
+            queued.filter(|queued| queued != "0")
+        });
+    }
+
     /// Waits until there are `count` accounting records of this kind and returns all of that kind.
     fn records(&self, kind: &str, count: usize) -> Vec<Record> {
         let of_kind = || {

@@ -171,10 +171,6 @@ fn wrappers_that_fail() {
         let arguments = ["--csd-wrapper", wrapper.to_str().unwrap(), "--user", "joe"];
         let mut client = login(Make::Culvert, &world, &fixture, &arguments, None);
         assert_eq!(client.exit_code(), code, "{}", client.output());
-        assert!(
-            client.stderr().contains("CSD script '"),
-            "{}",
-            client.output()
-        );
+        assert!(client.stderr().contains("CSD script '"), "{}", client.output());
     }
 }

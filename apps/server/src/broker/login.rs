@@ -276,7 +276,7 @@ impl Conversation {
             }
             Progress::Refused(why) => {
                 self.wrong(&pending, why.as_deref());
-                return Ok(self.refuse_or_fall_back(host, &pending));
+                return Ok(self.refuse_or_fall_back(host, &pending, LoginFailure::Credentials));
             }
             Progress::Challenge(token) => return Ok(self.challenge(pending, token)),
             Progress::Unavailable(problem) => {
@@ -285,7 +285,7 @@ impl Conversation {
                     &format!("sec-mod: cannot authenticate: {problem}"),
                 );
                 self.failed(true);
-                return Ok(self.refuse_or_fall_back(host, &pending));
+                return Ok(self.refuse_or_fall_back(host, &pending, LoginFailure::Internal));
             }
             Progress::Accepted(accepted) => return Ok(self.accepted(host, pending, *accepted)),
         };
@@ -320,13 +320,18 @@ impl Conversation {
     }
 
     /// A failed ticket leaves the form, if the host has one (`specs/server-auth.md` §1.3).
-    fn refuse_or_fall_back(&mut self, host: &LoadedHost, pending: &Pending<Login>) -> LoginReply {
+    fn refuse_or_fall_back(
+        &mut self,
+        host: &LoadedHost,
+        pending: &Pending<Login>,
+        why: LoginFailure,
+    ) -> LoginReply {
         let form = host.methods.select(self.identity.is_some(), None);
         let falls_back = pending.login.scheme == Some(HttpScheme::Negotiate)
             && form.is_some_and(|entry| entry.method.is_some())
             && self.tries < TRIES;
         if !falls_back {
-            return self.refuse(LoginFailure::Credentials);
+            return self.refuse(why);
         }
         self.http_failed = true;
         LoginReply::Fallback
