@@ -9,7 +9,7 @@ use std::process::Command;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::{
-    Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, SslServer, World, probe,
+    Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, SslServer, World, probe, wait,
 };
 
 /// Runs openssl in the fixture's folder.
@@ -62,9 +62,9 @@ const OLD: [Old; 4] = [
         weak: "TLS 1.0, key exchange by static RSA, without forward secrecy, AES-128-CBC with SHA1",
     },
     Old {
-        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.1:-KX-ALL:+ECDHE-RSA:-CIPHER-ALL:+AES-256-CBC",
+        priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.1:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:+GROUP-SECP256R1:-CIPHER-ALL:+AES-256-CBC",
         arguments: &["--no-dtls", "--pfs"],
-        session: "(TLS1.1)-(ECDHE-RSA)-(AES-256-CBC)-(SHA1)",
+        session: "(TLS1.1)-(ECDHE-SECP256R1)-(AES-256-CBC)-(SHA1)",
         weak: "TLS 1.1, AES-256-CBC with SHA1",
     },
     Old {
@@ -240,5 +240,258 @@ fn a_priority_string_chooses() {
         let (code, said) = log_in(priorities);
         assert_eq!(code, 0, "{said}");
         assert!(said.contains(session), "{priorities}: {said}");
+    }
+}
+
+/// An old server without a gateway behind it, and the ciphersuite of both clients; `None` where none
+/// may be agreed on.
+struct Speaks {
+    server: &'static str,
+    arguments: &'static str,
+    client: &'static [&'static str],
+    session: Option<&'static str>,
+    /// Signed with SHA-1.
+    weak_certificate: bool,
+}
+
+const fn speaks(
+    server: &'static str,
+    arguments: &'static str,
+    client: &'static [&'static str],
+    session: Option<&'static str>,
+) -> Speaks {
+    Speaks {
+        server,
+        arguments,
+        client,
+        session,
+        weak_certificate: false,
+    }
+}
+
+const ALLOWED: &[&str] = &["--allow-insecure-crypto"];
+
+const SERVERS: [Speaks; 18] = [
+    speaks(
+        "s_server",
+        "-tls1 -cipher AES128-SHA:@SECLEVEL=0",
+        &[],
+        Some("(TLS1.0)-(RSA)-(AES-128-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "s_server",
+        "-tls1_1 -groups P-256 -cipher ECDHE-RSA-AES128-SHA:@SECLEVEL=0",
+        &["--pfs"],
+        Some("(TLS1.1)-(ECDHE-SECP256R1)-(AES-128-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "s_server",
+        "-tls1_1 -dhparam group.pem -cipher DHE-RSA-AES256-SHA:@SECLEVEL=0",
+        &[],
+        Some("(TLS1.1)-(DHE-CUSTOM2048)-(AES-256-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "s_server",
+        "-tls1_2 -cipher AES256-SHA256",
+        &[],
+        Some("(TLS1.2)-(RSA)-(AES-256-CBC)-(SHA256)"),
+    ),
+    speaks(
+        "s_server",
+        "-tls1_2 -groups P-256 -sigalgs RSA+SHA256 -cipher ECDHE-RSA-AES128-SHA256",
+        &[],
+        Some("(TLS1.2)-(ECDHE-SECP256R1)-(RSA-SHA256)-(AES-128-CBC)-(SHA256)"),
+    ),
+    speaks(
+        "s_server",
+        "-tls1 -cipher AES128-SHA:@SECLEVEL=0",
+        &["--pfs"],
+        None,
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.0:-KX-ALL:+DHE-RSA:-CIPHER-ALL:+AES-128-CBC",
+        &[],
+        Some("(TLS1.0)-(DHE-FFDHE2048)-(AES-128-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+DHE-RSA:-CIPHER-ALL:+AES-128-GCM:-SIGN-ALL:+SIGN-RSA-SHA256",
+        &[],
+        Some("(TLS1.2)-(DHE-FFDHE2048)-(RSA-SHA256)-(AES-128-GCM)"),
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:+AES-128-CCM",
+        &[],
+        Some("(TLS1.2)-(RSA)-(AES-128-CCM)"),
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:+3DES-CBC",
+        &[],
+        None,
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+RSA:-CIPHER-ALL:+3DES-CBC",
+        ALLOWED,
+        Some("(TLS1.2)-(RSA)-(3DES-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:+GROUP-SECP256R1:-CIPHER-ALL:+3DES-CBC:\
+         -SIGN-ALL:+SIGN-RSA-SHA256",
+        ALLOWED,
+        Some("(TLS1.2)-(ECDHE-SECP256R1)-(RSA-SHA256)-(3DES-CBC)-(SHA1)"),
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.1:-KX-ALL:+RSA:-CIPHER-ALL:+ARCFOUR-128",
+        &[],
+        None,
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.1:-KX-ALL:+RSA:-CIPHER-ALL:+ARCFOUR-128",
+        ALLOWED,
+        Some("(TLS1.1)-(RSA)-(ARCFOUR-128)-(SHA1)"),
+    ),
+    // The real client takes such a signature without being allowed to.
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:+GROUP-SECP256R1:-SIGN-ALL:+SIGN-RSA-SHA1",
+        &[],
+        None,
+    ),
+    speaks(
+        "gnutls-serv",
+        "NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+ECDHE-RSA:-GROUP-ALL:+GROUP-SECP256R1:-SIGN-ALL:+SIGN-RSA-SHA1",
+        ALLOWED,
+        Some("(TLS1.2)-(ECDHE-SECP256R1)-(RSA-SHA1)-(AES-256-GCM)"),
+    ),
+    Speaks {
+        weak_certificate: true,
+        ..speaks(
+            "gnutls-serv",
+            "NORMAL:-VERS-ALL:+VERS-TLS1.0:-KX-ALL:+RSA",
+            &[],
+            None,
+        )
+    },
+    Speaks {
+        weak_certificate: true,
+        ..speaks(
+            "gnutls-serv",
+            "NORMAL:-VERS-ALL:+VERS-TLS1.0:-KX-ALL:+RSA:-CIPHER-ALL:+AES-256-CBC",
+            ALLOWED,
+            Some("(TLS1.0)-(RSA)-(AES-256-CBC)-(SHA1)"),
+        )
+    },
+];
+
+/// Both clients agree with each of these servers on the same, or on nothing, and end alike.
+#[test]
+fn the_same_as_the_real_client() {
+    let world = World::new();
+    let fixture = fixture_with_rsa();
+    openssl(
+        &fixture,
+        "x509 -req -sha1 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
+         -out weak-cert.pem",
+    );
+    openssl(
+        &fixture,
+        "genpkey -genparam -algorithm DH -pkeyopt group:modp_2048 -out group.pem",
+    );
+    std::thread::scope(|scope| {
+        for (index, speaks) in SERVERS.iter().enumerate() {
+            let (world, fixture) = (&world, &fixture);
+            scope.spawn(move || compare(world, fixture, speaks, 5000 + index));
+        }
+    });
+}
+
+fn compare(world: &World, fixture: &Fixture, speaks: &Speaks, port: usize) {
+    let (port_text, what) = (port.to_string(), speaks.arguments);
+    let certificate = match speaks.weak_certificate {
+        true => "weak-cert.pem",
+        false => "server-cert.pem",
+    };
+    let mut command = world.server.command(match speaks.server {
+        "s_server" => "openssl",
+        other => other,
+    });
+    command.current_dir(fixture.dir());
+    match speaks.server {
+        "s_server" => command
+            .args(["s_server", "-www", "-accept", &port_text, "-cert", certificate])
+            .args(["-key", "server-key.pem"])
+            .args(what.split_whitespace()),
+        _ => command
+            .args(["--http", "--disable-client-cert", "--port", &port_text])
+            .args(["--x509certfile", certificate, "--x509keyfile", "server-key.pem"])
+            .args(["--priority", what]),
+    };
+    let _server = Process::start(command, fixture.dir(), &format!("server{port}"), None);
+    wait::until(&format!("the server: {what}"), || {
+        let sockets = world.server.run("ss", &["-Hltn", "sport", "=", &port_text]);
+        (!sockets.trim().is_empty()).then_some(())
+    });
+    let ca = fixture.path("ca.pem").display().to_string();
+    let run = |make: Make| {
+        let name = culvert_lab::fixture::SERVER_NAME;
+        let mut command = world.client.command(make.program("openconnect"));
+        command
+            .args(["--cookieonly", "--non-inter", "--no-xmlpost", "--cafile", &ca])
+            .arg(format!("--resolve={name}:192.0.2.1"))
+            .args(speaks.client)
+            .arg(format!("https://{name}:{port}/"));
+        Process::start(command, fixture.dir(), &format!("client{port}"), None).finish()
+    };
+    let ours = run(Make::Culvert);
+    assert_eq!(ours.code, 1, "{what}: {}", ours.stderr);
+    let sessions = |said: &str| -> Vec<String> {
+        let lines = said.lines();
+        let mut sessions: Vec<String> = lines
+            .filter_map(|line| Some(line.split_once("with ciphersuite ")?.1.to_owned()))
+            .collect();
+        sessions.dedup();
+        sessions
+    };
+    let expected: Vec<&str> = speaks.session.into_iter().collect();
+    assert_eq!(sessions(&ours.stderr), expected, "{what}: {}", ours.stderr);
+    // What an old server speaks is weak, and said so.
+    let weak = ours.stderr.contains("WARNING: The TLS of server");
+    let strong = ["(ECDHE", "(DHE"].iter().any(|exchange| {
+        speaks
+            .session
+            .is_some_and(|session| session.contains(exchange) && session.contains("GCM"))
+    });
+    assert_eq!(
+        weak,
+        speaks.session.is_some() && !strong,
+        "{what}: {}",
+        ours.stderr
+    );
+    let real = run(Make::Real);
+    assert_eq!(real.code, 1, "{what}: {}", real.stderr);
+    let last = |said: &str| said.lines().last().map(str::to_owned);
+    assert_eq!(last(&ours.stderr), last(&real.stderr), "{what}");
+    let accepts_sha1 = speaks.client.is_empty() && what.ends_with("SIGN-RSA-SHA1");
+    if !accepts_sha1 {
+        assert_eq!(sessions(&real.stderr), expected, "{what}: {}", real.stderr);
+    }
+    if speaks.session.is_some() {
+        return;
+    }
+    let cure = match (speaks.weak_certificate, speaks.client) {
+        (true, _) => "Server certificate verify failed: insecure algorithm",
+        (false, ["--pfs"]) => "one that only knows static RSA cannot be used with --pfs",
+        (false, _) => "a server that only knows 3DES, RC4 or SHA-1 needs --allow-insecure-crypto",
+    };
+    assert!(ours.stderr.contains(cure), "{what}: {}", ours.stderr);
+    if speaks.weak_certificate {
+        assert!(real.stderr.contains(cure), "{what}: {}", real.stderr);
     }
 }

@@ -185,7 +185,7 @@ fn keys_of_a_software_tpm() {
         ],
         ..ServerOptions::default()
     };
-    let _server = Server::start_with(Make::Real, &world, &fixture, &options);
+    let server = Server::start_with(Make::Real, &world, &fixture, &options);
     let tpm = Tpm::start(&world.client, &fixture);
     tpm.make_parents();
     // The parent of older files.
@@ -282,6 +282,38 @@ fn keys_of_a_software_tpm() {
     let said =
         "Failed to load TPM2 key: cannot talk to the TPM at /nonexistent/tpm: No such file or directory";
     assert!(lost.stderr.contains(said), "{}", lost.stderr);
+    drop(server);
+    old_gateways(&world, &fixture, options.overrides);
+}
+
+/// The same keys where TLS is OpenSSL's.
+fn old_gateways(world: &World, fixture: &Fixture, overrides: &[(&str, &str)]) {
+    for (priorities, name) in [
+        ("\"NORMAL:-VERS-ALL:+VERS-TLS1.0\"", "rsa"),
+        ("\"NORMAL:-VERS-ALL:+VERS-TLS1.1\"", "ec"),
+        (
+            "\"NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-CBC\"",
+            "ec384",
+        ),
+    ] {
+        let overrides = [overrides, &[("tls-priorities", priorities)]].concat();
+        let options = ServerOptions {
+            overrides: &overrides,
+            ..ServerOptions::default()
+        };
+        let _server = Server::start_with(Make::Real, world, fixture, &options);
+        let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let ours = log_in(
+            world,
+            fixture,
+            Make::Culvert,
+            &["-c", &certificate, "-k", &key],
+            "",
+        );
+        assert_eq!(ours.code, 0, "{name}: {}", ours.stderr);
+        assert!(ours.stderr.contains("is weak: "), "{name}: {}", ours.stderr);
+        assert!(ours.stdout.contains("webvpn="), "{name}: {}", ours.stdout);
+    }
 }
 
 /// Keys of our server in its TPM: with and without passwords, and with a wrong one.

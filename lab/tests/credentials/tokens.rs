@@ -1,4 +1,5 @@
-use culvert_lab::{Finished, Fixture, Make, process};
+use culvert_lab::fixture::SERVER_NAME;
+use culvert_lab::{Finished, Fixture, Make, Process, process};
 
 use crate::Scene;
 use crate::files::{issue, make_key, openssl};
@@ -142,4 +143,58 @@ fn keys_on_tokens() {
         assert_eq!(real.code == 0, enters, "{arguments:?}: {}", real.stderr);
         assert_eq!(ours.code == 0, enters, "{arguments:?}: {}", ours.stderr);
     }
+    for (name, id, version) in [
+        ("alice", "%01", "-tls1"),
+        ("bob", "%02", "-tls1_1"),
+        ("bob", "%02", "-tls1_2"),
+        ("carol", "%03", "-tls1_2"),
+    ] {
+        old_gateway(&scene, name, id, version);
+    }
+}
+
+/// The same keys where TLS is OpenSSL's: a server that ends the handshake of whoever has no key.
+fn old_gateway(scene: &Scene, name: &str, id: &str, version: &str) {
+    let fixture = &scene.fixture;
+    let mut command = scene.world.server.command("openssl");
+    command.current_dir(fixture.dir()).args([
+        "s_server",
+        "-www",
+        "-accept",
+        "444",
+        "-cert",
+        "server-cert.pem",
+        "-key",
+        "server-key.pem",
+    ]);
+    command.args([version, "-cipher", "ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0"]);
+    command.args(["-Verify", "2", "-verify_return_error", "-CAfile", "client-ca.pem"]);
+    let mut server = Process::start(command, fixture.dir(), "s_server", None);
+    server.wait_for("ACCEPT");
+    let uri = format!("pkcs11:token=second;id={id}");
+    let ca = fixture.path("ca.pem").display().to_string();
+    let mut client = scene.world.client.command(Make::Culvert.program("openconnect"));
+    client
+        .args(["--cookieonly", "--no-xmlpost", "--non-inter", "--cafile", &ca])
+        .args(["-c", &uri, "-p", PIN])
+        .arg(format!("--resolve={SERVER_NAME}:192.0.2.1"))
+        .arg(format!("https://{SERVER_NAME}:444/"))
+        .current_dir(fixture.dir())
+        .env("SOFTHSM2_CONF", fixture.path("softhsm2.conf"));
+    let said = Process::start(client, fixture.dir(), "client", None)
+        .finish()
+        .stderr;
+    assert!(
+        said.contains(&format!("Using client certificate '{name}'")),
+        "{said}"
+    );
+    assert!(said.contains("is weak: "), "{said}");
+    // The page, which only those get who have signed.
+    assert!(
+        said.contains("XML response has no \"auth\" node"),
+        "{said}\n{}",
+        server.output()
+    );
+    server.signal("TERM");
+    server.wait();
 }

@@ -7,9 +7,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use crate::description::{description, group_bits, weaknesses};
 use crate::elsewhere::KeyElsewhere;
 use crate::judge::Judge;
+use crate::lacking::forbid_insecure_renegotiation;
 use crate::pipe::Pipe;
 use crate::records::{LegacyOpener, LegacySealer};
-use crate::renegotiation::forbid_insecure;
 use crate::settings::{LegacyIdentity, LegacySettings, foreign};
 
 /// Largest content of a record.
@@ -217,7 +217,7 @@ impl LegacyConnection {
             )));
         }
         if !self.insecure {
-            forbid_insecure(ssl);
+            forbid_insecure_renegotiation(ssl);
         }
         let mut finished = [0; FINISHED_MAX];
         let len = ssl.finished(&mut finished);

@@ -1,14 +1,20 @@
 //! What was agreed on, in GnuTLS' words, and what is weak about it.
 
+use openssl::nid::Nid;
+use openssl::pkey::Id;
 use openssl::ssl::SslRef;
+
+use crate::lacking::peer_signature;
 
 /// Fewer bits of a Diffie-Hellman group are called weak.
 const GROUP_BITS_GOOD: u32 = 2048;
 
+/// How the primes of the groups of RFC 7919 begin, after 64 ones.
+const FFDHE: [u8; 8] = [0xad, 0xf8, 0x54, 0x58, 0xa2, 0xbb, 0x4a, 0x9a];
+
 /// The parts of a cipher suite.
 struct Suite {
     key_exchange: String,
-    authentication: String,
     cipher: String,
     mac: String,
 }
@@ -28,7 +34,6 @@ impl Suite {
         };
         Self {
             key_exchange,
-            authentication: part("Au"),
             cipher: cipher_name(&part("Enc")),
             mac: part("Mac"),
         }
@@ -54,21 +59,78 @@ fn cipher_name(encryption: &str) -> String {
     }
 }
 
-/// For example `(TLS1.0)-(RSA)-(AES-128-CBC)-(SHA1)`.
+/// For example `(TLS1.0)-(RSA)-(AES-128-CBC)-(SHA1)` or
+/// `(TLS1.2)-(ECDHE-SECP256R1)-(RSA-SHA256)-(AES-128-CBC)-(SHA256)`.
 pub(crate) fn description(ssl: &SslRef) -> Option<String> {
     let suite = Suite::parse(&ssl.current_cipher()?.description());
-    let mut text = format!("({})", version(ssl));
-    if suite.key_exchange != "any" {
-        match suite.key_exchange.as_str() {
-            "RSA" => text.push_str("-(RSA)"),
-            exchange => text.push_str(&format!("-({exchange}-{})", suite.authentication)),
+    let version = version(ssl);
+    let mut parts = vec![version.clone()];
+    if suite.key_exchange == "RSA" {
+        parts.push("RSA".into());
+    } else {
+        parts.extend(group(ssl));
+        // Before version 1.2 there was no choice.
+        if matches!(version.as_str(), "TLS1.2" | "TLS1.3") {
+            parts.extend(signature(ssl, &version));
         }
     }
-    text.push_str(&format!("-({})", suite.cipher));
+    parts.push(suite.cipher);
     if suite.mac != "AEAD" {
-        text.push_str(&format!("-({})", suite.mac));
+        parts.push(suite.mac);
     }
-    Some(text)
+    Some(
+        parts
+            .iter()
+            .map(|part| format!("({part})"))
+            .collect::<Vec<_>>()
+            .join("-"),
+    )
+}
+
+/// The ephemeral key exchange with its group.
+fn group(ssl: &SslRef) -> Option<String> {
+    let key = ssl.peer_tmp_key().ok()?;
+    if let Ok(group) = key.dh() {
+        let kind = match group.prime_p().to_vec().get(8..16) {
+            Some(begin) if begin == FFDHE => "FFDHE",
+            _ => "CUSTOM",
+        };
+        return Some(format!("DHE-{kind}{}", key.bits()));
+    }
+    let curve = match key.id() {
+        Id::X25519 => "X25519",
+        Id::X448 => "X448",
+        _ => curve_name(key.ec_key().ok()?.group().curve_name()?)?,
+    };
+    Some(format!("ECDHE-{curve}"))
+}
+
+fn curve_name(curve: Nid) -> Option<&'static str> {
+    match curve {
+        Nid::X9_62_PRIME256V1 => Some("SECP256R1"),
+        Nid::SECP384R1 => Some("SECP384R1"),
+        Nid::SECP521R1 => Some("SECP521R1"),
+        _ => None,
+    }
+}
+
+/// The server's signature. Version 1.3 names the curve, too.
+fn signature(ssl: &SslRef, version: &str) -> Option<String> {
+    let (kind, hash) = peer_signature(ssl)?;
+    let hash = hash.short_name().ok()?;
+    let key = ssl.peer_certificate()?.public_key().ok()?;
+    Some(match kind {
+        Nid::RSAENCRYPTION => format!("RSA-{hash}"),
+        Nid::RSASSAPSS if key.id() == Id::RSA => format!("RSA-PSS-RSAE-{hash}"),
+        Nid::RSASSAPSS => format!("RSA-PSS-{hash}"),
+        Nid::X9_62_ID_ECPUBLICKEY if version == "TLS1.3" => {
+            let curve = key.ec_key().ok()?.group().curve_name()?;
+            format!("ECDSA-{}-{hash}", curve_name(curve)?)
+        }
+        Nid::X9_62_ID_ECPUBLICKEY => format!("ECDSA-{hash}"),
+        _ if key.id() == Id::ED25519 => "EdDSA-Ed25519".into(),
+        _ => return None,
+    })
 }
 
 /// What a user should know about this connection; empty if nothing is weak.

@@ -11,10 +11,10 @@ mod connection;
 mod description;
 mod elsewhere;
 mod judge;
+#[allow(unsafe_code)]
+mod lacking;
 mod pipe;
 mod records;
-#[allow(unsafe_code)]
-mod renegotiation;
 mod settings;
 
 pub use connection::LegacyConnection;

@@ -1,9 +1,10 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use culvert_tls::TlsError;
 use culvert_vocab::SecretBytes;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
+use openssl::provider::Provider;
 use openssl::ssl::{Ssl, SslContextBuilder, SslMethod, SslOptions, SslVerifyMode, SslVersion};
 use openssl::x509::X509;
 use rustls::client::danger::ServerCertVerifier;
@@ -11,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::elsewhere::{self, KeyElsewhere};
 use crate::judge::Judge;
-use crate::renegotiation::LEGACY_SERVER_CONNECT;
+use crate::lacking::LEGACY_SERVER_CONNECT;
 
 /// Signature schemes besides SHA-1's.
 const SIGNATURES: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:\
@@ -79,6 +80,10 @@ impl LegacySettings {
     }
 
     fn context(&self, judge: Arc<Judge>) -> Result<openssl::ssl::SslContext, ErrorStack> {
+        // A context knows the ciphers that there are when it is made.
+        if self.insecure {
+            load_weak_ciphers()?;
+        }
         let mut context = SslContextBuilder::new(SslMethod::tls_client())?;
         // Version 1.3 stays, so that a server that speaks it notices a forced downgrade.
         context.set_min_proto_version(Some(match self.oldest {
@@ -141,6 +146,16 @@ impl LegacyIdentity {
             LegacyKey::Elsewhere(key) => Some(Arc::clone(key)),
         }
     }
+}
+
+/// RC4 is in a part of OpenSSL that has to be asked for.
+fn load_weak_ciphers() -> Result<(), ErrorStack> {
+    static LOADED: OnceLock<Provider> = OnceLock::new();
+    if LOADED.get().is_none() {
+        // Another thread may have been faster: twice does no harm.
+        let _ = LOADED.set(Provider::try_load(None, "legacy", true)?);
+    }
+    Ok(())
 }
 
 /// OpenSSL's words.
