@@ -8,6 +8,7 @@ mod login;
 mod network;
 mod outer;
 mod process;
+mod side_by_side;
 mod syslog;
 mod transport;
 

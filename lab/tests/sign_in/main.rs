@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod browser;
+mod flows;
 mod globalprotect;
 mod host_scan;
 mod profile;
+mod strap;
 #[path = "../../../protocols/anyconnect/tests/common/wrap_token.rs"]
 mod wrap_token;
 

@@ -118,3 +118,15 @@ fn secrets_vanish_from_the_process_list() {
     child.wait().unwrap();
     assert!(line.contains("--cookie") && !line.contains("topsecret"), "{line}");
 }
+
+/// A protocol that is not there is named in one line, whatever it was called.
+#[test]
+fn protocols_of_other_versions() {
+    let warning = "WARNING: --juniper is deprecated, use --protocol=nc instead.\n";
+    for (arguments, before) in [(["--protocol=nc", "h"], ""), (["--juniper", "h"], warning)] {
+        let output = run(&arguments);
+        let text = format!("{before}--protocol=nc is not available in this version\n");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), text);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    }
+}

@@ -30,7 +30,7 @@ pub(super) fn resolve(context: &Context, host: &str, port: u16) -> Result<Vec<So
     for entry in overrides {
         context
             .output
-            .trace(&format!("Using {} as address of {host}", entry.address));
+            .trace(&format!("Override hostname '{host}' to '{}'", entry.address));
         match look_up(context, &entry.address, port) {
             Ok(found) => addresses.extend(found),
             Err(WaitError::Interrupted(signal)) => return Err(Failure::Interrupted(signal)),

@@ -31,7 +31,8 @@ pub(crate) fn run(
             Err(error) => Ending::Setup(format!("Failed to start the tunnel: {error}")),
         },
         Err(failed) => {
-            context.output.error("Creating SSL connection failed");
+            // No progress message: without time, and never in the system log.
+            context.console.write("Creating SSL connection failed\n");
             match failed {
                 ConnectFailure::Interrupted(_) => Ending::Cancelled,
                 ConnectFailure::Rejected => Ending::CookieRejected,
