@@ -215,65 +215,124 @@ fn securid_codes() {
     assert!(same, "{codes:?}");
 }
 
-/// A YubiKey in a virtual reader makes the code that the real ocserv checks.
-#[test]
-fn codes_of_a_yubikey() {
-    let scene = Scene::new(&format!("HOTP/T30 {USER} - {KEY}\n"));
-    let said = scene.fixture.path("pcscd.log");
-    // pcscd has one place for its socket: all of it happens in a mount namespace of its own.
-    let script = scene.fixture.write_script(
-        "with-card",
-        &format!(
-            "mkdir -p /run/pcscd && mount -t tmpfs none /run/pcscd || exit 9\n\
-             pcscd --foreground --info >{0} 2>&1 &\n\
-             daemon=$!\n\
-             until {1} {KEY} 2>/dev/null; do sleep 0.1; done &\n\
-             card=$!\n\
-             until grep -q 'Card inserted' {0}; do sleep 0.1; done\n\
-             \"$@\"\n\
-             code=$?\n\
-             kill $daemon $card 2>/dev/null\n\
-             exit $code",
-            said.display(),
-            env!("CARGO_BIN_EXE_oath_card"),
-        ),
-    );
-    let run = |arguments: &[&str]| {
+/// A host with a YubiKey in a virtual reader.
+struct Yubikey {
+    scene: Scene,
+}
+
+impl Yubikey {
+    fn new() -> Self {
+        let line = |user: &str| format!("HOTP/T30 {user} - {KEY}\n");
+        let scene = Scene::new(&[line(USER), line("bob")].concat());
+        // pcscd has one place for its socket: all of it happens in a mount namespace of its own.
+        scene.fixture.write_script(
+            "with-card",
+            &format!(
+                "mkdir -p /run/pcscd && mount -t tmpfs none /run/pcscd && : >{0} || exit 9\n\
+                 pcscd --foreground --info >{0} 2>&1 &\n\
+                 daemon=$!\n\
+                 until {1} {KEY} $PIN 2>/dev/null; do sleep 0.1; done &\n\
+                 card=$!\n\
+                 until grep -q 'Card ATR' {0}; do sleep 0.1; done\n\
+                 \"$@\"\n\
+                 code=$?\n\
+                 kill $daemon $card 2>/dev/null\n\
+                 exit $code",
+                scene.fixture.path("pcscd.log").display(),
+                env!("CARGO_BIN_EXE_oath_card"),
+            ),
+        );
+        Self { scene }
+    }
+
+    /// A login as `user`; `pin` is the card's. What is typed is `input` and then the password.
+    fn log_in(&self, make: Make, user: &str, pin: &str, input: &str, arguments: &[&str]) -> Finished {
+        let arguments = [&["--cookieonly", "--token-mode=yubioath"], arguments].concat();
         let options = ClientOptions {
-            arguments,
+            arguments: &arguments,
+            user,
             ..ClientOptions::default()
         };
-        let client = Client::command(Make::Culvert, &scene.world, &scene.fixture, &options);
+        let scene = &self.scene;
+        let client = Client::command(make, &scene.world, &scene.fixture, &options);
         let mut command = scene.world.client.command("unshare");
         command
+            .env("PIN", pin)
             .arg("--mount")
             .arg("--pid")
             .arg("--fork")
-            .arg("--kill-child")
-            .arg(&script);
+            .arg("--kill-child");
+        command.arg(scene.fixture.path("with-card"));
         // The command of the host runs a program in its namespace: here the script does that.
         command.args(
             client
                 .get_args()
                 .skip_while(|word| !word.to_string_lossy().contains("openconnect")),
         );
-        let input = format!("{}\n", culvert_lab::PASSWORD);
+        let input = format!("{input}{}\n", culvert_lab::PASSWORD);
         culvert_lab::Process::start(command, scene.fixture.dir(), "client", Some(&input)).finish()
+    }
+}
+
+/// What our client says of a credential that wants a touch.
+const UNTOUCHED: &str = "General Yubikey failure: the OATH applet answers with status 6985";
+
+/// What was said about the YubiKey. A wrong PIN is a status of the card in the words of the real
+/// client, and it does not take the form of its server for one that wants a code.
+fn about_card(run: &Finished) -> Vec<&str> {
+    let words = ["ubikey", "PIN required", "oath", "lab:"];
+    let codes = ["Generating", UNTOUCHED];
+    let about = |line: &&str| {
+        words.iter().any(|word| line.contains(word)) && !codes.iter().any(|code| line.starts_with(code))
     };
-    let common = ["--cookieonly", "--non-inter", "--token-mode=yubioath", "-v"];
-    let login = run(&[&common[..], &["--token-secret=lab:alice"]].concat());
-    let log = fs::read_to_string(&said).unwrap_or_default();
+    run.stderr.lines().filter(about).collect()
+}
+
+/// A YubiKey makes the code that the real ocserv checks.
+#[test]
+fn codes_of_a_yubikey() {
+    let yubikey = Yubikey::new();
+    let secret = "--token-secret=lab:alice";
+    let login = yubikey.log_in(Make::Culvert, USER, "", "", &["--non-inter", "-v", secret]);
+    let log = fs::read_to_string(yubikey.scene.fixture.path("pcscd.log")).unwrap_or_default();
     assert_eq!(login.code, 0, "{}{log}", login.stderr);
     assert!(
         login.stderr.contains("Generating Yubikey token code"),
         "{}",
         login.stderr
     );
-    let other = run(&[&common[..], &["--token-secret=other"]].concat());
-    assert_eq!(other.code, 1);
-    assert!(
-        other.stderr.contains("Yubikey token not found"),
-        "{}",
-        other.stderr
-    );
+    // The PIN that standard input has first is wrong, the next one is right.
+    let unlocked = yubikey.log_in(Make::Culvert, "bob", "1234", "4321\n1234\n", &[secret]);
+    assert_eq!(unlocked.code, 0, "{}", unlocked.stderr);
+}
+
+/// PINs, strange credentials, no touch: the words of the real client.
+#[test]
+fn yubikeys_that_do_not_help() {
+    let yubikey = Yubikey::new();
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("", "", &["--token-secret=other"]),
+        ("", "", &["--token-secret=lab:count", "--non-inter"]),
+        ("1234", "", &["--token-secret=lab:alice", "--non-inter"]),
+        ("1234", "0\n00\n1234\n", &["--token-secret=lab:touch"]),
+    ];
+    for (pin, input, arguments) in cases {
+        let [real, ours] =
+            [Make::Real, Make::Culvert].map(|make| yubikey.log_in(make, USER, pin, input, arguments));
+        assert_eq!(
+            about_card(&ours),
+            about_card(&real),
+            "{arguments:?}\n{}\n{}",
+            ours.stderr,
+            real.stderr
+        );
+        assert_eq!((ours.code, real.code), (1, 1), "{}", ours.stderr);
+        let untouched = ours.stderr.contains(UNTOUCHED);
+        assert_eq!(
+            untouched,
+            arguments.contains(&"--token-secret=lab:touch"),
+            "{}",
+            ours.stderr
+        );
+    }
 }

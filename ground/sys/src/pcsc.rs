@@ -24,7 +24,7 @@ pub enum PcscError {
     #[error("cannot load libpcsclite.so.1: {0}")]
     Library(String),
     /// A function failed.
-    #[error("{function}: error 0x{code:08x}")]
+    #[error("{}", reason(function, *.code))]
     Call {
         /// The function.
         function: &'static str,
@@ -34,6 +34,22 @@ pub enum PcscError {
     /// A reader has a name that is no C string.
     #[error("unusable name of a reader")]
     Name,
+}
+
+/// In the words of pcsc-lite for what users meet.
+fn reason(function: &str, code: u32) -> String {
+    let known = match code {
+        0x8010_0009 => "Unknown reader specified.",
+        0x8010_000b => "Sharing violation.",
+        0x8010_000c => "No smart card inserted.",
+        0x8010_001d => "Service not available.",
+        0x8010_002e => "Cannot find a smart card reader.",
+        0x8010_0066 => "Card is not responding to reset.",
+        0x8010_0067 => "Card is unpowered.",
+        0x8010_0069 => "Card was removed.",
+        _ => return format!("{function}: error 0x{code:08x}"),
+    };
+    known.to_owned()
 }
 
 /// SCARD_IO_REQUEST

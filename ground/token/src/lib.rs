@@ -19,4 +19,4 @@ mod yubikey;
 pub use error::TokenError;
 pub use oath::{Hash, Mode, Oath};
 pub use securid::{SecurId, UnlockedSecurId};
-pub use yubikey::{Applet, Card, YubikeyError};
+pub use yubikey::{Applet, Card, Credential, YubikeyError};

@@ -1,5 +1,6 @@
 //! The OATH applet of a YubiKey (`specs/client.md` §9.4): commands for a card, and its answers.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use aws_lc_rs::{hmac, pbkdf2};
@@ -12,6 +13,7 @@ const SELECT: [u8; 12] = [
 ];
 const LIST: [u8; 4] = [0x00, 0xa1, 0x00, 0x00];
 const CONTINUE: [u8; 4] = [0x00, 0xa5, 0x00, 0x00];
+const VERSION: u8 = 0x79;
 const NAME: u8 = 0x71;
 const LISTED: u8 = 0x72;
 const CHALLENGE: u8 = 0x74;
@@ -68,11 +70,35 @@ enum Kind {
     Totp,
 }
 
+/// A credential on a card: `TOTP/SHA1 key 'NAME'`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    name: Vec<u8>,
+    kind: Kind,
+    hash: &'static str,
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Hotp => "HOTP",
+            Kind::Totp => "TOTP",
+        };
+        write!(
+            f,
+            "{kind}/{} key '{}'",
+            self.hash,
+            String::from_utf8_lossy(&self.name)
+        )
+    }
+}
+
 /// A selected applet. It has to be selected anew for each code.
 pub struct Applet<'a> {
     card: &'a mut dyn Card,
     id: Vec<u8>,
     challenge: Option<Vec<u8>>,
+    version: [u8; 3],
 }
 
 impl<'a> Applet<'a> {
@@ -87,16 +113,27 @@ impl<'a> Applet<'a> {
             NOT_FOUND => return Err(YubikeyError::NoApplet),
             other => return Err(YubikeyError::Status(other)),
         }
-        let (mut id, mut challenge) = (Vec::new(), None);
+        let (mut id, mut challenge, mut version) = (Vec::new(), None, [0; 3]);
         for element in elements(&answer) {
             let (tag, content) = element?;
             match tag {
+                VERSION => version = content.try_into().map_err(|_| YubikeyError::Answer)?,
                 NAME => id = content.to_vec(),
                 CHALLENGE => challenge = Some(content.to_vec()),
                 _ => {}
             }
         }
-        Ok(Self { card, id, challenge })
+        Ok(Self {
+            card,
+            id,
+            challenge,
+            version,
+        })
+    }
+
+    /// The applet's version.
+    pub fn version(&self) -> [u8; 3] {
+        self.version
     }
 
     /// True until [`Self::unlock`], if the user has set a PIN.
@@ -173,11 +210,11 @@ impl<'a> Applet<'a> {
         if self.is_locked() {
             return Err(YubikeyError::Pin);
         }
-        let (credential, kind) = self.find(name)?;
-        let len = u8::try_from(credential.len()).map_err(|_| YubikeyError::Answer)?;
+        let credential = self.find(name)?;
+        let len = u8::try_from(credential.name.len()).map_err(|_| YubikeyError::Answer)?;
         let mut data = vec![NAME, len];
-        data.extend_from_slice(&credential);
-        match kind {
+        data.extend_from_slice(&credential.name);
+        match credential.kind {
             Kind::Totp => {
                 data.extend([CHALLENGE, 8]);
                 data.extend((time / PERIOD).to_be_bytes());
@@ -198,18 +235,18 @@ impl<'a> Applet<'a> {
         Ok(format!("{:0width$}", number % 10_u32.pow(digits.into())).into())
     }
 
-    /// Whether [`Self::code`] would find its credential.
+    /// The credential that [`Self::code`] would use.
     ///
     /// # Errors
     /// See there.
-    pub fn look_for(&mut self, name: Option<&str>) -> Result<(), YubikeyError> {
+    pub fn look_for(&mut self, name: Option<&str>) -> Result<Credential, YubikeyError> {
         match self.is_locked() {
             true => Err(YubikeyError::Pin),
-            false => self.find(name).map(drop),
+            false => self.find(name),
         }
     }
 
-    fn find(&mut self, name: Option<&str>) -> Result<(Vec<u8>, Kind), YubikeyError> {
+    fn find(&mut self, name: Option<&str>) -> Result<Credential, YubikeyError> {
         let (answer, status) = exchange(self.card, &LIST)?;
         if status != SUCCESS {
             return Err(YubikeyError::Status(status));
@@ -219,13 +256,22 @@ impl<'a> Applet<'a> {
             let Some((kind, listed)) = content.split_first().filter(|_| tag == LISTED) else {
                 continue;
             };
+            let hash = match kind & 0x0f {
+                1 => "SHA1",
+                2 => "SHA256",
+                _ => "SHA512",
+            };
             let kind = match kind >> 4 {
                 1 => Kind::Hotp,
                 2 => Kind::Totp,
                 _ => continue,
             };
             if listed.len() <= NAME_MAX && name.is_none_or(|name| name.as_bytes() == listed) {
-                return Ok((listed.to_vec(), kind));
+                return Ok(Credential {
+                    name: listed.to_vec(),
+                    kind,
+                    hash,
+                });
             }
         }
         Err(YubikeyError::NoCredential)

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use culvert_sys::pcsc::{self, PcscError, Readers};
-use culvert_token::{Applet, Card, YubikeyError};
+use culvert_token::{Applet, Card, Credential, YubikeyError};
 use culvert_vocab::{Form, SecretString};
 
 use super::{NoToken, field, fill};
 use crate::context::Context;
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// Seconds of a time step.
 const PERIOD: u64 = 30;
@@ -47,19 +47,25 @@ impl Token {
                 pin: None,
                 output: Arc::clone(&context.output),
             };
-            let mut wrong = false;
-            loop {
-                match token.try_code(&readers, 0, true) {
-                    Ok(_) => return Ok(token),
-                    Err(YubikeyError::Pin) => {
-                        token.pin = Some(ask_pin(context, wrong)?);
-                        wrong = true;
-                    }
-                    Err(error) => {
-                        let text = format!("Reader {}: {error}", token.reader);
-                        context.output.debug(&text);
-                        break;
-                    }
+            match token.unlock(context, &readers) {
+                Ok(found) => {
+                    let text = format!("Found {found} on '{}'", token.reader);
+                    context.output.info(&printable(&text));
+                    return Ok(token);
+                }
+                Err(Unusable::NoPin) => break,
+                Err(Unusable::Card(error)) => {
+                    let text = match (error, credential) {
+                        (YubikeyError::Card(error), _) => {
+                            format!("Failed to connect to PC/SC reader '{}': {error}", token.reader)
+                        }
+                        (YubikeyError::NoCredential, Some(name)) => format!(
+                            "Token '{name}' not found on Yubikey '{}'. Searching for another Yubikey...",
+                            token.reader
+                        ),
+                        (error, _) => format!("Reader {}: {error}", token.reader),
+                    };
+                    context.output.info(&text);
                 }
             }
         }
@@ -67,23 +73,54 @@ impl Token {
         Err(NoToken)
     }
 
-    /// A code, or with `only_look` just whether there would be one: a counter must not move.
-    fn try_code(
+    /// Asks for the PIN until the card has shown its credential.
+    fn unlock(&mut self, context: &Context, readers: &Readers) -> Result<Credential, Unusable> {
+        let [major, minor, patch] = self.with_applet(readers, |applet| Ok(applet.version()))?;
+        let version = format!("{major}.{minor}.{patch}");
+        context
+            .output
+            .info(&format!("Found ykneo-oath applet v{version}."));
+        loop {
+            let found = self.with_applet(readers, |applet| {
+                self.give_pin(applet)?;
+                applet.look_for(self.credential.as_deref())
+            });
+            match found {
+                Err(YubikeyError::Pin) => {
+                    let pin = ask_pin(context, self.pin.is_some()).map_err(|_| Unusable::NoPin)?;
+                    self.pin = Some(pin);
+                }
+                found => return Ok(found?),
+            }
+        }
+    }
+
+    fn give_pin(&self, applet: &mut Applet<'_>) -> Result<(), YubikeyError> {
+        self.pin.as_ref().map_or(Ok(()), |pin| applet.unlock(pin))
+    }
+
+    /// Does something with the applet, with which nobody else does anything meanwhile.
+    fn with_applet<T>(
         &self,
         readers: &Readers,
-        time: u64,
-        only_look: bool,
-    ) -> Result<Option<SecretString>, YubikeyError> {
+        act: impl FnOnce(&mut Applet<'_>) -> Result<T, YubikeyError>,
+    ) -> Result<T, YubikeyError> {
         let card = readers.card(&self.reader);
         let mut card = Inserted(card.map_err(|error| YubikeyError::Card(error.to_string()))?);
-        let mut applet = Applet::select(&mut card)?;
-        if let Some(pin) = &self.pin {
-            applet.unlock(pin)?;
-        }
-        match only_look {
-            true => applet.look_for(self.credential.as_deref()).map(|()| None),
-            false => applet.code(self.credential.as_deref(), time).map(Some),
-        }
+        act(&mut Applet::select(&mut card)?)
+    }
+}
+
+/// Why a card is of no use.
+enum Unusable {
+    /// The user gave no PIN.
+    NoPin,
+    Card(YubikeyError),
+}
+
+impl From<YubikeyError> for Unusable {
+    fn from(error: YubikeyError) -> Self {
+        Self::Card(error)
     }
 }
 
@@ -92,9 +129,11 @@ impl super::Token for Token {
         self.output.info("Generating Yubikey token code");
         let failed = |error: String| format!("General Yubikey failure: {error}");
         let readers = Readers::open().map_err(|error| failed(error.to_string()))?;
-        let code = self.try_code(&readers, time + tries * PERIOD, false);
-        let code = code.map_err(|error| failed(error.to_string()))?;
-        code.ok_or_else(|| failed("no code".into()))
+        let code = self.with_applet(&readers, |applet| {
+            self.give_pin(applet)?;
+            applet.code(self.credential.as_deref(), time + tries * PERIOD)
+        });
+        code.map_err(|error| failed(error.to_string()))
     }
 }
 
