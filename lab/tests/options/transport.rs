@@ -185,3 +185,45 @@ fn server_name_of_our_client() {
     let wrong = login("vpn.test", Some("front.test"));
     assert_eq!(wrong.code, 1, "{}", wrong.stderr);
 }
+
+/// A path that drops larger datagrams without a word: what passes is found out, and packets of that
+/// size and no larger ones pass.
+fn path_mtu(client: Make, server: Make) {
+    let scene = Scene::new(server);
+    for (host, port) in [(&scene.world.server, "dport"), (&scene.world.client, "sport")] {
+        host.nft(&format!(
+            "add table inet lab; add chain inet lab in {{ type filter hook input priority 0; }}; \
+             add rule inet lab in udp {port} 443 meta length > 1400 drop"
+        ));
+    }
+    let options = ClientOptions {
+        arguments: &["-v"],
+        ..ClientOptions::default()
+    };
+    let mut tunnel = Client::connect_with(client, &scene.world, &scene.fixture, &options);
+    // IP and UDP, the record with its nonce and tag, the type of the packet.
+    let found = 1400 - 28 - (13 + 8 + 16) - 1;
+    tunnel
+        .process
+        .wait_for(&format!("Detected MTU of {found} bytes (was 1434)"));
+    let device = format!("/sys/class/net/{}/mtu", culvert_lab::client::DEVICE);
+    wait::until("the MTU of the device", || {
+        let mtu = scene.world.client.run("cat", &[&device]);
+        (mtu.trim() == found.to_string()).then_some(())
+    });
+    let size = (found - 28).to_string();
+    let ping = ["-n", "-M", "do", "-c", "1", "-W", "3", "-s", &size, INNER_SERVER_V4];
+    scene.world.client.run("ping", &ping);
+    let output = tunnel.process.output();
+    assert!(output.contains("Established DTLS connection"), "{output}");
+}
+
+#[test]
+fn path_mtu_of_the_real_client() {
+    path_mtu(Make::Real, Make::Culvert);
+}
+
+#[test]
+fn path_mtu_of_our_client_with_the_real_server() {
+    path_mtu(Make::Culvert, Make::Real);
+}
