@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certificate;
 mod esp;
 mod pool;
+mod requests;
 
 use std::net::IpAddr;
 
@@ -355,6 +357,10 @@ fn host_reports(make: Make, over: Over) {
     wait::until("several reports", || {
         let reports = server.log().matches("host report of 'alice': host 'pc'").count();
         (reports >= 3).then_some(())
+    });
+    // Over ESP no connection is left between two checks.
+    wait::until("the end of the checks' connections", || {
+        (server.workers().len() == 1).then_some(())
     });
     packets_both_ways(&world);
     let log = server.log();

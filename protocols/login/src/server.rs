@@ -7,8 +7,8 @@ mod tunnel;
 
 pub use front_end::{Action, ClientDescription, FrontEnd};
 pub use tunnel::{
-    Beside, BesideEvent, Broken, Channels, Connection, DatagramGrant, Demand, Granted, Link, Opened, Opening,
-    Random, Refusal, Stream,
+    Beside, BesideEvent, Broken, Channels, Connection, DatagramGrant, Demand, Export, Granted, Link, Opened,
+    Opening, Random, Refusal, Stream,
 };
 
 use culvert_vocab::{HttpScheme, SecretString, SessionId};

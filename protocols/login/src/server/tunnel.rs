@@ -69,12 +69,15 @@ pub struct DatagramGrant {
 /// Fills octets with random ones; false when there are none.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]) -> bool;
 
+/// Fills octets with keying material for a label.
+pub type Export<'a> = &'a dyn Fn(&str, &mut [u8]) -> Result<(), TlsError>;
+
 /// The connection over which a client asked.
 pub struct Link<'a> {
     /// Its TLS.
     pub tls: &'a Negotiated,
     /// Keying material of its TLS, for a label (RFC 5705).
-    pub export: &'a dyn Fn(&str, &mut [u8]) -> Result<(), TlsError>,
+    pub export: Export<'a>,
     /// The client's address is one of IPv6.
     pub ipv6: bool,
     /// Largest packet that its path carries, as far as TCP knows.

@@ -44,6 +44,8 @@ pub(super) struct GpConnector {
     check_interval: Duration,
     /// What was granted last.
     granted: Option<Granted>,
+    /// ESP works: connections are only for questions beside it.
+    over_datagrams: bool,
 }
 
 impl GpConnector {
@@ -62,6 +64,7 @@ impl GpConnector {
             gateway,
             check_interval: forced.or(interval).unwrap_or(CHECK_INTERVAL),
             granted: None,
+            over_datagrams: false,
         }
     }
 
@@ -180,6 +183,7 @@ impl GpConnector {
 
     fn open_stream(&mut self, tunnel_path: Option<&str>) -> Result<Stream, ConnectFailure> {
         let request = self.gateway.tunnel_request(tunnel_path);
+        self.over_datagrams = false;
         let upgraded = self.http.upgrade(&self.gateway.server, &request, START_TUNNEL)?;
         let output = &self.context.output;
         let failed = |text: String| {
@@ -260,6 +264,7 @@ impl Connector for GpConnector {
     }
 
     fn datagram_established(&mut self) {
+        self.over_datagrams = true;
         if self.http.take_connection().is_some() {
             self.context
                 .output
@@ -275,7 +280,11 @@ impl Connector for GpConnector {
         let Some(config) = self.granted.as_ref().map(|granted| granted.config.clone()) else {
             return Ok(());
         };
-        self.check(&config)
+        let checked = self.check(&config);
+        if self.over_datagrams {
+            drop(self.http.take_connection());
+        }
+        checked
     }
 
     fn log_out(&mut self, _reason: &str) -> Option<Vec<u8>> {

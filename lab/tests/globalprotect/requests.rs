@@ -1,0 +1,116 @@
+//! Requests that no client makes: over one connection again and again, with others' cookies, frames
+//! that are none.
+
+use culvert_lab::{Fixture, Make, PASSWORD, Raw, Server, USER, World, wait};
+
+use super::SERVER;
+
+fn post(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST /{path} HTTP/1.1\r\nHost: vpn\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// The texts of all elements of this name, in order.
+fn texts<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
+    let (start, end) = (format!("<{name}>"), format!("</{name}>"));
+    answer
+        .split(&start)
+        .skip(1)
+        .filter_map(|rest| rest.split(&end).next())
+        .collect()
+}
+
+#[test]
+fn beside_and_in_the_tunnel() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    let mut raw = Raw::connect(&world, &fixture, "beside");
+    raw.send(&post(
+        "ssl-vpn/login.esp",
+        &format!("user={USER}&passwd={PASSWORD}&clientos=Linux"),
+    ));
+    raw.wait_for("</jnlp>", 1);
+    let cookie = texts(&raw.answer(), "argument")[1].to_owned();
+    assert_eq!(cookie.len(), 64, "{cookie}");
+
+    // Every configuration has keys of its own; the one SPI by which the server finds the session stays.
+    let wanted =
+        format!("authcookie={cookie}&user={USER}&ipv6-support=yes&enc-algo=aes-128-cbc&hmac-algo=sha1,md5");
+    for times in 1..=3 {
+        raw.send(&post("ssl-vpn/getconfig.esp", &wanted));
+        raw.wait_for("</response>", times);
+    }
+    let answer = raw.answer();
+    let spis = texts(&answer, "c2s-spi");
+    assert_eq!((spis.len(), spis[0]), (3, spis[2]), "{answer}");
+    for secret in ["s2c-spi", "val"] {
+        let mut values = texts(&answer, secret);
+        let count = values.len();
+        values.sort_unstable();
+        values.dedup();
+        assert!(values.len() == count && count >= 3, "{secret}: {answer}");
+    }
+    // Another session's cookie is worth nothing on this connection.
+    let strange = "0".repeat(64);
+    raw.send(&post(
+        "ssl-vpn/hipreportcheck.esp",
+        &format!("authcookie={strange}&md5=x"),
+    ));
+    raw.wait_for("Invalid authentication cookie", 1);
+    raw.send(&post(
+        "ssl-vpn/hipreportcheck.esp",
+        &format!("authcookie={cookie}&md5=x"),
+    ));
+    raw.wait_for("<hip-report-needed>no<", 1);
+    raw.send(format!("GET /ssl-tunnel-connect.sslvpn?authcookie={strange} HTTP/1.1\r\n\r\n").as_bytes());
+    assert!(raw.closed().contains("HTTP/1.1 502 "));
+
+    // The cookie alone opens the TLS tunnel. What is no frame ends it, and nothing else.
+    let get = format!("GET /ssl-tunnel-connect.sslvpn?user={USER}&authcookie={cookie} HTTP/1.1\r\n\r\n");
+    for junk in [
+        "1a2b3c4e0800001401000000000000004500001400000000400100000a6301020a630101",
+        "1a2b3c4d08060000000000000000000000000000",
+        "1a2b3c4d0800ffff0100000000000000",
+    ] {
+        let mut tunnel = Raw::connect(&world, &fixture, &format!("tunnel-{}", &junk[..12]));
+        tunnel.send(get.as_bytes());
+        tunnel.wait_for("START_TUNNEL", 1);
+        let octets: Vec<u8> = (0..junk.len() / 2)
+            .map(|at| u8::from_str_radix(&junk[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        let ends = server
+            .log()
+            .matches("the TLS channel ends: malformed record")
+            .count();
+        tunnel.send(&octets);
+        tunnel.closed();
+        wait::until("a line about the frame", || {
+            let now = server
+                .log()
+                .matches("the TLS channel ends: malformed record")
+                .count();
+            (now == ends + 1).then_some(())
+        });
+    }
+    // A keepalive comes back as it was.
+    let mut tunnel = Raw::connect(&world, &fixture, "tunnel");
+    tunnel.send(get.as_bytes());
+    tunnel.wait_for("START_TUNNEL", 1);
+    tunnel.send(b"\x1a\x2b\x3c\x4d\0\0\0\0\0\0\0\0\0\0\0\0");
+    tunnel.wait_until("keepalive", |answer| {
+        answer.ends_with("\x1a+<M\0\0\0\0\0\0\0\0\0\0\0\0")
+    });
+
+    let mut last = Raw::connect(&world, &fixture, "logout");
+    last.send(&post(
+        "ssl-vpn/logout.esp",
+        &format!("authcookie={cookie}&user={USER}"),
+    ));
+    last.wait_for("status=\"success\"", 1);
+    last.send(&post("ssl-vpn/getconfig.esp", &wanted));
+    last.wait_for("Invalid authentication cookie", 1);
+    wait::until("the end of the session", || {
+        (world.server.interfaces() == ["lo", "eth0"]).then_some(())
+    });
+    assert!(!server.log().contains(&cookie), "{}", server.log());
+}
