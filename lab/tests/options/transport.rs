@@ -212,7 +212,18 @@ fn path_mtu(client: Make, server: Make) {
         (mtu.trim() == found.to_string()).then_some(())
     });
     let size = (found - 28).to_string();
-    let ping = ["-n", "-M", "do", "-c", "1", "-W", "3", "-s", &size, INNER_SERVER_V4];
+    let ping = [
+        "-n",
+        "-M",
+        "do",
+        "-c",
+        "1",
+        "-W",
+        "3",
+        "-s",
+        &size,
+        INNER_SERVER_V4,
+    ];
     scene.world.client.run("ping", &ping);
     let output = tunnel.process.output();
     assert!(output.contains("Established DTLS connection"), "{output}");

@@ -5,8 +5,19 @@ use culvert_wire::http::{Request, Response};
 use crate::output::Output;
 
 const ELIDED: &str = "<elided>";
-/// Headers whose value is a credential.
-const SECRET_HEADERS: [&str; 4] = ["Cookie", "Set-Cookie", "Authorization", "X-DTLS-Master-Secret"];
+/// Headers whose value is a credential or as good as one.
+const SECRET_HEADERS: [&str; 4] = [
+    "Authorization",
+    "Proxy-Authorization",
+    "X-DTLS-Master-Secret",
+    "X-CSTP-Post-Auth-XML",
+];
+/// What a name has in it when it names a secret.
+const SECRET_NAMES: [&str; 8] = [
+    "passw", "passcode", "answer", "cookie", "whichpin", "secret", "inputstr", "otp",
+];
+/// Elements whose names say nothing: GlobalProtect's login answer, and the keys in its configuration.
+const SECRET_ELEMENTS: [&str; 2] = ["argument", "val"];
 
 /// Shows a request, line by line.
 pub(super) fn request(output: &Output, request: &Request) {
@@ -42,26 +53,27 @@ pub(super) fn body(output: &Output, body: &[u8]) {
     }
 }
 
-/// `Name: value` of a header; cookies keep their names and attributes.
+/// `Name: value` of a header; cookies keep their names and attributes, credentials their scheme.
 pub(super) fn header(name: &str, value: &str) -> String {
-    if !SECRET_HEADERS
-        .iter()
-        .any(|secret| secret.eq_ignore_ascii_case(name))
-    {
-        return format!("{name}: {value}");
+    let is = |other: &&str| other.eq_ignore_ascii_case(name);
+    if SECRET_HEADERS.iter().any(|secret| is(secret)) {
+        let scheme = value.split_once(' ').map(|(scheme, _)| format!("{scheme} "));
+        return format!("{name}: {}{ELIDED}", scheme.unwrap_or_default());
     }
     let elide = |pair: &str| match pair.split_once('=') {
-        Some((cookie, content)) if !content.is_empty() => format!("{cookie}={ELIDED}"),
-        Some(_) => pair.to_owned(),
+        Some((_, "")) => pair.to_owned(),
+        Some((cookie, _)) => format!("{cookie}={ELIDED}"),
         None => ELIDED.to_owned(),
     };
-    let shown = if name.eq_ignore_ascii_case("Set-Cookie") {
+    let shown = if is(&"Set-Cookie") {
         match value.split_once(';') {
             Some((pair, attributes)) => format!("{};{attributes}", elide(pair)),
             None => elide(value),
         }
-    } else {
+    } else if is(&"Cookie") {
         value.split("; ").map(elide).collect::<Vec<_>>().join("; ")
+    } else {
+        value.to_owned()
     };
     format!("{name}: {shown}")
 }
@@ -78,7 +90,7 @@ fn text(body: &[u8]) -> String {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.contains("password") || name.contains("answer") || name == "session-token" || name == "whichpin"
+    SECRET_NAMES.iter().any(|part| name.contains(part)) || name.ends_with("token")
 }
 
 fn elide_pair(pair: &str) -> String {
@@ -88,9 +100,12 @@ fn elide_pair(pair: &str) -> String {
     }
 }
 
-/// Replaces the text of secret elements. It need not understand XML: whatever follows a secret
-/// start tag up to the next tag is hidden.
+/// Replaces the content of secret elements. It need not understand XML: whatever follows a secret
+/// start tag up to its end tag is hidden. What a form is answered with is secret under any name but
+/// the user's: servers name the fields.
 fn elide_elements(xml: &str) -> String {
+    let is_reply = xml.contains("auth-reply");
+    let mut in_answers = false;
     let mut shown = String::with_capacity(xml.len());
     let mut rest = xml;
     while let Some((before, after)) = rest.split_once('<') {
@@ -102,9 +117,16 @@ fn elide_elements(xml: &str) -> String {
             shown.push('>');
         }
         rest = content;
-        let name = tag.split([' ', '/']).next().unwrap_or_default();
-        if is_secret(name) && !tag.ends_with('/') {
-            let end = rest.find('<').unwrap_or(rest.len());
+        let name = tag.split([' ', '/', '\t', '\r', '\n']).next().unwrap_or_default();
+        match tag {
+            "/auth" => in_answers = false,
+            _ if name == "auth" => in_answers = is_reply,
+            _ => {}
+        }
+        let is_answer = in_answers && !matches!(name, "" | "auth" | "username");
+        let is_secret = is_secret(name) || SECRET_ELEMENTS.contains(&name) || is_answer;
+        if is_secret && !name.is_empty() && !tag.ends_with('/') {
+            let end = rest.find(&format!("</{name}")).unwrap_or(rest.len());
             let (secret, following) = rest.split_at(end);
             if !secret.is_empty() {
                 shown.push_str(ELIDED);
@@ -137,6 +159,32 @@ mod tests {
         assert_eq!(header("Host", "a=b"), "Host: a=b");
     }
 
+    /// Padding of base64 is no value of a cookie.
+    #[test]
+    fn credentials_are_elided() {
+        for (value, shown) in [
+            ("Basic dXNlcjpwYXNz", "Basic <elided>"),
+            ("Basic dXNlcjpwYXNzdw==", "Basic <elided>"),
+            ("Negotiate YII=", "Negotiate <elided>"),
+            ("Digest username=\"u\", response=\"ab\"", "Digest <elided>"),
+            ("secret", "<elided>"),
+        ] {
+            assert_eq!(header("Authorization", value), format!("Authorization: {shown}"));
+            assert_eq!(
+                header("proxy-authorization", value),
+                format!("proxy-authorization: {shown}")
+            );
+        }
+        assert_eq!(
+            header("X-CSTP-Post-Auth-XML", "<a/>"),
+            "X-CSTP-Post-Auth-XML: <elided>"
+        );
+        assert_eq!(
+            header("X-DTLS-Master-Secret", "AB"),
+            "X-DTLS-Master-Secret: <elided>"
+        );
+    }
+
     #[test]
     fn passwords_are_elided() {
         let xml = b"<auth><username>u</username><password>p&amp;q</password><secondary_password>z</secondary_password></auth>";
@@ -149,6 +197,30 @@ mod tests {
             "<session-token id=\"1\"><elided></session-token><a/>"
         );
         assert_eq!(text(b"username=u&password=p"), "username=u&password=<elided>");
+        assert_eq!(
+            text(b"<session-token><![CDATA[abc]]></session-token>"),
+            "<session-token><elided></session-token>"
+        );
+        assert_eq!(
+            text(b"<config-auth type=\"auth-reply\"><opaque><x>1</x></opaque><auth><username>u</username><code2>1<b/>2</code2></auth><group-select>g</group-select>"),
+            "<config-auth type=\"auth-reply\"><opaque><x>1</x></opaque><auth><username>u</username><code2><elided></code2></auth><group-select>g</group-select>"
+        );
+    }
+
+    #[test]
+    fn secrets_of_global_protect_are_elided() {
+        assert_eq!(
+            text(b"user=u&passwd=p&portal-userauthcookie=c&prelogin-cookie=d&inputStr=e&computer=f"),
+            "user=u&passwd=<elided>&portal-userauthcookie=<elided>&prelogin-cookie=<elided>&inputStr=<elided>&computer=f"
+        );
+        assert_eq!(
+            text(b"<jnlp><argument>cookie</argument></jnlp>"),
+            "<jnlp><argument><elided></argument></jnlp>"
+        );
+        assert_eq!(
+            text(b"<ekey-c2s><bits>128</bits><val>00ff</val></ekey-c2s>"),
+            "<ekey-c2s><bits>128</bits><val><elided></val></ekey-c2s>"
+        );
     }
 
     proptest::proptest! {
