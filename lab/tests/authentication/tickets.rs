@@ -1,7 +1,8 @@
 //! A ticket and a certificate together: both have to be there, and to speak of the same user.
 
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, Process, Realm, Server, ServerOptions, USER, World,
+    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Realm, Server, ServerOptions, USER,
+    World,
 };
 
 use culvert_lab::authority::{Authority, UID};
@@ -77,4 +78,78 @@ fn and_certificate_with_the_real_client() {
 #[test]
 fn and_certificate_with_our_client() {
     and_certificate(Make::Culvert);
+}
+
+/// The common set-up: a password, or a certificate, or a ticket.
+#[test]
+fn or_certificate_or_password() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let authority = Authority::new(&fixture, "users.pem");
+    authority.issue(&fixture, "bob", Some("bob"), None);
+    let realm = Realm::start(&world, &fixture, "");
+    let done = realm.kinit(&world.client, &fixture, ("krb5.conf", "tickets"), USER);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let path = |name: &str| fixture.path(name).display().to_string();
+    let (plain, gssapi) = (
+        format!("plain[passwd={}]", path("ocpasswd")),
+        format!(
+            "gssapi[keytab={},require-local-user-map=false]",
+            path("vpn.test.keytab")
+        ),
+    );
+    let (authorities, config) = (path("users.pem"), format!("KRB5_CONFIG={}", path("krb5.conf")));
+    let options = ServerOptions {
+        overrides: &[
+            ("auth", &plain),
+            ("enable-auth", "certificate"),
+            ("enable-auth", &gssapi),
+            ("ca-cert", &authorities),
+            ("cert-user-oid", UID),
+        ],
+        under: &["env", &config],
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let (pem, key) = (path("bob.pem"), path("bob.key"));
+    let with_certificate = ["-c", &pem, "-k", &key];
+    let log_in = |client: Make, certificate: &[&str], cache: &str, password: &str| {
+        let arguments = [&["--authenticate", "--non-inter"], certificate].concat();
+        let options = ClientOptions {
+            arguments: &arguments,
+            ..ClientOptions::default()
+        };
+        let command = Client::command(client, &world, &fixture, &options);
+        let command = realm.with_tickets(command, cache);
+        let login = Process::start(
+            command,
+            fixture.dir(),
+            "openconnect",
+            Some(&format!("{password}\n")),
+        )
+        .finish();
+        assert_eq!(
+            login.code == 0,
+            login.stdout.contains("COOKIE="),
+            "{}",
+            login.stdout
+        );
+        login.code == 0
+    };
+    let logged_in = |user: &str| {
+        let said = format!("initiating session for user '{user}'");
+        server.log().matches(&said).count()
+    };
+    for (client, times) in [(Make::Real, 1), (Make::Culvert, 2)] {
+        assert!(log_in(client, &[], "tickets", "wrong"), "{}", server.log());
+        assert_eq!(logged_in("alice@LAB.TEST"), times, "{}", server.log());
+        assert!(log_in(client, &[], "none", PASSWORD), "{}", server.log());
+        assert_eq!(logged_in(USER), times, "{}", server.log());
+        assert!(
+            log_in(client, &with_certificate, "none", "wrong"),
+            "{}",
+            server.log()
+        );
+        assert_eq!(logged_in("bob"), times, "{}", server.log());
+        assert!(!log_in(client, &[], "none", "wrong"), "{}", server.log());
+    }
 }

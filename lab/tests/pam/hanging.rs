@@ -15,7 +15,7 @@ const SOURCES: [&str; 2] = ["192.0.2.101", "192.0.2.102"];
 /// Handshakes that are measured.
 const HANDSHAKES: usize = 25;
 /// A module that hangs for one user.
-const SLEEPY: &str = "test \"$PAM_USER\" != sleepy || while kill -0 $PPID; do sleep 1; done";
+const SLEEPY: &str = "test \"$PAM_USER\" != sleepy || exec tail --pid=$PPID -f /dev/null";
 
 impl Scene {
     /// A login whose password has been sent from this address.

@@ -7,9 +7,10 @@ mod sessions;
 
 use std::fs;
 
+use culvert_lab::authority::UID;
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Server, ServerOptions, USER, World,
-    process, wait,
+    Authority, Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Server, ServerOptions,
+    USER, World, process, wait,
 };
 
 /// A module of libpam-wrapper that asks, and changes passwords.
@@ -30,8 +31,11 @@ struct Scene {
 impl Scene {
     /// `@` in the stack stands for the fixture's folder.
     fn new(make: Make, stack: &str, options: &ServerOptions<'_>) -> Self {
-        let world = World::new();
-        let fixture = Fixture::new();
+        Self::on(World::new(), Fixture::new(), make, stack, options)
+    }
+
+    /// The same on these hosts.
+    fn on(world: World, fixture: Fixture, make: Make, stack: &str, options: &ServerOptions<'_>) -> Self {
         write_users(&world);
         write_stack(&world, &fixture, stack);
         let auth = options.overrides.iter().any(|(name, _)| *name == "auth");
@@ -274,7 +278,15 @@ fn modules_that_do_not_work() {
         scene.refuses(Make::Real, "alice", PASSWORD, &[]);
         scene.wait_for_log(said, 1);
     }
-    write_stack(&scene.world, &scene.fixture, UNIX);
+    // No question, and one with a text before it.
+    let silent = "auth required pam_permit.so\naccount required pam_permit.so\n";
+    write_stack(&scene.world, &scene.fixture, silent);
+    for client in [Make::Real, Make::Culvert] {
+        scene.accepts(client, "alice", "whatever", &[]);
+    }
+    scene.fixture.write_file("notice", "The cellar is flooded.");
+    let noted = format!("auth optional pam_echo.so file=@/notice\n{UNIX}");
+    write_stack(&scene.world, &scene.fixture, &noted);
     scene.accepts(Make::Real, "alice", PASSWORD, &[]);
     scene.wait_for_helpers(0);
 }
@@ -315,6 +327,48 @@ fn names_of_modules_and_accounts_of_tunnels() {
     let refused = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
     scene.wait_for_log("the account of user 'bob' is refused: ", 1);
+}
+
+/// A certificate and PAM: both have to speak of the same user, after the modules have named him.
+#[test]
+fn and_certificate() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let authority = Authority::new(&fixture, "users.pem");
+    for user in ["alice", "bob"] {
+        authority.issue(&fixture, user, Some(user), None);
+    }
+    let authorities = fixture.path("users.pem").display().to_string();
+    let overrides = [
+        ("auth", "certificate"),
+        ("auth", "pam"),
+        ("ca-cert", authorities.as_str()),
+        ("cert-user-oid", UID),
+    ];
+    let options = ServerOptions {
+        overrides: &overrides,
+        under: &["env", "PAM_USER=bob"],
+        ..ServerOptions::default()
+    };
+    let scene = Scene::on(world, fixture, Make::Culvert, UNIX, &options);
+    let path = |name: &str| scene.fixture.path(name).display().to_string();
+    let (alices, bobs) = (
+        ["-c", &path("alice.pem"), "-k", &path("alice.key")],
+        ["-c", &path("bob.pem"), "-k", &path("bob.key")],
+    );
+    for client in [Make::Real, Make::Culvert] {
+        scene.accepts(client, "alice", PASSWORD, &alices);
+        scene.refuses(client, "alice", "wrong", &alices);
+        scene.refuses(client, "alice", PASSWORD, &bobs);
+        scene.refuses(client, "alice", PASSWORD, &[]);
+    }
+    let renaming = format!("{UNIX}auth required {SET_ITEMS}\n");
+    write_stack(&scene.world, &scene.fixture, &renaming);
+    scene.accepts(Make::Real, "alice", PASSWORD, &bobs);
+    scene.refuses(Make::Real, "alice", PASSWORD, &alices);
+    scene.wait_for_log(
+        "user 'bob' from 192.0.2.2 presented a certificate which is for user 'alice'",
+        1,
+    );
 }
 
 /// `ocserv test-auth` goes the same way without a server.
@@ -377,6 +431,30 @@ fn a_login_without_a_server() {
             );
         }
     }
+    // With a session, which is opened and closed.
+    let script = format!("echo \"$PAM_TYPE\" >> {}", scene.fixture.path("types").display());
+    scene.fixture.write_script("session", &script);
+    write_stack(
+        &scene.world,
+        &scene.fixture,
+        &format!("{UNIX}session required pam_exec.so @/session\n"),
+    );
+    let auth = [("auth", "pam[session=true]")];
+    let config_with_session = scene
+        .fixture
+        .write_file("session.conf", &scene.fixture.ocserv_conf(&auth));
+    let tried = test_auth(
+        &["-c", &config_with_session.display().to_string(), "alice"],
+        PASSWORD,
+    );
+    assert_eq!(tried.code, 0, "{}{}", tried.stdout, tried.stderr);
+    assert!(
+        tried.stdout.contains("the PAM session opens and closes"),
+        "{}",
+        tried.stdout
+    );
+    let types = fs::read_to_string(scene.fixture.path("types")).unwrap();
+    assert_eq!(types, "open_session\nclose_session\n");
     // The same for another configuration; three wrong answers are the end there, too.
     let config = scene
         .fixture

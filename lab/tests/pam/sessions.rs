@@ -61,8 +61,13 @@ impl Scene {
     }
 
     fn connect(&self, client: Make) -> Client {
+        self.connect_with(client, &[])
+    }
+
+    fn connect_with(&self, client: Make, arguments: &[&str]) -> Client {
         let options = ClientOptions {
             user: "alice",
+            arguments,
             ..ClientOptions::default()
         };
         Client::connect_with(client, &self.world, &self.fixture, &options)
@@ -163,7 +168,9 @@ fn sessions_of_our_client() {
 #[test]
 fn sessions_after_kills() {
     let mut scene = Scene::with_sessions();
-    let client = scene.connect(Make::Culvert);
+    let login = scene.log_in(Make::Culvert, "alice", PASSWORD, &[]);
+    let cookie = ["--cookie", login.stdout.trim()];
+    let client = scene.connect_with(Make::Culvert, &cookie);
     for helper in scene.helpers() {
         process::kill(helper, "KILL");
     }
@@ -180,13 +187,14 @@ fn sessions_after_kills() {
     process::kill(scene.server.process.pid(), "KILL");
     scene.wait_for_events(&[true, true, false]);
     scene.server.process.wait();
+    drop(client);
     // The next server honours the cookie, and begins another session.
     let options = ServerOptions {
         overrides: OPTIONS,
         ..ServerOptions::default()
     };
     scene.server = Server::start_with(Make::Culvert, &scene.world, &scene.fixture, &options);
-    wait_for_reconnect(&client, 2);
+    let client = scene.connect_with(Make::Culvert, &cookie);
     scene.wait_for_events(&[true, true, false, true]);
     process::kill(scene.broker(), "KILL");
     scene.wait_for_events(&[true, true, false, true, false]);

@@ -59,6 +59,9 @@ fn http_then_records_both_ways() {
             client.exporter("EXPORTER-openconnect-psk", &mut ours).unwrap();
             server.exporter("EXPORTER-openconnect-psk", &mut theirs).unwrap();
             assert_eq!(ours, theirs);
+            // "tls-unique" is for TLS 1.2 alone.
+            assert_eq!(client.client_finished(), server.client_finished());
+            assert_eq!(client.client_finished().is_some(), version == Version::Tls12);
 
             client.write_plaintext(b"CONNECT").unwrap();
             exchange(&mut client, &mut server);

@@ -1,6 +1,7 @@
 //! `ocserv test-auth`: one login through the configured methods, without a server. The code that
 //! judges is the broker's.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -8,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use culvert_server_config::AuthMethod;
 use culvert_vocab::{GroupName, HttpScheme, SecretString, SessionId, UserName};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-use super::auth::{Accepted, Caller, Entry, GroupWish, Progress, Workers, choose};
+use super::auth::{Accepted, Caller, Entry, GroupWish, Progress, Staying, Workers, choose};
 use super::load::Load;
 use super::loaded::{Loaded, LoadedHost};
 use super::login::TRIES;
+use super::pam_sessions::PamSession;
 use super::settings;
 use crate::ipc::Text;
 
@@ -75,10 +78,11 @@ async fn log_in(trial: &Trial, console: &mut dyn Console) -> Result<bool, String
         channel: None,
     };
     let began = Instant::now();
-    let Some(accepted) = prove(entry, trial, caller.clone(), console).await else {
+    let Some((accepted, staying)) = prove(entry, trial, caller.clone(), console).await else {
         return Ok(false);
     };
-    let allowed = settle(host, trial, &accepted, caller, console).await;
+    let allowed =
+        settle(host, trial, &accepted, caller, console).await && try_session(staying, console).await;
     let outcome = if allowed {
         "the login succeeds"
     } else {
@@ -89,7 +93,12 @@ async fn log_in(trial: &Trial, console: &mut dyn Console) -> Result<bool, String
 }
 
 /// The steps until the method has decided.
-async fn prove(entry: &Entry, trial: &Trial, caller: Caller, console: &mut dyn Console) -> Option<Accepted> {
+async fn prove(
+    entry: &Entry,
+    trial: &Trial,
+    caller: Caller,
+    console: &mut dyn Console,
+) -> Option<(Accepted, Option<Staying>)> {
     let user = UserName::new(&trial.user).ok();
     if user.is_none() && trial.scheme.is_none() {
         console.say(format_args!(
@@ -103,7 +112,7 @@ async fn prove(entry: &Entry, trial: &Trial, caller: Caller, console: &mut dyn C
         ));
     }
     if entry.method.is_none() {
-        return user.map(|user| Accepted::new(user, Vec::new()));
+        return user.map(|user| (Accepted::new(user, Vec::new()), None));
     }
     let mut began = Instant::now();
     let (attempt, mut progress) = entry.begin(user, None, caller).await;
@@ -146,7 +155,7 @@ async fn prove(entry: &Entry, trial: &Trial, caller: Caller, console: &mut dyn C
             }
             Progress::Accepted(accepted) => {
                 console.say(format_args!("{took}  accepted as '{}'", accepted.user));
-                return Some(*accepted);
+                return Some((*accepted, attempt.into_staying()));
             }
         }
         let Some(answer) = console.ask(&question) else {
@@ -218,6 +227,28 @@ async fn settle(
             false
         }
     }
+}
+
+/// Opens and closes the PAM session of a login that has one.
+async fn try_session(staying: Option<Staying>, console: &mut dyn Console) -> bool {
+    let Some(staying) = staying else { return true };
+    let began = Instant::now();
+    let (end, ended) = oneshot::channel::<Infallible>();
+    let session = PamSession::new(staying, end);
+    let opened = session.open().await;
+    drop(session);
+    let _closed = ended.await;
+    let took = Seconds(began.elapsed());
+    match opened {
+        Ok(()) => console.say(format_args!("{took}  the PAM session opens and closes")),
+        Err(problem) => {
+            console.say(format_args!(
+                "{took}  no tunnel: the PAM session does not open: {problem}"
+            ));
+            return false;
+        }
+    }
+    true
 }
 
 fn choose_host<'l>(loaded: &'l Loaded, name: Option<&str>) -> Result<&'l LoadedHost, String> {

@@ -112,32 +112,35 @@ impl Conversation {
             session_timeout: own.session_timeout,
             update_interval: own.stats_report_time,
         };
-        let now = Moment::now();
-        let mut state = self.broker.state.borrow_mut();
-        // Looked up again: it may have ended while the files were read.
-        let (key, _) = state
-            .sessions
-            .check(&request.cookie, name, now.monotonic)
-            .map_err(|error| error.to_string())?;
-        let opened = state
-            .sessions
-            .open(key, self.id, self.peer, limits, now.monotonic);
-        state.note(key, now);
-        let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
-        let pam_session = state.sessions.get(key).is_some_and(|session| session.pam_session);
-        drop(state);
-        if pam_session
-            && let Err(problem) = self
+        let (key, opened, pam_session) = {
+            let now = Moment::now();
+            let mut state = self.broker.state.borrow_mut();
+            // Looked up again: it may have ended while the files were read.
+            let (key, session) = state
+                .sessions
+                .check(&request.cookie, name, now.monotonic)
+                .map_err(|error| error.to_string())?;
+            let pam_session = session.pam_session;
+            let opened = state
+                .sessions
+                .open(key, self.id, self.peer, limits, now.monotonic);
+            state.note(key, now);
+            let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
+            (key, opened, pam_session)
+        };
+        if pam_session {
+            let session = self
                 .broker
                 .open_pam_session(key, &host.methods, &user, caller)
-                .await
-        {
-            let mut state = self.broker.state.borrow_mut();
-            state.sessions.refused(self.id, Instant::now());
-            state.note(key, Moment::now());
-            return Err(format!(
-                "the PAM session of user '{user}' does not open: {problem}"
-            ));
+                .await;
+            if let Err(problem) = session {
+                let mut state = self.broker.state.borrow_mut();
+                state.sessions.refused(self.id, Instant::now());
+                state.note(key, Moment::now());
+                return Err(format!(
+                    "the PAM session of user '{user}' does not open: {problem}"
+                ));
+            }
         }
         let state = self.broker.state.borrow();
         let session = state
