@@ -9,6 +9,7 @@ mod flows;
 mod globalprotect;
 mod host_scan;
 mod profile;
+mod servers;
 mod strap;
 #[path = "../../../protocols/anyconnect/tests/common/wrap_token.rs"]
 mod wrap_token;

@@ -11,8 +11,9 @@ use crate::prompt::reason;
 const LINE_MAX: usize = 4095;
 /// Most octets of a request.
 const REQUEST_MAX: usize = 64 * 1024;
-/// Connections at a time; more wait.
-const CONNECTIONS_MAX: usize = 8;
+/// Connections at a time. The oldest makes room for another: browsers open some that they never
+/// use, and whoever is on this host may, too.
+const CONNECTIONS_MAX: usize = 16;
 /// Shown to the user when the browser has no other page to go to.
 const SUCCESS: &str = "<html><head><title>Success</title></head><body><p>Success: the sign-in is complete. \
                        You may close this window.</p></body></html>";
@@ -86,7 +87,6 @@ impl Loopback {
     /// What becomes readable when a browser comes or says something.
     pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let listeners = self.listeners.iter().map(AsFd::as_fd);
-        let listeners = listeners.filter(|_| self.connections.len() < CONNECTIONS_MAX);
         listeners
             .chain(
                 self.connections
@@ -98,18 +98,29 @@ impl Loopback {
 
     /// Takes what has come and answers what `judge` says to the targets of complete requests.
     pub(super) fn serve(&mut self, judge: &mut dyn FnMut(&str) -> Page) {
+        // What is there is answered before it has to make room.
+        self.answer_all(judge);
         for listener in &self.listeners {
-            while self.connections.len() < CONNECTIONS_MAX
-                && let Ok((stream, _)) = listener.accept()
-            {
-                if stream.set_nonblocking(true).is_ok() {
-                    self.connections.push(Connection {
-                        stream,
-                        request: Vec::new(),
-                    });
+            for _ in 0..CONNECTIONS_MAX {
+                let Ok((stream, _)) = listener.accept() else {
+                    break;
+                };
+                if stream.set_nonblocking(true).is_err() {
+                    continue;
                 }
+                if self.connections.len() == CONNECTIONS_MAX {
+                    self.connections.remove(0);
+                }
+                self.connections.push(Connection {
+                    stream,
+                    request: Vec::new(),
+                });
             }
         }
+        self.answer_all(judge);
+    }
+
+    fn answer_all(&mut self, judge: &mut dyn FnMut(&str) -> Page) {
         self.connections.retain_mut(|connection| match connection.read() {
             Progress::Incomplete => true,
             Progress::Junk => false,
@@ -211,6 +222,35 @@ mod tests {
         assert!(is_junk("BREW / HTTP/1.1\r\n\r\n"));
         assert!(is_junk(&format!("GET /{long}")));
         assert!(is_junk(&format!("GET / HTTP/1.1\r\n{}", long.repeat(20))));
+    }
+
+    /// Whoever only connects does not keep the browser out.
+    #[test]
+    fn silent_connections_make_room() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut loopback = Loopback {
+            listeners: vec![listener],
+            connections: Vec::new(),
+        };
+        let mut silent = Vec::new();
+        for _ in 0..3 * CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(address).unwrap());
+            loopback.serve(&mut |target| panic!("{target}"));
+        }
+        assert_eq!(loopback.connections.len(), CONNECTIONS_MAX);
+        let mut browser = TcpStream::connect(address).unwrap();
+        browser.write_all(b"GET /x HTTP/1.1\r\n\r\n").unwrap();
+        let mut targets = Vec::new();
+        loopback.serve(&mut |target| {
+            targets.push(target.to_owned());
+            Page::Success
+        });
+        assert_eq!(targets, ["/x"]);
+        let mut answer = String::new();
+        browser.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
 
     proptest! {
