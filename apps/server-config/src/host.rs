@@ -372,6 +372,11 @@ fn select_groups(reader: &mut Reader<'_>) -> Vec<SelectGroup> {
     let mut groups = Vec::new();
     for value in reader.values.all("select-group") {
         let (name, label) = match value.text.split_once('[') {
+            Some((_, "")) => {
+                let message = format!("error parsing {}", value.text);
+                reader.report.fail_at(value.line, message);
+                continue;
+            }
             Some((name, label)) => (name.trim(), label.trim_end_matches(']').trim()),
             None => (value.text.as_str(), value.text.as_str()),
         };

@@ -246,15 +246,19 @@ fn ipv6_pool(reader: &mut Reader<'_>, text: &str, line: usize) -> Option<Ipv6Net
         Some((address, prefix)) => (address, Some(prefix.to_owned())),
         None => (text, reader.text("ipv6-prefix")),
     };
+    // Wrong where it does not count, either.
+    if let (Some(unused), Some(line)) = (reader.text("ipv6-prefix"), reader.line("ipv6-prefix"))
+        && text.contains('/')
+        && ipv6_prefix(&unused).is_none()
+    {
+        let message = format!("invalid IPv6 prefix: {unused}");
+        reader.report.fail_at(line, message);
+    }
     let Some(prefix) = prefix else {
         reader.fail(Check::Network, Some(line), "no prefix found for IPv6 network.");
         return None;
     };
-    let Some(prefix) = prefix
-        .parse()
-        .ok()
-        .filter(|prefix| IPV6_PREFIXES.contains(prefix))
-    else {
+    let Some(prefix) = ipv6_prefix(&prefix) else {
         reader
             .report
             .fail_at(line, format!("invalid IPv6 prefix: {prefix}"));
@@ -270,6 +274,10 @@ fn ipv6_pool(reader: &mut Reader<'_>, text: &str, line: usize) -> Option<Ipv6Net
             None
         }
     }
+}
+
+fn ipv6_prefix(text: &str) -> Option<u8> {
+    text.parse().ok().filter(|prefix| IPV6_PREFIXES.contains(prefix))
 }
 
 fn rate(reader: &Reader<'_>, name: &str, base: Option<u64>) -> Option<u64> {

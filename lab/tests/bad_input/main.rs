@@ -11,6 +11,7 @@ mod host;
 mod http;
 mod password;
 mod script;
+mod spellings;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, probe};

@@ -58,6 +58,12 @@ fn wrong_lines_are_named_with_file_and_number() {
         ("ipv4-network = 10.0.0/8", 8, "invalid IPv4 network '10.0.0/8'"),
         ("ipv6-network = fd00::/5", 8, "invalid IPv6 prefix: 5"),
         (
+            "ipv6-network = fd00::/64\nipv6-prefix = 200",
+            9,
+            "invalid IPv6 prefix: 200",
+        ),
+        ("select-group = a[", 8, "error parsing a["),
+        (
             "ipv6-network = fd00::/64\nipv6-subnet-prefix = 200",
             9,
             "invalid IPv6 subnet prefix: 200",
