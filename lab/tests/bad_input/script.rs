@@ -119,6 +119,41 @@ fn our_client_with_a_script_that_fails() {
     failing_script(Make::Culvert);
 }
 
+/// SIGUSR2 while the connect script runs is obeyed when it has ended.
+fn reconnect_during_the_script(client: Make) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let _server = Server::start(Make::Real, &world, &fixture);
+    let gate = fixture.path("gate");
+    let body = format!(
+        "echo \"$reason;\"\n[ \"$reason\" = connect ] || exit 0\nuntil [ -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let script = fixture.write_script("script", &body).display().to_string();
+    let options = ClientOptions {
+        script: false,
+        arguments: &["--script", &script],
+        ..ClientOptions::default()
+    };
+    let mut client = Client::launch(client, &world, &fixture, &options);
+    client.process.wait_for("\nconnect;");
+    client.process.signal("USR2");
+    fs::write(gate, "").unwrap();
+    client.process.wait_for("\nreconnect;");
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+}
+
+#[test]
+fn real_client_reconnects_after_the_script() {
+    reconnect_during_the_script(Make::Real);
+}
+
+#[test]
+fn our_client_reconnects_after_the_script() {
+    reconnect_during_the_script(Make::Culvert);
+}
+
 /// A script of the client that hangs at any of its occasions: the client can be ended all the same,
 /// and so is the script.
 #[test]

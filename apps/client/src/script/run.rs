@@ -113,9 +113,11 @@ fn wait(child: &mut Child, signals: &Signals, pending: &mut Option<Signal>) -> i
     loop {
         match signals.wait(&[(ended.as_fd(), Interest::READ)], deadline) {
             Ok(()) => return child.wait(),
-            // One more reconnect while a reconnect is prepared changes nothing.
-            Err(WaitError::Interrupted(Signal::Reconnect | Signal::Statistics)) => {}
-            Err(WaitError::Interrupted(signal)) if pending.is_none() => {
+            Err(WaitError::Interrupted(Signal::Statistics)) => {}
+            Err(WaitError::Interrupted(Signal::Reconnect)) => {
+                pending.get_or_insert(Signal::Reconnect);
+            }
+            Err(WaitError::Interrupted(signal)) if deadline.is_none() => {
                 *pending = Some(signal);
                 deadline = Some(Instant::now() + GRACE);
             }

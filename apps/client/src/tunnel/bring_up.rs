@@ -10,6 +10,7 @@ use culvert_vocab::MTU_MIN_IPV6;
 use super::ending::Ending;
 use super::running::{PROGRAM_TOKEN, Running, SIGNAL_TOKEN};
 use crate::process::{self, Background, PidFile};
+use crate::signals::Signal;
 
 /// How long the device waits for UDP, so that its MTU is final.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
@@ -60,7 +61,13 @@ impl Running {
         // What the login needed, code of OpenSSL's size, is not needed again for hours.
         mem::trim();
         mem::forget_code();
-        signal.and_then(Ending::of_signal).map_or(Ok(()), Err)
+        match signal {
+            Some(Signal::Reconnect) => {
+                self.tell_reconnect();
+                self.reconnect()
+            }
+            signal => signal.and_then(Ending::of_signal).map_or(Ok(()), Err),
+        }
     }
 
     fn go_to_background(&mut self, pid_file: &mut Option<PidFile>) -> Result<(), Ending> {

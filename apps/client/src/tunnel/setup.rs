@@ -79,7 +79,7 @@ impl NetworkSetup {
         }
         let mut signal = None;
         if let Method::Script(command) = &self.method {
-            signal = signal.or(self.run(command, Reason::PreInit, facts));
+            signal = self.run(command, Reason::PreInit, facts);
         }
         let tun = self.open_tun()?;
         let name = tun.name().to_owned();
@@ -87,7 +87,11 @@ impl NetworkSetup {
         match &mut self.method {
             Method::Script(command) => {
                 let command = command.clone();
-                signal = signal.or(self.run(&command, Reason::Connect, facts));
+                // What came last counts, unless that was only the wish for another connection.
+                let later = self.run(&command, Reason::Connect, facts);
+                signal = later
+                    .filter(|later| signal.is_none() || *later != Signal::Reconnect)
+                    .or(signal);
             }
             Method::BuiltIn(configured) => {
                 show_banner(&facts.config);
