@@ -11,12 +11,14 @@ mod batch;
 mod buffers;
 mod device;
 pub mod offload;
+mod pace;
 mod policy;
 mod rate;
 mod session;
 
 pub use buffers::{Arrival, Buffers};
 pub use device::Device;
+pub use pace::Pace;
 pub use policy::{Action, Channel, Policy, PolicyConfig, Role};
 pub use session::{
     DatagramLoss, DatagramSocket, Event, FrameError, Marks, Notice, SecondThread, Session, SessionConfig,

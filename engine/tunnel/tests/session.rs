@@ -78,6 +78,34 @@ fn datagrams_take_over_and_a_new_handshake_disturbs_nothing() {
     assert!(pair.client.session.datagram_established() && !pair.client.session.datagram_connecting());
 }
 
+/// A stranger who forges the peer's address can send faster than we can receive.
+#[test]
+fn empty_datagrams_do_not_hold_up_a_pass() {
+    const EMPTY: usize = 300;
+    let mut pair = Pair::plain();
+    let (client, server) = udp_pair();
+    let stranger = client.try_clone().unwrap();
+    pair.server.datagram(server, Datagrams::server());
+    (0..EMPTY).for_each(|_| stranger.send(&[], 0, None).unwrap());
+    let mut passes = 0;
+    let is_readable = |pair: &mut Pair| {
+        let Pair { server, .. } = pair;
+        server
+            .poller
+            .wait(&mut server.ready, Some(Instant::now()))
+            .unwrap();
+        !server.ready.is_empty()
+    };
+    while is_readable(&mut pair) {
+        pair.server.turn();
+        passes += 1;
+    }
+    assert!((2..=EMPTY).contains(&passes), "{passes} passes");
+    // The channel is as good as before.
+    pair.client.datagram(client, Datagrams::client(Instant::now()));
+    pair.run_until(|pair| pair.server.session.datagram_established());
+}
+
 #[test]
 fn a_blocked_stream_stops_the_device_and_loses_nothing() {
     let mut pair = Pair::with_stream();

@@ -11,7 +11,9 @@ use culvert_record::{AnyDatagramChannel, FrameKind, PacketSealer, StreamOpener, 
 use culvert_sys::clock::suspended;
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
-use culvert_tunnel::{Buffers, Channel, DatagramLoss, Event, FrameError, Role, SecondThread, Session, SessionConfig};
+use culvert_tunnel::{
+    Buffers, Channel, DatagramLoss, Event, FrameError, Pace, Role, SecondThread, Session, SessionConfig,
+};
 use culvert_vocab::{Mtu, RekeyMethod, Timers};
 
 use super::datagram::{self, Datagram};
@@ -49,6 +51,7 @@ pub(super) struct Running {
     pub(super) roaming: Roaming,
     events: Events,
     buffers: Buffers,
+    pace: Pace,
     cipher: String,
     /// The TLS channel's name, for the user.
     stream_name: String,
@@ -87,6 +90,7 @@ impl Running {
             roaming,
             events: Events::with_capacity(16),
             buffers: Buffers::new(),
+            pace: Pace::new(now),
             cipher: String::new(),
             stream_name: status::with_compression("SSL", None),
             renews_keys: false,
@@ -294,6 +298,9 @@ impl Running {
         self.check_network(now)?;
         while signalled && let Some(signal) = self.context.signals.next() {
             self.handle_signal(signal)?;
+        }
+        if let Some(rest) = self.pace.after_turn(now, self.session.statistics().packets()) {
+            thread::sleep(rest);
         }
         Ok(())
     }

@@ -16,6 +16,9 @@ use crate::offload::{HEADER_LEN, is_user_data};
 use crate::policy::Channel;
 use crate::rate::RateLimit;
 
+/// Receive calls of one pass: empty datagrams and junk, which anybody can send, must not keep it
+/// from its end.
+const RECEIVES: usize = 128;
 /// Octets of a stream that one pass reads at most.
 const STREAM_PASS: usize = 128 * 1024;
 /// Longest start of a record that is kept; TLS records are much shorter.
@@ -161,11 +164,11 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
     }
 
-    /// Receives datagrams until there are none or the buffer is used, and delivers them.
+    /// Receives datagrams until there are none or enough, and delivers them.
     pub(super) fn datagram_readable(&mut self, index: usize, now: Instant, buffers: &mut Buffers) {
         let mut pass = Pass::default();
         let mut filled = 0;
-        loop {
+        for _ in 0..RECEIVES {
             let Some(datagram) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
                 return;
             };

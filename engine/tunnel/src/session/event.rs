@@ -166,3 +166,10 @@ pub struct Statistics {
     /// Packets of either direction that were dropped.
     pub dropped: u64,
 }
+
+impl Statistics {
+    /// Packets of both directions.
+    pub fn packets(&self) -> u64 {
+        self.received_packets + self.sent_packets
+    }
+}

@@ -22,6 +22,7 @@ use super::uplink::Pass;
 use super::{LOAN, Session};
 use crate::buffers::Outgoing;
 use crate::device::Device;
+use crate::pace::Pace;
 use crate::policy::Channel;
 
 /// When sealing and sending get a thread of their own.
@@ -142,7 +143,7 @@ impl<S: PacketSealer, L: PacketSealer> Half<S, L> {
         poller.add(line, LINE, Interest::READ)?;
         poller.add(&self.device, DEVICE, Interest::READ)?;
         let mut events = Events::with_capacity(3);
-        let mut gauge = Gauge::new(Instant::now());
+        let (mut gauge, mut pace) = (Gauge::new(Instant::now()), Pace::new(Instant::now()));
         let mut blocked = false;
         loop {
             poller.wait(&mut events, Some(Instant::now() + WINDOW))?;
@@ -162,6 +163,9 @@ impl<S: PacketSealer, L: PacketSealer> Half<S, L> {
             if blocked_now != blocked {
                 blocked = blocked_now;
                 self.watch(&poller, blocked)?;
+            }
+            if let Some(rest) = pace.after_turn(now, self.pass.packets) {
+                thread::sleep(rest);
             }
         }
     }

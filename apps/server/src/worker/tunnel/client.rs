@@ -227,6 +227,11 @@ impl Client {
         }
     }
 
+    /// Packets that have passed so far.
+    pub(super) fn packets(&self) -> u64 {
+        self.session.statistics().packets()
+    }
+
     /// What it carried.
     pub(super) fn counters(&self) -> Counters {
         let statistics = self.session.statistics();

@@ -6,11 +6,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::{Event, Poller};
 use culvert_sys::udp::{Path, UdpSocket};
-use culvert_tunnel::{Arrival, Buffers};
+use culvert_tunnel::{Arrival, Buffers, Pace};
 
 use super::client::{CLIENT_TOKENS, Client};
 use crate::ipc::messages::WorkerReason;
@@ -35,6 +35,9 @@ pub(super) struct Clients {
     /// nothing.
     due: BinaryHeap<Reverse<(Instant, Number)>>,
     ended: Vec<Ended>,
+    pace: Pace,
+    /// Packets of all clients so far.
+    packets: u64,
 }
 
 struct Slot {
@@ -42,6 +45,8 @@ struct Slot {
     reporter: Arc<Reporter>,
     /// The earliest entry of this client in the queue.
     scheduled: Option<Instant>,
+    /// Its packets so far.
+    packets: u64,
 }
 
 /// A client that is gone.
@@ -65,6 +70,8 @@ impl Clients {
             free: Vec::new(),
             due: BinaryHeap::new(),
             ended: Vec::new(),
+            pace: Pace::new(Instant::now()),
+            packets: 0,
         })
     }
 
@@ -98,6 +105,7 @@ impl Clients {
             client: Box::new(client),
             reporter,
             scheduled: None,
+            packets: 0,
         });
         match self.slots.get_mut(number) {
             Some(free) => {
@@ -198,6 +206,11 @@ impl Clients {
         }
     }
 
+    /// After a turn that began at `now`: how long the process rests before the next one.
+    pub(super) fn after_turn(&mut self, now: Instant) -> Option<Duration> {
+        self.pace.after_turn(now, self.packets)
+    }
+
     /// The next client that has ended.
     pub(super) fn poll_ended(&mut self) -> Option<Ended> {
         let ended = self.ended.pop()?;
@@ -213,6 +226,9 @@ impl Clients {
             return;
         };
         let Some(slot) = place else { return };
+        let packets = slot.client.packets();
+        self.packets += packets.saturating_sub(slot.packets);
+        slot.packets = packets;
         if let Some(reason) = slot.client.ended() {
             let counters = slot.client.counters();
             let reporter = Arc::clone(&slot.reporter);

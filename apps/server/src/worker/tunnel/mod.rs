@@ -8,6 +8,7 @@ pub(crate) mod pool;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use culvert_sys::epoll::{Events, Interest};
@@ -78,5 +79,8 @@ fn carry(
             }
         }
         clients.handle_timeout(now);
+        if let Some(rest) = clients.after_turn(now) {
+            thread::sleep(rest);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use culvert_sys::channel::Channel;
@@ -157,6 +158,9 @@ impl Pool {
                 }
             }
             self.clients.handle_timeout(now);
+            if let Some(rest) = self.clients.after_turn(now) {
+                thread::sleep(rest);
+            }
             while let Some(ended) = self.clients.poll_ended() {
                 self.forget(&ended);
             }
