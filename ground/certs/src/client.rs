@@ -3,6 +3,7 @@
 
 use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use x509_parser::der_parser::asn1_rs::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -10,6 +11,9 @@ use crate::describe::parse;
 use crate::path::{PathCheck, problems_of_chain};
 use crate::signature::{check_handshake, handshake_schemes};
 use crate::{Anchors, CertError, RevocationLists, Verdict};
+
+/// The extended key usage of logons by smart card.
+const SMART_CARD_LOGON: &str = "1.3.6.1.4.1.311.20.2.2";
 
 /// Why a client's certificate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +76,45 @@ fn is_for_clients(leaf: &X509Certificate<'_>) -> bool {
         Err(_) => false,
     };
     extended && signs
+}
+
+/// What a certificate says about its use for authentication (`specs/client.md` §8.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// It is for that.
+    Suitable,
+    /// It does not say what it is for.
+    Unsaid,
+    /// It is for other things only.
+    Unsuitable,
+}
+
+impl Usage {
+    /// Of a DER certificate: its extended key usage (any, client authentication, smart card logon)
+    /// counts, and without one its key usage (digital signature, non-repudiation).
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn of(certificate: &[u8]) -> Result<Self, CertError> {
+        let certificate = parse(certificate)?;
+        let malformed = |_| CertError::Malformed;
+        let extended = certificate.extended_key_usage().map_err(malformed)?;
+        let usage = certificate.key_usage().map_err(malformed)?;
+        let is_suitable = match (extended, usage) {
+            (Some(extended), _) => {
+                let extended = extended.value;
+                let is_logon = |oid: &Oid<'_>| oid.to_id_string() == SMART_CARD_LOGON;
+                extended.any || extended.client_auth || extended.other.iter().any(is_logon)
+            }
+            (None, Some(usage)) => usage.value.digital_signature() || usage.value.non_repudiation(),
+            (None, None) => return Ok(Self::Unsaid),
+        };
+        Ok(if is_suitable {
+            Self::Suitable
+        } else {
+            Self::Unsuitable
+        })
+    }
 }
 
 /// Signature schemes that [`check_client_signature`] knows, best first.

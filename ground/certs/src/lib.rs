@@ -30,7 +30,8 @@ mod verdict;
 pub use anchors::Anchors;
 pub use chain::CertificateChain;
 pub use client::{
-    ClientRefusal, check_client_chain, check_client_signature, client_schemes, first_email, subject_values,
+    ClientRefusal, Usage, check_client_chain, check_client_signature, client_schemes, first_email,
+    subject_values,
 };
 pub use describe::{
     Validity, certificate_text, common_name, spki_of, spki_pin, subject, subjects_of_pem, validity,

@@ -167,6 +167,54 @@ fn logs_in(client: &Path) {
     assert_eq!(verdict, "Verified OK\n");
 }
 
+/// What a client says about its second certificate, made with these extensions.
+fn said_about(client: &Path, extensions: &str) -> Vec<String> {
+    let fixture = Fixture::new();
+    fixture.write_file(
+        "openssl.cnf",
+        &format!("[req]\ndistinguished_name = dn\nx509_extensions = ext\n[dn]\n[ext]\n{extensions}\n"),
+    );
+    openssl(
+        &fixture,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=second -days 90 -keyout key.pem \
+         -out second.pem -config openssl.cnf",
+    );
+    let (address, _bodies) = serve(&fixture);
+    let output = Command::new(client)
+        .current_dir(fixture.dir())
+        .args(["--cafile", "ca.pem", "--cookieonly", "--no-proxy"])
+        .args(["--resolve", &format!("{SERVER_NAME}:127.0.0.1")])
+        .args(["--mca-certificate", "second.pem", "--mca-key", "key.pem"])
+        .arg(format!("https://{SERVER_NAME}:{}/", address.port()))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let about = said
+        .lines()
+        .filter(|line| line.to_lowercase().contains("certificate"));
+    about.map(str::to_owned).collect()
+}
+
+/// Certificates that are for something else are used, with a warning.
+#[test]
+fn purposes_of_the_second_certificate() {
+    for extensions in [
+        "",
+        "extendedKeyUsage = clientAuth",
+        "extendedKeyUsage = msSmartcardLogin",
+        "extendedKeyUsage = serverAuth",
+        "keyUsage = nonRepudiation",
+        "keyUsage = keyEncipherment",
+        "keyUsage = digitalSignature\nextendedKeyUsage = serverAuth",
+    ] {
+        let real = said_about(&Make::Real.program("openconnect"), extensions);
+        let ours = said_about(Path::new(env!("CARGO_BIN_EXE_openconnect")), extensions);
+        assert_eq!(ours, real, "{extensions}");
+    }
+}
+
 #[test]
 fn real_client_with_a_second_certificate() {
     logs_in(&Make::Real.program("openconnect"));

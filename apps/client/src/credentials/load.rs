@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use culvert_certs::{CertError, CertificateChain, common_name, spki_of, subject};
+use culvert_certs::{CertError, CertificateChain, Usage, common_name, spki_of, subject};
 use culvert_credentials::{Contents, CredentialError, KeyFile, KeyFormat, Passphrase, Pkcs12, certificates};
 use culvert_pkcs11::{Key as TokenKey, Pkcs11Error};
 use culvert_sys::files::file_system_id;
@@ -359,7 +359,7 @@ impl Loading<'_> {
         let output = &self.context.output;
         let (subject, used) = match self.role {
             Role::Primary => ("Client certificate", "client certificate"),
-            Role::Secondary => ("Secondary client certificate", "secondary client certificate"),
+            Role::Secondary => ("Secondary client certificate", "secondary certificate"),
         };
         let now = chrono::Utc::now();
         let days = chrono::Duration::days(i64::from(self.context.options.credentials.expire_warning_days));
@@ -381,6 +381,15 @@ impl Loading<'_> {
         }
         for issuer in names {
             output.debug(&format!("Adding supporting CA '{issuer}'"));
+        }
+        match Usage::of(chain.leaf()) {
+            Ok(Usage::Unsaid) if self.role == Role::Secondary => {
+                output.info("Certificate doesn't specify key usage.");
+            }
+            Ok(Usage::Unsuitable) if self.role == Role::Secondary => {
+                output.info("The certificate specifies key usages incompatible with authentication.");
+            }
+            _ => {}
         }
     }
 
