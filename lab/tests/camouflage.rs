@@ -94,6 +94,10 @@ fn probes_get(realm: Option<&str>, expected: &str) {
         request("CONNECT", "/CSCOSSLC/tunnel", &cookie("webvpn")),
         request("GET", &long, ""),
         "nonsense\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nContent-Length: 300000\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n".to_owned(),
+        "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
         format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "y".repeat(17_000)),
     ] {
         assert_eq!(scene.answer(&request), expected, "{request}");

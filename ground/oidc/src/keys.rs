@@ -114,6 +114,7 @@ struct Jwk {
     kid: Option<String>,
     #[serde(rename = "use")]
     purpose: Option<String>,
+    key_ops: Option<Vec<String>>,
     alg: Option<String>,
     crv: Option<String>,
     n: Option<String>,
@@ -162,7 +163,12 @@ impl KeySet {
 
 impl Key {
     fn new(jwk: Jwk) -> Option<Self> {
-        if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        let other_purpose = jwk.purpose.is_some_and(|purpose| purpose != "sig");
+        // RFC 7517 §4.3
+        let other_operations = jwk
+            .key_ops
+            .is_some_and(|operations| operations.iter().all(|operation| operation != "verify"));
+        if other_purpose || other_operations {
             return None;
         }
         let material = match jwk.kty.as_str() {
@@ -262,10 +268,11 @@ mod tests {
 
     #[test]
     fn keys_that_cannot_be_used_are_left_out() {
-        let rsa = r#"{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"}"#;
+        let rsa = r#"{"kty":"RSA","kid":"a","key_ops":["verify"],"n":"AQAB","e":"AQAB"}"#;
         let good = format!(
             r#"{{"keys":[{rsa},{{"kty":"oct","kid":"b","k":"AAAA"}},{{"kty":"EC","kid":"c","crv":"secp256k1"}},7,
-            {{"kty":"RSA","n":"AQAB","e":"AQAB"}},{{"kty":"RSA","kid":"d","use":"enc","n":"AQAB","e":"AQAB"}}]}}"#
+            {{"kty":"RSA","n":"AQAB","e":"AQAB"}},{{"kty":"RSA","kid":"d","use":"enc","n":"AQAB","e":"AQAB"}},
+            {{"kty":"RSA","kid":"e","key_ops":["encrypt"],"n":"AQAB","e":"AQAB"}}]}}"#
         );
         let set = KeySet::parse(good.as_bytes()).unwrap();
         assert_eq!(set.0.len(), 1);
@@ -273,7 +280,7 @@ mod tests {
         let none = good.replace(rsa, "null");
         assert!(matches!(
             KeySet::parse(none.as_bytes()),
-            Err(DocumentError::NoKey(6))
+            Err(DocumentError::NoKey(7))
         ));
     }
 

@@ -422,7 +422,7 @@ fn helper(server: &Server) -> Option<u32> {
 #[test]
 fn tickets_of_curl() {
     let scene = Scene::new(Make::Culvert, KEYTAB, &[]);
-    let curl = |cache: &str| {
+    let curl = |cache: &str, name: &str| {
         let mut command: Command = scene.world.client.command("curl");
         command
             .args([
@@ -436,14 +436,17 @@ fn tickets_of_curl() {
                 "X-Support-HTTP-Auth: true",
             ])
             .args(["--data", "<config-auth type=\"init\"/>", "-w", "%{http_code}"])
-            .arg("--cacert")
-            .arg(scene.fixture.path("ca.pem"))
-            .args(["--resolve", "vpn.test:443:192.0.2.1", "https://vpn.test/"]);
+            .args(["--insecure", "--resolve", &format!("{name}:443:192.0.2.1")])
+            .arg(format!("https://{name}/"));
         let command = scene.realm.with_tickets(command, cache);
         Process::start(command, scene.fixture.dir(), "curl", None).finish()
     };
-    assert_eq!(curl(NONE).stdout, "401");
-    let accepted = curl(TICKETS);
+    assert_eq!(curl(NONE, SERVER_NAME).stdout, "401");
+    // The ticket is for a service of another name.
+    assert_eq!(curl(TICKETS, "proxy.test").stdout, "401");
+    let why = "the client's ticket is not accepted: ";
+    assert!(scene.server.log().contains(why), "{}", scene.server.log());
+    let accepted = curl(TICKETS, SERVER_NAME);
     assert!(
         accepted.stdout.contains("auth id=\"success\"") && accepted.stdout.ends_with("200"),
         "{}",
