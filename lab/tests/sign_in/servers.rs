@@ -94,7 +94,8 @@ fn said(text: &str) -> Vec<String> {
         let misleading = "requested Basic authentication which is disabled by default";
         match line.ends_with(misleading) {
             true => "Unexpected 401 result from server".to_owned(),
-            false => line,
+            // A moment before it is connected.
+            false => line.replace("and DTLS established", "and DTLS connected"),
         }
     };
     // What the real client says of itself.
