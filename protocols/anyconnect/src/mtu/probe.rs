@@ -30,7 +30,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Searches below `negotiated`, but not below what the tunnel needs.
+    /// Searches below `negotiated`; below what IPv6 needs only when that does not pass.
     pub fn new(now: Instant, negotiated: Mtu, inner_ipv6: bool) -> Self {
         let min = if inner_ipv6 { MTU_MIN_IPV6 } else { MTU_MIN };
         let max = negotiated.get();
@@ -119,8 +119,12 @@ impl Prober {
 
     fn too_large(&mut self, now: Instant) {
         if self.current <= self.min {
-            self.finish();
-            return;
+            if self.confirmed || self.min == MTU_MIN {
+                self.finish();
+                return;
+            }
+            // A tunnel without IPv6 is better than one that loses every large packet.
+            self.min = MTU_MIN;
         }
         self.max = self.current - 1;
         let half = (self.current - self.min) / 2;
@@ -191,7 +195,7 @@ mod tests {
         let (mtu, took) = search(1434, false, 0, false);
         assert_eq!(mtu, 1434);
         assert!(took <= SEARCH_LIMIT);
-        assert_eq!(search(1434, true, 1279, true).0, 1434);
+        assert_eq!(search(1434, true, 0, true).0, 1434);
     }
 
     #[test]
@@ -201,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn finds_the_largest_that_passes(negotiated in 1281u16..9000, path in 1280u16..9000, ipv6: bool, local: bool) {
+        fn finds_the_largest_that_passes(negotiated in 1281u16..9000, path in MTU_MIN..9000, ipv6: bool, local: bool) {
             let (mtu, took) = search(negotiated, ipv6, path, local);
             prop_assert_eq!(mtu, path.min(negotiated));
             prop_assert!(took < SEARCH_LIMIT);
