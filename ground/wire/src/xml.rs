@@ -481,7 +481,7 @@ mod tests {
 
         #[test]
         fn never_panics_on_markup(document in "[<>/&;#x!\\[\\]a\"'= -]{0,80}") {
-            let t = std::time::Instant::now(); let _ = parse(document.as_bytes()); eprintln!("{:?} {}", t.elapsed(), &document[..30]);
+            let _ = parse(document.as_bytes());
         }
     }
 }
