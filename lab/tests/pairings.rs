@@ -151,3 +151,67 @@ pairings! {
     our_client_and_our_pool_over_dtls: Culvert with Pool over Dtls;
     our_client_and_our_pool_over_tls: Culvert with Pool over Tls;
 }
+
+/// A server that knows only this cipher: the same one protects DTLS, and packets of the tunnel's
+/// full size pass.
+fn only(client_make: Make, server_make: Make, priorities: &str, description: &str) {
+    let world = World::new();
+    let fixture = Fixture::new();
+    let priorities = format!("\"{priorities}\"");
+    let options = ServerOptions {
+        overrides: &[("tls-priorities", &priorities)],
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(server_make, &world, &fixture, &options);
+    let mut client = Client::connect(client_make, &world, &fixture);
+    client.process.wait_for("Established DTLS connection");
+    let output = client.process.output();
+    assert!(
+        output.contains(description),
+        "{description}: {output}{}",
+        server.log()
+    );
+    let device = format!("/sys/class/net/{}/mtu", culvert_lab::client::DEVICE);
+    let mtu: u16 = world.client.run("cat", &[&device]).trim().parse().unwrap();
+    for less in 0..4 {
+        let size = (mtu - 28 - less).to_string();
+        let ping = [
+            "-n",
+            "-M",
+            "do",
+            "-c",
+            "1",
+            "-W",
+            "3",
+            "-s",
+            &size,
+            INNER_SERVER_V4,
+        ];
+        world.client.run("ping", &ping);
+    }
+}
+
+#[test]
+fn every_cipher_of_dtls() {
+    let chacha = (
+        "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305",
+        "(DTLS1.2)-(PSK)-(CHACHA20-POLY1305)",
+    );
+    let aes128 = ("NORMAL:-CIPHER-ALL:+AES-128-GCM", "(DTLS1.2)-(PSK)-(AES-128-GCM)");
+    // TLS is OpenSSL's then.
+    let cbc = (
+        "NORMAL:-VERS-TLS1.3:-CIPHER-ALL:+AES-256-CBC:-MAC-ALL:+SHA1",
+        "(DTLS1.2)-(PSK)-(AES-256-CBC)-(SHA1)",
+    );
+    std::thread::scope(|scope| {
+        for (client, server, (priorities, description)) in [
+            (Make::Culvert, Make::Real, chacha),
+            (Make::Culvert, Make::Real, aes128),
+            (Make::Culvert, Make::Real, cbc),
+            (Make::Real, Make::Culvert, chacha),
+            (Make::Real, Make::Culvert, aes128),
+        ] {
+            scope.spawn(move || only(client, server, priorities, description));
+        }
+    });
+}
