@@ -126,6 +126,10 @@ pub struct Radius {
     pub group_separator: GroupSeparator,
     /// `stats-report-time` counts, whatever the server says.
     pub override_interim_updates: bool,
+    /// Filter-Id attributes name groups, after those of Class: `filter-id`.
+    pub filter_id: bool,
+    /// No tunnel without accounting: `acct-required`.
+    pub required: bool,
 }
 
 /// `group-separator` of `radius`.
@@ -338,6 +342,7 @@ impl Radius {
         let (mut config, mut groupconfig, mut nas_identifier) = (None, false, None);
         let mut group_separator = GroupSeparator::Semicolon;
         let mut override_interim_updates = false;
+        let (mut filter_id, mut required) = (false, false);
         if let Some(mut words) = call.legacy_words() {
             config = words.next().map(PathBuf::from);
             for word in words {
@@ -353,6 +358,8 @@ impl Radius {
                     "groupconfig" => groupconfig = truth(value),
                     "nas-identifier" => nas_identifier = text(value),
                     "override-interim-updates" => override_interim_updates = truth(value),
+                    "filter-id" => filter_id = truth(value),
+                    "acct-required" => required = truth(value),
                     "group-separator" => {
                         group_separator = match value {
                             "semicolon" => GroupSeparator::Semicolon,
@@ -376,6 +383,8 @@ impl Radius {
             nas_identifier,
             group_separator,
             override_interim_updates,
+            filter_id,
+            required,
         })
     }
 }

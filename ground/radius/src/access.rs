@@ -78,6 +78,8 @@ pub struct Profile {
     pub service_type: Option<u32>,
     /// Class attributes as they are.
     pub classes: Vec<Vec<u8>>,
+    /// Filter-Id attributes as they are.
+    pub filter_ids: Vec<Vec<u8>>,
     /// Text for the user.
     pub message: Option<String>,
     /// The client's IPv4 address.
@@ -140,6 +142,7 @@ impl Profile {
         match attribute.kind {
             SERVICE_TYPE => self.service_type = Some(number(value)?),
             CLASS => self.classes.push(value.to_vec()),
+            FILTER_ID => self.filter_ids.push(value.to_vec()),
             FRAMED_IP_ADDRESS => {
                 self.ipv4 = Some(ipv4(value)?).filter(|address| !FROM_POOL.contains(address));
             }
@@ -192,12 +195,14 @@ impl Profile {
         Ok(())
     }
 
-    /// The groups in the Class attributes: `OU=a;b` is a list with this separator, anything else
-    /// one group. Values that are no group's name are left out; `true`: there were too many.
-    pub fn groups(&self, separator: char) -> (Vec<GroupName>, bool) {
+    /// The groups in the Class attributes, and in Filter-Id if that counts: `OU=a;b` is a list with
+    /// this separator, anything else one group. Values that are no group's name are left out; `true`:
+    /// there were too many.
+    pub fn groups(&self, separator: char, filter_id: bool) -> (Vec<GroupName>, bool) {
         let mut groups = Vec::new();
-        for class in &self.classes {
-            let Ok(class) = std::str::from_utf8(class) else {
+        let filters = self.filter_ids.iter().filter(|_| filter_id);
+        for value in self.classes.iter().chain(filters) {
+            let Ok(class) = std::str::from_utf8(value) else {
                 continue;
             };
             let (list, separator) = match class.strip_prefix("OU=") {

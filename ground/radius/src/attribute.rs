@@ -14,6 +14,8 @@ pub const FRAMED_PROTOCOL: u8 = 7;
 pub const FRAMED_IP_ADDRESS: u8 = 8;
 /// RFC 2865 §5.9.
 pub const FRAMED_IP_NETMASK: u8 = 9;
+/// RFC 2865 §5.11.
+pub const FILTER_ID: u8 = 11;
 /// RFC 2865 §5.18.
 pub const REPLY_MESSAGE: u8 = 18;
 /// RFC 2865 §5.22.

@@ -95,7 +95,7 @@ fn accept_with_everything() {
     assert_eq!(profile.idle_timeout, Some(Duration::from_secs(77)));
     assert_eq!(profile.message.as_deref(), Some("Hello there"));
     assert!(profile.problems.is_empty());
-    let (groups, many) = profile.groups(';');
+    let (groups, many) = profile.groups(';', false);
     let groups: Vec<&str> = groups.iter().map(|group| group.as_str()).collect();
     assert_eq!((groups, many), (vec!["rg1", "rg2", "rg3"], false));
 }
@@ -115,7 +115,7 @@ fn challenges() {
         assert_eq!(reply, want);
     }
     let profile = accept(&packets[5], &packets[4]);
-    assert_eq!(profile.groups(';').0[0].as_str(), "g1");
+    assert_eq!(profile.groups(';', false).0[0].as_str(), "g1");
 }
 
 /// Start, Interim and Stop of the captured session.
@@ -394,7 +394,7 @@ fn groups() {
         attribute
     };
     let names = |text: &str, separator| {
-        let (groups, _) = profile_of(&class(text)).groups(separator);
+        let (groups, _) = profile_of(&class(text)).groups(separator, false);
         groups.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(names("OU=a;b,c", ';'), ["a", "b,c"]);
@@ -404,8 +404,12 @@ fn groups() {
     assert_eq!(names("OU=", ';'), Vec::<String>::new());
     assert_eq!(names("\u{1}", ';'), Vec::<String>::new());
 
+    let filter = [class("staff"), vec![FILTER_ID, 5, b'v', b'p', b'n']].concat();
+    let groups = |filter_id| profile_of(&filter).groups(';', filter_id).0.len();
+    assert_eq!((groups(false), groups(true)), (1, 2));
+
     let full = class(&format!("OU={}", ["g"; 100].join(";")));
-    let (groups, many) = profile_of(&full.repeat(6)).groups(';');
+    let (groups, many) = profile_of(&full.repeat(6)).groups(';', false);
     assert_eq!((groups.len(), many), (512, true));
 }
 
@@ -416,7 +420,7 @@ proptest! {
         if let Ok(packet) = Packet::parse(&octets)
             && let Ok((Reply::Accept(profile), _)) = reply::read(&packet, Code::Access, &[7; 16], &secret(), false)
         {
-            profile.groups(';');
+            profile.groups(';', true);
         }
     }
 

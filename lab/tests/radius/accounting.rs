@@ -229,6 +229,48 @@ fn one_stop_for_each_start_of_a_pool() {
     tunnels.check();
 }
 
+/// With `acct-required` nobody has a tunnel that no server knows of, and the cookie stays good. The Start
+/// comes before there are addresses, so an update follows.
+#[test]
+fn no_tunnel_without_an_account() {
+    let scene = Scene::accounted(Make::Culvert, "radius_timeout 1\n", ",acct-required=true", &[]);
+    scene.records("Accounting-On", 1);
+    scene.accepts(Make::Real, "plain", "good", &["--authgroup", "filtered"]);
+    let login = scene.log_in(Make::Real, "plain", "good", &[]).stdout;
+    let cookie = login.split('\'').nth(1).unwrap().to_owned();
+    let arguments = ["--cookie", &cookie, "--script", "/bin/true", "--no-dtls"];
+    let options = culvert_lab::ClientOptions {
+        arguments: &arguments,
+        script: false,
+        name: "tunnel",
+        ..culvert_lab::ClientOptions::default()
+    };
+    scene.radius.process.signal("STOP");
+    let refused = Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+    let refused = refused.process.finish();
+    assert_ne!(refused.code, 0);
+    let said = "VPN service unavailable; reason: Server error";
+    assert!(refused.stderr.contains(said), "{refused:?}");
+    wait::until("the reason in the log", || {
+        let log = scene.server.log();
+        log.contains("no accounting server has taken the Start of user 'plain'")
+            .then_some(())
+    });
+    assert_eq!(user(&scene), Value::Null);
+    scene.radius.process.signal("CONT");
+    let mut client = Client::launch(Make::Real, &scene.world, &scene.fixture, &options);
+    client.process.wait_for("Configured as");
+    let start = scene.records("Start", 1).remove(0);
+    assert_eq!(start.value("Framed-IP-Address"), None);
+    let update = scene.records("Interim-Update", 1).remove(0);
+    update.get("Framed-IP-Address");
+    client.process.signal("INT");
+    drop(client);
+    let stop = scene.records("Stop", 1).remove(0);
+    assert_eq!(stop.get("Acct-Session-Id"), start.get("Acct-Session-Id"));
+    assert_eq!(stop.get("Acct-Terminate-Cause"), "User-Request");
+}
+
 /// Servers that are silent for a while delay nobody, and get everything later.
 #[test]
 fn records_wait_for_their_server() {

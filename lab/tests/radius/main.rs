@@ -48,6 +48,15 @@ impl Scene {
     /// `lines` are of the client configuration, where `$DIR` is the fixture's folder and `$CLIENT` the client host's namespace; `groupconfig` gives
     /// users the server's settings.
     fn new(make: Make, lines: &str, groupconfig: bool, options: &[(&str, &str)]) -> Self {
+        Self::with(make, lines, &format!(",groupconfig={groupconfig}"), "", options)
+    }
+
+    /// The same with these further sub-options of `acct`.
+    fn accounted(make: Make, lines: &str, acct: &str, options: &[(&str, &str)]) -> Self {
+        Self::with(make, lines, ",filter-id=true", acct, options)
+    }
+
+    fn with(make: Make, lines: &str, auth: &str, acct: &str, options: &[(&str, &str)]) -> Self {
         let world = World::new();
         world.server.ip("link set lo up");
         let fixture = Fixture::new();
@@ -63,11 +72,11 @@ impl Scene {
         let mut overrides = vec![
             (
                 "auth".to_owned(),
-                format!("radius[config={config},groupconfig={groupconfig},nas-identifier=mynas]"),
+                format!("radius[config={config}{auth},nas-identifier=mynas]"),
             ),
             (
                 "acct".to_owned(),
-                format!("radius[config={config},nas-identifier=mynas]"),
+                format!("radius[config={config}{acct},nas-identifier=mynas]"),
             ),
         ];
         overrides.extend(

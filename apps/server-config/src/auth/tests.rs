@@ -17,6 +17,8 @@ fn methods_with_their_options() {
         nas_identifier: None,
         group_separator: GroupSeparator::Semicolon,
         override_interim_updates: false,
+        filter_id: false,
+        required: false,
     };
     for (value, method) in [
         ("plain[passwd=/etc/p]", plain(Some("/etc/p"), None)),
@@ -76,7 +78,7 @@ fn methods_with_their_options() {
     ] {
         assert_eq!(AuthMethod::parse(value), Ok(method), "{value}");
     }
-    let full = AuthMethod::parse("radius[config=/r,nas-identifier=vpn,group-separator=comma]");
+    let full = AuthMethod::parse("radius[config=/r,nas-identifier=vpn,group-separator=comma,filter-id=yes,acct-required=true]");
     assert_eq!(
         full,
         Ok(AuthMethod::Radius(Radius {
@@ -85,6 +87,8 @@ fn methods_with_their_options() {
             nas_identifier: Some("vpn".into()),
             group_separator: GroupSeparator::Comma,
             override_interim_updates: false,
+        filter_id: true,
+            required: true,
         }))
     );
 }

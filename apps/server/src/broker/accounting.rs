@@ -40,6 +40,8 @@ const OFF_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Accounting {
     client: RadiusClient,
     nas_identifier: Option<String>,
+    /// `acct-required`: no tunnel before a server has taken the Start of its session.
+    pub(super) required: bool,
 }
 
 impl Accounting {
@@ -58,6 +60,7 @@ impl Accounting {
         Ok(Some(Arc::new(Self {
             client: RadiusClient::load(clients, &settings.config, rights()?)?,
             nas_identifier: settings.nas_identifier.clone(),
+            required: settings.required,
         })))
     }
 }
@@ -130,7 +133,9 @@ impl Entry {
 }
 
 enum Command {
-    Send(Entry, SystemTime),
+    /// Send something that happened at this time. Whoever waits for it learns whether a server has taken
+    /// it at the first try, and there is no other.
+    Send(Entry, SystemTime, Option<oneshot::Sender<bool>>),
     /// Say when nothing is left to send.
     Finish(oneshot::Sender<()>),
 }
@@ -157,13 +162,20 @@ impl Outbox {
 
     /// Has a record of a session sent; it happened at this time.
     pub(super) fn send(&self, record: Record, at: SystemTime) {
-        self.command(Command::Send(Entry::Session(Box::new(record)), at));
+        self.command(Command::Send(Entry::Session(Box::new(record)), at, None));
+    }
+
+    /// The same for a record that somebody waits for. True when a server has taken it.
+    pub(super) async fn send_and_wait(&self, record: Record, at: SystemTime) -> bool {
+        let (reply, taken) = oneshot::channel();
+        self.command(Command::Send(Entry::Session(Box::new(record)), at, Some(reply)));
+        taken.await.unwrap_or(false)
     }
 
     /// Tells that the server of a virtual host begins or ends.
     pub(super) fn send_server(&self, host: &str, status: Status) {
         let entry = Entry::Server(host.to_owned(), status);
-        self.command(Command::Send(entry, SystemTime::now()));
+        self.command(Command::Send(entry, SystemTime::now(), None));
     }
 
     /// Waits until everything is sent, for this long at most. True when it is.
@@ -183,6 +195,7 @@ struct Waiting {
     entry: Entry,
     at: SystemTime,
     tries: u32,
+    reply: Option<oneshot::Sender<bool>>,
 }
 
 /// Sends records.
@@ -205,9 +218,9 @@ impl Accountant {
         loop {
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(Command::Send(entry, at)) => {
+                    Some(Command::Send(entry, at, reply)) => {
                         let Some(broker) = broker.upgrade() else { return };
-                        self.take(entry, at, &broker);
+                        self.take(Waiting { entry, at, tries: 0, reply }, &broker);
                     }
                     Some(Command::Finish(reply)) => self.finish.push(reply),
                     None => return,
@@ -227,8 +240,9 @@ impl Accountant {
         }
     }
 
-    fn take(&mut self, entry: Entry, at: SystemTime, broker: &Rc<Broker>) {
-        let name = match &entry {
+    fn take(&mut self, newer: Waiting, broker: &Rc<Broker>) {
+        let entry = &newer.entry;
+        let name = match entry {
             Entry::Session(record) => record.session.id.clone(),
             Entry::Server(host, _) => format!("host {host}"),
         };
@@ -241,7 +255,6 @@ impl Accountant {
             self.beginning.insert(entry.host().to_owned());
         }
         let line = self.lines.entry(name.clone()).or_default();
-        let newer = Waiting { entry, at, tries: 0 };
         // The first one is under way.
         let last = line.iter_mut().skip(1).last();
         match last.filter(|last| last.entry.status() == Status::Interim) {
@@ -297,7 +310,12 @@ impl Accountant {
             Status::Start | Status::Stop(_) => true,
             Status::Interim | Status::On | Status::Off => false,
         };
-        if !taken && worth_another {
+        let waited_for = first.reply.take();
+        let is_waited_for = waited_for.is_some();
+        if let Some(reply) = waited_for {
+            let _client_left = reply.send(taken);
+        }
+        if !taken && worth_another && !is_waited_for {
             if first.tries == 0 {
                 let text =
                     format!("sec-mod: accounting: no server has taken a record of {name}; tried again");
@@ -305,7 +323,7 @@ impl Accountant {
             }
             first.tries += 1;
         } else {
-            if !taken {
+            if !taken && !is_waited_for {
                 let text = format!("sec-mod: accounting: no server has taken an update of {name}");
                 log::write(Level::Notice, &text);
             }

@@ -14,7 +14,22 @@ use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
 use crate::ipc::session::{CloseReason, VerifiedSession};
 use crate::log;
-use crate::sessions::{Moment, OpenLimits, Session};
+use crate::sessions::{Moment, OpenLimits, Session, SessionKey};
+
+/// Why there is no tunnel: for the client, and for the log.
+struct Refused {
+    refusal: Refusal,
+    problem: String,
+}
+
+impl From<String> for Refused {
+    fn from(problem: String) -> Self {
+        Self {
+            refusal: Refusal::NotAcceptable,
+            problem,
+        }
+    }
+}
 
 impl Conversation {
     pub(super) async fn open_tunnel(
@@ -43,13 +58,13 @@ impl Conversation {
                     .refused(self.id, Instant::now());
                 Ok(TunnelReply::Refused(Refusal::Configuration))
             }
-            Err(problem) => {
+            Err(Refused { refusal, problem }) => {
                 log::write(
                     log::Level::Notice,
                     &format!("sec-mod: refused a tunnel to {}: {problem}", self.peer),
                 );
                 self.failed(false);
-                Ok(TunnelReply::Refused(Refusal::NotAcceptable))
+                Ok(TunnelReply::Refused(refusal))
             }
         }
     }
@@ -59,7 +74,7 @@ impl Conversation {
         &mut self,
         host: &LoadedHost,
         request: TunnelRequest,
-    ) -> Result<(VerifiedSession, TunnelWish), String> {
+    ) -> Result<(VerifiedSession, TunnelWish), Refused> {
         let name = host.config.display_name();
         let (user, group, given, restored) = {
             let state = self.broker.state.borrow();
@@ -71,7 +86,8 @@ impl Conversation {
                 return Err(format!(
                     "user '{}' does not come with the certificate that logged in",
                     session.user
-                ));
+                )
+                .into());
             }
             let restored = session.restored.then_some(session.certificate.is_some());
             let from_radius = host.config.config_comes_from_radius();
@@ -81,9 +97,7 @@ impl Conversation {
         if let Some(certificate) = restored
             && !host.methods.knows(&user, certificate).await
         {
-            return Err(format!(
-                "user '{user}' of an earlier session does not exist any more"
-            ));
+            return Err(format!("user '{user}' of an earlier session does not exist any more").into());
         }
         let caller = Caller {
             peer: self.peer,
@@ -137,10 +151,20 @@ impl Conversation {
                 let mut state = self.broker.state.borrow_mut();
                 state.sessions.refused(self.id, Instant::now());
                 state.note(key, Moment::now());
-                return Err(format!(
-                    "the PAM session of user '{user}' does not open: {problem}"
-                ));
+                return Err(format!("the PAM session of user '{user}' does not open: {problem}").into());
             }
+        }
+        if host
+            .accounting
+            .as_ref()
+            .is_some_and(|accounting| accounting.required)
+            && !self.account(key).await
+        {
+            // The cookie is good: the client may come back.
+            return Err(Refused {
+                refusal: Refusal::Server,
+                problem: format!("no accounting server has taken the Start of user '{user}' (acct-required)"),
+            });
         }
         let state = self.broker.state.borrow();
         let session = state
@@ -174,6 +198,28 @@ impl Conversation {
             tls: request.tls,
         };
         Ok((verified, wish))
+    }
+
+    /// Whether a server has taken the Start of the session, now or before; otherwise the session is
+    /// unused again.
+    async fn account(&self, key: SessionKey) -> bool {
+        let now = Moment::now();
+        let (start, outbox) = {
+            let mut state = self.broker.state.borrow_mut();
+            let start = state.sessions.open_account_early(self.id, now.monotonic);
+            state.note(key, now);
+            (start, state.outbox.clone())
+        };
+        let Some(start) = start else { return true };
+        let taken = outbox.send_and_wait(start, now.wall).await;
+        if !taken {
+            let now = Moment::now();
+            let mut state = self.broker.state.borrow_mut();
+            state.sessions.forget_account(self.id);
+            state.sessions.refused(self.id, now.monotonic);
+            state.note(key, now);
+        }
+        taken
     }
 
     /// The client logs out on a connection that is not its tunnel's.

@@ -45,9 +45,12 @@ pub(super) struct Account {
     live: Counters,
     /// Why the last tunnel ended.
     reason: CloseReason,
-    /// Age of the session at the next update.
+    /// Age of the session at the next update; [`WITH_ADDRESSES`].
     next_update: Option<Duration>,
 }
+
+/// In place of a time: once the tunnel is open, since the Start could not name its addresses.
+const WITH_ADDRESSES: Duration = Duration::MAX;
 
 impl Default for Account {
     fn default() -> Self {
@@ -195,7 +198,10 @@ impl SessionTable {
         let interval = session.update_interval;
         let carried = session.carried();
         let account = &mut session.account;
-        account.next_update = interval.map(|interval| age + interval);
+        account.next_update = match account.next_update {
+            Some(WITH_ADDRESSES) if account.open => Some(age),
+            _ => interval.map(|interval| age + interval),
+        };
         if std::mem::replace(&mut account.open, true) {
             return None;
         }
@@ -208,6 +214,21 @@ impl SessionTable {
         };
         account.until = age;
         Some(session.record(Status::Start))
+    }
+
+    /// The tunnel of a connection shall open when a server has taken the Start of its session: as
+    /// [`Self::open_account`], before there are addresses, which the first update tells.
+    pub fn open_account_early(&mut self, connection: ConnectionId, now: Instant) -> Option<Record> {
+        let start = self.open_account(connection, now)?;
+        self.session_of(connection)?.account.next_update = Some(WITH_ADDRESSES);
+        Some(start)
+    }
+
+    /// No server has taken the Start of [`Self::open_account_early`]: there is no account.
+    pub fn forget_account(&mut self, connection: ConnectionId) {
+        if let Some(session) = self.session_of(connection) {
+            session.account.open = false;
+        }
     }
 
     /// A connection's tunnel has carried this much so far.

@@ -155,7 +155,7 @@ impl Attempt {
             GroupSeparator::Semicolon => ';',
             GroupSeparator::Comma => ',',
         };
-        let (groups, too_many) = profile.groups(separator);
+        let (groups, too_many) = profile.groups(separator, settings.filter_id);
         if too_many {
             let text = format!("sec-mod: radius: user '{user}' has too many groups; the rest is left out");
             log::write(Level::Warning, &text);
@@ -211,6 +211,8 @@ mod tests {
             nas_identifier: None,
             group_separator: GroupSeparator::Semicolon,
             override_interim_updates: false,
+            filter_id: false,
+            required: false,
         };
         let caller = Caller {
             peer: "198.51.100.7".parse().unwrap(),

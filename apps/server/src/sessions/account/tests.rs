@@ -107,6 +107,39 @@ fn one_account_over_two_connections() {
     );
 }
 
+/// A Start before there are addresses: the first update tells them at once. One that no server takes
+/// opens no account, and is the same one the next time.
+#[test]
+fn accounts_before_tunnels() {
+    let mut table = SessionTable::new();
+    let begin = start();
+    log_in(&mut table, 1, begin);
+    let key = SessionKey::of(&sid(1));
+    let peer = "198.51.100.7".parse().unwrap();
+    let early = |table: &mut SessionTable, connection| {
+        let connection = ConnectionId(connection);
+        let now = begin.monotonic;
+        table
+            .open(key, connection, peer, OpenLimits::default(), now)
+            .unwrap();
+        table.open_account_early(connection, now)
+    };
+    let first = early(&mut table, 1).unwrap();
+    assert_eq!(first.status, Status::Start);
+    assert!(table.due_updates(later(begin, 5).monotonic).is_empty());
+    table.forget_account(ConnectionId(1));
+    table.refused(ConnectionId(1), begin.monotonic);
+    assert_eq!(early(&mut table, 2), Some(first));
+    assert_eq!(table.open_account(ConnectionId(2), begin.monotonic), None);
+    let update = table.due_updates(begin.monotonic).remove(0).1;
+    assert_eq!(update.status, Status::Interim);
+    assert!(table.due_updates(later(begin, 5).monotonic).is_empty());
+    assert_eq!(early(&mut table, 3), None, "a server knows of it");
+    table.forget_account(ConnectionId(3));
+    table.remove(key, None);
+    assert!(table.take_changed_stops().is_empty());
+}
+
 /// The administrator removes a session while it is connected: its last octets count.
 #[test]
 fn a_removed_session_waits_for_its_connection() {
