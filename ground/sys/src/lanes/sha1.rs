@@ -150,7 +150,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::super::x86::gather;
-    use super::{BLOCK, LANES, Lane, WORDS, block_of, compress_lanes, rounds};
+    use super::{BLOCK, LANES, Lane, NOTHING, WORDS, block_of, compress_lanes, rounds};
 
     /// Bits of a ternary logic instruction: the function's results for all eight inputs.
     const CHOOSE: i32 = 0xca;
@@ -176,7 +176,12 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn compress_avx512(state: &mut [Lane; 5], messages: &[&[u8]; LANES], blocks: usize) {
         rounds_avx512(state, blocks, |number| {
-            words_of(&messages.map(|message| block_of(message, number)))
+            // A loop: closures in `map` are not inlined.
+            let mut all = [NOTHING; LANES];
+            for (block, message) in all.iter_mut().zip(messages) {
+                *block = block_of(message, number);
+            }
+            words_of(&all)
         });
     }
 
