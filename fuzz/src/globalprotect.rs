@@ -4,7 +4,7 @@ use culvert_esp::{Examined, NextHeader, Probe};
 use culvert_globalprotect::client::{
     Client, ClientOs, Cookie, Gateway, Login, LoginConfig, parse_config, parse_hip_check, parse_success,
 };
-use culvert_globalprotect::data::MagicPing;
+use culvert_globalprotect::data::{MagicPing, Sources};
 use culvert_globalprotect::server::{FrontEnd, FrontEndConfig};
 use culvert_globalprotect::wire::parse_frame_header;
 use culvert_login::server::{Action, AuthAnswer, AuthRequest, FrontEnd as _};
@@ -100,10 +100,12 @@ pub(crate) fn server(data: &[u8]) {
 /// Frames of the TLS tunnel, and inner packets that may be magic pings.
 pub(crate) fn frames(data: &[u8]) {
     let _ = parse_frame_header(data);
-    if let Some(Examined::Request(_, reply)) = MagicPing::Gateway.examine(NextHeader::Ipv4, data) {
+    let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|network| network.parse().ok());
+    let gateway = MagicPing::Gateway(Sources::new(everywhere.collect()));
+    if let Some(Examined::Request(_, reply)) = gateway.examine(NextHeader::Ipv4, data) {
         // The answer to a ping is as long, and no ping.
         assert_eq!(reply.len(), data.len());
-        assert_eq!(MagicPing::Gateway.examine(NextHeader::Ipv4, &reply), None);
+        assert_eq!(gateway.examine(NextHeader::Ipv4, &reply), None);
     }
     let addresses = [("10.77.0.2", "192.0.2.1"), ("fd77::2", "2001:db8:47::1")];
     for (client, gateway) in addresses {

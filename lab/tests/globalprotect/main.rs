@@ -97,6 +97,47 @@ fn same_mtu(world: &World, over: Over) {
     }
 }
 
+/// What the client sends with another source address than its own goes no further than the server's
+/// worker, in either family.
+fn packets_in_others_names(world: &World) {
+    world.server.nft(
+        "add table inet names; add chain inet names in { type filter hook input priority 0; }; \
+         add rule inet names in iifname \"vpns*\" ip saddr 10.99.1.77 counter comment \"foreign\"; \
+         add rule inet names in iifname \"vpns*\" ip6 saddr fd99:1::77 counter comment \"foreign\"; \
+         add rule inet names in iifname \"vpns*\" counter comment \"own\"",
+    );
+    for address in ["10.99.1.77/32", "fd99:1::77/128 nodad"] {
+        world.client.ip(&format!("address add {address} dev tunlab"));
+    }
+    for (from, to) in [("10.99.1.77", INNER_SERVER_V4), ("fd99:1::77", INNER_SERVER_V6)] {
+        let mut command = world.client.command("ping");
+        let answers = command
+            .args(["-n", "-c3", "-i0.2", "-W1", "-I", from, to])
+            .output();
+        assert!(!answers.unwrap().status.success());
+    }
+    for address in ["10.99.1.77/32", "fd99:1::77/128"] {
+        world.client.ip(&format!("address delete {address} dev tunlab"));
+    }
+    probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
+    let counted = world.server.run("nft", &["list", "table", "inet", "names"]);
+    let packets = |comment: &str| {
+        let lines = counted.lines().filter(|line| line.contains(comment));
+        let count = |line: &str| {
+            line.split("packets ")
+                .nth(1)?
+                .split(' ')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        };
+        lines.map(|line| count(line).unwrap()).sum::<u32>()
+    };
+    assert_eq!(packets("foreign"), 0, "{counted}");
+    assert!(packets("own") > 0, "{counted}");
+    world.server.nft("delete table inet names");
+}
+
 /// One login, packets of both families in both directions, an orderly end.
 fn session(make: Make, over: Over, interface: &'static str) {
     let world = World::new();
@@ -111,6 +152,7 @@ fn session(make: Make, over: Over, interface: &'static str) {
     established(&mut client, &mut server, over);
     packets_both_ways(&world);
     same_mtu(&world, over);
+    packets_in_others_names(&world);
     let (code, users) = server.occtl(&["show", "users"]);
     assert!(code == 0 && users.contains("alice"), "{users}\n{}", server.log());
 

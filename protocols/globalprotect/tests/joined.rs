@@ -193,6 +193,7 @@ fn granted() -> Granted {
             id: [5; 32],
             port: 443,
         }),
+        networks_behind: Vec::new(),
         hostname: None,
         session_timeout: None,
         custom_headers: Vec::new(),

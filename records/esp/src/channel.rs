@@ -135,7 +135,9 @@ impl<P: Probe> Channel<P> {
                 packet.truncate(len);
                 self.outgoing.push(packet);
             }
-            Err(_) => self.stage = Stage::Failed,
+            Err(SealError::Exhausted) => self.stage = Stage::Failed,
+            // A ping that is too large for any answer.
+            Err(SealError::Buffer | SealError::Oversize) => {}
         }
     }
 
@@ -175,6 +177,7 @@ impl<P: Probe> Channel<P> {
                 self.enqueue(next_header, &answer);
                 FrameKind::Keepalive
             }
+            Some(Examined::Foreign) => FrameKind::Keepalive,
             None => match next_header {
                 NextHeader::Lzo => FrameKind::Compressed,
                 NextHeader::Dummy => FrameKind::Keepalive,

@@ -18,6 +18,8 @@ pub enum Examined {
     Answer,
     /// The peer asks; this is to be sent back.
     Request(NextHeader, Vec<u8>),
+    /// Not to be delivered.
+    Foreign,
 }
 
 /// The probes of Juniper NC and Pulse: one octet 00, which is also the answer.

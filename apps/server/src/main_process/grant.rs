@@ -61,6 +61,7 @@ pub(crate) fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> Tunne
         pooled: false,
         config,
         session_timeout: settings.session_timeout,
+        networks_behind: settings.iroutes.clone(),
         datagram,
         hostname: settings.hostname.clone().or_else(|| {
             subject

@@ -147,6 +147,7 @@ fn granted(grant: &TunnelGrant) -> Granted {
     Granted {
         config: grant.config.clone(),
         user: grant.user.to_string(),
+        networks_behind: grant.networks_behind.clone(),
         datagram: grant.datagram.as_ref().map(|datagram| login::DatagramGrant {
             id: datagram.id,
             port: datagram.port,

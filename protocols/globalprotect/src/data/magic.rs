@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use culvert_esp::{Examined, NextHeader, Probe};
 
+use super::Sources;
+
 /// What the payload of every ping begins with.
 const MAGIC: [u8; 16] = *b"monitor\0\0pan ha ";
 const IPV4_HEADER_LEN: usize = 20;
@@ -39,8 +41,9 @@ enum Path {
 pub enum MagicPing {
     /// The client's end.
     Client(ClientPing),
-    /// The gateway's end: answers every ping to a gateway address.
-    Gateway,
+    /// The gateway's end: answers every ping of this client, and lets nothing pass that is not
+    /// its own.
+    Gateway(Sources),
 }
 
 /// Pings of a client.
@@ -77,7 +80,14 @@ impl Probe for MagicPing {
     fn examine(&self, next_header: NextHeader, payload: &[u8]) -> Option<Examined> {
         match self {
             Self::Client(ping) => is_reply(ping.path, payload).then_some(Examined::Answer),
-            Self::Gateway => answer(payload).map(|reply| Examined::Request(next_header, reply)),
+            Self::Gateway(sources) => match next_header {
+                NextHeader::Dummy => None,
+                NextHeader::Ipv4 | NextHeader::Ipv6 if sources.allow(payload) => {
+                    answer(payload).map(|reply| Examined::Request(next_header, reply))
+                }
+                // No client compresses.
+                NextHeader::Ipv4 | NextHeader::Ipv6 | NextHeader::Lzo => Some(Examined::Foreign),
+            },
         }
     }
 }
@@ -230,6 +240,11 @@ mod tests {
         HEXLOWER.decode(value.as_bytes()).unwrap()
     }
 
+    fn gateway() -> MagicPing {
+        let own = ["10.77.0.2/32", "fd77::2/128"];
+        MagicPing::Gateway(Sources::new(own.map(|own| own.parse().unwrap()).to_vec()))
+    }
+
     fn ping_v4() -> MagicPing {
         MagicPing::client("10.77.0.2".parse().unwrap(), "192.0.2.1".parse().unwrap()).unwrap()
     }
@@ -247,10 +262,10 @@ mod tests {
         let reply = vector("reply seq 0", 0);
         assert_eq!(ping.examine(NextHeader::Ipv4, &reply), Some(Examined::Answer));
         assert_eq!(
-            MagicPing::Gateway.examine(NextHeader::Ipv4, &first),
+            gateway().examine(NextHeader::Ipv4, &first),
             Some(Examined::Request(NextHeader::Ipv4, reply))
         );
-        assert_eq!(MagicPing::Gateway.request(), None);
+        assert_eq!(gateway().request(), None);
     }
 
     /// Every packet of the user is looked at.
@@ -273,7 +288,7 @@ mod tests {
         let request = vector("request seq 0 id 0ef6", 0);
         let reply = vector("reply seq 0 id 0ef6", 0);
         assert_eq!(
-            MagicPing::Gateway.examine(NextHeader::Ipv6, &request),
+            gateway().examine(NextHeader::Ipv6, &request),
             Some(Examined::Request(NextHeader::Ipv6, reply.clone()))
         );
         let mut ping = ping_v6();
@@ -282,7 +297,7 @@ mod tests {
         assert_eq!(next_header, NextHeader::Ipv6);
         assert_eq!((&ours[..42], &ours[46..]), (&request[..42], &request[46..]));
         assert!(matches!(
-            MagicPing::Gateway.examine(NextHeader::Ipv6, &ours),
+            gateway().examine(NextHeader::Ipv6, &ours),
             Some(Examined::Request(..))
         ));
     }
@@ -290,7 +305,7 @@ mod tests {
     #[test]
     fn the_long_form_is_echoed_whole() {
         let request = vector("request long seq 0", 0);
-        let Some(Examined::Request(_, reply)) = MagicPing::Gateway.examine(NextHeader::Ipv4, &request) else {
+        let Some(Examined::Request(_, reply)) = gateway().examine(NextHeader::Ipv4, &request) else {
             panic!("not answered")
         };
         assert_eq!(reply[28..], request[28..]);
@@ -301,7 +316,14 @@ mod tests {
         let request = vector("request seq 0", 0);
         let reply = vector("reply seq 0", 0);
         assert_eq!(ping_v4().examine(NextHeader::Ipv4, &request), None);
-        assert_eq!(MagicPing::Gateway.examine(NextHeader::Ipv4, &reply), None);
+        let foreign = Some(Examined::Foreign);
+        assert_eq!(
+            gateway().examine(NextHeader::Ipv4, &reply),
+            foreign,
+            "not the client's"
+        );
+        assert_eq!(gateway().examine(NextHeader::Lzo, &request), foreign);
+        assert_eq!(gateway().examine(NextHeader::Dummy, &request), None);
         assert_eq!(ping_v6().examine(NextHeader::Ipv4, &reply), None);
         for at in [0, 9, 12, 20, 28] {
             let mut changed = reply.clone();
@@ -312,10 +334,7 @@ mod tests {
             packet[6] = 0x20;
             packet
         };
-        assert_eq!(
-            MagicPing::Gateway.examine(NextHeader::Ipv4, &fragment(request)),
-            None
-        );
+        assert_eq!(gateway().examine(NextHeader::Ipv4, &fragment(request)), None);
     }
 
     proptest! {
@@ -325,7 +344,7 @@ mod tests {
             if let Some(first) = packet.first_mut() {
                 *first = version;
             }
-            for ping in [ping_v4(), ping_v6(), MagicPing::Gateway] {
+            for ping in [ping_v4(), ping_v6(), gateway()] {
                 let _ = ping.examine(NextHeader::Ipv4, &packet);
             }
         }

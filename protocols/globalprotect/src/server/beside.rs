@@ -16,6 +16,7 @@ use super::channels::{Announced, Channels, stream};
 use super::config_answer::{Grant, config_answer};
 use super::front_end::FrontEnd;
 use super::opening::{Opening, Wish};
+use crate::data::Sources;
 use crate::wire::{EspParameters, START_TUNNEL};
 
 /// Most octets of plaintext in one record.
@@ -33,11 +34,12 @@ pub(super) struct Beside {
     front_end: FrontEnd,
     session: SessionId,
     grant: Grant,
+    sources: Sources,
 }
 
 impl Beside {
     /// Goes on after the configuration has been sent.
-    pub(super) fn new(sealer: Sealer, opener: Opener, announced: Announced) -> Self {
+    pub(super) fn new(sealer: Sealer, opener: Opener, announced: Announced, sources: Sources) -> Self {
         let Announced {
             session,
             grant,
@@ -52,6 +54,7 @@ impl Beside {
             front_end: FrontEnd::new(Arc::new(config)),
             session,
             grant,
+            sources,
         }
     }
 
@@ -111,7 +114,11 @@ impl Beside {
                 let esp = self.fresh_keys(random);
                 self.grant.esp.clone_from(&esp);
                 self.respond(&config_answer(&self.grant))?;
-                let channels = Channels { esp, beside: None };
+                let channels = Channels {
+                    esp,
+                    sources: self.sources.clone(),
+                    beside: None,
+                };
                 self.events.push_back(BesideEvent::Channels(Box::new(channels)));
                 Ok(())
             }
@@ -122,8 +129,8 @@ impl Beside {
                 self.write(START_TUNNEL)?;
                 let (sealer, opener) = self.tls.take().ok_or(Broken)?;
                 let unread = std::mem::take(&mut self.input);
-                self.events
-                    .push_back(BesideEvent::Stream(stream(sealer, opener), unread));
+                let stream = stream(sealer, opener, self.sources.clone());
+                self.events.push_back(BesideEvent::Stream(stream, unread));
                 Ok(())
             }
             Action::EndSession { session, response } if session == self.session => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::beside::Beside;
 use super::config_answer::Grant;
 use super::front_end::FrontEndConfig;
-use crate::data::{EspChannel, GpstServerOpener, GpstServerSealer, MagicPing};
+use crate::data::{CheckedOpener, EspChannel, GpstServerOpener, GpstServerSealer, MagicPing, Sources};
 use crate::wire::EspParameters;
 
 /// The channels of a tunnel: ESP, or frames in TLS.
@@ -17,6 +17,8 @@ use crate::wire::EspParameters;
 pub struct Channels {
     /// Keys of ESP.
     pub(super) esp: Option<EspParameters>,
+    /// Where the client's packets may come from.
+    pub(super) sources: Sources,
     /// What the client got over a connection that goes on beside the tunnel.
     pub(super) beside: Option<Box<Announced>>,
 }
@@ -30,24 +32,27 @@ pub(super) struct Announced {
 }
 
 /// GlobalProtect's frames in the records of a connection.
-pub(super) fn stream(sealer: Sealer, opener: Opener) -> Stream {
+pub(super) fn stream(sealer: Sealer, opener: Opener, sources: Sources) -> Stream {
     (
         Box::new(GpstServerSealer::new(sealer)),
-        Box::new(GpstServerOpener::new(opener)),
+        Box::new(CheckedOpener::new(GpstServerOpener::new(opener), sources)),
     )
 }
 
 impl culvert_login::server::Channels for Channels {
     fn take_connection(&mut self, sealer: Sealer, opener: Opener) -> Connection {
         match self.beside.take() {
-            Some(announced) => Connection::Beside(Box::new(Beside::new(sealer, opener, *announced))),
-            None => Connection::Stream(stream(sealer, opener)),
+            Some(announced) => {
+                let sources = self.sources.clone();
+                Connection::Beside(Box::new(Beside::new(sealer, opener, *announced, sources)))
+            }
+            None => Connection::Stream(stream(sealer, opener, self.sources.clone())),
         }
     }
 
     fn begin_datagrams(&self, _now: Instant, _hello: bool, established: bool) -> Option<AnyDatagramChannel> {
         let keys = self.esp.as_ref().filter(|_| !established)?;
-        let channel = EspChannel::server(&keys.up, &keys.down, MagicPing::Gateway);
+        let channel = EspChannel::server(&keys.up, &keys.down, MagicPing::Gateway(self.sources.clone()));
         channel.ok().map(erase)
     }
 

@@ -4,6 +4,7 @@
 //! requests ([`super::beside`]) until the client closes it, because ESP works, or turns it into the
 //! tunnel's TLS channel.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use culvert_esp::{Integrity, Spi, inner_mtu};
@@ -11,12 +12,14 @@ use culvert_login::server::{ClientDescription, Demand, Granted, Link, Opened, Re
 use culvert_tls::{Negotiated, TlsError};
 use culvert_vocab::{MTU_MAX, Mtu, SessionId, Timers};
 use culvert_wire::http::Response;
+use ipnet::IpNet;
 
 use super::channels::{Announced, Channels};
 use super::config_answer::{Grant, config_answer, config_refusal};
 use super::front_end::FrontEndConfig;
 use super::pages;
 use super::request::ConfigRequest;
+use crate::data::Sources;
 use crate::wire::{EspParameters, START_TUNNEL};
 
 /// Smallest path MTU that is believed.
@@ -85,6 +88,7 @@ impl culvert_login::server::Opening for Opening {
             Wish::Stream(_) => {
                 let channels = Channels {
                     esp: None,
+                    sources: sources(granted),
                     beside: None,
                 };
                 let mtu = mtu(granted, &link, None);
@@ -108,6 +112,7 @@ impl culvert_login::server::Opening for Opening {
         let answer = config_answer(&grant).to_bytes();
         let channels = Channels {
             esp,
+            sources: sources(granted),
             beside: Some(Box::new(Announced {
                 session: request.session,
                 grant,
@@ -133,6 +138,17 @@ fn opened(granted: &Granted, answer: Vec<u8>, mtu: Mtu, channels: Channels) -> O
         switch_to_stream: None,
         channels,
     }
+}
+
+/// The client's addresses, and the networks behind it.
+fn sources(granted: &Granted) -> Sources {
+    let config = &granted.config;
+    let ipv4 = config.ipv4.map(|ipv4| IpNet::from(IpAddr::V4(ipv4.address)));
+    let ipv6 = config
+        .ipv6
+        .and_then(|ipv6| IpNet::new(ipv6.address.into(), ipv6.prefix_len).ok());
+    let own = ipv4.into_iter().chain(ipv6);
+    Sources::new(own.chain(granted.networks_behind.iter().copied()).collect())
 }
 
 /// What fits a datagram to this client; a tunnel over TLS carries the same, so that the client

@@ -7,6 +7,7 @@ use culvert_record::{AnyDatagramChannel, StreamOpener, StreamSealer};
 use culvert_tls::{Negotiated, Opener, Sealer, TlsError};
 use culvert_vocab::{Mtu, SessionId, Timers, TunnelConfig};
 use culvert_wire::http::Response;
+use ipnet::IpNet;
 
 use super::ClientDescription;
 
@@ -45,6 +46,8 @@ pub struct Granted {
     pub config: TunnelConfig,
     /// User of the session.
     pub user: String,
+    /// Networks behind the client, from which packets may come, too.
+    pub networks_behind: Vec<IpNet>,
     /// Present when the session may use UDP.
     pub datagram: Option<DatagramGrant>,
     /// The client's host name, as far as it is one.

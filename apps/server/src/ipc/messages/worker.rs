@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use culvert_vocab::{Mtu, TunnelConfig, UserName};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{LogLevel, Refusal};
@@ -104,6 +105,8 @@ pub struct TunnelGrant {
     pub config: TunnelConfig,
     /// `session-timeout`, for the header; `config.session_left` is what remains.
     pub session_timeout: Option<Duration>,
+    /// Networks behind the client (`iroute`).
+    pub networks_behind: Vec<IpNet>,
     /// Present when the session may use UDP.
     pub datagram: Option<DatagramGrant>,
     /// `X-CSTP-Hostname` to send back.
