@@ -49,6 +49,7 @@ fn try_take(path: &Path) -> io::Result<Option<File>> {
         .create(true)
         .truncate(false)
         .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
     if !file_lock::try_lock_exclusive(&file)? {
         return Ok(None);

@@ -9,6 +9,7 @@ mod lock;
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local};
@@ -43,6 +44,9 @@ pub enum OtpError {
     /// The code was right, but that it is used up now could not be written: it does not count.
     #[error("{0}{cause}", cause = cause_of(.0))]
     Write(EditError),
+    /// Others could put links in place of the file, which are followed as root (CVE-2024-47191).
+    #[error("the folder '{}' is not ours, or everybody may write there", .0.display())]
+    Untrusted(PathBuf),
     /// The user's key is not hexadecimal.
     #[error("'{}': the key of user '{user}' is not hexadecimal", file.display())]
     Key {
@@ -97,6 +101,7 @@ impl OtpFile {
     pub fn check(&self, user: &str, code: &[u8], now: DateTime<Local>) -> Result<bool, OtpError> {
         // A link stays one: its target is locked and changed.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        trust_folder(&path)?;
         let _lock = Lock::take(&path)?;
         let text = self.read().map_err(|source| OtpError::Read {
             file: path.clone(),
@@ -144,6 +149,24 @@ impl OtpFile {
         }
         Ok(text)
     }
+}
+
+/// Nobody but root and this process's user may rename files next to `path`. A folder that cannot be looked
+/// at cannot be locked either.
+fn trust_folder(path: &Path) -> Result<(), OtpError> {
+    const STICKY_AND_OTHERS: u32 = 0o1002;
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let Ok(found) = fs::metadata(folder) else {
+        return Ok(());
+    };
+    let ours = [0, culvert_sys::user::effective_uid()].contains(&found.uid());
+    // The sticky bit keeps others from touching files that are not theirs.
+    if !ours || found.mode() & STICKY_AND_OTHERS == 0o002 {
+        return Err(OtpError::Untrusted(folder.to_owned()));
+    }
+    Ok(())
 }
 
 /// Replaces the file. The lock is held, so a FILE.new that exists was left behind by a crash.

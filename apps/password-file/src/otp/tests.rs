@@ -223,6 +223,29 @@ fn a_file_that_is_missing_refuses() {
     assert!(!file.knows("u"));
 }
 
+/// Whoever may write next to the file could make root follow his links.
+#[test]
+fn folders_of_everybody_are_refused() {
+    let (directory, file) = file(&format!("HOTP u - {KEY}\n"));
+    let folder = directory.path();
+    let set_mode = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o777);
+    assert!(matches!(
+        file.check("u", b"755224", now()),
+        Err(OtpError::Untrusted(_))
+    ));
+    set_mode(0o1777);
+    let victim = folder.join("victim");
+    std::os::unix::fs::symlink(&victim, folder.join("otp.lock")).unwrap();
+    assert!(matches!(
+        file.check("u", b"755224", now()),
+        Err(OtpError::Lock { .. })
+    ));
+    assert!(!victim.exists());
+    fs::remove_file(folder.join("otp.lock")).unwrap();
+    assert!(file.check("u", b"755224", now()).unwrap());
+}
+
 proptest! {
     #[test]
     fn never_panics(line in "(HOTP)?(/E|/T30)?(/6)?[ \\ta-f0-9u+é-]{0,60}", code in "[0-9a]{0,9}") {
