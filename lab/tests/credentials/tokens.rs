@@ -17,7 +17,8 @@ fn with_tokens(fixture: &Fixture, program: &str, arguments: &str) {
 }
 
 /// Puts the key and the certificate `name` on the token `token`, the key under another label.
-fn import(fixture: &Fixture, token: &str, name: &str, id: &str, key_label: &str) {
+/// With `private` the certificate, too, is seen after a login only.
+fn import(fixture: &Fixture, token: &str, name: &str, id: &str, key_label: &str, private: &str) {
     let path = |suffix: &str| fixture.path(&format!("{name}.{suffix}")).display().to_string();
     openssl(
         fixture,
@@ -39,7 +40,7 @@ fn import(fixture: &Fixture, token: &str, name: &str, id: &str, key_label: &str)
         fixture,
         "pkcs11-tool",
         &format!(
-            "--module {MODULE} --token-label {token} --login --pin {PIN} --write-object {} --type cert --label {name} --id {id}",
+            "--module {MODULE} --token-label {token} --login --pin {PIN} --write-object {} --type cert --label {name} --id {id} {private}",
             path("der")
         ),
     );
@@ -84,9 +85,21 @@ fn keys_on_tokens() {
     ] {
         make_key(fixture, name, algorithm);
         issue(fixture, name, "client-ca", 90, "extendedKeyUsage=clientAuth");
-        import(fixture, "second", name, id, key_label);
+        import(
+            fixture,
+            "second",
+            name,
+            id,
+            key_label,
+            if name == "carol" { "--private" } else { "" },
+        );
     }
-    let cases: [(&[&str], &str, bool); 12] = [
+    let pin_file = fixture.write_file("pin", "1234\n");
+    let pin_source = format!(
+        "pkcs11:token=second;object=alice?pin-source=file:{}",
+        pin_file.display()
+    );
+    let cases: [(&[&str], &str, bool); 14] = [
         (
             &["-c", "pkcs11:token=second;object=alice?pin-value=1234"],
             "",
@@ -130,6 +143,17 @@ fn keys_on_tokens() {
             "",
             false,
         ),
+        // A wrong PIN is not given twice, wherever it came from.
+        (
+            &["-c", "pkcs11:token=second;object=alice", "-p", "9999"],
+            "1234\n",
+            true,
+        ),
+        (
+            &["-c", "pkcs11:model=SoftHSM%20v2;id=%02;type=cert", "-p", PIN],
+            "",
+            true,
+        ),
         (&["-c", "pkcs11:token=third;object=alice"], "", false),
         (
             &["-c", "alice.pem", "-k", "pkcs11:token=third;object=alice"],
@@ -151,6 +175,26 @@ fn keys_on_tokens() {
     ] {
         old_gateway(&scene, name, id, version);
     }
+    // A wrong PIN is not given again; the right one is good though few tries are left.
+    let [real, ours] = [Make::Real, Make::Culvert].map(|client| {
+        let uri = "pkcs11:token=second;object=alice";
+        let wrong = scene.log_in(client, &["-c", uri, "-p", "9999"], "");
+        assert_eq!(wrong.code, 1, "{}", wrong.stderr);
+        let last = scene.log_in(client, &["-c", uri, "-p", PIN], "");
+        assert_eq!(last.code, 0, "{}", last.stderr);
+        [without_reason(&wrong), without_reason(&last)]
+    });
+    assert_eq!(ours, real);
+    // On either of two tokens: the real client spends the PIN on the other one.
+    let some_token = scene.log_in(Make::Culvert, &["-c", "pkcs11:object=alice", "-p", PIN], "");
+    assert_eq!(some_token.code, 0, "{}", some_token.stderr);
+    // The real client does not read the file, and gives up after a wrong PIN of the URI.
+    let by_file = scene.log_in(Make::Culvert, &["-c", &pin_source, "--non-inter"], "");
+    assert_eq!(by_file.code, 0, "{}", by_file.stderr);
+    let wrong = "pkcs11:token=second;object=alice?pin-value=9999";
+    let asked = scene.log_in(Make::Culvert, &["-c", wrong], "1234\n");
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    assert_eq!(asked.stderr.matches("Wrong PIN").count(), 1, "{}", asked.stderr);
 }
 
 /// The same keys where TLS is OpenSSL's: a server that ends the handshake of whoever has no key.
