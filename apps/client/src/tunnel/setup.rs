@@ -25,7 +25,7 @@ enum Method {
     /// `--script`: the program's contract is that of vpnc-script.
     Script(OsString),
     /// No `--script`: netlink and the resolver, by ourselves.
-    BuiltIn(Option<Configured>),
+    BuiltIn(Option<Box<Configured>>),
     /// `--script-tun`: packets go to the program, and nothing is configured.
     ScriptTun(OsString, Option<ScriptTun>),
 }
@@ -101,7 +101,7 @@ impl NetworkSetup {
                 for warning in done.warnings() {
                     self.context.output.error(warning);
                 }
-                *configured = Some(done);
+                *configured = Some(Box::new(done));
             }
             Method::ScriptTun(..) => {}
         }
