@@ -335,6 +335,38 @@ fn our_server_serves_beside_many_silent_connections() {
     });
 }
 
+/// More connections than there can be descriptors for: the server closes those beyond, keeps what it needs
+/// for itself, and serves again when there is room.
+#[test]
+fn our_server_keeps_descriptors_for_itself() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let options = ServerOptions {
+        under: &["prlimit", "--nofile=64:400"],
+        ..Default::default()
+    };
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    let script = format!("for i in $(seq 200); do exec {{fd}}<>/dev/tcp/{SERVER_V4}/443 || exit; done; read");
+    let mut command = world.client.command("bash");
+    let mut silent = command
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server
+        .process
+        .wait_for("main: reached maximum client limit (active: 36)");
+    let (code, text) = server.occtl(&["show", "status"]);
+    assert!(code == 0 && text.contains("Active sessions: 36"), "{text}");
+    drop(silent.stdin.take());
+    silent.wait().unwrap();
+    wait::until("the end of the workers", || {
+        server.workers().is_empty().then_some(())
+    });
+    let _client = Client::connect(Make::Culvert, &world, &fixture);
+    probe::ping(&world.client, inner_server());
+    assert!(!server.log().contains("error in accept()"), "{}", server.log());
+}
+
 fn stop_client(tunnel: &mut Tunnel) {
     tunnel.client.process.signal("INT");
     assert_eq!(tunnel.client.process.exit_code(), 0, "{}", tunnel.logs());

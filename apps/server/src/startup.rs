@@ -214,8 +214,8 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let clients = config.global.max_clients.map_or(USUAL_CLIENTS, u64::from);
     let wanted = clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
     let allowed = process::raise_limit(Resource::Descriptors, wanted)?;
+    let enough = allowed.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CLIENT;
     if allowed < wanted && config.global.max_clients.is_some() {
-        let enough = allowed.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CLIENT;
         eprintln!(
             "warning: {allowed} open files are allowed: enough for {enough} clients, not for max-clients = {clients} (LimitNOFILE)"
         );
@@ -236,6 +236,8 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let fixed = Fixed {
         device: config.global.device.clone(),
         device_group: main_process::free_group()?,
+        // A few also where nearly nothing is allowed: then `accept` finds out.
+        clients_max: usize::try_from(enough).unwrap_or(usize::MAX).max(16),
         listen_namespace: listeners.namespace.clone(),
         udp_port: listeners.udp.first().map(|(_, address)| address.port()),
         confinement,

@@ -201,9 +201,8 @@ impl Server {
             return reloading.hold(arrival);
         }
         let peer = arrival.peer;
-        if let Some(max) = self.config.global.max_clients
-            && self.connections.len() >= max as usize
-        {
+        let max = self.clients_max();
+        if self.connections.len() >= max {
             self.admission.crowded.set(true);
             return log::write(
                 Level::Info,
@@ -226,6 +225,15 @@ impl Server {
         if let Err(error) = self.start_worker(id, arrival) {
             log::write(Level::Error, &format!("main: cannot serve {peer}: {error}"));
         }
+    }
+
+    /// Most connections at a time: `max-clients`, and never more than there are descriptors for. Without
+    /// the latter nothing would be left for scripts, `occtl` and the log.
+    pub(crate) fn clients_max(&self) -> usize {
+        let configured = self.config.global.max_clients;
+        configured.map_or(self.fixed.clients_max, |max| {
+            self.fixed.clients_max.min(max as usize)
+        })
     }
 
     /// The broker has more work waiting than it should, or no longer.

@@ -63,14 +63,14 @@ pub(crate) async fn receive(
         };
         match socket.get_ref().receive_batch(&mut batch) {
             Ok(()) => {}
-            Err(error) => {
-                // Also errors of earlier datagrams to unreachable peers end up here.
-                if error.kind() == io::ErrorKind::WouldBlock {
-                    ready.clear_ready();
-                    turns = 0;
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.clear_ready();
+                turns = 0;
                 continue;
             }
+            // Errors of earlier datagrams to unreachable peers end up here, one each. They count as a turn:
+            // an error that stays must not keep everybody else waiting.
+            Err(_) => {}
         }
         let mut found = Vec::new();
         for item in batch.iter() {

@@ -255,6 +255,8 @@ pub(crate) struct Fixed {
     pub(crate) device: String,
     /// Group of their interfaces.
     pub(crate) device_group: u32,
+    /// Connections that there are descriptors for.
+    pub(crate) clients_max: usize,
     /// Where sockets for clients are made; `None`: in the main process's own namespace.
     pub(crate) listen_namespace: Option<Rc<NetworkNamespace>>,
     /// Announced UDP port.

@@ -198,13 +198,7 @@ impl Server {
             counters: connection.counters,
         };
         self.tell_broker(&closed);
-        let now = self.connections.len();
-        if self
-            .config
-            .global
-            .max_clients
-            .is_none_or(|max| now * 10 < max as usize * 9)
-        {
+        if self.connections.len() * 10 < self.clients_max() * 9 {
             self.admission.crowded.set(false);
         }
         match connection.phase {
