@@ -67,6 +67,8 @@ pub enum AuthMethod {
         service: String,
         /// PAM sessions are opened and closed around the users' sessions.
         session: bool,
+        /// What modules are told of the terminal; nothing otherwise.
+        tty: Option<String>,
     },
     /// RADIUS.
     Radius(Radius),
@@ -278,7 +280,7 @@ impl AuthMethod {
     }
 
     fn pam(call: &Call<'_>) -> Result<Self, String> {
-        let (mut gid_min, mut service, mut session) = (None, "ocserv".to_owned(), false);
+        let (mut gid_min, mut service, mut session, mut tty) = (None, "ocserv".to_owned(), false, None);
         for (name, value) in call.suboptions()? {
             match name.as_str() {
                 "gid-min" => gid_min = Some(number(&name, value)?),
@@ -288,6 +290,7 @@ impl AuthMethod {
                 }
                 "service" => service = value.to_owned(),
                 "session" => session = truth(value),
+                "tty" => tty = text(value),
                 _ => return Err(unknown(&name)),
             }
         }
@@ -295,6 +298,7 @@ impl AuthMethod {
             gid_min,
             service,
             session,
+            tty,
         })
     }
 

@@ -9,11 +9,7 @@ use crate::ffi::{self, Context, Gssapi, Name};
 use crate::{GssError, Step};
 
 /// The keys of a server, for Kerberos within SPNEGO.
-pub struct Credentials {
-    keys: ffi::Credentials,
-    /// The same keys, but a ticket that is tried with them does not count as seen.
-    trial: ffi::Credentials,
-}
+pub struct Credentials(ffi::Credentials);
 
 impl Credentials {
     /// Loads the library, and the keys of `keytab` or else of the host's. Those of every
@@ -22,11 +18,7 @@ impl Credentials {
     /// # Errors
     /// The library is not there, or there is no key.
     pub fn load(keytab: Option<&Path>) -> Result<Self, GssError> {
-        let library = Gssapi::load()?;
-        Ok(Self {
-            keys: library.server_credentials(keytab)?,
-            trial: library.trial_credentials()?,
-        })
+        Gssapi::load()?.server_credentials(keytab).map(Self)
     }
 }
 
@@ -34,31 +26,19 @@ impl Credentials {
 pub struct Acceptor<'c> {
     credentials: &'c Credentials,
     context: Context,
-    channels: Vec<Channel>,
+    bindings: Option<Vec<u8>>,
     client: Option<Name>,
 }
 
-/// A name of the channel that the client may have bound itself to, and a context that tries it.
-struct Channel {
-    bindings: Vec<u8>,
-    trial: Context,
-}
-
 impl<'c> Acceptor<'c> {
-    /// At the start. `channels` are all names of the channel between client and server, as application data of
-    /// channel bindings (`tls-exporter:` and the value; RFC 5801 §3, RFC 5929). A client that binds itself to a
-    /// channel must have named one of them; one that does not may come over any. Without names nothing is
-    /// looked at.
-    pub fn new(credentials: &'c Credentials, channels: Vec<Vec<u8>>) -> Self {
-        let library = credentials.keys.library();
-        let channel = |bindings| Channel {
-            bindings,
-            trial: library.context(),
-        };
+    /// At the start. `bindings` name the channel to the client, as application data of channel bindings
+    /// (`tls-exporter:` and the value; RFC 5801 §3, RFC 5929). A client that binds itself to a channel must mean
+    /// this one; one that does not may come over any. Without a name nothing is looked at.
+    pub fn new(credentials: &'c Credentials, bindings: Option<Vec<u8>>) -> Self {
         Self {
             credentials,
-            context: library.context(),
-            channels: channels.into_iter().map(channel).collect(),
+            context: credentials.0.library().context(),
+            bindings,
             client: None,
         }
     }
@@ -74,34 +54,13 @@ impl<'c> Acceptor<'c> {
         if input.is_empty() {
             return Err(GssError::Token("an empty token"));
         }
-        self.try_channels(input)?;
-        let channel = self.channels.first().map(|channel| channel.bindings.as_slice());
-        let ((token, complete), name) = self.context.accept(&self.credentials.keys, input, channel)?;
+        let bindings = self.bindings.as_deref();
+        let ((token, complete), name) = self.context.accept(&self.credentials.0, input, bindings)?;
         if complete && name.is_none() {
             return Err(GssError::Token("a client without a name"));
         }
         self.client = name;
         Ok(Step { token, complete })
-    }
-
-    /// Leaves only those channels that the client may mean. The library takes one name at a time, and a
-    /// ticket only once; so each name is tried on a context of its own, which does not count.
-    fn try_channels(&mut self, input: &[u8]) -> Result<(), GssError> {
-        let mut refused = None;
-        let trial = &self.credentials.trial;
-        self.channels.retain_mut(|channel| {
-            match channel.trial.accept(trial, input, Some(&channel.bindings)) {
-                Ok(_) => true,
-                Err(error) => {
-                    refused = Some(error);
-                    false
-                }
-            }
-        });
-        match refused {
-            Some(error) if self.channels.is_empty() => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Who the client is; `None` until a step was complete.
@@ -219,10 +178,7 @@ mod tests {
         let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
         let ntlm = b"NTLMSSP\0\x01\0\0\0\x05\x82\x08\0";
         for token in [&b""[..], b"x", ntlm, &[0x60; 100], &vec![0; TOKEN_MAX + 1]] {
-            let mut acceptor = Acceptor::new(
-                &credentials,
-                vec![b"tls-exporter:x".to_vec(), b"tls-unique:y".to_vec()],
-            );
+            let mut acceptor = Acceptor::new(&credentials, Some(b"tls-exporter:x".to_vec()));
             let result = acceptor.step(token);
             assert!(result.is_err(), "{result:?}");
             assert!(acceptor.accepted().is_none());
@@ -234,7 +190,7 @@ mod tests {
         fn never_panics(tokens in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..3)) {
             let (_turn, dir) = (turn(), tempfile::tempdir().unwrap());
             let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
-            let mut acceptor = Acceptor::new(&credentials, vec![b"tls-exporter:x".to_vec(), b"tls-unique:y".to_vec()]);
+            let mut acceptor = Acceptor::new(&credentials, Some(b"tls-exporter:x".to_vec()));
             for token in tokens {
                 let _ = acceptor.step(&token);
                 prop_assert!(acceptor.accepted().is_none());

@@ -119,20 +119,6 @@ impl RawBindings {
     }
 }
 
-/// `gss_key_value_element_desc`
-#[repr(C)]
-struct StoreElement {
-    key: *const c_char,
-    value: *const c_char,
-}
-
-/// `gss_key_value_set_desc`
-#[repr(C)]
-struct Store {
-    count: u32,
-    elements: *const StoreElement,
-}
-
 type Minor = *mut u32;
 type Handle = *mut c_void;
 
@@ -178,18 +164,6 @@ type AcquireCredentials = unsafe extern "C" fn(
     *mut *mut OidSet,
     *mut u32,
 ) -> u32;
-/// The same with where keys and the memory of tickets are.
-type AcquireCredentialsFrom = unsafe extern "C" fn(
-    Minor,
-    Handle,
-    u32,
-    *const OidSet,
-    c_int,
-    *const Store,
-    *mut Handle,
-    *mut *mut OidSet,
-    *mut u32,
-) -> u32;
 type SetNegotiable = unsafe extern "C" fn(Minor, Handle, *const OidSet) -> u32;
 type DisplayName = unsafe extern "C" fn(Minor, Handle, *mut RawBuffer, *mut *const Oid) -> u32;
 type LocalName = unsafe extern "C" fn(Minor, Handle, *const Oid, *mut RawBuffer) -> u32;
@@ -212,7 +186,6 @@ pub(crate) struct Gssapi {
     init_context: InitContext,
     accept_context: AcceptContext,
     acquire_credentials: AcquireCredentials,
-    acquire_credentials_from: AcquireCredentialsFrom,
     set_negotiable: SetNegotiable,
     display_name: DisplayName,
     local_name: LocalName,
@@ -242,7 +215,6 @@ impl Gssapi {
             init_context: function!(c"gss_init_sec_context")?,
             accept_context: function!(c"gss_accept_sec_context")?,
             acquire_credentials: function!(c"gss_acquire_cred")?,
-            acquire_credentials_from: function!(c"gss_acquire_cred_from")?,
             set_negotiable: function!(c"gss_set_neg_mechs")?,
             display_name: function!(c"gss_display_name")?,
             local_name: function!(c"gss_localname")?,
@@ -351,47 +323,12 @@ impl Gssapi {
             let major = unsafe { (self.register_keytab)(path.as_ptr()) };
             self.check(KEYTAB, major, 0)?;
         }
+        let (spnego, kerberos) = (set(&SPNEGO), set(&KERBEROS));
         // SPNEGO does not say what is wrong with a keytab; Kerberos does.
-        drop(self.acquire(&set(&KERBEROS), USAGE_ACCEPT, KEYTAB)?);
-        self.only_kerberos(self.acquire(&set(&SPNEGO), USAGE_ACCEPT, KEYTAB)?)
-    }
-
-    /// The same keys, without a memory for tickets that have been seen: for trials.
-    pub(crate) fn trial_credentials(self) -> Result<Credentials, GssError> {
-        let (mut minor, mut handle) = (0, null_mut());
-        let element = StoreElement {
-            key: c"rcache".as_ptr(),
-            value: c"none:".as_ptr(),
-        };
-        let store = Store {
-            count: 1,
-            elements: &raw const element,
-        };
-        let mechanism = set(&SPNEGO);
-        // SAFETY: as in `acquire`; the library copies what is in the store.
-        let major = unsafe {
-            (self.acquire_credentials_from)(
-                &raw mut minor,
-                null_mut(),
-                u32::MAX,
-                &raw const mechanism,
-                USAGE_ACCEPT,
-                &raw const store,
-                &raw mut handle,
-                null_mut(),
-                null_mut(),
-            )
-        };
-        self.check(KEYTAB, major, minor)?;
-        self.only_kerberos(Credentials {
-            library: self,
-            handle,
-        })
-    }
-
-    fn only_kerberos(self, keys: Credentials) -> Result<Credentials, GssError> {
-        let (mut minor, kerberos) = (0, set(&KERBEROS));
-        // SAFETY: credentials of the library, and a set that it copies.
+        drop(self.acquire(&kerberos, USAGE_ACCEPT, KEYTAB)?);
+        let keys = self.acquire(&spnego, USAGE_ACCEPT, KEYTAB)?;
+        let mut minor = 0;
+        // SAFETY: credentials from above, and a set that the library copies.
         let major = unsafe { (self.set_negotiable)(&raw mut minor, keys.handle, &raw const kerberos) };
         self.check(KEYTAB, major, minor)?;
         Ok(keys)

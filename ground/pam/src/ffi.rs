@@ -19,6 +19,7 @@ const ERROR_MSG: c_int = 3;
 const TEXT_INFO: c_int = 4;
 
 const ITEM_USER: c_int = 2;
+const ITEM_TTY: c_int = 3;
 const ITEM_RHOST: c_int = 4;
 
 const DISALLOW_NULL_AUTHTOK: c_int = 1;
@@ -183,6 +184,7 @@ impl Transaction<'_> {
         let value = CString::new(value)?;
         let number = match item {
             Item::RemoteHost => ITEM_RHOST,
+            Item::Terminal => ITEM_TTY,
         };
         // SAFETY: the handle is valid, and the library copies the C string.
         let code = unsafe { (self.pam.set_item)(self.handle, number, value.as_ptr().cast()) };

@@ -46,6 +46,8 @@ pub trait Conversation {
 pub enum Item {
     /// The remote host: PAM_RHOST.
     RemoteHost,
+    /// The terminal: PAM_TTY.
+    Terminal,
 }
 
 /// PAM cannot be used.

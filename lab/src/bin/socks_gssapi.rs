@@ -52,7 +52,7 @@ fn greet(mut client: &TcpStream, credentials: &Credentials) -> io::Result<TcpStr
         return Err(io::Error::other("no ticket"));
     }
     client.write_all(&[VERSION, METHOD_TICKET])?;
-    let mut acceptor = Acceptor::new(credentials, Vec::new());
+    let mut acceptor = Acceptor::new(credentials, None);
     while acceptor.accepted().is_none() {
         let step = acceptor.step(&message(client, 1)?).map_err(|error| {
             let _client_may_be_gone = client.write_all(&[1, 0xff]);

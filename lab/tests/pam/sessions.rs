@@ -10,14 +10,14 @@ use culvert_lab::{
 
 use super::{Scene, UNIX};
 
-const OPENED: &str = "open_session alice 192.0.2.2 ocserv, devices: 0";
-const CLOSED: &str = "close_session alice 192.0.2.2 ocserv, devices: ";
+const OPENED: &str = "open_session alice 192.0.2.2 ocserv vpn, devices: 0";
+const CLOSED: &str = "close_session alice 192.0.2.2 ocserv vpn, devices: ";
 /// The modules' file of these events.
 const EVENTS: &str = "events";
 /// While it is there, no session begins.
 const REFUSE: &str = "refuse";
 
-const OPTIONS: &[(&str, &str)] = &[("auth", "pam[session=true]"), ("cookie-timeout", "60")];
+const OPTIONS: &[(&str, &str)] = &[("auth", "pam[session=true,tty=vpn]"), ("cookie-timeout", "60")];
 
 impl Scene {
     /// A server whose users get sessions.
@@ -30,7 +30,7 @@ impl Scene {
         let scene = Self::new(Make::Culvert, &stack, &options);
         let path = |name: &str| scene.fixture.path(name).display().to_string();
         let script = format!(
-            "echo \"$PAM_TYPE $PAM_USER $PAM_RHOST $PAM_SERVICE, devices: $(ip -o link | grep -c vpns)\" >> {}\n\
+            "echo \"$PAM_TYPE $PAM_USER $PAM_RHOST $PAM_SERVICE $PAM_TTY, devices: $(ip -o link | grep -c vpns)\" >> {}\n\
              test \"$PAM_TYPE\" != open_session -o ! -e {}",
             path(EVENTS),
             path(REFUSE)

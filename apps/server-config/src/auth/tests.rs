@@ -43,14 +43,16 @@ fn methods_with_their_options() {
                 gid_min: None,
                 service: "ocserv".into(),
                 session: false,
+                tty: None,
             },
         ),
         (
-            "pam[gid-min=1000,service=vpn,session=true]",
+            "pam[gid-min=1000,service=vpn,session=true,tty=ocserv]",
             AuthMethod::Pam {
                 gid_min: Some(1000),
                 service: "vpn".into(),
                 session: true,
+                tty: Some("ocserv".into()),
             },
         ),
         (

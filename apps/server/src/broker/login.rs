@@ -113,7 +113,7 @@ impl Conversation {
             answer: Some(step.token.into()),
             group: step.group,
             client: step.client,
-            channel: step.channel,
+            channel: Some(step.channel),
         };
         self.begin(host, beginning).await
     }

@@ -66,8 +66,8 @@ pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) 
         Ok(prepared) => prepared,
         Err(problem) => return Ok(Outcome::Unavailable(problem)),
     };
-    let channel = login.caller.channel.iter().map(ChannelBinding::name);
-    let mut acceptor = Acceptor::new(&credentials, channel.collect());
+    let channel = login.caller.channel.as_ref().map(ChannelBinding::name);
+    let mut acceptor = Acceptor::new(&credentials, channel);
     let mut answer = None;
     for _ in 0..LEGS_MAX {
         let token = talk.challenge(answer)?;

@@ -97,6 +97,8 @@ pub(crate) struct PamSettings {
     pub(crate) service: String,
     /// The helper stays after the login, and opens and closes a session.
     pub(crate) session: bool,
+    /// What modules are told of the terminal.
+    pub(crate) tty: Option<String>,
 }
 
 /// Settings of GSSAPI.

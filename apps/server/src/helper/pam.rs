@@ -85,6 +85,9 @@ fn transact(
     let attempt = || {
         let mut transaction = Pam::load()?.start(&settings.service, user.as_str(), &mut questions)?;
         transaction.set(Item::RemoteHost, &login.caller.peer.to_string())?;
+        if let Some(tty) = &settings.tty {
+            transaction.set(Item::Terminal, tty)?;
+        }
         calls(&mut transaction)
     };
     match attempt() {

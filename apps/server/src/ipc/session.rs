@@ -17,6 +17,8 @@ pub enum ChannelBinding {
     Exporter([u8; CHANNEL_BINDING_LEN]),
     /// In TLS 1.2: "tls-unique" (RFC 5929 §3).
     Unique([u8; 12]),
+    /// It has no name: a resumed session of TLS 1.2.
+    Nameless,
 }
 
 impl ChannelBinding {
@@ -25,6 +27,8 @@ impl ChannelBinding {
         match self {
             Self::Exporter(name) => [b"tls-exporter:".as_slice(), name].concat(),
             Self::Unique(name) => [b"tls-unique:".as_slice(), name].concat(),
+            // No kind: nobody means this one.
+            Self::Nameless => Vec::new(),
         }
     }
 }

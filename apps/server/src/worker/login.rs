@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use culvert_anyconnect::server::{ClientClass, ClientInfo};
 use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
-use culvert_tls::{Acceptor, CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, Handshake, Version};
+use culvert_tls::{Acceptor, CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, Handshake, Negotiated, Version};
 use culvert_vocab::GroupName;
 use culvert_wire::http::{Request, RequestReader, Response};
 
@@ -352,11 +352,16 @@ fn to_broker(
 }
 
 /// What names the client's connection.
-fn channel(handshake: &Handshake) -> Option<ChannelBinding> {
-    if handshake.negotiated()?.version != Version::Tls13 {
-        return handshake.client_finished().map(ChannelBinding::Unique);
+fn channel(handshake: &Handshake) -> ChannelBinding {
+    if let Some(name) = handshake.client_finished() {
+        return ChannelBinding::Unique(name);
     }
+    let is_tls13 = |negotiated: Negotiated| negotiated.version == Version::Tls13;
     let mut name = [0; CHANNEL_BINDING_LEN];
-    handshake.exporter(CHANNEL_BINDING_LABEL, &mut name).ok()?;
-    Some(ChannelBinding::Exporter(name))
+    match handshake.negotiated().is_some_and(is_tls13)
+        && handshake.exporter(CHANNEL_BINDING_LABEL, &mut name).is_ok()
+    {
+        true => ChannelBinding::Exporter(name),
+        false => ChannelBinding::Nameless,
+    }
 }

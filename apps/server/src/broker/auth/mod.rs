@@ -196,6 +196,7 @@ impl Methods {
                 let settings = MethodSettings::PamAccount(PamSettings {
                     service: PAM_SERVICE.to_owned(),
                     session: false,
+                    tty: None,
                 });
                 Some(Helped::new(settings, workers, global)?)
             }
@@ -206,10 +207,12 @@ impl Methods {
             AuthMethod::Pam {
                 service,
                 session: true,
-                ..
+                tty,
+                gid_min: _,
             } => Some(MethodSettings::PamSession(PamSettings {
                 service: service.clone(),
                 session: true,
+                tty: tty.clone(),
             })),
             _ => None,
         });
@@ -327,10 +330,12 @@ impl Method {
             AuthMethod::Pam {
                 service,
                 session,
+                tty,
                 gid_min: _,
             } => MethodSettings::Pam(PamSettings {
                 service: service.clone(),
                 session: *session,
+                tty: tty.clone(),
             }),
             AuthMethod::Radius(settings) => {
                 let client = RadiusClient::load(&workers.radius, &settings.config, rights(global)?);

@@ -122,7 +122,7 @@ pub struct HttpLogin {
     /// What the client says about itself.
     pub client: ClientDescription,
     /// The connection that the client has to this worker.
-    pub channel: Option<ChannelBinding>,
+    pub channel: ChannelBinding,
 }
 
 /// What a client asks for with CONNECT.
