@@ -200,6 +200,7 @@ impl ResumptionConfig {
         match self.version {
             Version::Dtls12 => validate_suites(&self.suites, &CipherSuite::RESUMED),
             Version::Dtls09 => validate_suites(&self.suites, &CipherSuite::RESUMED_SHA1),
+            Version::Dtls10 => Err(Error::Configuration("no session is resumed in DTLS 1.0")),
         }
     }
 }

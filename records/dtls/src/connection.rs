@@ -431,6 +431,9 @@ impl Connection {
             read,
         } = new;
         let no_keys = Error::Keys(parameters.suite);
+        if self.write.active.epoch() == 0 {
+            self.write.active.set_version(parameters.version);
+        }
         let sealer = Sealer::protected(parameters, write, epoch).ok_or(no_keys)?;
         let opener = Opener::protected(parameters, read, epoch).ok_or(no_keys)?;
         self.write.next = Some(sealer);

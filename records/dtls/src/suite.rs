@@ -44,6 +44,8 @@ pub enum CipherSuite {
 pub enum Version {
     /// DTLS 1.2 (RFC 6347).
     Dtls12,
+    /// DTLS 1.0 (RFC 4347), which a client takes when the server knows nothing newer.
+    Dtls10,
     /// What Cisco made of a draft of DTLS 1.0, version 0100 (`specs/cstp-dtls.md` §11).
     Dtls09,
 }
@@ -53,6 +55,7 @@ impl Version {
     pub(crate) const fn wire(self) -> u16 {
         match self {
             Self::Dtls12 => 0xfefd,
+            Self::Dtls10 => 0xfeff,
             Self::Dtls09 => 0x0100,
         }
     }
@@ -156,6 +159,8 @@ impl CipherSuite {
             (Self::RsaAes256CbcSha, Version::Dtls09) => "(DTLS0.9)-(RSA)-(AES-256-CBC)-(SHA1)",
             (Self::RsaAes128CbcSha, Version::Dtls09) => "(DTLS0.9)-(RSA)-(AES-128-CBC)-(SHA1)",
             (Self::RsaTripleDesCbcSha, Version::Dtls09) => "(DTLS0.9)-(RSA)-(3DES-CBC)-(SHA1)",
+            (Self::PskAes256CbcSha, Version::Dtls10) => "(DTLS1.0)-(PSK)-(AES-256-CBC)-(SHA1)",
+            (Self::PskAes128CbcSha, Version::Dtls10) => "(DTLS1.0)-(PSK)-(AES-128-CBC)-(SHA1)",
             (suite, _) => suite.description_12(),
         }
     }

@@ -12,7 +12,7 @@ use super::transcript::Transcript;
 use super::{Agreement, NewEpoch, Step, VerifyData};
 use crate::config::{ClientConfig, Random};
 use crate::record::{MAX_PLAINTEXT, Parameters};
-use crate::suite::Cipher;
+use crate::suite::{Cipher, MacHash};
 use crate::{CipherSuite, Error, Version};
 
 /// HelloVerifyRequests that are followed in one handshake.
@@ -152,11 +152,15 @@ impl Client {
     }
 
     fn check_server_hello(&self, server: &ServerHello) -> Result<Choice, Error> {
-        if server.version != Version::Dtls12.wire() {
-            return Err(Error::Version(server.version));
-        }
+        let mut versions = [Version::Dtls12, Version::Dtls10].into_iter();
+        let before = self.previous.as_ref().map(|previous| previous.parameters.version);
+        let version = versions
+            .find(|version| version.wire() == server.version)
+            .filter(|version| before.is_none_or(|before| before == *version))
+            .ok_or(Error::Version(server.version))?;
         let suite = CipherSuite::from_id(server.suite)
             .filter(|_| self.hello.suites.contains(&server.suite))
+            .filter(|suite| version == Version::Dtls12 || suite.cipher() == Cipher::Cbc(MacHash::Sha1))
             .ok_or(Error::SuiteNotOffered(server.suite))?;
         server.check_extensions(&self.hello)?;
         let secure_renegotiation = match server.extension(extension::RENEGOTIATION_INFO) {
@@ -172,7 +176,7 @@ impl Client {
         };
         Ok(Choice {
             parameters: Parameters {
-                version: Version::Dtls12,
+                version,
                 suite,
                 encrypt_then_mac: server.extension(extension::ENCRYPT_THEN_MAC).is_some()
                     && matches!(suite.cipher(), Cipher::Cbc(_)),

@@ -80,7 +80,7 @@ impl ClientHello {
     pub(crate) fn check(&self, version: Version) -> Result<(), Error> {
         let speaks = match version {
             // Versions of DTLS count downwards.
-            Version::Dtls12 => (0xfe00..=version.wire()).contains(&self.version),
+            Version::Dtls12 | Version::Dtls10 => (0xfe00..=version.wire()).contains(&self.version),
             Version::Dtls09 => self.version == version.wire(),
         };
         if !speaks {

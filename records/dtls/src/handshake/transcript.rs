@@ -28,7 +28,7 @@ impl Transcript {
     /// A ChangeCipherSpec of our own; only in DTLS 0.9 is it numbered, and it is never recorded.
     pub(crate) fn change_cipher_spec(&mut self, epoch: u16) -> FlightMessage {
         let message_seq = match self.version {
-            Version::Dtls12 => None,
+            Version::Dtls12 | Version::Dtls10 => None,
             Version::Dtls09 => {
                 self.next_seq += 1;
                 Some(self.next_seq - 1)

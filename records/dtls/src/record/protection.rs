@@ -25,7 +25,7 @@ impl Parameters {
     pub(crate) fn prf_hash(self) -> PrfHash {
         match self.version {
             Version::Dtls12 => self.suite.prf_hash(),
-            Version::Dtls09 => PrfHash::Md5Sha1,
+            Version::Dtls10 | Version::Dtls09 => PrfHash::Md5Sha1,
         }
     }
 }

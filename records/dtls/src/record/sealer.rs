@@ -36,6 +36,11 @@ impl Sealer {
         }
     }
 
+    /// Records of epoch 0 have the version that was agreed on, once it is.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
     /// Seals nothing: stands in for the sealer of `epoch` while that is somewhere else.
     pub(crate) fn absent(epoch: u16) -> Self {
         Self {

@@ -86,6 +86,28 @@ fn our_client_every_suite() {
     }
 }
 
+/// A server that knows nothing newer than DTLS 1.0.
+#[test]
+fn our_client_in_dtls_10() {
+    for (suite, cipher) in [
+        (
+            CipherSuite::PskAes256CbcSha,
+            "+AES-256-CBC:+SHA1:-VERS-ALL:+VERS-DTLS1.0",
+        ),
+        (
+            CipherSuite::PskAes128CbcSha,
+            "+AES-128-CBC:+SHA1:-VERS-ALL:+VERS-DTLS1.0",
+        ),
+    ] {
+        let (_peer, mut end) = server(cipher, ClientConfig::new(psk(), vec![7; 32]));
+        assert_eq!(
+            end.connection.description(),
+            Some(suite.description(Version::Dtls10))
+        );
+        end.expect_echo(cipher, "hello\n");
+    }
+}
+
 #[test]
 fn our_client_without_extensions() {
     for (_, cipher) in SUITES {

@@ -32,8 +32,11 @@ fn start_server(cipher: &str, more: &[&str]) -> (Peer, SocketAddr) {
     let accept = address.to_string();
     let cipher = format!("{cipher}:@SECLEVEL=0");
     let mut arguments = vec![
-        "s_server", "-dtls1_2", "-accept", &accept, "-psk", PSK_HEX, "-cipher", &cipher, "-nocert",
+        "s_server", "-accept", &accept, "-psk", PSK_HEX, "-cipher", &cipher, "-nocert",
     ];
+    if !more.contains(&"-dtls1") {
+        arguments.push("-dtls1_2");
+    }
     arguments.extend_from_slice(more);
     let mut peer = Peer::start("openssl", &arguments);
     peer.wait_for("ACCEPT");
@@ -78,6 +81,21 @@ fn our_client_every_suite() {
             Some(suite.description(Version::Dtls12))
         );
         exchange_with_server(&mut peer, &mut end, name);
+    }
+}
+
+/// A server that knows nothing newer than DTLS 1.0.
+#[test]
+fn our_client_in_dtls_10() {
+    for (suite, name) in SUITES {
+        if suite.description(Version::Dtls10).starts_with("(DTLS1.0)") {
+            let (mut peer, mut end) = server(name, &["-dtls1"]);
+            assert_eq!(
+                end.connection.description(),
+                Some(suite.description(Version::Dtls10))
+            );
+            exchange_with_server(&mut peer, &mut end, name);
+        }
     }
 }
 
