@@ -20,6 +20,9 @@ use crate::signals::{Signal, Signals, WaitError, is_readable};
 /// Most octets that a program may write.
 const OUTPUT_MAX: usize = 1 << 20;
 
+/// Variables of the user that a program of the server gets.
+const HARMLESS: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TERM", "TMPDIR"];
+
 /// A program to run.
 #[derive(Debug)]
 pub(crate) struct Helper<'a> {
@@ -35,6 +38,9 @@ pub(crate) struct Helper<'a> {
     pub(crate) output: HelperOutput,
     /// It is killed when it takes longer.
     pub(crate) limit: Duration,
+    /// It comes from the server: the user's input, which may be his password, and his
+    /// environment are none of its business.
+    pub(crate) foreign: bool,
 }
 
 /// What becomes of a program's standard output.
@@ -134,6 +140,12 @@ impl Helper<'_> {
         })?;
         let mut command = Command::new(program);
         command.args(&self.arguments).new_session().default_signals();
+        if self.foreign {
+            let harmless = HARMLESS
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?)));
+            command.env_clear().envs(harmless).stdin(Stdio::null());
+        }
         for (name, value) in &self.environment {
             match value {
                 Some(value) => command.env(name, value),
@@ -249,6 +261,10 @@ mod tests {
     use super::*;
 
     fn run(script: &str, limit: Duration) -> Result<Finished, HelperError> {
+        run_one(script, limit, false)
+    }
+
+    fn run_one(script: &str, limit: Duration, foreign: bool) -> Result<Finished, HelperError> {
         let folder = tempfile::tempdir().expect("folder");
         let program = folder.path().join("helper");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
@@ -261,6 +277,7 @@ mod tests {
             user: None,
             output: HelperOutput::Taken,
             limit,
+            foreign,
         }
         .run(&signals)
     }
@@ -275,6 +292,15 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&finished.output), "2,a b,,x\nleads\n");
         let killed = run("kill -9 $$", LONG).expect("ran");
         assert_eq!(killed.status.signal(), Some(9));
+    }
+
+    #[test]
+    fn programs_of_the_server_get_nothing_of_the_users() {
+        let script = "echo \"$GIVEN,$CARGO_MANIFEST_DIR\"; /bin/readlink /proc/self/fd/0";
+        let foreign = run_one(script, LONG, true).expect("ran");
+        assert_eq!(String::from_utf8_lossy(&foreign.output), "x,\n/dev/null\n");
+        let own = run("echo \"$CARGO_MANIFEST_DIR\"", LONG).expect("ran");
+        assert!(own.output.starts_with(b"/"), "{own:?}");
     }
 
     #[test]
@@ -307,6 +333,7 @@ mod tests {
             user: None,
             output: HelperOutput::Shown,
             limit: LONG,
+            foreign: false,
         };
         for program in ["/nonexistent/helper", "sh", "/etc/passwd"] {
             let error = helper(program).run(&signals).expect_err("not run").to_string();

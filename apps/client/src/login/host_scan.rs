@@ -130,6 +130,7 @@ pub(super) fn examine(context: &Context, scan: &HostScan, peer: Option<&Peer>) -
         user: options.user,
         output: HelperOutput::Shown,
         limit: LIMIT,
+        foreign: options.wrapper.is_none(),
     };
     let shown = program.display().to_string();
     context

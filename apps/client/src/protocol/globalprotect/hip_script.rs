@@ -43,6 +43,7 @@ pub(super) fn report(
         user: context.options.host_scan.user,
         output: HelperOutput::Taken,
         limit: LIMIT,
+        foreign: false,
     };
     let finished = helper.run(&context.signals).map_err(|error| match error {
         HelperError::Interrupted(signal) => ConnectFailure::Interrupted(signal),
