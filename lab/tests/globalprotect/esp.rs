@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::net::{CLIENT_V4, SERVER_V4};
-use culvert_lab::{Client, ClientOptions, Fixture, Host, Make, Server, ServerOptions, World, probe};
+use culvert_lab::net::{CLIENT_V4, SERVER_V4, SERVER_V6};
+use culvert_lab::{Client, ClientOptions, Fixture, Host, Make, Server, ServerOptions, World, probe, wait};
 use culvert_sys::netns::NetworkNamespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{SERVER, packets_both_ways};
+use super::{Over, SERVER, established, mtu, packets_both_ways};
 
 /// The clients offer all; which pair it is follows from the server's priorities.
 #[test]
@@ -163,4 +163,27 @@ fn strangers_do_not_disturb_the_real_client() {
 #[test]
 fn strangers_do_not_disturb_our_client() {
     strangers(Make::Culvert);
+}
+
+/// Outside IPv6, inside both: the largest packet is one of 1406 octets.
+#[test]
+fn over_ipv6() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let mut server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
+    for make in [Make::Real, Make::Culvert] {
+        let options = ClientOptions {
+            arguments: &["--protocol=gp", "--usergroup=gateway"],
+            address: SERVER_V6,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(make, &world, &fixture, &options);
+        established(&mut client, &mut server, Over::Esp);
+        packets_both_ways(&world);
+        assert_eq!((mtu(&world.client), mtu(&world.server)), (1406, 1406), "{make:?}");
+        client.process.signal("INT");
+        assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+        wait::until("the end of the session", || {
+            (world.server.interfaces() == ["lo", "eth0"]).then_some(())
+        });
+    }
 }
