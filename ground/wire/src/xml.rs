@@ -263,8 +263,8 @@ pub fn unescape(text: &str) -> String {
         let (before, reference) = rest.split_at(start);
         out.push_str(before);
         // Looked for nearby only: a text full of `&` must not cost the square of its length.
-        let near = reference.get(..reference.floor_char_boundary(REFERENCE_MAX));
-        let end = near.unwrap_or_default().find(';');
+        let mut near = reference.bytes().take(REFERENCE_MAX);
+        let end = near.position(|octet| octet == b';');
         let resolved = end.and_then(|end| Some((resolve(reference.get(1..end)?)?, end + 1)));
         let used = match resolved {
             Some((c, used)) => {
