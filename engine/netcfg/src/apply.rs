@@ -64,6 +64,7 @@ async fn links(
         outside(&netlink, journal, device.index, &plan.bypass).await?;
     } else {
         let routes = netlink.routes().await?;
+        let mut bypass = Vec::new();
         for net in &plan.bypass {
             if let Some(present) = netlink.present_route(*net, device.index).await? {
                 // The kernel names the source address that it would choose, the table only what
@@ -71,10 +72,10 @@ async fn links(
                 let chosen = routes.outside(*net, device.index, &[]);
                 let same_way =
                     |route: &BypassRoute| (route.via, route.device) == (present.via, present.device);
-                let route = chosen.filter(same_way).unwrap_or(present);
-                add_bypass(&netlink, journal, route).await?;
+                bypass.push(chosen.filter(same_way).unwrap_or(present));
             }
         }
+        add_bypasses(&netlink, journal, bypass).await?;
         journal.add(Change::Device {
             device: device.clone(),
             addresses: plan.addresses.clone(),
@@ -122,7 +123,7 @@ async fn links(
             let ours = journal.has(&change);
             journal.add(change.clone())?;
             if netlink.add_unreachable(*net).await? == Added::Exists && !ours {
-                share(journal, change)?;
+                journal.share(vec![change])?;
             }
         }
     }
@@ -138,21 +139,21 @@ fn halves(net: IpNet) -> impl Iterator<Item = IpNet> {
     net.subnets(net.prefix_len() + 1).into_iter().flatten()
 }
 
-/// What turned out to be there already is not ours to remove, but nobody else's either while we
-/// need it.
-fn share(journal: &mut Journal, change: Change) -> Result<(), Error> {
-    journal.add(Change::Shared(Box::new(change.clone())))?;
-    journal.forget(&change)
-}
-
-async fn add_bypass(netlink: &Netlink, journal: &mut Journal, route: BypassRoute) -> Result<(), Error> {
-    let change = Change::Route(route.clone());
-    let ours = journal.has(&change);
-    journal.add(change.clone())?;
-    match netlink.add_route(&route).await? {
-        Added::Exists if !ours => share(journal, change),
-        _ => Ok(()),
+async fn add_bypasses(
+    netlink: &Netlink,
+    journal: &mut Journal,
+    routes: Vec<BypassRoute>,
+) -> Result<(), Error> {
+    let changes: Vec<Change> = routes.iter().cloned().map(Change::Route).collect();
+    let ours: Vec<bool> = changes.iter().map(|change| journal.has(change)).collect();
+    journal.add_all(changes)?;
+    let mut shared = Vec::new();
+    for (route, ours) in routes.into_iter().zip(ours) {
+        if netlink.add_route(&route).await? == Added::Exists && !ours {
+            shared.push(Change::Route(route));
+        }
     }
+    journal.share(shared)
 }
 
 async fn remove_bypass(netlink: &Netlink, journal: &mut Journal, route: &BypassRoute) -> Result<(), Error> {
@@ -165,6 +166,7 @@ async fn outside(netlink: &Netlink, journal: &mut Journal, tunnel: u32, nets: &[
     let routes = netlink.routes().await?;
     let others = journal.others();
     let of_others: Vec<BypassRoute> = others.iter().flat_map(Record::routes).cloned().collect();
+    let mut found = Vec::new();
     for net in nets {
         let ours: Vec<BypassRoute> = journal
             .record()
@@ -179,10 +181,10 @@ async fn outside(netlink: &Netlink, journal: &mut Journal, tunnel: u32, nets: &[
         for old in ours.iter().filter(|old| **old != route) {
             remove_bypass(netlink, journal, old).await?;
         }
-        // One that we have may have gone with its device.
-        add_bypass(netlink, journal, route).await?;
+        found.push(route);
     }
-    Ok(())
+    // One that we have may have gone with its device.
+    add_bypasses(netlink, journal, found).await
 }
 
 /// Routes a network into the tunnel without touching a route that is there already: where the

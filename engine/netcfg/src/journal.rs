@@ -236,10 +236,35 @@ impl Journal {
     /// # Errors
     /// The file cannot be written; the change must then not be made.
     pub fn add(&mut self, change: Change) -> Result<(), Error> {
-        if self.has(&change) {
+        self.add_all(vec![change])
+    }
+
+    /// The same for many, written at once.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn add_all(&mut self, mut changes: Vec<Change>) -> Result<(), Error> {
+        changes.retain(|change| !self.has(change));
+        if changes.is_empty() {
             return Ok(());
         }
-        self.record.changes.push(change);
+        self.record.changes.append(&mut changes);
+        self.save()
+    }
+
+    /// These turned out to be there already: not ours to remove, but nobody else's either while we
+    /// need them.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn share(&mut self, mut changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.record.changes.retain(|known| !changes.contains(known));
+        changes.retain(|change| !self.has(&Change::Shared(Box::new(change.clone()))));
+        let shared = changes.into_iter().map(|change| Change::Shared(Box::new(change)));
+        self.record.changes.extend(shared);
         self.save()
     }
 

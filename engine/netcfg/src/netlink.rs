@@ -171,7 +171,12 @@ impl Netlink {
         };
         message.attributes.push(AddressAttribute::Local(net.addr()));
         match self.handle.address().del(message).execute().await {
-            Err(error) if !matches!(errno(&error), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => {
+            Err(error)
+                if !matches!(
+                    errno(&error),
+                    Some(libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO)
+                ) =>
+            {
                 let action = format!("delete the address {net} of {}", device.name);
                 Err(refused(action)(error))
             }
@@ -273,7 +278,7 @@ impl Netlink {
 
     async fn delete(&self, message: RouteMessage, action: String) -> Result<(), Error> {
         match self.handle.route().del(message).execute().await {
-            Err(error) if !matches!(errno(&error), Some(libc::ESRCH | libc::ENODEV)) => {
+            Err(error) if !matches!(errno(&error), Some(libc::ESRCH | libc::ENODEV | libc::ENXIO)) => {
                 Err(refused(action)(error))
             }
             _ => Ok(()),

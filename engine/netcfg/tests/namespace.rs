@@ -451,6 +451,26 @@ fn hosts_without_ipv6(dir: &Path) {
     remove_tun();
     restored(dir, &before);
     fs::write(switch, "0").unwrap();
+
+    // An MTU that IPv6 does not allow: nothing of it passes the tunnel by.
+    make_tun();
+    let mut narrow = config();
+    narrow.mtu = Mtu::new(1200).unwrap();
+    // As many networks as a server may exclude in earnest, and more: at once.
+    narrow.excludes = (0..2000)
+        .map(|count: u16| {
+            format!("172.{}.{}.0/24", 16 + count / 256, count % 256)
+                .parse()
+                .unwrap()
+        })
+        .collect();
+    let configured = configure(&paths(dir), TUN, GATEWAY.parse().unwrap(), &narrow).unwrap();
+    assert_eq!(configured.warnings().len(), 1, "{:?}", configured.warnings());
+    assert!(routes().contains("unreachable ::/1"), "{}", routes());
+    assert!(route_to("8.8.8.8").contains(TUN) && route_to("172.23.207.1").contains("eth9"));
+    configured.undo();
+    remove_tun();
+    restored(dir, &before);
 }
 
 /// Kills the process whose environment names `journal`.
