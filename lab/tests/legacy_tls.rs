@@ -463,10 +463,8 @@ fn compare(world: &World, fixture: &Fixture, speaks: &Speaks, port: usize) {
     assert_eq!(sessions(&ours.stderr), expected, "{what}: {}", ours.stderr);
     // What an old server speaks is weak, and said so.
     let weak = ours.stderr.contains("WARNING: The TLS of server");
-    let strong = ["(ECDHE", "(DHE"].iter().any(|exchange| {
-        speaks
-            .session
-            .is_some_and(|session| session.contains(exchange) && session.contains("GCM"))
+    let strong = speaks.session.is_some_and(|session| {
+        session.contains("DHE-") && session.contains("GCM") && !session.contains("SHA1")
     });
     assert_eq!(
         weak,

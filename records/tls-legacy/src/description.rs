@@ -150,6 +150,9 @@ pub(crate) fn weaknesses(ssl: &SslRef) -> Vec<String> {
     if let Some(bits) = group_bits(ssl).filter(|bits| *bits < GROUP_BITS_GOOD) {
         weak.push(format!("a Diffie-Hellman group of {bits} bits"));
     }
+    if version == "TLS1.2" && peer_signature(ssl).is_some_and(|(_, hash)| hash == Nid::SHA1) {
+        weak.push("a signature with SHA-1".into());
+    }
     if suite.mac != "AEAD" {
         weak.push(format!("{} with {}", suite.cipher, suite.mac));
     }

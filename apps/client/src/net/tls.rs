@@ -122,10 +122,16 @@ impl Tls {
         Some(("tls-unique", name))
     }
 
-    /// What is weak about the session, in words; always empty for rustls.
+    /// What is weak about the session, in words; with rustls that can only be the server's signature.
     pub(super) fn weaknesses(&self) -> Vec<String> {
         match self {
-            Self::Modern(_) => Vec::new(),
+            Self::Modern(tls) => {
+                let description = tls.description();
+                let weak = description.is_some_and(|text| text.contains("-SHA1)"));
+                weak.then(|| "a signature with SHA-1".to_owned())
+                    .into_iter()
+                    .collect()
+            }
             #[cfg(feature = "legacy-tls")]
             Self::Legacy(tls) => tls.weaknesses(),
         }
