@@ -128,6 +128,8 @@ pub struct Radius {
     pub group_separator: GroupSeparator,
     /// `stats-report-time` counts, whatever the server says.
     pub override_interim_updates: bool,
+    /// Files with the networks of pools, by the name in Framed-Pool: `pools`.
+    pub pools: Option<PathBuf>,
     /// Filter-Id attributes name groups, after those of Class: `filter-id`.
     pub filter_id: bool,
     /// No tunnel without accounting: `acct-required`.
@@ -346,7 +348,7 @@ impl Radius {
         let (mut config, mut groupconfig, mut nas_identifier) = (None, false, None);
         let mut group_separator = GroupSeparator::Semicolon;
         let mut override_interim_updates = false;
-        let (mut filter_id, mut required) = (false, false);
+        let (mut filter_id, mut required, mut pools) = (false, false, None);
         if let Some(mut words) = call.legacy_words() {
             config = words.next().map(PathBuf::from);
             for word in words {
@@ -362,6 +364,7 @@ impl Radius {
                     "groupconfig" => groupconfig = truth(value),
                     "nas-identifier" => nas_identifier = text(value),
                     "override-interim-updates" => override_interim_updates = truth(value),
+                    "pools" => pools = text(value).map(PathBuf::from),
                     "filter-id" => filter_id = truth(value),
                     "acct-required" => required = truth(value),
                     "group-separator" => {
@@ -387,6 +390,7 @@ impl Radius {
             nas_identifier,
             group_separator,
             override_interim_updates,
+            pools,
             filter_id,
             required,
         })

@@ -212,6 +212,15 @@ fn check(reader: &mut Reader<'_>, host: &Host, udp_port: Option<u16>, system: &d
 }
 
 impl Host {
+    /// The folder with the files of address pools that RADIUS names, if there is one.
+    pub(crate) fn address_pools(&self) -> Option<&Path> {
+        let mut methods = self.auth.required.iter().chain(&self.auth.alternatives);
+        methods.find_map(|method| match method {
+            AuthMethod::Radius(radius) => radius.pools.as_deref(),
+            _ => None,
+        })
+    }
+
     /// True when per-user settings come from RADIUS attributes instead of files.
     pub fn config_comes_from_radius(&self) -> bool {
         let mut methods = self.auth.required.iter().chain(&self.auth.alternatives);

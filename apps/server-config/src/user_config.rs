@@ -49,11 +49,31 @@ impl Host {
         user: &UserName,
         group: Option<&GroupName>,
     ) -> Result<(SessionSettings, Vec<Note>), UserConfigError> {
+        self.settings_in_pool(user, group, None)
+    }
+
+    /// The same, changed by the file of an address pool that RADIUS has named, if the configuration has
+    /// pools.
+    ///
+    /// # Errors
+    /// As [`Self::settings_for`], and there is no such pool.
+    pub fn settings_in_pool(
+        &self,
+        user: &UserName,
+        group: Option<&GroupName>,
+        pool: Option<&GroupName>,
+    ) -> Result<(SessionSettings, Vec<Note>), UserConfigError> {
         let mut settings = self.session.clone();
         let mut notes = Vec::new();
         let mut values = Values::default();
         let mut last_file = None;
+        let pools = self.address_pools().map(Path::to_owned);
+        let missing = pools
+            .as_ref()
+            .zip(pool)
+            .map(|(pools, pool)| pools.join(pool.as_str()));
         let sources = [
+            pool.map(|pool| (pool.as_str(), pool.is_path_component(), &pools, &missing)),
             group.map(|group| {
                 let safe = group.is_path_component();
                 (

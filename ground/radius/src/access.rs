@@ -80,6 +80,8 @@ pub struct Profile {
     pub classes: Vec<Vec<u8>>,
     /// Filter-Id attributes as they are.
     pub filter_ids: Vec<Vec<u8>>,
+    /// Framed-Pool, if it is a name.
+    pub pool: Option<GroupName>,
     /// Text for the user.
     pub message: Option<String>,
     /// The client's IPv4 address.
@@ -142,6 +144,10 @@ impl Profile {
         match attribute.kind {
             SERVICE_TYPE => self.service_type = Some(number(value)?),
             CLASS => self.classes.push(value.to_vec()),
+            FRAMED_POOL => {
+                let name = std::str::from_utf8(value).map_err(|_| Wrong)?;
+                self.pool = Some(GroupName::new(name).map_err(|_| Wrong)?);
+            }
             FILTER_ID => self.filter_ids.push(value.to_vec()),
             FRAMED_IP_ADDRESS => {
                 self.ipv4 = Some(ipv4(value)?).filter(|address| !FROM_POOL.contains(address));

@@ -70,6 +70,8 @@ pub const CONNECT_INFO: u8 = 77;
 pub const MESSAGE_AUTHENTICATOR: u8 = 80;
 /// RFC 2869 §5.16.
 pub const ACCT_INTERIM_INTERVAL: u8 = 85;
+/// RFC 2869 §5.18.
+pub const FRAMED_POOL: u8 = 88;
 /// RFC 3162 §2.1.
 pub const NAS_IPV6_ADDRESS: u8 = 95;
 /// RFC 3162 §2.3.

@@ -91,6 +91,39 @@ fn malformed_settings_let_nobody_in() {
         .wait_for("the settings of user 'odd': attribute 22 is malformed");
 }
 
+/// Framed-Pool names a file with the pool's networks; a pool that there is not has no addresses.
+#[test]
+fn pools_of_addresses() {
+    let scene = Scene::with(Make::Culvert, "", ",groupconfig=true,pools=$DIR", "", &[]);
+    scene.fixture.write_file(
+        "guests",
+        "ipv4-network = 10.66.0.0\nipv4-netmask = 255.255.255.0\n",
+    );
+    let client = scene.connect(Make::Real, "pooled");
+    let shown = user(&scene);
+    assert!(shown["IPv4"].as_str().unwrap().starts_with("10.66.0."), "{shown}");
+    drop(client);
+    let options = culvert_lab::ClientOptions {
+        user: "nowhere",
+        input: "good",
+        arguments: &["--script", "/bin/true", "--no-dtls"],
+        script: false,
+        name: "nowhere",
+        ..culvert_lab::ClientOptions::default()
+    };
+    assert_ne!(
+        Client::run(Make::Real, &scene.world, &scene.fixture, &options).code,
+        0
+    );
+    wait::until("the reason in the log", || {
+        scene
+            .server
+            .log()
+            .contains("configuration of user 'nowhere': cannot read")
+            .then_some(())
+    });
+}
+
 /// A server, its clients' tunnels one after the other, and what was accounted of them.
 struct Tunnels {
     scene: Scene,
@@ -182,7 +215,11 @@ fn one_stop_for_each_start() {
     }
     tunnels.stopped("User-Error");
 
+    // The process that speaks RADIUS has died meanwhile.
     tunnels.open();
+    for helper in crate::logins::helpers(&tunnels.scene.server.process) {
+        kill(helper, "KILL");
+    }
     let (code, _) = tunnels.scene.server.occtl(&["terminate", "user", "plain"]);
     assert_eq!(code, 0);
     tunnels.stopped("Admin-Reset");

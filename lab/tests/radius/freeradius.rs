@@ -17,6 +17,7 @@ pub(crate) const TOKEN: &str = "123456";
 ///
 /// - `full` gets everything, signed; `plain` a group; `admin` is for another service; `odd` gets a
 ///   route that is none; `unsigned` is answered without Message-Authenticator.
+/// - `pooled` gets an address of a pool, `nowhere` of one that there is not.
 /// - `token` is asked for two tokens.
 const USERS: &str = r#"
 full     Cleartext-Password := "good"
@@ -35,6 +36,10 @@ full     Cleartext-Password := "good"
 plain    Cleartext-Password := "good"
          Class = "staff",
          Filter-Id = "filtered"
+pooled   Cleartext-Password := "good"
+         Framed-Pool = "guests"
+nowhere  Cleartext-Password := "good"
+         Framed-Pool = "none"
 admin    Cleartext-Password := "good"
          Service-Type = Login-User
 odd      Cleartext-Password := "good"

@@ -181,7 +181,7 @@ fn the_asking_process_is_killed() {
     }
 }
 
-fn helpers(server: &Process) -> Vec<u32> {
+pub(crate) fn helpers(server: &Process) -> Vec<u32> {
     let broker = culvert_lab::process::children(server.pid())
         .into_iter()
         .find(|pid| culvert_lab::process::title(*pid).contains("ocserv-sm"));

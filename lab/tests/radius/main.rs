@@ -64,15 +64,16 @@ impl Scene {
         world
             .server
             .write_etc("hosts", &format!("127.0.0.1 localhost {SERVER_NAME}\n"));
+        let folder = fixture.dir().display().to_string();
         let lines = lines
-            .replace("$DIR", &fixture.dir().display().to_string())
+            .replace("$DIR", &folder)
             .replace("$CLIENT", world.client.name());
         let config = fixture.write_file("radiusclient.conf", &client_config(&lines));
         let config = config.display();
         let mut overrides = vec![
             (
                 "auth".to_owned(),
-                format!("radius[config={config}{auth},nas-identifier=mynas]"),
+                format!("radius[config={config}{auth},nas-identifier=mynas]").replace("$DIR", &folder),
             ),
             (
                 "acct".to_owned(),

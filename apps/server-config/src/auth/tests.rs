@@ -17,6 +17,7 @@ fn methods_with_their_options() {
         nas_identifier: None,
         group_separator: GroupSeparator::Semicolon,
         override_interim_updates: false,
+        pools: None,
         filter_id: false,
         required: false,
     };
@@ -80,7 +81,9 @@ fn methods_with_their_options() {
     ] {
         assert_eq!(AuthMethod::parse(value), Ok(method), "{value}");
     }
-    let full = AuthMethod::parse("radius[config=/r,nas-identifier=vpn,group-separator=comma,filter-id=yes,acct-required=true]");
+    let full = AuthMethod::parse(
+        "radius[config=/r,nas-identifier=vpn,group-separator=comma,filter-id=yes,acct-required=true]",
+    );
     assert_eq!(
         full,
         Ok(AuthMethod::Radius(Radius {
@@ -89,7 +92,8 @@ fn methods_with_their_options() {
             nas_identifier: Some("vpn".into()),
             group_separator: GroupSeparator::Comma,
             override_interim_updates: false,
-        filter_id: true,
+            pools: None,
+            filter_id: true,
             required: true,
         }))
     );

@@ -109,10 +109,12 @@ impl Conversation {
         };
         host.methods.check_account(&user, caller.clone()).await?;
         let config = Arc::clone(&host.config);
-        let names = (user.clone(), group.clone());
-        let own = tokio::task::spawn_blocking(move || config.settings_for(&names.0, names.1.as_ref()))
-            .await
-            .map_err(|error| error.to_string())?;
+        let pool = given.as_ref().and_then(|given| given.pool.clone());
+        let (own_user, own_group) = (user.clone(), group.clone());
+        let own = tokio::task::spawn_blocking(move || {
+            config.settings_in_pool(&own_user, own_group.as_ref(), pool.as_ref())
+        });
+        let own = own.await.map_err(|error| error.to_string())?;
         let (mut own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
         for note in notes {
             log::write(log::Level::Info, &format!("sec-mod: user '{user}': {note}"));

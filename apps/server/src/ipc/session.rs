@@ -152,6 +152,8 @@ pub enum NetPriority {
 /// stay with the session; `None` and empty lists leave the configured values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GivenSettings {
+    /// Name of the pool of addresses.
+    pub pool: Option<GroupName>,
     /// Fixed IPv4 address.
     pub ipv4: Option<Ipv4Addr>,
     /// Prefix length of the client's IPv4 network.

@@ -22,7 +22,7 @@ use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings}
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert5";
+const MAGIC: &[u8; 8] = b"culvert6";
 /// Longest entry, in octets.
 const ENTRY_MAX: usize = crate::ipc::MAX_MESSAGE;
 /// Octets of SHA-256 that guard an entry.

@@ -170,6 +170,7 @@ impl Attempt {
 
 fn given(profile: Profile, override_interim_updates: bool) -> GivenSettings {
     GivenSettings {
+        pool: profile.pool,
         ipv4: profile.ipv4,
         ipv4_prefix: profile.ipv4_prefix,
         ipv6: profile.ipv6,
@@ -211,6 +212,7 @@ mod tests {
             nas_identifier: None,
             group_separator: GroupSeparator::Semicolon,
             override_interim_updates: false,
+            pools: None,
             filter_id: false,
             required: false,
         };
