@@ -56,7 +56,7 @@ pub(super) fn body(output: &Output, body: &[u8]) {
 /// `Name: value` of a header; cookies keep their names and attributes, credentials their scheme.
 pub(super) fn header(name: &str, value: &str) -> String {
     let is = |other: &&str| other.eq_ignore_ascii_case(name);
-    if SECRET_HEADERS.iter().any(|secret| is(secret)) {
+    if SECRET_HEADERS.iter().any(is) {
         let scheme = value.split_once(' ').map(|(scheme, _)| format!("{scheme} "));
         return format!("{name}: {}{ELIDED}", scheme.unwrap_or_default());
     }
