@@ -5,6 +5,7 @@
 
 mod certificate;
 mod esp;
+mod networks;
 mod pool;
 mod requests;
 
