@@ -5,7 +5,6 @@
 
 mod http_auth;
 mod login;
-mod network;
 mod outer;
 mod process;
 mod side_by_side;
