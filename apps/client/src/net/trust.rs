@@ -99,7 +99,7 @@ impl Trust {
         if self.options.forward_secrecy {
             hints.push("one that only knows static RSA cannot be used with --pfs");
         }
-        (!hints.is_empty()).then(|| format!("No TLS in common: {}", hints.join(", ")))
+        (!hints.is_empty()).then(|| format!("If there is no TLS in common: {}", hints.join(", ")))
     }
 
     /// False when `--gnutls-priority` leaves it out.
