@@ -33,7 +33,7 @@ pub(crate) fn replies(data: &[u8]) {
     while client.poll_event().is_some() {}
     if let Ok(packet) = Packet::parse(data) {
         let profile = culvert_radius::Profile::read(&packet);
-        let (groups, _) = profile.groups(';');
+        let (groups, _) = profile.groups(';', true);
         assert!(groups.len() <= culvert_radius::access::GROUPS_MAX);
     }
 }
