@@ -124,6 +124,16 @@ fn pools_of_addresses() {
     });
 }
 
+/// A time that the RADIUS server sets: what ends the session is in its Stop.
+#[test]
+fn a_session_that_is_as_long_as_it_may_be() {
+    let scene = Scene::new(Make::Culvert, "", true, &[]);
+    let _client = scene.connect(Make::Real, "brief");
+    let stop = scene.records("Stop", 1).remove(0);
+    assert_eq!(stop.get("Acct-Terminate-Cause"), "Session-Timeout");
+    assert!(stop.number("Acct-Session-Time") >= 2, "{stop:?}");
+}
+
 /// A server, its clients' tunnels one after the other, and what was accounted of them.
 struct Tunnels {
     scene: Scene,
