@@ -41,7 +41,7 @@ const USER_KEYS: [&str; 26] = [
     "DTLS cipher",
 ];
 /// Keys of `show status`.
-const STATUS_KEYS: [&str; 15] = [
+const STATUS_KEYS: [&str; 18] = [
     "Status",
     "Server PID",
     "Sec-mod PID",
@@ -53,6 +53,9 @@ const STATUS_KEYS: [&str; 15] = [
     "Total sessions",
     "Total authentication failures",
     "IPs in ban list",
+    "Last stats reset",
+    "_Last stats reset",
+    "raw_last_stats_reset",
     "Sessions handled",
     "Authentication failures",
     "RX",

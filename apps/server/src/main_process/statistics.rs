@@ -27,11 +27,15 @@ pub(crate) struct Statistics {
 impl Statistics {
     /// All zero, from now on.
     pub(crate) fn new() -> Self {
+        let now = unix_time(SystemTime::now());
         Self {
-            up_since: unix_time(SystemTime::now()),
+            up_since: now,
             total_sessions: 0,
             total_failures: 0,
-            period: PeriodStats::default(),
+            period: PeriodStats {
+                last_reset: Some(now),
+                ..PeriodStats::default()
+            },
             period_began: Instant::now(),
             logins: 0,
             login_time: Duration::ZERO,
@@ -48,10 +52,6 @@ impl Statistics {
             up_since: self.up_since,
             total_sessions: self.total_sessions,
             total_failures: self.total_failures,
-            period: PeriodStats {
-                last_reset: Some(unix_time(SystemTime::now())),
-                ..PeriodStats::default()
-            },
             ..Self::new()
         };
     }
@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn a_new_period_keeps_the_totals() {
         let mut statistics = Statistics::new();
+        assert_eq!(statistics.period.last_reset, Some(statistics.up_since));
         statistics.login_failed();
         statistics.renew(Duration::from_secs(3600));
         assert_eq!(statistics.period.auth_failures, 1);
