@@ -100,7 +100,9 @@ pub(crate) fn server(data: &[u8]) {
 /// Frames of the TLS tunnel, and inner packets that may be magic pings.
 pub(crate) fn frames(data: &[u8]) {
     let _ = parse_frame_header(data);
-    let everywhere = ["0.0.0.0/0", "::/0"].iter().filter_map(|network| network.parse().ok());
+    let everywhere = ["0.0.0.0/0", "::/0"]
+        .iter()
+        .filter_map(|network| network.parse().ok());
     let gateway = MagicPing::Gateway(Sources::new(everywhere.collect()));
     if let Some(Examined::Request(_, reply)) = gateway.examine(NextHeader::Ipv4, data) {
         // The answer to a ping is as long, and no ping.
