@@ -144,17 +144,22 @@ pub(crate) fn type_of_service(packet: &[u8]) -> u8 {
     }
 }
 
-/// True for packets that count as activity of the user: not ICMP or IGMP, nor ICMPv6 directly
-/// after the IPv6 header (`specs/server-config.md` §9.2).
+/// True for packets that count as activity of the user: not ICMP or IGMP, nor ICMPv6, also behind
+/// hop-by-hop options, as a kernel sends its multicast listener reports by itself
+/// (`specs/server-config.md` §9.2).
 pub fn is_user_data(packet: &[u8]) -> bool {
     const ICMP: u8 = 1;
     const IGMP: u8 = 2;
+    const HOP_BY_HOP: u8 = 0;
     const ICMP_V6: u8 = 58;
     match packet.first().map(|first| first >> 4) {
         Some(4) => packet
             .get(9)
             .is_some_and(|protocol| !matches!(*protocol, ICMP | IGMP)),
-        Some(6) => packet.get(6).is_some_and(|protocol| *protocol != ICMP_V6),
+        Some(6) => match packet.get(6) {
+            Some(&HOP_BY_HOP) => packet.get(40).is_some_and(|protocol| *protocol != ICMP_V6),
+            protocol => protocol.is_some_and(|protocol| *protocol != ICMP_V6),
+        },
         _ => false,
     }
 }
@@ -170,6 +175,9 @@ mod tests {
         assert!(!is_user_data(&v4(1)) && !is_user_data(&v4(2)));
         let v6 = |protocol| [0x60, 0, 0, 0, 0, 0, protocol, 64];
         assert!(is_user_data(&v6(TCP)) && !is_user_data(&v6(58)));
+        let with_options = |protocol| [v6(0).as_slice(), &[0; 32], &[protocol, 0, 5, 2]].concat();
+        assert!(is_user_data(&with_options(TCP)) && !is_user_data(&with_options(58)));
+        assert!(!is_user_data(&v6(0)));
         assert!(!is_user_data(&[]) && !is_user_data(&[0x45]));
     }
 
