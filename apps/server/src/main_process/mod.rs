@@ -191,6 +191,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
         events,
         connections: HashMap::new(),
         sessions: HashMap::new(),
+        departed: std::collections::VecDeque::new(),
         successors: HashMap::new(),
         orphans: HashMap::new(),
         datagram_sessions,

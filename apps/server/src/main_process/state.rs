@@ -210,6 +210,8 @@ pub(crate) struct Server {
     pub(crate) certificate_times: Vec<Option<SystemTime>>,
     /// When that was looked at.
     pub(crate) certificates_checked: Instant,
+    /// Addresses of the connections that ended last.
+    pub(crate) departed: std::collections::VecDeque<(ConnectionId, std::net::IpAddr)>,
     /// Connections that wait for the end of another one.
     pub(crate) successors: HashMap<ConnectionId, ConnectionId>,
     /// Scripts that run for connections that are gone.

@@ -22,6 +22,8 @@ use crate::ipc::messages::{
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
 
+/// Connections that are remembered after their end, for what the broker says of them later.
+const DEPARTED_MAX: usize = 1024;
 /// Time for a worker to say goodbye to its client.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -192,6 +194,10 @@ impl Server {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        if self.departed.len() == DEPARTED_MAX {
+            self.departed.pop_front();
+        }
+        self.departed.push_back((id, connection.peer.ip()));
         let closed = MainToBroker::ConnectionClosed {
             id,
             reason,
@@ -336,21 +342,26 @@ impl Server {
 
     fn login_failed(&mut self, id: ConnectionId, points: bool) {
         self.statistics.login_failed();
-        let Some(connection) = self.connections.get_mut(&id) else {
-            return;
-        };
-        connection.shown.state = control::AuthState::Failed;
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.shown.state = control::AuthState::Failed;
+        }
         if points {
             self.punish(id, self.config.global.ban.points_wrong_password);
         }
     }
 
-    /// Adds ban points to the source of a connection.
+    /// Adds ban points to the source of a connection, also of one that has gone meanwhile: whoever leaves
+    /// with the answer must not get away with it.
     fn punish(&mut self, id: ConnectionId, points: u32) {
-        let Some(connection) = self.connections.get(&id) else {
+        let departed = || self.departed.iter().rev().find(|(gone, _)| *gone == id);
+        let Some(ip) = self
+            .connections
+            .get(&id)
+            .map(|connection| connection.peer.ip())
+            .or_else(|| departed().map(|(_, ip)| *ip))
+        else {
             return;
         };
-        let ip = connection.peer.ip();
         let verdict = self.bans.misbehaviour(ip, points, Instant::now());
         self.report_points(ip, points, verdict);
         if verdict.banned {
