@@ -124,14 +124,27 @@ fn pools_of_addresses() {
     });
 }
 
-/// A time that the RADIUS server sets: what ends the session is in its Stop.
+/// What ends a session is in its Stop: the times that the RADIUS server sets, and a client that
+/// stands still.
 #[test]
-fn a_session_that_is_as_long_as_it_may_be() {
-    let scene = Scene::new(Make::Culvert, "", true, &[]);
-    let _client = scene.connect(Make::Real, "brief");
-    let stop = scene.records("Stop", 1).remove(0);
-    assert_eq!(stop.get("Acct-Terminate-Cause"), "Session-Timeout");
-    assert!(stop.number("Acct-Session-Time") >= 2, "{stop:?}");
+fn stops_name_what_ended_the_session() {
+    let scene = Scene::new(Make::Culvert, "", true, &[("dpd", "1")]);
+    let ended = [
+        ("brief", "Session-Timeout"),
+        ("idle", "Idle-Timeout"),
+        ("plain", "Lost-Carrier"),
+    ];
+    for (count, (user, cause)) in ended.into_iter().enumerate() {
+        let client = scene.connect(Make::Real, user);
+        if user == "plain" {
+            client.process.signal("STOP");
+        }
+        let stop = scene.records("Stop", count + 1).remove(count);
+        assert_eq!(stop.get("User-Name"), user);
+        assert_eq!(stop.get("Acct-Terminate-Cause"), cause, "{}", scene.logs());
+        assert!(stop.number("Acct-Session-Time") >= 2, "{stop:?}");
+        client.process.signal("KILL");
+    }
 }
 
 /// A server, its clients' tunnels one after the other, and what was accounted of them.

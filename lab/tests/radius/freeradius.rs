@@ -18,7 +18,7 @@ pub(crate) const TOKEN: &str = "123456";
 /// - `full` gets everything, signed; `plain` a group; `admin` is for another service; `odd` gets a
 ///   route that is none; `unsigned` is answered without Message-Authenticator.
 /// - `pooled` gets an address of a pool, `nowhere` of one that there is not.
-/// - `brief` may stay for two seconds.
+/// - `brief` may stay for two seconds, `idle` while there is something to do.
 /// - `token` is asked for two tokens.
 const USERS: &str = r#"
 full     Cleartext-Password := "good"
@@ -43,6 +43,8 @@ nowhere  Cleartext-Password := "good"
          Framed-Pool = "none"
 brief    Cleartext-Password := "good"
          Session-Timeout = 2
+idle     Cleartext-Password := "good"
+         Idle-Timeout = 2
 admin    Cleartext-Password := "good"
          Service-Type = Login-User
 odd      Cleartext-Password := "good"

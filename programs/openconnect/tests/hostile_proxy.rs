@@ -4,20 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use culvert_lab::{Make, process};
 
-/// Answers what a client says on each connection with the next of `answers`, and closes it then.
+/// Answers what a client says on each connection with the next of `answers`, and closes it then, in
+/// order: what was not read would be a reset.
 fn serve(answers: Vec<Vec<u8>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for socket in listener.incoming() {
-            // The client may have had enough before.
-            let _ = answer(socket.unwrap(), &answers);
+            let (socket, answers) = (socket.unwrap(), answers.clone());
+            // The client may have had enough before the last answer.
+            thread::spawn(move || answer(socket, &answers));
         }
     });
     address
@@ -31,6 +33,8 @@ fn answer(mut socket: TcpStream, answers: &[Vec<u8>]) -> std::io::Result<()> {
         }
         socket.write_all(answer)?;
     }
+    socket.shutdown(Shutdown::Write)?;
+    while socket.read(&mut said)? > 0 {}
     Ok(())
 }
 
