@@ -305,3 +305,21 @@ proptest! {
         }
     }
 }
+
+/// `specs/server-auth.md` §3.1.
+#[test]
+fn causes() {
+    for (reason, number) in [
+        (CloseReason::UserLogout, 1),
+        (CloseReason::DpdTimeout, 2),
+        (CloseReason::Unspecified, 3),
+        (CloseReason::ClientDisconnect, 3),
+        (CloseReason::IdleTimeout, 4),
+        (CloseReason::SessionTimeout, 5),
+        (CloseReason::AdminDisconnect, 6),
+        (CloseReason::ServerDisconnect, 6),
+        (CloseReason::Error, 17),
+    ] {
+        assert_eq!(cause(reason).number(), number, "{reason:?}");
+    }
+}
