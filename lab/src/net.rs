@@ -68,6 +68,13 @@ impl Host {
         command
     }
 
+    /// One ping with this many octets of data that nobody may cut.
+    pub fn ping_uncut(&self, size: u16, to: &str) {
+        let size = size.to_string();
+        let arguments = ["-n", "-M", "do", "-c", "1", "-W", "3", "-s", &size, to];
+        self.run("ping", &arguments);
+    }
+
     /// Runs a program on this host and gives its output.
     ///
     /// # Panics

@@ -152,20 +152,7 @@ impl Scene {
         let mtu: u16 = self.world.client.run("cat", &[&device]).trim().parse().unwrap();
         assert!((1280..1500).contains(&mtu), "{mtu}");
         for less in 0..17 {
-            let size = (mtu - 28 - less).to_string();
-            let ping = [
-                "-n",
-                "-M",
-                "do",
-                "-c",
-                "1",
-                "-W",
-                "3",
-                "-s",
-                &size,
-                INNER_SERVER_V4,
-            ];
-            self.world.client.run("ping", &ping);
+            self.world.client.ping_uncut(mtu - 28 - less, INNER_SERVER_V4);
         }
         mtu
     }

@@ -174,20 +174,7 @@ fn only(client_make: Make, server_make: Make, priorities: &str, description: &st
     let device = format!("/sys/class/net/{}/mtu", culvert_lab::client::DEVICE);
     let mtu: u16 = world.client.run("cat", &[&device]).trim().parse().unwrap();
     for less in 0..4 {
-        let size = (mtu - 28 - less).to_string();
-        let ping = [
-            "-n",
-            "-M",
-            "do",
-            "-c",
-            "1",
-            "-W",
-            "3",
-            "-s",
-            &size,
-            INNER_SERVER_V4,
-        ];
-        world.client.run("ping", &ping);
+        world.client.ping_uncut(mtu - 28 - less, INNER_SERVER_V4);
     }
 }
 

@@ -212,20 +212,7 @@ fn path_mtu(client: Make, server: Make, path: u16, script: bool) {
         let mtu = scene.world.client.run("cat", &[&device]);
         (mtu.trim() == found.to_string()).then_some(())
     });
-    let size = (found - 28).to_string();
-    let ping = [
-        "-n",
-        "-M",
-        "do",
-        "-c",
-        "1",
-        "-W",
-        "3",
-        "-s",
-        &size,
-        INNER_SERVER_V4,
-    ];
-    scene.world.client.run("ping", &ping);
+    scene.world.client.ping_uncut(found - 28, INNER_SERVER_V4);
     let output = tunnel.process.output();
     assert!(output.contains("Established DTLS connection"), "{output}");
     tunnel.process.signal("INT");
