@@ -6,8 +6,9 @@ use std::os::fd::AsRawFd;
 
 use socket2::{SockAddr, SockAddrStorage};
 
+use super::UdpSocket;
 use super::control::Control;
-use super::{UdpSocket, received_from};
+use super::receive::received_from;
 use crate::cvt::{cvt, retry};
 
 /// Room for the datagrams of one call, used again and again.
