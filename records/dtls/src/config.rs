@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use culvert_vocab::SecretBytes;
-use serde::{Deserialize, Serialize};
 
 use crate::handshake::keys::MASTER_SECRET_LEN;
 use crate::{CipherSuite, Error, Version};
@@ -16,7 +15,7 @@ const MAX_SESSION_ID: usize = 32;
 const MAX_VECTOR: usize = u16::MAX as usize;
 
 /// What a client is told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct ClientConfig {
     /// The pre-shared key (`specs/cstp-dtls.md` §9.1), at most 65535 octets.
     pub psk: SecretBytes,
@@ -69,7 +68,7 @@ impl ClientConfig {
 }
 
 /// What a server is told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// The pre-shared key of this client. The identity that the client sends is ignored, as
     /// ocserv does: the client was found by its App-ID.
@@ -138,7 +137,7 @@ fn validate_suites(suites: &[CipherSuite], possible: &[CipherSuite]) -> Result<(
 
 /// What either side is told before it resumes a session that both only pretend to have had
 /// (`specs/cstp-dtls.md` §10, §11).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct ResumptionConfig {
     /// Version of the protocol; no other is spoken.
     pub version: Version,

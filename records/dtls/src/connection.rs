@@ -134,7 +134,7 @@ impl Connection {
         connection
     }
 
-    pub(crate) fn new(
+    fn new(
         role: Role,
         random: Box<dyn Random>,
         status: Status,
@@ -434,8 +434,8 @@ impl Connection {
         if self.write.active.epoch() == 0 {
             self.write.active.set_version(parameters.version);
         }
-        let sealer = Sealer::protected(parameters, write, epoch).ok_or(no_keys)?;
-        let opener = Opener::protected(parameters, read, epoch).ok_or(no_keys)?;
+        let sealer = Sealer::protected(parameters, &write, epoch).ok_or(no_keys)?;
+        let opener = Opener::protected(parameters, &read, epoch).ok_or(no_keys)?;
         self.write.next = Some(sealer);
         self.read.next = Some(opener);
         Ok(())

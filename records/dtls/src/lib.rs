@@ -3,7 +3,7 @@
 //! deadline out.
 //!
 //! ```text
-//! connection     one association: handshake, both record halves, timers, hand-over
+//! connection     one association: handshake, both record halves, timers
 //! handshake/     messages, reassembly, flights, key schedule, the two sides' state machines
 //! record/        one epoch in one direction: sealer, opener, replay window, ciphers
 //! hello          a look into a first datagram, for the server's demultiplexer
@@ -20,7 +20,6 @@ mod application;
 mod config;
 mod connection;
 mod error;
-mod hand_over;
 mod handshake;
 mod hello;
 mod record;
@@ -32,6 +31,5 @@ pub use application::ApplicationSealer;
 pub use config::{ClientConfig, Random, ResumptionConfig, ServerConfig, SystemRandom};
 pub use connection::{Connection, Opened};
 pub use error::{AlertDescription, Error};
-pub use hand_over::HandOver;
 pub use hello::{HelloError, hello_identifier};
 pub use suite::{CipherSuite, Version};

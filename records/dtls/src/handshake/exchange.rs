@@ -27,7 +27,7 @@ pub(crate) struct LastFlight {
 }
 
 /// Which side this is, with its configuration.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) enum Role {
     Client(ClientConfig),
     Server(ServerConfig),

@@ -25,7 +25,7 @@ pub(crate) const VERIFY_DATA_LEN: usize = 12;
 pub(crate) type VerifyData = [u8; VERIFY_DATA_LEN];
 
 /// What a handshake agreed on; the next one refers to it (RFC 5746).
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Agreement {
     pub(crate) parameters: Parameters,
     /// Both sides know secure renegotiation.

@@ -11,9 +11,9 @@ mod replay;
 mod sealer;
 
 pub(crate) use epochs::{Epochs, InEpoch};
-pub(crate) use opener::{Opener, OpenerState};
+pub(crate) use opener::Opener;
 pub(crate) use protection::{DirectionKeys, Parameters};
-pub(crate) use sealer::{Sealer, SealerState};
+pub(crate) use sealer::Sealer;
 
 /// Octets of a record header.
 pub(crate) const HEADER_LEN: usize = 13;

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use culvert_record::OpenError;
-use serde::{Deserialize, Serialize};
 
 use super::protection::{DirectionKeys, Parameters, Protection};
 use super::replay::ReplayWindow;
@@ -16,15 +15,6 @@ pub(crate) struct Opener {
     version: Version,
     epoch: u16,
     window: ReplayWindow,
-    keys: Option<DirectionKeys>,
-}
-
-/// An [`Opener`] of a protected epoch, for another process.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct OpenerState {
-    keys: DirectionKeys,
-    epoch: u16,
-    window: ReplayWindow,
 }
 
 impl Opener {
@@ -35,39 +25,16 @@ impl Opener {
             version: Version::Dtls12,
             epoch: 0,
             window: ReplayWindow::default(),
-            keys: None,
         }
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
-    pub(crate) fn protected(parameters: Parameters, keys: DirectionKeys, epoch: u16) -> Option<Self> {
-        Self::from_state(
-            parameters,
-            OpenerState {
-                keys,
-                epoch,
-                window: ReplayWindow::default(),
-            },
-        )
-    }
-
-    /// Continues what [`Self::into_state`] gave away.
-    pub(crate) fn from_state(parameters: Parameters, state: OpenerState) -> Option<Self> {
+    pub(crate) fn protected(parameters: Parameters, keys: &DirectionKeys, epoch: u16) -> Option<Self> {
         Some(Self {
-            protection: Protection::new(parameters, &state.keys)?,
+            protection: Protection::new(parameters, keys)?,
             version: parameters.version,
-            epoch: state.epoch,
-            window: state.window,
-            keys: Some(state.keys),
-        })
-    }
-
-    /// `None` for epoch 0.
-    pub(crate) fn into_state(self) -> Option<OpenerState> {
-        Some(OpenerState {
-            keys: self.keys?,
-            epoch: self.epoch,
-            window: self.window,
+            epoch,
+            window: ReplayWindow::default(),
         })
     }
 

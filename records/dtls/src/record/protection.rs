@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use culvert_record::{OpenError, SealError};
 use culvert_vocab::SecretBytes;
-use serde::{Deserialize, Serialize};
 
 use super::RecordHeader;
 use super::aead::{Aead, TAG_LEN};
@@ -13,7 +12,7 @@ use crate::suite::{Cipher, PrfHash};
 use crate::{CipherSuite, Version};
 
 /// What both sides agreed on for the records of an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parameters {
     pub(crate) version: Version,
     pub(crate) suite: CipherSuite,
@@ -31,7 +30,7 @@ impl Parameters {
 }
 
 /// The part of the key block for one direction (`specs/cstp-dtls.md` §9.5).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DirectionKeys {
     pub(crate) mac_key: SecretBytes,
     pub(crate) key: SecretBytes,

@@ -1,9 +1,7 @@
 //! The replay window (RFC 6347 §4.1.2.6).
 
-use serde::{Deserialize, Serialize};
-
 /// Remembers which of the newest 64 sequence numbers of an epoch have been seen.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ReplayWindow {
     /// The number after the newest one seen.
     next: u64,

@@ -1,7 +1,6 @@
 //! The sending half of one epoch.
 
 use culvert_record::SealError;
-use serde::{Deserialize, Serialize};
 
 use super::protection::{DirectionKeys, Parameters, Protection};
 use super::{HEADER_LEN, InEpoch, MAX_PLAINTEXT, MAX_SEQUENCE, RecordHeader};
@@ -11,15 +10,6 @@ use crate::Version;
 pub(crate) struct Sealer {
     protection: Protection,
     version: Version,
-    epoch: u16,
-    next_sequence: u64,
-    keys: Option<DirectionKeys>,
-}
-
-/// A [`Sealer`] of a protected epoch, for another process.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct SealerState {
-    keys: DirectionKeys,
     epoch: u16,
     next_sequence: u64,
 }
@@ -32,7 +22,6 @@ impl Sealer {
             version,
             epoch: 0,
             next_sequence: 0,
-            keys: None,
         }
     }
 
@@ -48,44 +37,21 @@ impl Sealer {
             version: Version::Dtls12,
             epoch,
             next_sequence: MAX_SEQUENCE + 1,
-            keys: None,
         }
     }
 
     /// True for [`Self::absent`].
     pub(crate) fn is_absent(&self) -> bool {
-        self.keys.is_none() && self.next_sequence > MAX_SEQUENCE
+        matches!(self.protection, Protection::Plain) && self.next_sequence > MAX_SEQUENCE
     }
 
     /// A later epoch. `None` when the keys do not have the suite's lengths.
-    pub(crate) fn protected(parameters: Parameters, keys: DirectionKeys, epoch: u16) -> Option<Self> {
-        Self::from_state(
-            parameters,
-            SealerState {
-                keys,
-                epoch,
-                next_sequence: 0,
-            },
-        )
-    }
-
-    /// Continues what [`Self::into_state`] gave away.
-    pub(crate) fn from_state(parameters: Parameters, state: SealerState) -> Option<Self> {
+    pub(crate) fn protected(parameters: Parameters, keys: &DirectionKeys, epoch: u16) -> Option<Self> {
         Some(Self {
-            protection: Protection::new(parameters, &state.keys)?,
+            protection: Protection::new(parameters, keys)?,
             version: parameters.version,
-            epoch: state.epoch,
-            next_sequence: state.next_sequence,
-            keys: Some(state.keys),
-        })
-    }
-
-    /// `None` for epoch 0.
-    pub(crate) fn into_state(self) -> Option<SealerState> {
-        Some(SealerState {
-            keys: self.keys?,
-            epoch: self.epoch,
-            next_sequence: self.next_sequence,
+            epoch,
+            next_sequence: 0,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use culvert_dtls::{CipherSuite, ClientConfig, Connection, Error, HandOver, ServerConfig, Version};
+use culvert_dtls::{CipherSuite, ClientConfig, Connection, Error, ServerConfig};
 use culvert_record::{ChannelState, SealError};
 use culvert_vocab::SecretBytes;
 use proptest::prelude::*;
@@ -292,49 +292,4 @@ fn sealing_checks_its_arguments() {
     );
     let mut idle = Connection::server(ServerConfig::new(psk()), pair.now);
     assert_eq!(idle.seal_application(&mut [0; 100], 1), Err(SealError::Exhausted));
-}
-
-/// The state survives as octets; the other end notices nothing, replay protection and rehandshake
-/// included.
-#[test]
-fn hand_over() {
-    for suite in CipherSuite::PSK {
-        let client = ClientConfig {
-            suites: vec![suite],
-            ..client_config()
-        };
-        let mut pair = established(client, ServerConfig::new(psk()));
-        pair.exchange();
-        let seen = pair.seal(false, b"seen");
-        pair.deliver(true, seen.clone());
-        let fresh = Connection::server(ServerConfig::new(psk()), pair.now);
-        let server = std::mem::replace(&mut pair.server, fresh);
-        let octets = postcard::to_stdvec(&server.into_hand_over(pair.now).unwrap()).unwrap();
-        let state: HandOver = postcard::from_bytes(&octets).unwrap();
-        pair.server = Connection::from_hand_over(state, pair.now).unwrap();
-        assert_eq!(
-            pair.server.description(),
-            Some(suite.description(Version::Dtls12))
-        );
-        pair.deliver(true, seen);
-        assert_eq!(pair.to_server, [b"seen"]);
-        pair.exchange();
-        assert!(pair.client.start_rekey(pair.now));
-        pair.run(Duration::from_secs(1));
-        assert!(!pair.client.is_rekeying() && pair.is_established());
-        pair.exchange();
-    }
-}
-
-#[test]
-fn only_an_established_association_is_handed_over() {
-    let now = Instant::now();
-    assert!(
-        Connection::client(client_config(), now)
-            .into_hand_over(now)
-            .is_none()
-    );
-    let mut pair = established(client_config(), ServerConfig::new(psk()));
-    assert!(pair.client.start_rekey(pair.now));
-    assert!(pair.client.into_hand_over(pair.now).is_none());
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use culvert_dtls::{CipherSuite, Connection, Error, HandOver, ResumptionConfig, ServerConfig, Version};
+use culvert_dtls::{CipherSuite, Connection, Error, ResumptionConfig, ServerConfig, Version};
 use culvert_record::ChannelState;
 use culvert_vocab::SecretBytes;
 use proptest::prelude::*;
@@ -213,19 +213,6 @@ fn versions_do_not_mix() {
         pair.run(Duration::from_secs(1));
         assert!(matches!(pair.server.failure(), Some(Error::Version(_))));
         assert_eq!(pair.client.state(), ChannelState::Connecting);
-    }
-}
-
-#[test]
-fn hand_over() {
-    for (version, suite) in modes() {
-        let mut pair = established(version, suite);
-        let fresh = Connection::resuming_server(server_config(version, suite), pair.now);
-        let server = std::mem::replace(&mut pair.server, fresh);
-        let octets = postcard::to_stdvec(&server.into_hand_over(pair.now).unwrap()).unwrap();
-        let state: HandOver = postcard::from_bytes(&octets).unwrap();
-        pair.server = Connection::from_hand_over(state, pair.now).unwrap();
-        pair.exchange();
     }
 }
 
