@@ -78,13 +78,6 @@ pub struct OptionInfo {
     pub meaning: Meaning,
 }
 
-impl OptionInfo {
-    /// True when every line adds an element.
-    pub fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List | Kind::RawList)
-    }
-}
-
 /// Looks a name up.
 pub fn find(name: &str) -> Option<&'static OptionInfo> {
     OPTIONS.iter().find(|option| option.name == name)

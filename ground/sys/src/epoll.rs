@@ -31,11 +31,6 @@ impl Interest {
         readable: false,
         writable: true,
     };
-    /// Both.
-    pub const BOTH: Self = Self {
-        readable: true,
-        writable: true,
-    };
 
     fn flags(self) -> u32 {
         let mut flags = 0;

@@ -137,12 +137,6 @@ pub fn real_uid() -> u32 {
     unsafe { libc::getuid() }
 }
 
-/// Effective group id of this process.
-pub fn effective_gid() -> u32 {
-    // SAFETY: getegid has no preconditions.
-    unsafe { libc::getegid() }
-}
-
 /// An entry of libc that can be copied out of its buffer.
 trait Entry {
     type Owned;

@@ -5,5 +5,3 @@
 pub const PSK_EXPORTER_LABEL: &str = "EXPORTER-openconnect-psk";
 /// Length of that key, in octets.
 pub const PSK_LEN: usize = 32;
-/// PSK identity that clients send and servers ignore.
-pub const PSK_IDENTITY: &[u8] = b"psk";

@@ -92,18 +92,7 @@ pub fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
 /// # Errors
 /// It is no child of ours.
 pub fn try_wait(pid: Pid) -> io::Result<Option<ExitStatus>> {
-    Ok(wait_raw(pid, libc::WNOHANG)?.map(|(_, status)| status))
-}
-
-/// Reaps any child that has ended; never waits. `None` when none has, or there are none.
-///
-/// # Errors
-/// None in practice.
-pub fn try_wait_any() -> io::Result<Option<(Pid, ExitStatus)>> {
-    match wait_raw(-1, libc::WNOHANG) {
-        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(None),
-        result => result,
-    }
+    wait_raw(pid, libc::WNOHANG)
 }
 
 /// Waits until a child ends.
@@ -111,16 +100,14 @@ pub fn try_wait_any() -> io::Result<Option<(Pid, ExitStatus)>> {
 /// # Errors
 /// It is no child of ours.
 pub fn wait(pid: Pid) -> io::Result<ExitStatus> {
-    wait_raw(pid, 0)?
-        .map(|(_, status)| status)
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+    wait_raw(pid, 0)?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-fn wait_raw(pid: Pid, options: i32) -> io::Result<Option<(Pid, ExitStatus)>> {
+fn wait_raw(pid: Pid, options: i32) -> io::Result<Option<ExitStatus>> {
     let mut status = 0;
     // SAFETY: `status` is writable.
-    let pid = retry(|| cvt(unsafe { libc::waitpid(pid, &raw mut status, options) }))?;
-    Ok((pid != 0).then(|| (pid, ExitStatus::from_raw(status))))
+    let reaped = retry(|| cvt(unsafe { libc::waitpid(pid, &raw mut status, options) }))?;
+    Ok((reaped != 0).then(|| ExitStatus::from_raw(status)))
 }
 
 /// Sends a signal to one process.

@@ -42,14 +42,6 @@ impl Headers {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Value of the first line whose name matches exactly.
-    pub fn get_exact(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
-    }
-
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -120,7 +112,6 @@ mod tests {
     fn names_match_in_any_case_and_keep_theirs() {
         let headers: Headers = [("X-CSTP-DNS", "1"), ("x-cstp-dns", "2")].into_iter().collect();
         assert_eq!(headers.get_all("X-Cstp-Dns").collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!(headers.get_exact("x-cstp-dns"), Some("2"));
         assert_eq!(headers.iter().next(), Some(("X-CSTP-DNS", "1")));
     }
 

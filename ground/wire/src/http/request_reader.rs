@@ -83,11 +83,6 @@ impl RequestReader {
         }
     }
 
-    /// True between requests: nothing of the next one has been read.
-    pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head) && self.buffer.is_empty()
-    }
-
     /// Takes the next octets of the stream and returns the request that they complete, if any.
     ///
     /// # Errors
