@@ -246,8 +246,8 @@ pub(super) fn parse(line: &str, interactive: bool) -> Parsed<'_> {
 
 /// Help lines of all commands that begin like this, also the hidden ones.
 fn matching_help(beginning: &str) -> String {
-    let shown = COMMANDS.iter().filter(|command| command.name != "help");
-    shown
+    COMMANDS
+        .iter()
         .filter(|command| command.name.starts_with(beginning))
         .map(Command::help_line)
         .collect()
@@ -317,10 +317,11 @@ mod tests {
         assert_eq!(names(parse("show user ?", true)), 2);
         assert_eq!(
             names(parse("show user", false)),
-            COMMANDS.len() - 1,
+            COMMANDS.len(),
             "everything, outside"
         );
         assert_eq!(names(parse("disconnect", false)), 2);
+        assert_eq!(names(parse("h", false)), 1);
     }
 
     /// Help lines are ocserv 1.1.6's, plus the commands that 1.5 added.

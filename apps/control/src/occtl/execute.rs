@@ -99,7 +99,7 @@ fn act(
     let json = settings.json;
     let text = |out: String| Ok(Outcome::printed(0, out));
     match action {
-        Action::Help => text(commands::help(interactive)),
+        Action::Help => text(commands::help(true)),
         Action::Exit => Ok(Outcome {
             leave: true,
             ..Outcome::default()
@@ -186,8 +186,8 @@ fn act(
             let done = done(settings, &Request::DisconnectId(id))?;
             Ok(said(
                 done,
-                format!("connection ID '{id}' was disconnected"),
-                format!("could not disconnect ID '{id}'"),
+                format!("connection ID '{shown}' was disconnected"),
+                format!("could not disconnect ID '{shown}'"),
             ))
         }),
         Action::TerminateUser => {
@@ -202,8 +202,8 @@ fn act(
             let done = done(settings, &Request::TerminateId(id))?;
             Ok(said(
                 done,
-                format!("connection ID '{id}' was terminated (session invalidated)"),
-                format!("could not terminate ID '{id}'"),
+                format!("connection ID '{shown}' was terminated (session invalidated)"),
+                format!("could not terminate ID '{shown}'"),
             ))
         }),
         Action::TerminateSession => terminate_session(settings, argument),
@@ -251,10 +251,23 @@ fn with_id(
     interactive: bool,
     act: impl FnOnce(u32) -> Result<Outcome, ClientError>,
 ) -> Result<Outcome, ClientError> {
-    match argument.parse::<u32>() {
-        Ok(id) if id > 0 => act(id),
-        _ => Ok(Outcome::printed(1, commands::all_help(interactive))),
+    match leading_number(argument) {
+        0 => Ok(Outcome::printed(1, commands::all_help(interactive))),
+        // No connection has the largest id either.
+        id => act(u32::try_from(id).unwrap_or(u32::MAX)),
     }
+}
+
+/// The number that a text begins with; 0 without one, the largest for what is too large.
+fn leading_number(text: &str) -> i64 {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = digits.find(|character: char| !character.is_ascii_digit());
+    let digits = end.and_then(|end| digits.get(..end)).unwrap_or(digits);
+    if digits.is_empty() {
+        return 0;
+    }
+    let number = digits.parse().unwrap_or(i64::MAX);
+    if text.starts_with('-') { -number } else { number }
 }
 
 fn done(settings: &Settings, request: &Request) -> Result<bool, ClientError> {
