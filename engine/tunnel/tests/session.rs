@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use culvert_record::FrameKind;
+use culvert_record::{FrameKind, SealError};
 use culvert_sys::channel::datagram_pair;
 use culvert_sys::tcp;
 use culvert_sys::udp::{Path, UdpSocket};
@@ -238,6 +238,62 @@ fn probes_are_answered_by_the_rules_of_the_role() {
             )
         })
     });
+}
+
+/// Whatever the timers say, a key protects only so much (RFC 8446 §5.5).
+#[test]
+fn keys_that_have_protected_enough_are_renewed() {
+    let mut pair = Pair::plain();
+    let (client, server) = tcp_pair();
+    pair.client.stream_with(client, Sealer::wearing_out_after(100));
+    pair.server.stream(server);
+    let renewed = |pair: &Pair| {
+        // The server renews its own in answer.
+        [&pair.client, &pair.server].map(|end| end.session.last_rekey(Channel::Stream).unwrap())
+    };
+    let [mut client, mut server] = renewed(&pair);
+    pair.exchange(90);
+    assert_eq!(renewed(&pair), [client, server]);
+    for _ in 0..3 {
+        pair.exchange(100);
+        pair.run_until(|pair| renewed(pair)[0] > client && renewed(pair)[1] > server);
+        [client, server] = renewed(&pair);
+    }
+}
+
+#[test]
+fn keys_that_are_used_up_end_the_channel() {
+    let mut pair = Pair::plain();
+    let (client, server) = tcp_pair();
+    pair.client.stream_with(client, Sealer::with_last_records(0));
+    pair.server.stream(server);
+    tcp::send(&pair.client.program, &packet(0)).unwrap();
+    pair.run_until(|pair| {
+        let failed = StreamError::Seal(SealError::Exhausted).to_string();
+        pair.client
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::StreamFailed(error) if error.to_string() == failed))
+    });
+    pair.connect_stream();
+    let (client, server) = udp_pair();
+    pair.server.datagram(server, Datagrams::server());
+    pair.client
+        .datagram(client, Datagrams::client(Instant::now()).with_last_records(20));
+    pair.run_until(|pair| pair.client.session.datagram_established());
+    // What is sent when there is no number left is lost; then the stream carries on.
+    for index in 0..30 {
+        tcp::send(&pair.client.program, &packet(index)).unwrap();
+    }
+    let lost = |event: &Event| {
+        matches!(
+            event,
+            Event::DatagramLost(DatagramLoss::Seal(SealError::Exhausted))
+        )
+    };
+    pair.run_until(|pair| pair.client.events.iter().any(lost));
+    tcp::send(&pair.client.program, &packet(99)).unwrap();
+    pair.run_until(|pair| pair.server.packets.last() == Some(&packet(99)));
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl<T: StreamSealer + ?Sized> StreamSealer for Box<T> {
     fn rekey(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
         (**self).rekey(request_peer, out)
     }
+
+    fn wants_rekey(&self) -> bool {
+        (**self).wants_rekey()
+    }
 }
 
 /// A datagram channel of any protocol.

@@ -174,6 +174,11 @@ pub trait StreamSealer: PacketSealer {
     /// # Errors
     /// See [`SealError`].
     fn rekey(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError>;
+
+    /// True when the keys have protected as much as they should: [`Self::rekey`] is due.
+    fn wants_rekey(&self) -> bool {
+        false
+    }
 }
 
 /// Where a datagram channel stands.

@@ -41,12 +41,6 @@ impl<F: Framing> FrameSealer<F> {
         }
     }
 
-    /// True when the record keys have protected as much as they should:
-    /// [`StreamSealer::rekey`] is due.
-    pub fn wants_rekey(&self) -> bool {
-        self.tls.wants_key_update()
-    }
-
     /// Appends the alert that closes this direction in an orderly way.
     ///
     /// # Errors
@@ -89,6 +83,10 @@ impl<F: Framing> PacketSealer for FrameSealer<F> {
 impl<F: Framing> StreamSealer for FrameSealer<F> {
     fn rekey(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
         self.tls.key_update(request_peer, out)
+    }
+
+    fn wants_rekey(&self) -> bool {
+        self.tls.wants_key_update()
     }
 }
 

@@ -187,3 +187,46 @@ impl KeyedSealer {
         tag.as_ref().try_into().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use culvert_vocab::SecretBytes;
+
+    use super::*;
+
+    fn almost_worn(version: Version, cipher: Cipher) -> KeyedSealer {
+        let state = KeyState {
+            version,
+            cipher,
+            key: SecretBytes::new(vec![1; if cipher == Cipher::Aes128Gcm { 16 } else { 32 }]),
+            iv: [2; 12],
+            sequence: 0,
+            traffic_secret: (version == Version::Tls13).then(|| SecretBytes::new(vec![3; 48])),
+        };
+        KeyedSealer {
+            blocks: BLOCKS_PER_KEY - 1,
+            ..KeyedSealer::new(state).unwrap()
+        }
+    }
+
+    /// RFC 8446 §5.5; TLS 1.2 cannot renew its keys, and ChaCha20-Poly1305 need not.
+    #[test]
+    fn a_key_protects_a_limited_number_of_blocks() {
+        for (version, cipher, limited) in [
+            (Version::Tls13, Cipher::Aes128Gcm, true),
+            (Version::Tls13, Cipher::Aes256Gcm, true),
+            (Version::Tls13, Cipher::ChaCha20Poly1305, false),
+            (Version::Tls12, Cipher::Aes256Gcm, false),
+        ] {
+            let mut sealer = almost_worn(version, cipher);
+            assert!(!sealer.wants_key_update());
+            let mut record = vec![0; sealer.sealed_len(16)];
+            sealer
+                .seal(ContentType::ApplicationData, &mut record, 16)
+                .unwrap();
+            assert_eq!(sealer.wants_key_update(), limited, "{version:?} {cipher:?}");
+            sealer.key_update(false, &mut Vec::new()).unwrap();
+            assert!(!sealer.wants_key_update());
+        }
+    }
+}

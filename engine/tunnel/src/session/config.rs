@@ -4,6 +4,7 @@ use culvert_sys::udp::SEGMENTS_MAX;
 use culvert_vocab::Timers;
 
 use super::SecondThread;
+use super::runs::Runs;
 use crate::policy::{PolicyConfig, Role};
 
 /// Longest queue that options may ask for, in octets.
@@ -83,14 +84,14 @@ impl SessionConfig {
         (self.queue_len > 0).then(|| self.queue_octets())
     }
 
-    /// Most datagrams that are sent in one call, and then queue together. A whole super-packet by
+    /// The datagrams that are sent in one call, and then queue together. A whole super-packet by
     /// default; who wants a short queue gets short runs, too.
-    pub(super) fn run_max(&self) -> usize {
-        if (1..DEFAULT_QUEUE_LEN).contains(&self.queue_len) {
+    pub(super) fn runs(&self) -> Runs {
+        Runs::new(if (1..DEFAULT_QUEUE_LEN).contains(&self.queue_len) {
             self.queue_len
         } else {
             SEGMENTS_MAX
-        }
+        })
     }
 
     /// Octets that may wait unsent in the stream's socket.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use culvert_record::{ChannelState, DatagramChannel, DatagramOpened, FrameKind, OpenError, OpenedFrame};
 use culvert_record::{StreamOpened, StreamOpener, StreamSealer};
 use culvert_sys::tcp;
+use culvert_sys::udp::SendError;
 
 use super::event::{DatagramLoss, Event, Notice, StreamError};
 use super::socket::DatagramSocket;
@@ -189,9 +190,9 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     self.open_run(index, now, filled..end, received.segment, &mut pass, buffers);
                     filled = end;
                 }
-                // "Port unreachable" may be forged; dead peer detection decides.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // "Port unreachable" and its like may be forged; dead peer detection decides.
+                Err(_) => {}
             }
             if buffers.coalescer.is_full() {
                 break;
@@ -533,11 +534,14 @@ fn restore(
     decompress(buffers.receive.get(payload)?, out)
 }
 
-/// Handshake datagrams are repeated by their own timers, so a loss here needs no care.
+/// Handshake datagrams are repeated by their own timers, so a loss here needs no care. An error may belong
+/// to an earlier datagram.
 fn send_best_effort(socket: &DatagramSocket, datagram: &[u8]) {
-    if let Err(culvert_sys::udp::SendError::Refused) = socket.send(datagram, datagram.len(), None) {
-        // The error belonged to an earlier datagram.
-        let _ = socket.send(datagram, datagram.len(), None);
+    match socket.send(datagram, datagram.len(), None) {
+        Ok(()) | Err(SendError::WouldBlock) => {}
+        Err(_) => {
+            let _ = socket.send(datagram, datagram.len(), None);
+        }
     }
 }
 

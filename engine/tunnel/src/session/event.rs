@@ -126,7 +126,7 @@ pub enum FrameError {
 /// A feature that the system lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// `UDP_SEGMENT` does not work on this socket.
+    /// `UDP_SEGMENT` does not work on this socket or with datagrams of this size.
     NoSegmentation,
     /// `UDP_GRO` does not work on this socket.
     NoReceiveOffload,
@@ -142,7 +142,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoSegmentation => {
-                "UDP segmentation offload does not work here; sending datagrams one by one"
+                "UDP segmentation offload does not work on this path; sending datagrams one by one"
             }
             Self::NoReceiveOffload => "UDP receive offload is not available",
             Self::NoVnetHeader => "the tun device has no segmentation offload",

@@ -102,7 +102,7 @@ enum Lent<S, L> {
     Datagram(Datagram<L>),
 }
 
-impl<S: PacketSealer, L: PacketSealer> Loan<S, L> {
+impl<S: StreamSealer, L: PacketSealer> Loan<S, L> {
     /// Starts the thread; gives the half back if that is not possible.
     fn start(channel: Channel, half: Box<Half<S, L>>) -> Result<Self, Box<Half<S, L>>> {
         let (give, take) = mpsc::channel::<Box<Half<S, L>>>();
@@ -129,7 +129,7 @@ impl<S: PacketSealer, L: PacketSealer> Loan<S, L> {
     }
 }
 
-impl<S: PacketSealer, L: PacketSealer> Half<S, L> {
+impl<S: StreamSealer, L: PacketSealer> Half<S, L> {
     /// The thread.
     fn work(mut self: Box<Self>, line: &UnixStream) -> Box<Self> {
         // Without a poller the session goes on alone.
@@ -157,7 +157,7 @@ impl<S: PacketSealer, L: PacketSealer> Half<S, L> {
                 self.last_sent = Some(now);
             }
             let idle = gauge.rate(self.pass.packets, now).is_some_and(|rate| rate < IDLE);
-            if self.pass.is_eventful() || idle {
+            if self.pass.is_eventful() || idle || self.wants_rekey() {
                 return Ok(());
             }
             if blocked_now != blocked {
@@ -184,6 +184,11 @@ impl<S: PacketSealer, L: PacketSealer> Half<S, L> {
             Lent::Stream(sender) => turn(pass, device, sender, false, outgoing),
             Lent::Datagram(datagram) => turn(pass, device, datagram, *copy_tos, outgoing),
         }
+    }
+
+    /// New keys are the session's to announce.
+    fn wants_rekey(&self) -> bool {
+        matches!(&self.outlet, Lent::Stream(sender) if sender.sealer.wants_rekey())
     }
 
     /// The device is read only while the socket takes packets.
@@ -278,7 +283,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     socket,
                     blocked: slot.blocked.take(),
                     interest: Interest::NONE,
-                    run_max: slot.run_max,
+                    runs: slot.runs,
                 })
             }
         };
@@ -303,7 +308,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                 if let Some(slot) = self.active_datagram() {
                     slot.channel.put_sealer(lent.channel);
                     slot.blocked = lent.blocked;
-                    slot.run_max = lent.run_max;
+                    slot.runs = lent.runs;
                 }
             }
         }

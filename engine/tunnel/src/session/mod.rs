@@ -5,6 +5,7 @@ mod config;
 mod downlink;
 mod event;
 mod loan;
+mod runs;
 mod socket;
 mod timers;
 mod transport;
@@ -221,7 +222,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             channel,
             blocked: None,
             interest: Interest::READ,
-            run_max: self.config.run_max(),
+            runs: self.config.runs(),
         });
         if !first.is_empty() {
             self.prepare(buffers);
@@ -258,7 +259,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.prepare_socket(&socket);
         if let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) {
             slot.interest = Interest::READ;
-            slot.run_max = self.config.run_max();
+            slot.runs = self.config.runs();
             let previous = std::mem::replace(&mut slot.socket, socket);
             previous.unregister(&self.poller);
         }
@@ -448,7 +449,10 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
                     self.datagram_readable(index, now, buffers);
                 }
             }
-            LOAN => self.recall(now),
+            LOAN => {
+                self.recall(now);
+                self.renew_worn_keys(now, buffers);
+            }
             _ => {}
         }
         self.update_interests(now);

@@ -10,6 +10,7 @@ use culvert_sys::epoll::Interest;
 use culvert_sys::tcp;
 use culvert_sys::udp::SendError;
 
+use super::runs::Runs;
 use super::socket::DatagramSocket;
 use crate::batch::Batch;
 use crate::buffers::Outbox;
@@ -39,8 +40,7 @@ pub(super) struct Datagram<C> {
     pub(super) channel: C,
     pub(super) blocked: Option<Batch>,
     pub(super) interest: Interest,
-    /// Most records that one system call may send; 1 where `UDP_SEGMENT` does not work.
-    pub(super) run_max: usize,
+    pub(super) runs: Runs,
 }
 
 impl<S, O> Stream<S, O> {
@@ -179,36 +179,34 @@ impl<C: PacketSealer> Outlet for Datagram<C> {
 
     fn transmit(&mut self, batch: &mut Batch) -> Flushed {
         let mut flushed = Flushed::default();
-        // After EMSGSIZE for a whole run its records go one by one: the short one may fit.
-        let mut single = 0usize;
-        let mut refused = false;
-        while let Some(run) = batch.next_run(if single == 0 { self.run_max } else { 1 }) {
-            match self
-                .socket
-                .send(batch.bytes(run.bytes.clone()), run.segment, run.type_of_service)
-            {
+        let mut attempts = 0;
+        while let Some(run) = self.runs.next(batch) {
+            let octets = batch.bytes(run.bytes.clone());
+            let sent = self.socket.send(octets, run.segment, run.type_of_service);
+            attempts += 1;
+            if attempts < attempts_for(&sent) {
+                continue;
+            }
+            attempts = 0;
+            match sent {
                 Ok(()) => {
+                    flushed.segmentation_failed |= self.runs.is_news(&run);
+                    self.runs.done(&run);
                     batch.finish_run(&run);
-                    single = single.saturating_sub(1);
-                    refused = false;
                 }
                 Err(SendError::WouldBlock) => return flushed,
-                Err(SendError::NoSegmentation) => {
-                    self.run_max = 1;
-                    flushed.segmentation_failed = true;
-                }
-                Err(SendError::TooLarge) if run.records > 1 => single = run.records,
+                Err(SendError::NoSegmentation) => self.runs.refuse(0),
+                // One by one the last, shorter one may fit, and what need not stay whole goes in
+                // fragments.
+                Err(SendError::TooLarge) if run.records > 1 => self.runs.refuse(run.segment),
                 Err(SendError::TooLarge) => {
                     flushed.too_large = Some(run.segment);
                     flushed.dropped += 1;
+                    self.runs.done(&run);
                     batch.finish_run(&run);
-                    single = single.saturating_sub(1);
                 }
-                // The error belongs to an earlier datagram and may be forged: try once more,
-                // and leave the verdict to dead peer detection.
-                Err(SendError::Refused) if !refused => refused = true,
+                // The verdict is dead peer detection's.
                 Err(SendError::Refused) => {
-                    refused = false;
                     flushed.dropped += run.records as u64;
                     batch.finish_run(&run);
                 }
@@ -219,5 +217,16 @@ impl<C: PacketSealer> Outlet for Datagram<C> {
             }
         }
         flushed
+    }
+}
+
+/// How often a call with this result is made before it counts. An error may belong to an earlier datagram:
+/// ICMP messages end up here, and anybody may forge some. Of those that end the channel there would have to
+/// come one between each two calls.
+fn attempts_for(sent: &Result<(), SendError>) -> u32 {
+    match sent {
+        Ok(()) | Err(SendError::WouldBlock) => 1,
+        Err(SendError::NoSegmentation | SendError::TooLarge | SendError::Refused) => 2,
+        Err(SendError::Io(_)) => 16,
     }
 }

@@ -77,8 +77,21 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
         let carried = pass.packets > 0 && !pass.is_eventful();
         self.account(channel, pass, now);
+        self.renew_worn_keys(now, buffers);
         if carried {
             self.consider_loan(channel, now);
+        }
+    }
+
+    /// Renews the keys of the stream once they have protected as much as they should, whatever the
+    /// timers say.
+    pub(super) fn renew_worn_keys(&mut self, now: Instant, buffers: &mut Buffers) {
+        if self
+            .stream_sender()
+            .is_some_and(|sender| sender.sealer.wants_rekey())
+        {
+            // An error has become an event already.
+            let _ = self.rekey_stream(now, false, buffers);
         }
     }
 

@@ -51,7 +51,11 @@ impl End {
     }
 
     pub(crate) fn stream(&mut self, socket: OwnedFd) {
-        let (sealer, opener) = (Sealer::default(), Opener::default());
+        self.stream_with(socket, Sealer::default());
+    }
+
+    pub(crate) fn stream_with(&mut self, socket: OwnedFd, sealer: Sealer) {
+        let opener = Opener::default();
         self.session
             .attach_stream(Instant::now(), socket, sealer, opener, &[], &mut self.buffers)
             .unwrap();

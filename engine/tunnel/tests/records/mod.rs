@@ -44,7 +44,29 @@ fn number_kind(number: u8) -> FrameKind {
 #[derive(Debug, Default)]
 pub(crate) struct Sealer {
     number: u8,
-    pub(crate) exhausted: bool,
+    /// How many more records there are numbers for.
+    last_records: Option<u32>,
+    /// Records since the last key update, and after how many the next one is due (never if 0).
+    worn: u32,
+    wears_out_after: u32,
+}
+
+impl Sealer {
+    /// Has numbers for so many records.
+    pub(crate) fn with_last_records(records: u32) -> Self {
+        Self {
+            last_records: Some(records),
+            ..Self::default()
+        }
+    }
+
+    /// Asks for new keys after so many records.
+    pub(crate) fn wearing_out_after(records: u32) -> Self {
+        Self {
+            wears_out_after: records,
+            ..Self::default()
+        }
+    }
 }
 
 impl PacketSealer for Sealer {
@@ -61,13 +83,15 @@ impl PacketSealer for Sealer {
     }
 
     fn seal(&mut self, kind: FrameKind, buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-        if self.exhausted {
+        if self.last_records == Some(0) {
             return Err(SealError::Exhausted);
         }
+        self.last_records = self.last_records.map(|left| left - 1);
         buffer[..2].copy_from_slice(&(len as u16).to_be_bytes());
         buffer[2] = kind_number(kind);
         buffer[3] = self.number;
         self.number = self.number.wrapping_add(1);
+        self.worn += 1;
         buffer[HEADER..HEADER + len]
             .iter_mut()
             .for_each(|octet| *octet ^= MASK);
@@ -81,7 +105,12 @@ impl StreamSealer for Sealer {
         let mut record = [0; HEADER + TRAILER];
         self.seal(FrameKind::Other(KEY_UPDATE), &mut record, 0)?;
         out.extend_from_slice(&record);
+        self.worn = 0;
         Ok(())
+    }
+
+    fn wants_rekey(&self) -> bool {
+        self.wears_out_after > 0 && self.worn >= self.wears_out_after
     }
 }
 
@@ -187,6 +216,12 @@ impl Datagrams {
         }
     }
 
+    /// Has numbers for so many records.
+    pub(crate) fn with_last_records(mut self, records: u32) -> Self {
+        self.sealer = Sealer::with_last_records(records);
+        self
+    }
+
     fn note_number(&mut self, number: u8) {
         let step = self.last.map_or(1, |last| number.wrapping_sub(last));
         if !(1..128).contains(&step) {
@@ -218,10 +253,7 @@ impl DatagramChannel for Datagrams {
     type Sealer = Sealer;
 
     fn take_sealer(&mut self) -> Option<Sealer> {
-        let stand_in = Sealer {
-            exhausted: true,
-            ..Sealer::default()
-        };
+        let stand_in = Sealer::with_last_records(0);
         (self.state == ChannelState::Established).then(|| std::mem::replace(&mut self.sealer, stand_in))
     }
 

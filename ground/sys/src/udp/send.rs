@@ -23,7 +23,8 @@ pub enum SendError {
     /// The send buffer is full; wait until the socket is writable.
     #[error("the socket's send buffer is full")]
     WouldBlock,
-    /// A datagram exceeds the path MTU or the largest size the kernel sends.
+    /// A datagram exceeds the path MTU or the largest size the kernel sends. Of several in one call each
+    /// may pass by itself: unless [`super::PathMtuDiscovery`] forbids it, in fragments.
     #[error("the datagram is larger than the path allows")]
     TooLarge,
     /// Segmentation is not possible on this socket or path: send datagrams one by one.
@@ -62,13 +63,18 @@ impl UdpSocket {
         // One datagram that is not larger than a segment is not cut anyway.
         if present != wanted && (segmented || data.len() > present) {
             self.set_segment(wanted, set)
-                .map_err(|error| send_error(error, segmented))?;
+                .map_err(|error| match error.raw_os_error() {
+                    Some(libc::EMSGSIZE) => SendError::TooLarge,
+                    // The kernel does not know the option.
+                    _ => SendError::NoSegmentation,
+                })?;
         }
         let send = || retry(|| self.socket.send_with_flags(data, libc::MSG_NOSIGNAL));
         let sent = send().or_else(|error| {
-            // A segment that the path no longer takes spoils smaller datagrams, too.
+            // A segment that the path does not take spoils smaller datagrams, too (before Linux 6.14), and
+            // what could go in fragments.
             let stale = !segmented && set.load(Ordering::Relaxed) != 0;
-            if !stale || error.raw_os_error() != Some(libc::EINVAL) {
+            if !stale || !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) {
                 return Err(error);
             }
             self.set_segment(0, set)?;
@@ -182,12 +188,29 @@ impl UdpSocket {
 fn send_error(error: io::Error, segmented: bool) -> SendError {
     match error.raw_os_error() {
         Some(libc::EAGAIN | libc::ENOBUFS) => SendError::WouldBlock,
-        // A device that cannot checksum gives EIO, a kernel without the option EINVAL.
-        Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOPROTOOPT) if segmented => {
-            SendError::NoSegmentation
-        }
+        // From a device that cannot checksum.
+        Some(libc::EIO) if segmented => SendError::NoSegmentation,
+        // For segments that do not fit the path, kernels before 6.14 say EINVAL.
+        Some(libc::EINVAL) if segmented => SendError::TooLarge,
         Some(libc::EMSGSIZE) => SendError::TooLarge,
         Some(libc::ECONNREFUSED) => SendError::Refused,
         _ => SendError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_too_large_for_the_path_are_no_lack_of_segmentation() {
+        let of = |number, segmented| send_error(io::Error::from_raw_os_error(number), segmented);
+        assert!(matches!(of(libc::EMSGSIZE, true), SendError::TooLarge));
+        assert!(matches!(of(libc::EINVAL, true), SendError::TooLarge));
+        assert!(matches!(of(libc::EIO, true), SendError::NoSegmentation));
+        assert!(matches!(of(libc::EMSGSIZE, false), SendError::TooLarge));
+        for number in [libc::EIO, libc::EINVAL] {
+            assert!(matches!(of(number, false), SendError::Io(_)));
+        }
     }
 }

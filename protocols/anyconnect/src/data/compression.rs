@@ -103,6 +103,10 @@ impl<T: StreamSealer> StreamSealer for Compressing<T> {
     fn rekey(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
         self.channel.rekey(request_peer, out)
     }
+
+    fn wants_rekey(&self) -> bool {
+        self.channel.wants_rekey()
+    }
 }
 
 impl<T: StreamOpener> StreamOpener for Compressing<T> {
