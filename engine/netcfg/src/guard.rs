@@ -6,7 +6,7 @@
 //! end.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -29,6 +29,8 @@ use crate::{Error, chain};
 pub const VARIABLE: &str = "CULVERT_NETCFG_GUARD";
 /// Longest time for a request: resolvers and `resolvconf` may take a few seconds each.
 const ANSWER_MAX: Duration = Duration::from_secs(45);
+/// Longest request, in octets: [`crate::ROUTES_MAX`] networks, twice, and as many obsolete ones.
+const REQUEST_MAX: u64 = 4 << 20;
 
 /// What the guard is asked to do. A client that has given up its privileges can ask for no more
 /// than this, for the device and with the files of its journal.
@@ -148,15 +150,7 @@ fn serve(path: &Path) -> io::Result<()> {
     let mut journal = Journal::open(path)?;
     let channel = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut requests = BufReader::new(channel.try_clone()?);
-    loop {
-        let mut line = String::new();
-        match requests.read_line(&mut line) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        let (number, request): (u64, Request) = serde_json::from_str(&line)?;
+    while let Some((number, request)) = next_request(&mut requests)? {
         let reply: Reply = match request {
             Request::Apply { plan, obsolete } => apply(&mut journal, &plan, &obsolete),
             Request::KeepOutside(nets) => keep_outside(&mut journal, &nets).map(|()| Vec::new()),
@@ -166,5 +160,61 @@ fn serve(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             sent => sent?,
         }
+    }
+    Ok(())
+}
+
+/// The next request with its number; `None` when the client has gone. The client may be in the hands
+/// of somebody who wants to fill the guard's memory.
+fn next_request(requests: &mut impl BufRead) -> io::Result<Option<(u64, Request)>> {
+    let mut line = String::new();
+    match requests.take(REQUEST_MAX).read_line(&mut line) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Some(serde_json::from_str(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use culvert_vocab::{Mtu, TunnelConfig};
+
+    use super::*;
+    use crate::ROUTES_MAX;
+
+    #[test]
+    fn requests_have_a_bound() {
+        let endless = vec![b' '; usize::try_from(REQUEST_MAX).unwrap() + 100];
+        let mut rest = endless.as_slice();
+        assert!(next_request(&mut rest).is_err());
+        assert_eq!(rest.len(), 100, "no more than the bound is read");
+        assert!(next_request(&mut &b""[..]).unwrap().is_none());
+        assert!(next_request(&mut &b"{}\n"[..]).is_err());
+    }
+
+    #[test]
+    fn the_largest_plan_fits() {
+        let mut config = TunnelConfig::new(Mtu::clamped(1400));
+        let longest: IpNet = "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128".parse().unwrap();
+        config.ipv6 = Some(culvert_vocab::AddressV6 {
+            address: "fd00::7".parse().unwrap(),
+            prefix_len: 64,
+        });
+        config.includes = vec![longest; ROUTES_MAX / 2];
+        config.excludes = vec![longest; ROUTES_MAX / 2];
+        let plan = Plan::new(&config, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        let route = TunnelRoute {
+            net: longest,
+            metric: u32::MAX,
+        };
+        let request = Request::Apply {
+            plan,
+            obsolete: vec![route; ROUTES_MAX],
+        };
+        let mut line = serde_json::to_vec(&(u64::MAX, request)).unwrap();
+        line.push(b'\n');
+        assert!(next_request(&mut line.as_slice()).unwrap().is_some());
     }
 }

@@ -13,7 +13,7 @@ use crate::{Error, Paths};
 
 /// Prefix of journal file names.
 const PREFIX: &str = "netcfg-";
-/// Largest journal that is read back, in octets.
+/// Largest journal, in octets.
 const SIZE_MAX: u64 = 8 << 20;
 
 /// A route over a device that is not the tunnel.
@@ -102,6 +102,10 @@ impl Owner {
     }
 }
 
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the journal is too large")
+}
+
 /// Number of this process's network namespace.
 fn namespace() -> u64 {
     fs::metadata("/proc/self/ns/net").map_or(0, |meta| meta.ino())
@@ -136,10 +140,7 @@ impl Record {
     /// The file cannot be read or is no journal.
     pub fn load(path: &Path) -> io::Result<Self> {
         if fs::metadata(path)?.len() > SIZE_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the journal is too large",
-            ));
+            return Err(too_large());
         }
         serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
     }
@@ -157,7 +158,12 @@ impl Record {
         })
     }
 
+    /// What could not be read back is refused: nobody could undo it.
     fn save(&self, path: &Path) -> io::Result<()> {
+        let content = serde_json::to_vec(self)?;
+        if content.len() as u64 > SIZE_MAX {
+            return Err(too_large());
+        }
         let temporary = path.with_extension("tmp");
         let mut file = OpenOptions::new()
             .write(true)
@@ -165,7 +171,7 @@ impl Record {
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
+        file.write_all(&content)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
         if let Some(dir) = path.parent() {
@@ -248,8 +254,14 @@ impl Journal {
         if changes.is_empty() {
             return Ok(());
         }
+        let known = self.record.changes.len();
         self.record.changes.append(&mut changes);
-        self.save()
+        let saved = self.save();
+        if saved.is_err() {
+            // Else the next attempt would take them for written down.
+            self.record.changes.truncate(known);
+        }
+        saved
     }
 
     /// These turned out to be there already: not ours to remove, but nobody else's either while we
@@ -394,6 +406,20 @@ mod tests {
             ..Owner::current()
         };
         assert!(!owner.is_alive());
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::create(&paths(dir.path()), "tun9").unwrap();
+        let before = fs::read(journal.path()).unwrap();
+        let large = Change::Resolvconf {
+            interface: "tun9".to_owned(),
+            lines: "x".repeat(usize::try_from(SIZE_MAX).unwrap()),
+        };
+        assert!(journal.add(large.clone()).is_err());
+        assert!(!journal.has(&large));
+        assert_eq!(fs::read(journal.path()).unwrap(), before);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 
 use culvert_vocab::{AddressV4, TunnelConfig};
@@ -15,7 +17,7 @@ const METRIC_V6: u32 = 1;
 const METRIC_V4: u32 = 0;
 
 /// One network that is routed into the tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TunnelRoute {
     /// The destination.
     pub net: IpNet,
@@ -99,7 +101,6 @@ impl Plan {
                 METRIC_V6,
             ));
         }
-        routes.dedup();
 
         let dns = (!config.dns.is_empty()).then(|| DnsPlan {
             servers: config.dns.clone(),
@@ -113,12 +114,22 @@ impl Plan {
         Ok(Self {
             mtu: config.mtu.get().into(),
             addresses,
-            bypass,
+            bypass: once(bypass),
             unreachable: unreachable(config),
-            routes,
+            routes: once(routes),
             dns,
         })
     }
+}
+
+/// Each element once, in order. What is set up twice would be taken for somebody else's the second
+/// time, and stay.
+fn once<T: Copy + Eq + Hash>(elements: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    elements
+        .into_iter()
+        .filter(|element| seen.insert(*element))
+        .collect()
 }
 
 /// The host route of an address.
@@ -228,6 +239,17 @@ mod tests {
         assert_eq!(plan.bypass, [host(GATEWAY), "172.16.9.0/24".parse().unwrap()]);
         assert_eq!(plan.addresses[1].to_string(), "fd00::7/64");
         assert!(plan.unreachable.is_empty());
+    }
+
+    #[test]
+    fn networks_that_come_twice_are_set_up_once() {
+        let mut config = config();
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        config.includes = parse(&["172.16.0.0/16", "10.9.0.0/24", "172.16.1.1/16"]);
+        config.excludes = parse(&["172.16.9.0/24", "192.0.2.1/32", "172.16.9.1/24"]);
+        let plan = Plan::new(&config, GATEWAY).unwrap();
+        assert_eq!(nets(&plan), ["10.9.0.0/24 0", "172.16.0.0/16 0"]);
+        assert_eq!(plan.bypass, [host(GATEWAY), "172.16.9.0/24".parse().unwrap()]);
     }
 
     #[test]

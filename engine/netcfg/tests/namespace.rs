@@ -72,7 +72,9 @@ fn config() -> TunnelConfig {
         address: "fd09::7".parse().unwrap(),
         prefix_len: 64,
     });
-    config.excludes = vec!["192.0.2.0/24".parse().unwrap()];
+    // The gateway itself, and one network twice: nothing of it may stay behind.
+    let excludes = ["192.0.2.0/24", "203.0.113.9/32", "192.0.2.0/24"];
+    config.excludes = excludes.iter().map(|net| net.parse().unwrap()).collect();
     config.dns = vec!["10.9.0.1".parse().unwrap()];
     config.search_domains = vec!["corp.example".to_owned()];
     config
