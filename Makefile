@@ -31,11 +31,11 @@ demo:
 	$(RELEASE)
 	$(CULVERT_BIN_DIR)/demo
 
+# `unit` and `e2e` at once: chosen one by one, crates have other features and are compiled again.
 test:
 	@scripts/setup test
 	$(MAKE) lint
 	$(MAKE) build
-	# `unit` and `e2e` at once: chosen one by one, crates have other features and are compiled again.
 	$(CARGO) test --locked --workspace
 	$(MAKE) instructions
 
@@ -66,7 +66,11 @@ SECONDS ?= 60
 fuzz:
 	scripts/fuzz $(SECONDS)
 
-install: build
+# Builds nothing: root may have no Rust. The administrator's files are never touched.
+install:
+	@for program in $(PROGRAMS_SBIN) $(PROGRAMS_BIN); do \
+	    test -x $(CULVERT_BIN_DIR)/$$program || { echo "$(CULVERT_BIN_DIR)/$$program is not built: run 'make' first" >&2; exit 1; }; \
+	done
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(addprefix $(CULVERT_BIN_DIR)/,$(PROGRAMS_SBIN)) $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(addprefix $(CULVERT_BIN_DIR)/,$(PROGRAMS_BIN)) $(DESTDIR)$(PREFIX)/bin/
@@ -82,7 +86,6 @@ install: build
 	install -m 644 packaging/sysusers.d/ocserv.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/
 	install -m 644 packaging/tmpfiles.d/ocserv.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/
 	install -d $(addprefix $(DESTDIR)$(SYSCONFDIR)/,ocserv pam.d)
-	# The administrator's files are never touched.
 	test -e $(DESTDIR)$(SYSCONFDIR)/pam.d/ocserv || install -m 644 packaging/pam.d/ocserv $(DESTDIR)$(SYSCONFDIR)/pam.d/
 
 uninstall:

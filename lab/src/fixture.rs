@@ -54,7 +54,7 @@ impl Fixture {
     pub fn keep_in(dir: &Path) -> Self {
         fs::create_dir_all(dir).unwrap();
         let fixture = Self {
-            dir: dir.to_owned(),
+            dir: fs::canonicalize(dir).unwrap(),
             _owner: None,
         };
         fixture.write();

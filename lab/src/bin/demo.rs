@@ -9,7 +9,9 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
 
-use culvert_lab::fixture::{Fixture, INNER_SERVER_V4, INNER_SERVER_V6, PASSWORD, USER};
+use culvert_lab::client::DEVICE;
+use culvert_lab::fixture::{Fixture, INNER_SERVER_V4, INNER_SERVER_V6, PASSWORD, SERVER_NAME, USER};
+use culvert_lab::net::{CLIENT_V4, SERVER_V4};
 use culvert_lab::{Client, ClientOptions, Make, Server, World, built, probe, wait};
 use culvert_sys::epoll::{Events, Interest, Poller};
 use culvert_sys::signal::{SIGHUP, SIGINT, SIGTERM, SignalFd};
@@ -68,16 +70,8 @@ fn demo() {
 
     title("Two hosts, a wire between them, and a server's files");
     let world = World::new();
-    println!(
-        "server host: namespace {}, {}",
-        world.server.name(),
-        culvert_lab::net::SERVER_V4
-    );
-    println!(
-        "client host: namespace {}, {}",
-        world.client.name(),
-        culvert_lab::net::CLIENT_V4
-    );
+    println!("server host: namespace {}, {}", world.server.name(), SERVER_V4);
+    println!("client host: namespace {}, {}", world.client.name(), CLIENT_V4);
     add_user(&fixture);
     println!("\n{dir}/ocserv.conf:");
     for line in fixture.ocserv_conf(&[]).lines() {
@@ -85,12 +79,15 @@ fn demo() {
     }
 
     title("The server");
-    println!("# ocserv -f -c {dir}/ocserv.conf");
+    println!("# ocserv -f -d 3 --log-stderr -c {dir}/ocserv.conf");
     let server = Server::start(Make::Culvert, &world, &fixture);
     print!("{}", indent(&server.process.stderr(), 6));
 
     title("The client logs in");
-    println!("# openconnect --cafile {dir}/ca.pem --user {USER} --passwd-on-stdin https://vpn.test/");
+    println!(
+        "# openconnect --cafile {dir}/ca.pem --user {USER} --passwd-on-stdin --interface {DEVICE} \
+         --resolve {SERVER_NAME}:{SERVER_V4} https://{SERVER_NAME}/ <{dir}/password"
+    );
     let options = ClientOptions {
         script: false,
         ..ClientOptions::default()
@@ -115,7 +112,7 @@ fn demo() {
     throughput(&world, &fixture);
 
     title("What the administrator sees");
-    println!("# occtl show users");
+    println!("# occtl -s {dir}/occtl.sock show users");
     print!("{}", indent(&server.occtl(&["show", "users"]).1, 10));
 
     title("The end");

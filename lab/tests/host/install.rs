@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use culvert_lab::built;
 use culvert_lab::process::run;
@@ -15,27 +15,28 @@ const PROGRAMS: [&str; 4] = [
     "usr/sbin/openconnect",
 ];
 
-fn make(goal: &str, destination: &Path) {
-    let programs = built("openconnect");
+/// `make` with the programs in this folder.
+fn make_from(programs: &Path, goal: &str, destination: &Path) -> Output {
     let mut command = Command::new("make");
-    // The programs are built already, by whoever runs the tests.
     command
         .args([
             "--silent",
             "--directory",
             concat!(env!("CARGO_MANIFEST_DIR"), "/.."),
         ])
-        .args(["CARGO=true", "PREFIX=/usr"])
-        .arg(format!(
-            "CULVERT_BIN_DIR={}",
-            programs.parent().unwrap().display()
-        ))
+        .arg("PREFIX=/usr")
+        .arg(format!("CULVERT_BIN_DIR={}", programs.display()))
         .arg(format!("DESTDIR={}", destination.display()))
         .arg(goal)
         // Those of the make that runs the tests.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL");
-    let output = command.output().unwrap();
+    command.output().unwrap()
+}
+
+fn make(goal: &str, destination: &Path) {
+    let programs = built("openconnect");
+    let output = make_from(programs.parent().unwrap(), goal, destination);
     assert!(
         output.status.success(),
         "{goal}: {}",
@@ -66,6 +67,13 @@ fn what_is_installed_works_and_is_uninstalled() {
     fs::create_dir_all(root.join("usr/sbin")).unwrap();
     fs::write(root.join("usr/sbin/other"), "").unwrap();
     let before = files(root);
+    let unbuilt = make_from(root, "install", root);
+    let said = String::from_utf8_lossy(&unbuilt.stderr).into_owned();
+    assert!(
+        !unbuilt.status.success() && said.contains("is not built: run 'make' first"),
+        "{said}"
+    );
+    assert_eq!(files(root), before);
 
     make("install", root);
     let installed = files(root);
