@@ -15,6 +15,7 @@ pub mod ipc;
 pub mod leases;
 pub mod log;
 mod main_process;
+pub mod proxy_header;
 pub mod sessions;
 mod startup;
 mod test_auth;

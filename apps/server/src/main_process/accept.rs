@@ -1,12 +1,12 @@
 //! New connections: admission, channels, a worker for each (`specs/server-auth.md` §5).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use culvert_control::messages as control;
@@ -15,16 +15,17 @@ use culvert_sys::channel::Channel;
 use culvert_sys::process;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use super::listen::unmapped;
-use super::proxy_header::{self, Progress};
 use super::state::{Connection, Event, Phase, Server, Stage, unix_time};
 use crate::ipc::link::{self, LinkError, Receiver};
 use crate::ipc::messages::{ConnectionId, MainToBroker, MainToZygote, SpawnRequest, WorkerToMain};
 use crate::ipc::pollable;
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
+use crate::proxy_header::{self, Progress};
 
 /// Log lines that a worker may write per maintenance interval.
 pub(crate) const LOG_BUDGET: u32 = 1000;
@@ -35,10 +36,10 @@ pub(crate) const MESSAGE_BUDGET: u32 = 2 * LOG_BUDGET;
 
 /// Longest time for the header of a proxy.
 const HEADER_TIME: Duration = Duration::from_secs(10);
-/// Connections whose header is waited for at a time.
-const HEADERS: usize = 1024;
+/// Most connections whose header is waited for at a time.
+const HEADERS_MAX: usize = 1024;
 /// Time for a worker to end after it has closed its channel.
-const EXIT_TIME: Duration = Duration::from_secs(2);
+pub(super) const EXIT_TIME: Duration = Duration::from_secs(2);
 
 /// A connection before its admission.
 pub(crate) struct Arrival {
@@ -60,18 +61,63 @@ pub(crate) struct Admission {
     pub(crate) busy: Rc<Cell<bool>>,
     /// Pause between connections while it does (`rate-limit-ms`).
     rate_limit: Rc<Cell<Option<Duration>>>,
-    /// Connections whose header may be waited for at a time.
-    headers: Arc<Semaphore>,
+    /// Connections whose header has not come yet.
+    headerless: Rc<RefCell<Headerless>>,
+}
+
+/// Connections whose header is waited for. There are only so many: the oldest makes room, so that
+/// silent ones hold up nobody.
+struct Headerless {
+    max: usize,
+    /// Their tasks, oldest first; also of some that have their header meanwhile.
+    tasks: VecDeque<AbortHandle>,
+    /// When it was last said that there are too many.
+    said: Option<Instant>,
+}
+
+impl Headerless {
+    fn up_to(max: usize) -> Rc<RefCell<Self>> {
+        let (tasks, said) = (VecDeque::new(), None);
+        Rc::new(RefCell::new(Self { max, tasks, said }))
+    }
+
+    fn add(&mut self, task: AbortHandle) {
+        if self.tasks.len() >= self.max {
+            self.tasks.retain(|task| !task.is_finished());
+        }
+        if self.tasks.len() >= self.max
+            && let Some(oldest) = self.tasks.pop_front()
+        {
+            // Its connection closes with it.
+            oldest.abort();
+            self.say();
+        }
+        self.tasks.push_back(task);
+    }
+
+    /// Not for each: there may be very many.
+    fn say(&mut self) {
+        if self.said.is_some_and(|said| said.elapsed() < HEADER_TIME) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let text = format!(
+            "main: {} connections send no PROXY header: the oldest ones are closed",
+            self.max
+        );
+        log::write(Level::Warning, &text);
+    }
 }
 
 impl Admission {
-    pub(crate) fn new(global: &Global) -> Self {
+    /// `clients_max`: connections that there are descriptors for.
+    pub(crate) fn new(global: &Global, clients_max: usize) -> Self {
         let admission = Self {
             crowded: Rc::default(),
             proxied: Rc::default(),
             busy: Rc::default(),
             rate_limit: Rc::default(),
-            headers: Arc::new(Semaphore::new(HEADERS)),
+            headerless: Headerless::up_to(HEADERS_MAX.min(clients_max)),
         };
         admission.follow(global);
         admission
@@ -103,17 +149,16 @@ pub(crate) async fn accept(listener: TcpListener, events: mpsc::Sender<Event>, a
     loop {
         match listener.accept().await {
             Ok((stream, peer)) if admission.proxied.get() => {
-                let permit = Arc::clone(&admission.headers).acquire_owned().await;
                 let events = events.clone();
-                tokio::task::spawn_local(async move {
+                let task = tokio::task::spawn_local(async move {
                     match read_header(stream, peer).await {
                         Ok(arrival) => {
                             let _main_is_over = events.send(Event::Accepted(arrival)).await;
                         }
                         Err(why) => log::write(Level::Info, &format!("main: {peer}: {why}")),
                     }
-                    drop(permit);
                 });
+                admission.headerless.borrow_mut().add(task.abort_handle());
             }
             Ok((stream, peer)) => {
                 let arrival = stream
@@ -339,6 +384,8 @@ impl Server {
             connection.ended_by_us = Some(CloseReason::Error);
             connection.process = None;
         }
+        // A zygote may die after it has cloned and before it says so.
+        self.kill(id);
     }
 }
 
@@ -391,4 +438,66 @@ pub(super) async fn ended(pidfd: OwnedFd) -> io::Result<()> {
     let pidfd = pollable(pidfd)?;
     let _ready = pidfd.readable().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const LIMIT: usize = 8;
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\n";
+
+    /// Silent connections beyond the limit hold up nobody: the oldest of them make room.
+    #[test]
+    fn silent_connections_make_room() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let admission = Admission {
+                crowded: Rc::default(),
+                proxied: Rc::new(Cell::new(true)),
+                busy: Rc::default(),
+                rate_limit: Rc::default(),
+                headerless: Headerless::up_to(LIMIT),
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (events, mut inbox) = mpsc::channel(1);
+            tokio::task::spawn_local(accept(listener, events, admission));
+
+            // As many with a header do not count, whatever they do later.
+            let mut served = Vec::new();
+            for _ in 0..LIMIT {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(HEADER).await.unwrap();
+                let Some(Event::Accepted(arrival)) = inbox.recv().await else {
+                    panic!("no arrival");
+                };
+                assert_eq!(arrival.peer, "192.0.2.7:1234".parse().unwrap());
+                served.push((stream, arrival));
+            }
+            let mut silent = Vec::new();
+            for _ in 0..2 * LIMIT {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                // The beginning of one is not enough.
+                stream.write_all(b"PROXY TCP4 ").await.unwrap();
+                silent.push(stream);
+            }
+            for stream in &mut silent[..LIMIT] {
+                let ended = stream.read(&mut [0; 8]).await;
+                assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+            }
+            // The newest are still waited for, beside another one.
+            for stream in &mut silent[LIMIT + 1..] {
+                stream.write_all(&HEADER[b"PROXY TCP4 ".len()..]).await.unwrap();
+                assert!(matches!(inbox.recv().await, Some(Event::Accepted(_))));
+            }
+        });
+    }
 }

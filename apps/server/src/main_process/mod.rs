@@ -17,7 +17,6 @@ mod listen;
 mod pid_file;
 mod ping;
 mod pool;
-mod proxy_header;
 mod reload;
 mod scripts;
 mod service_manager;
@@ -143,7 +142,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
     watch_signals(&events)?;
 
-    let admission = accept::Admission::new(&config.global);
+    let admission = accept::Admission::new(&config.global, fixed.clients_max);
     let mut accepting = Vec::new();
     for socket in listeners.tcp {
         accepting.push(tokio::task::spawn_local(accept::accept(

@@ -12,7 +12,7 @@ use culvert_sys::signal::SIGKILL;
 use culvert_sys::udp::{Steering, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept::ended;
+use super::accept::{EXIT_TIME, ended};
 use super::listen::prepare_udp;
 use super::state::{Event, Server, Stage};
 use super::workers::reap;
@@ -357,8 +357,12 @@ async fn watch(
             return;
         }
     }
-    if let Ok(pidfd) = process.await {
-        let _ended = ended(pidfd).await;
-    }
+    // One that has closed its channel has nothing left to do; there may never have been one.
+    let exit = async {
+        if let Ok(pidfd) = process.await {
+            let _ended = ended(pidfd).await;
+        }
+    };
+    let _killed_later = tokio::time::timeout(EXIT_TIME, exit).await;
     let _main_is_over = events.send(Event::PoolGone(number)).await;
 }

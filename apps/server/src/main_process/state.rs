@@ -317,8 +317,9 @@ impl Server {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
-        if connection.pool().is_some() {
-            // The process has other clients: it is told by the end of the channel.
+        if connection.pool().is_some() || connection.pid.is_none() {
+            // The process has other clients, or nobody has said yet which one it is: it is told by the
+            // end of the channel.
             connection.worker.shut_down();
         }
         if let Some(pid) = connection.pid {

@@ -138,50 +138,53 @@ impl Journal {
     /// Writes the present state of the session with this key, or that it is gone.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written. It is removed then: what would stay in it are cookies that may
+    /// have become worthless since.
     pub fn note(&mut self, key: SessionKey, table: &SessionTable, now: Moment) -> Result<(), JournalError> {
         if self.entries > table.len().saturating_mul(2) + SLACK {
-            (self.file, self.entries) = rewrite(&self.path, table, now)?;
+            (self.file, self.entries) = rewrite(&self.path, table, now).inspect_err(|_| self.discard())?;
             return Ok(());
         }
-        let entry = match table.get(key) {
-            Some(session) => Entry::Put(Box::new(Record::of(key, session, now))),
-            None => Entry::Remove(key),
-        };
-        self.append(&entry)
+        let put = table
+            .get(key)
+            .and_then(|session| encode(&Entry::Put(Box::new(Record::of(key, session, now)))));
+        self.append(put.or_else(|| encode(&Entry::Remove(key))))
     }
 
     /// Writes that accounting has to get this Stop.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// As [`Self::note`].
     pub fn note_owed(&mut self, stop: &OwedStop) -> Result<(), JournalError> {
-        self.append(&Entry::Owe(Box::new(stop.clone())))
+        self.append(encode(&Entry::Owe(Box::new(stop.clone()))))
     }
 
     /// Writes that accounting has the Stop of this account.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// As [`Self::note`].
     pub fn note_paid(&mut self, id: &str) -> Result<(), JournalError> {
-        self.append(&Entry::Paid(id.to_owned()))
+        self.append(encode(&Entry::Paid(id.to_owned())))
     }
 
     /// One write per entry: a crash leaves whole entries and at most one torn at the end.
-    fn append(&mut self, entry: &Entry) -> Result<(), JournalError> {
-        self.file
-            .write_all(&encode(entry))
-            .map_err(|source| self.failed("write", source))?;
+    fn append(&mut self, entry: Option<Vec<u8>>) -> Result<(), JournalError> {
+        let Some(entry) = entry else { return Ok(()) };
+        if let Err(source) = self.file.write_all(&entry) {
+            self.discard();
+            return Err(JournalError::File {
+                action: "write",
+                path: self.path.clone(),
+                source,
+            });
+        }
         self.entries += 1;
         Ok(())
     }
 
-    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
-        JournalError::File {
-            action,
-            path: self.path.clone(),
-            source,
-        }
+    /// The file tells no longer what is true.
+    fn discard(&self) {
+        let _gone_already = std::fs::remove_file(&self.path);
     }
 }
 
@@ -260,14 +263,18 @@ fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn encode(entry: &Entry) -> Vec<u8> {
-    let body = postcard::to_stdvec(entry).unwrap_or_default();
-    let length = u32::try_from(body.len()).unwrap_or_default();
+/// An entry as it is in the file; `None` for one that nobody would read again (none is known), since it
+/// would hide those behind it.
+fn encode(entry: &Entry) -> Option<Vec<u8>> {
+    let body = postcard::to_stdvec(entry).ok()?;
+    let length = u32::try_from(body.len())
+        .ok()
+        .filter(|_| body.len() <= ENTRY_MAX)?;
     let mut frame = Vec::with_capacity(4 + CHECKSUM + body.len());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(&checksum(&body));
     frame.extend_from_slice(&body);
-    frame
+    Some(frame)
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM] {
@@ -386,11 +393,11 @@ fn rewrite(path: &Path, table: &SessionTable, now: Moment) -> Result<(File, usiz
         .open(&name)
         .map_err(failed)?;
     let mut bytes = MAGIC.to_vec();
-    for (key, session) in &table.sessions {
-        bytes.extend_from_slice(&encode(&Entry::Put(Box::new(Record::of(*key, session, now)))));
-    }
-    for stop in table.owed_stops() {
-        bytes.extend_from_slice(&encode(&Entry::Owe(Box::new(stop.clone()))));
+    let sessions = table.sessions.iter();
+    let sessions = sessions.map(|(key, session)| Entry::Put(Box::new(Record::of(*key, session, now))));
+    let stops = table.owed_stops().map(|stop| Entry::Owe(Box::new(stop.clone())));
+    for entry in sessions.chain(stops).filter_map(|entry| encode(&entry)) {
+        bytes.extend_from_slice(&entry);
     }
     file.write_all(&bytes).map_err(failed)?;
     std::fs::rename(&name, path).map_err(failed)?;

@@ -178,6 +178,51 @@ fn a_torn_tail_loses_only_itself() {
     assert!(table.check(&sid(2), "default", now.monotonic).is_err());
 }
 
+/// A session whose settings are too large for an entry costs no other one.
+#[test]
+fn a_session_that_does_not_fit_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("j");
+    let now = moment(1_000_000);
+    let mut table = SessionTable::new();
+    let mut journal = Journal::open(&path, &mut table, now).unwrap();
+    let mut large = new("alice");
+    large.given = Some(Box::new(GivenSettings {
+        routes: vec!["198.51.100.0/24".parse().unwrap(); ENTRY_MAX / 4],
+        ..GivenSettings::default()
+    }));
+    for (number, session) in [(1, large), (2, new("bob"))] {
+        let (key, _) = table.insert(&sid(number), session, now);
+        journal.note(key, &table, now).unwrap();
+    }
+    drop(journal);
+    for _ in 0..2 {
+        let table = reopen(&path, now);
+        assert!(table.check(&sid(1), "default", now.monotonic).is_err());
+        assert!(table.check(&sid(2), "default", now.monotonic).is_ok());
+    }
+    // The same when the file is written anew.
+    rewrite(&path, &table, now).unwrap();
+    assert_eq!(reopen(&path, now).len(), 1);
+}
+
+/// A disk that is full: the next server must not find cookies that were ended meanwhile.
+#[test]
+fn a_journal_that_cannot_be_written_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("j");
+    let now = moment(1_000_000);
+    let mut table = SessionTable::new();
+    let mut journal = Journal::open(&path, &mut table, now).unwrap();
+    let (key, _) = table.insert(&sid(1), new("alice"), now);
+    journal.note(key, &table, now).unwrap();
+    table.remove(key, None);
+    journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(journal.note(key, &table, now).is_err());
+    drop(journal);
+    assert!(reopen(&path, now).is_empty());
+}
+
 #[test]
 fn it_does_not_grow_without_bound() {
     let directory = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ const REST_MAX: usize = 520;
 
 /// How far a header is.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub enum Progress {
     /// This many octets more belong to it for certain.
     More(usize),
     /// Complete: who connected, and to which address; `None` when the proxy speaks for itself.
@@ -23,13 +23,13 @@ pub(crate) enum Progress {
 /// Octets that are no acceptable header.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bad PROXY header: {0}")]
-pub(crate) struct HeaderError(&'static str);
+pub struct HeaderError(&'static str);
 
 /// Looks at the octets so far, of which none is beyond the header.
 ///
 /// # Errors
 /// See [`HeaderError`]; the connection is of no use.
-pub(crate) fn parse(seen: &[u8]) -> Result<Progress, HeaderError> {
+pub fn parse(seen: &[u8]) -> Result<Progress, HeaderError> {
     if seen.len() < FIXED {
         return Ok(Progress::More(FIXED - seen.len()));
     }
