@@ -153,7 +153,8 @@ struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
-    modified: (i64, i64),
+    /// Whoever sets the time of the last modification changes this one.
+    changed: (i64, i64),
 }
 
 impl From<&Metadata> for Stamp {
@@ -162,7 +163,7 @@ impl From<&Metadata> for Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
@@ -346,6 +347,13 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &cache.current().expect("readable")));
         std::fs::write(&path, "three:*:\n").expect("writable");
         assert!(cache.current().expect("readable").account("three").is_some());
+        // Of the same length, in the same place, and with the old time.
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, "other:*:\n").expect("writable");
+        let file = File::options().append(true).open(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        assert!(cache.current().expect("readable").account("other").is_some());
         std::fs::remove_file(&path).expect("present");
         assert!(cache.current().is_err());
     }

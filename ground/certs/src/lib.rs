@@ -42,5 +42,5 @@ pub use ocsp::{OcspError, staple_until};
 pub use pins::{PinJudgement, Pins};
 pub use policy::{Decide, Policy, PolicySettings, Presented};
 pub use revocation::RevocationLists;
-pub use signature::signature_is_by;
+pub use signature::{server_end_point, signature_is_by};
 pub use verdict::Verdict;

@@ -1,5 +1,6 @@
 //! Signatures of certificates and handshakes, verified by aws-lc for every kind of certificate.
 
+use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use aws_lc_rs::signature::{self as lc, UnparsedPublicKey, VerificationAlgorithm};
 use rustls::SignatureScheme;
 use x509_parser::oid_registry::{
@@ -11,6 +12,9 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::{AlgorithmIdentifier, FromDer, SubjectPublicKeyInfo, X509Certificate};
 use x509_parser::signature_algorithm::SignatureAlgorithm as CertSignature;
+
+use crate::CertError;
+use crate::describe::parse;
 
 /// Smallest RSA key that counts as secure, in bits.
 const RSA_MIN_BITS: usize = 2048;
@@ -51,6 +55,27 @@ pub(crate) enum Checked {
     Invalid,
     /// The algorithm is too weak to prove anything.
     Insecure,
+}
+
+/// The hash of a server's certificate that names the end of a TLS connection, "tls-server-end-point"
+/// (RFC 5929 §4.1): that of its own signature, but SHA-256 in place of MD5 and SHA-1. `None` where the
+/// name is not defined: for signatures without a hash function (Ed25519) or with one that is not known.
+///
+/// # Errors
+/// The certificate cannot be parsed.
+pub fn server_end_point(certificate: &[u8]) -> Result<Option<Vec<u8>>, CertError> {
+    let parsed = parse(certificate)?;
+    let algorithm: &'static Algorithm = match certificate_kind(&parsed.signature_algorithm) {
+        Some(Kind::RsaPkcs1(hash) | Kind::RsaPss(hash) | Kind::Ecdsa(hash)) => match hash {
+            Digest::Sha1 | Digest::Sha256 => &SHA256,
+            Digest::Sha384 => &SHA384,
+            Digest::Sha512 => &SHA512,
+        },
+        Some(Kind::Ed25519) => return Ok(None),
+        None if is_md5_or_sha1(&parsed.signature_algorithm) => &SHA256,
+        None => return Ok(None),
+    };
+    Ok(Some(digest(algorithm, certificate).as_ref().to_vec()))
 }
 
 /// Checks that `issuer` signed `certificate`. SHA-1 counts as insecure unless `allow_sha1`.
@@ -261,16 +286,16 @@ fn is_sha1(kind: Kind) -> bool {
 
 /// Algorithms that nobody verifies any more.
 fn is_obsolete(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    is_md5_or_sha1(algorithm)
+        || [OID_PKCS1_MD2WITHRSAENC, OID_PKCS1_MD4WITHRSAENC].contains(&algorithm.algorithm)
+}
+
+/// Those among them whose hash function is known.
+fn is_md5_or_sha1(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
     const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
     let oid = &algorithm.algorithm;
-    [
-        OID_PKCS1_MD2WITHRSAENC,
-        OID_PKCS1_MD4WITHRSAENC,
-        OID_PKCS1_MD5WITHRSAENC,
-    ]
-    .contains(oid)
-        || oid.to_id_string() == ECDSA_WITH_SHA1
+    *oid == OID_PKCS1_MD5WITHRSAENC || oid.to_id_string() == ECDSA_WITH_SHA1
 }
 
 fn is_short_rsa(key: &SubjectPublicKeyInfo<'_>) -> bool {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use culvert_certs::{Anchors, Host, Policy, PolicySettings};
+use culvert_certs::{Anchors, Host, Policy, PolicySettings, server_end_point};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, GeneralSubtree, IsCa, KeyPair,
     KeyUsagePurpose, NameConstraints, SanType, SignatureAlgorithm, date_time_ymd,
@@ -268,6 +268,9 @@ fn every_signature_algorithm() {
             None,
             "{algorithm:?}"
         );
+        let has_no_hash = algorithm == &rcgen::PKCS_ED25519;
+        let end_point = server_end_point(&der(&root)).unwrap();
+        assert_eq!(end_point.is_none(), has_no_hash, "{algorithm:?}");
     }
 }
 
@@ -305,9 +308,10 @@ fn version_1_sha1_and_pss_certificates() {
     openssl(folder, &format!("{sign} v1.pem"));
     openssl(folder, &format!("{sign} sha1.pem -sha1"));
     openssl(folder, &format!("{sign} md5.pem -md5"));
+    openssl(folder, &format!("{sign} sha512.pem -sha512"));
     openssl(
         folder,
-        &format!("{sign} pss.pem -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest"),
+        &format!("{sign} pss.pem -sha384 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:digest"),
     );
     let now = UnixTime::now();
     let anchors = [read(folder, "ca.pem")];
@@ -317,6 +321,20 @@ fn version_1_sha1_and_pss_certificates() {
             .unwrap()
             .reason
     };
+    // RFC 5929 §4.1: the signature's own hash, but SHA-256 for the old ones.
+    for (name, hash) in [
+        ("v1.pem", "sha256"),
+        ("sha1.pem", "sha256"),
+        ("md5.pem", "sha256"),
+        ("sha512.pem", "sha512"),
+        ("pss.pem", "sha384"),
+    ] {
+        let der = read(folder, name);
+        std::fs::write(folder.join("der"), &der).unwrap();
+        openssl(folder, &format!("dgst -{hash} -binary -out hash der"));
+        let expected = std::fs::read(folder.join("hash")).unwrap();
+        assert_eq!(server_end_point(&der), Ok(Some(expected)), "{name}");
+    }
     assert_eq!(check("v1.pem"), None, "X.509 v1 with a CN only");
     assert_eq!(check("pss.pem"), None);
     assert_eq!(check("sha1.pem"), Some("insecure algorithm"));

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 /// `minimum_jwk_refresh_time` of a file without one.
 const REFRESH: Duration = Duration::from_secs(900);
 
+/// The longest that counts.
+const REFRESH_MAX: Duration = Duration::from_secs(366 * 86400);
+
 /// What a provider's tokens must say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -69,7 +72,8 @@ impl Config {
             Some(seconds) => Duration::from_secs(seconds.as_u64().ok_or(ConfigError::Member {
                 name: "minimum_jwk_refresh_time",
                 what: "a number of seconds",
-            })?),
+            })?)
+            .min(REFRESH_MAX),
         };
         Ok(Self {
             discovery,
@@ -124,6 +128,9 @@ mod tests {
         let config = Config::parse(more.as_bytes()).unwrap();
         assert_eq!(config.minimum_refresh, Duration::from_secs(60));
         assert_eq!(config.group_claim.as_deref(), Some("groups"));
+        let never = GOOD.replace("\"x\": 1", "\"minimum_jwk_refresh_time\": 18446744073709551615");
+        let config = Config::parse(never.as_bytes()).unwrap();
+        assert_eq!(config.minimum_refresh, REFRESH_MAX);
         let for_anybody = GOOD.replace("\"aud\": \"vpn\", ", "");
         assert!(Config::parse(for_anybody.as_bytes()).unwrap().warning().is_some());
     }

@@ -1,6 +1,6 @@
 //! One line of the users file: `TYPE USER PIN HEXKEY [COUNTER [LASTOTP [TIMESTAMP]]]`.
 
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Local, NaiveDateTime};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -9,6 +9,9 @@ use super::code::is_code;
 
 /// How many counters or time steps, in each direction, are tried.
 const WINDOW: i64 = 20;
+
+/// Local time, as `2026-11-21T18:28:32L`.
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SL";
 
 /// How a token counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) struct Line<'a> {
     key: &'a str,
     counter: i64,
     last: Option<&'a str>,
+    /// When that was, on this host's clocks.
+    last_time: Option<&'a str>,
 }
 
 /// Why a code was not accepted.
@@ -42,22 +47,30 @@ pub(super) enum Rejected {
 }
 
 impl<'a> Line<'a> {
-    /// `None` for comments, empty lines and kinds of tokens that do not exist here.
+    /// `None` for comments, empty lines and kinds of tokens that do not exist here, and for a counter of
+    /// uses that is no number: any code could be one that was used before.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?;
         let line = line.strip_suffix('\r').unwrap_or(line);
         let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
         let kind = fields.next()?;
         let (moving, digits) = kind_of(kind)?;
+        let (user, pin, key) = (fields.next()?, fields.next()?, fields.next()?);
+        let counter = match (fields.next().map(str::parse), moving) {
+            (Some(Ok(counter)), _) => counter,
+            (Some(Err(_)), Moving::Event) => return None,
+            (Some(Err(_)), Moving::Time(_)) | (None, _) => 0,
+        };
         Some(Self {
             kind,
             moving,
             digits,
-            user: fields.next()?,
-            pin: fields.next()?,
-            key: fields.next()?,
-            counter: fields.next().and_then(|text| text.parse().ok()).unwrap_or(0),
+            user,
+            pin,
+            key,
+            counter,
             last: fields.next(),
+            last_time: fields.next(),
         })
     }
 
@@ -79,11 +92,11 @@ impl<'a> Line<'a> {
             .map_err(|_| Rejected::Key)?;
         let counter = match self.moving {
             Moving::Event => self.event(&key, code),
-            Moving::Time(step) => self.time(&key, code, now.timestamp().div_euclid(step)),
+            Moving::Time(step) => self.time(&key, code, now.timestamp(), step),
         };
         let counter = counter.ok_or(Rejected::Wrong)?;
         let code = String::from_utf8_lossy(code);
-        let time = now.format("%Y-%m-%dT%H:%M:%SL");
+        let time = now.format(TIME_FORMAT);
         Ok(format!(
             "{}\t{}\t{}\t{}\t{counter}\t{code}\t{time}",
             self.kind, self.user, self.pin, self.key
@@ -104,18 +117,34 @@ impl<'a> Line<'a> {
     }
 
     /// The fifth field of a time based token, the sum of all distances from the server's clock.
-    fn time(&self, key: &[u8], code: &[u8], now: i64) -> Option<u64> {
-        let of = |distance: i64, code: &[u8]| {
-            u64::try_from(now + distance).is_ok_and(|step| is_code(key, step, self.digits, code))
+    fn time(&self, key: &[u8], code: &[u8], now: i64, seconds: i64) -> Option<u64> {
+        let around = |time: i64| {
+            let step = time.div_euclid(seconds);
+            step - WINDOW..=step + WINDOW
         };
+        let is = |step: &i64, code: &[u8]| {
+            u64::try_from(*step).is_ok_and(|step| is_code(key, step, self.digits, code))
+        };
+        // A clock that was set back makes no code good again: the last one is looked for where it was
+        // used, too.
+        let times = std::iter::once(now).chain(self.used_at());
         let used = self.last.and_then(|last| {
-            (-WINDOW..=WINDOW)
-                .rev()
-                .find(|distance| of(*distance, last.as_bytes()))
+            let used = |time| around(time).rev().find(|step| is(step, last.as_bytes()));
+            times.filter_map(used).max()
         });
-        let first = used.map_or(-WINDOW, |used| used + 1);
-        let distance = (first..=WINDOW).find(|distance| of(*distance, code))?;
+        let mut fresh = around(now).filter(|step| used.is_none_or(|used| *step > used));
+        let distance = fresh.find(|step| is(step, code))? - now.div_euclid(seconds);
         Some(self.counter.wrapping_add(distance.abs()).cast_unsigned())
+    }
+
+    /// The seventh field: none, one, or two times, where a local one comes twice.
+    fn used_at(&self) -> impl Iterator<Item = i64> + use<> {
+        let local = self
+            .last_time
+            .and_then(|text| NaiveDateTime::parse_from_str(text, TIME_FORMAT).ok())
+            .map(|time| time.and_local_timezone(Local));
+        let times = local.map(|local| [local.earliest(), local.latest()]);
+        times.into_iter().flatten().flatten().map(|time| time.timestamp())
     }
 }
 

@@ -86,7 +86,7 @@ impl OtpFile {
 
     /// True when the file has a line for this user; false also when it cannot be read.
     pub fn knows(&self, user: &str) -> bool {
-        self.read().is_ok_and(|text| {
+        read(&self.path).is_ok_and(|text| {
             text.split(|byte| *byte == b'\n')
                 .filter_map(Line::parse)
                 .any(|line| line.user == user)
@@ -103,7 +103,7 @@ impl OtpFile {
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         trust_folder(&path)?;
         let _lock = Lock::take(&path)?;
-        let text = self.read().map_err(|source| OtpError::Read {
+        let text = read(&path).map_err(|source| OtpError::Read {
             file: path.clone(),
             source,
         })?;
@@ -138,20 +138,18 @@ impl OtpFile {
         }
         Ok(false)
     }
-
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        fs::File::open(&self.path)?
-            .take(FILE_MAX + 1)
-            .read_to_end(&mut text)?;
-        if text.len() as u64 > FILE_MAX {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "file too large"));
-        }
-        Ok(text)
-    }
 }
 
-/// Nobody but root and this process's user may rename files next to `path`. A folder that cannot be looked
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "file too large"));
+    }
+    Ok(text)
+}
+
+/// Nobody but root, this process's user and the folder's group may rename files next to `path`. A folder that cannot be looked
 /// at cannot be locked either.
 fn trust_folder(path: &Path) -> Result<(), OtpError> {
     const STICKY_AND_OTHERS: u32 = 0o1002;

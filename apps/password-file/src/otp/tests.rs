@@ -107,6 +107,52 @@ fn transitions_of_time_based_tokens() {
     }
 }
 
+/// Codes that were used stay used when the clock goes back, by a minute or by more than the window is
+/// wide; later ones are good.
+#[test]
+fn clocks_that_are_set_back() {
+    let code = |distance: i64| {
+        hotp(
+            SECRET,
+            u64::try_from(now().timestamp() / 30 + distance).unwrap(),
+            6,
+        )
+    };
+    for (back, fresh) in [(60, Some(1)), (600, Some(1)), (3600, None), (86400, None)] {
+        let (_directory, file) = file(&format!("HOTP/T30 u - {KEY}\n"));
+        let then = now() - chrono::Duration::seconds(back);
+        let steps = back / 30;
+        // Two logins, then somebody has both codes and sets the clock back to the time of the first.
+        let check = |distance: i64, at| file.check("u", code(distance).as_bytes(), at).unwrap();
+        assert!(check(-steps, then) && check(0, now()), "{back}");
+        assert!(
+            !check(-steps, then) && !check(0, then) && !check(1 - steps, then),
+            "{back}"
+        );
+        if let Some(fresh) = fresh {
+            assert!(check(fresh, then + chrono::Duration::seconds(60)), "{back}");
+        }
+        assert!(check(2, now()), "{back}");
+    }
+}
+
+/// A counter that cannot be read is not 0: codes that were used would be good again.
+#[test]
+fn counters_that_are_none() {
+    for (counter, accepted) in [
+        ("0", true),
+        ("", true),
+        ("x", false),
+        ("99999999999999999999", false),
+    ] {
+        let (_directory, file) = file(&format!("HOTP/E u - {KEY} {counter}\n"));
+        assert_eq!(file.check("u", b"755224", now()).unwrap(), accepted, "{counter}");
+    }
+    let (_directory, file) = file(&format!("HOTP/T30 u - {KEY} x\n"));
+    let code = hotp(SECRET, u64::try_from(now().timestamp() / 30).unwrap(), 6);
+    assert!(file.check("u", code.as_bytes(), now()).unwrap());
+}
+
 #[test]
 fn digits_kinds_and_users() {
     for (kind, code) in [
