@@ -68,6 +68,7 @@ pub(crate) fn server(data: &[u8]) {
                 }),
                 Action::AskBroker(_) => front_end.handle_answer(AuthAnswer::Accepted {
                     session: SessionId::from_bytes([2; 32]),
+                    user: "test".into(),
                     token: None,
                 }),
                 Action::Respond { response, .. } => {

@@ -69,14 +69,21 @@ pub(crate) fn config(data: &[u8]) {
 
 /// Requests of one connection.
 pub(crate) fn server(data: &[u8]) {
-    let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
+    let config = FrontEndConfig {
+        host_reports: true,
+        ..FrontEndConfig::default()
+    };
+    let mut front_end = FrontEnd::new(Arc::new(config));
     for request in parts(data).filter_map(read_request) {
         let _ = front_end.serves(&request.target);
         let mut action = front_end.handle_request(request);
         for number in 0..4 {
             action = match action {
-                Action::AskBroker(AuthRequest::VerifyCookie { .. }) => {
+                Action::AskBroker(AuthRequest::VerifyCookie { .. } | AuthRequest::KeepReport { .. }) => {
                     front_end.handle_answer(AuthAnswer::Cookie(true))
+                }
+                Action::AskBroker(AuthRequest::RecallReport { .. }) => {
+                    front_end.handle_answer(AuthAnswer::Report(None))
                 }
                 Action::AskBroker(_) if number % 2 == 0 => front_end.handle_answer(AuthAnswer::AskPassword {
                     context: SessionId::from_bytes([1; 32]),
@@ -85,6 +92,7 @@ pub(crate) fn server(data: &[u8]) {
                 }),
                 Action::AskBroker(_) => front_end.handle_answer(AuthAnswer::Accepted {
                     session: SessionId::from_bytes([2; 32]),
+                    user: "test".into(),
                     token: None,
                 }),
                 Action::Respond { response, .. } | Action::EndSession { response, .. } => {

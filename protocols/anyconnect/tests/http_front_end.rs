@@ -79,6 +79,7 @@ fn a_ticket_in_two_legs() {
     );
     let (success, close) = answered(front_end.handle_answer(AuthAnswer::Accepted {
         session: SessionId::from_bytes([7; 32]),
+        user: "test".into(),
         token: Some("oRQ2".into()),
     }));
     assert_eq!(

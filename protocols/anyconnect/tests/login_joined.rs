@@ -75,6 +75,7 @@ impl Broker {
             return if password.expose() == "123456" {
                 AuthAnswer::Accepted {
                     session: Self::context(),
+                    user: USER.into(),
                     token: None,
                 }
             } else {
@@ -88,6 +89,7 @@ impl Broker {
             }
             return AuthAnswer::Accepted {
                 session: Self::context(),
+                user: USER.into(),
                 token: None,
             };
         }

@@ -15,8 +15,8 @@ use culvert_globalprotect::client::{
 use culvert_globalprotect::server::{FrontEnd, FrontEndConfig};
 use culvert_login::client::{Login as _, Step};
 use culvert_login::server::{
-    Action, AuthAnswer, AuthRequest, DatagramGrant, FrontEnd as _, Granted, Link, Opening as _, Refusal,
-    Rejection,
+    Action, AuthAnswer, AuthRequest, Claims, DatagramGrant, FrontEnd as _, Granted, Link, Opening as _,
+    Refusal, Rejection, ReportName,
 };
 use culvert_tls::{Cipher, Negotiated, Version};
 use culvert_vocab::{AddressV4, AddressV6, FieldKind, Form, Mtu, SessionId, TunnelConfig};
@@ -26,6 +26,15 @@ use proptest::prelude::*;
 
 const USER: &str = "j. döe@corp <&>";
 const PASSWORD: &str = "p&=%+ ü";
+const COMPUTER: &str = "host & co";
+
+/// What a client says of its session.
+fn told(computer: bool) -> Claims {
+    Claims {
+        user: Some(USER.into()),
+        computer: computer.then(|| COMPUTER.into()),
+    }
+}
 
 /// Users, sessions and connections of a server.
 struct Server {
@@ -34,6 +43,10 @@ struct Server {
     code: bool,
     pending: Option<(SessionId, bool)>,
     sessions: HashSet<[u8; 32]>,
+    /// Reports about their hosts that were taken.
+    reports: HashSet<ReportName>,
+    /// How long ago that was.
+    age: Duration,
     asked_for: Vec<String>,
 }
 
@@ -49,6 +62,8 @@ impl Server {
             code,
             pending: None,
             sessions: HashSet::new(),
+            reports: HashSet::new(),
+            age: Duration::ZERO,
             asked_for: Vec::new(),
         }
     }
@@ -65,7 +80,28 @@ impl Server {
             }
             AuthRequest::Http { .. } => AuthAnswer::Rejected(Rejection::Internal),
             AuthRequest::Continue { .. } => AuthAnswer::NotPending,
+            AuthRequest::Join { session, claims } => {
+                assert_eq!((claims.user, claims.computer), (None, Some(COMPUTER.into())));
+                match self.sessions.contains(session.expose()) {
+                    true => AuthAnswer::Accepted {
+                        session,
+                        user: USER.into(),
+                        token: None,
+                    },
+                    false => AuthAnswer::NotPending,
+                }
+            }
             AuthRequest::VerifyCookie { session } => {
+                AuthAnswer::Cookie(self.sessions.contains(session.expose()))
+            }
+            AuthRequest::RecallReport { session, .. } if !self.sessions.contains(session.expose()) => {
+                AuthAnswer::Cookie(false)
+            }
+            AuthRequest::RecallReport { name, .. } => {
+                AuthAnswer::Report(self.reports.contains(&name).then_some(self.age))
+            }
+            AuthRequest::KeepReport { session, name } => {
+                self.reports.insert(name);
                 AuthAnswer::Cookie(self.sessions.contains(session.expose()))
             }
         }
@@ -86,6 +122,7 @@ impl Server {
                 self.sessions.insert([9; 32]);
                 AuthAnswer::Accepted {
                     session: SessionId::from_bytes([9; 32]),
+                    user: USER.into(),
                     token: None,
                 }
             }
@@ -117,7 +154,8 @@ impl Server {
                 Action::Respond { response, .. } => response,
                 Action::Open(opening) => {
                     let demand = opening.demand(&TLS);
-                    if !self.sessions.contains(demand.session.expose()) {
+                    let as_told = demand.claims == told(method == "POST");
+                    if !as_told || !self.sessions.contains(demand.session.expose()) {
                         opening.refuse(Refusal::NotAcceptable)
                     } else {
                         assert!(demand.ipv4 && demand.ipv6);
@@ -132,9 +170,14 @@ impl Server {
                             .unwrap();
                     }
                 }
-                Action::EndSession { session, response } => {
+                Action::EndSession {
+                    session,
+                    claims,
+                    response,
+                    otherwise,
+                } => {
                     assert!(self.sessions.remove(session.expose()));
-                    response
+                    if claims == told(true) { response } else { otherwise }
                 }
                 Action::CloseSilently => panic!("closed"),
             };
@@ -198,13 +241,14 @@ fn granted() -> Granted {
         session_timeout: None,
         custom_headers: Vec::new(),
         switch_to_stream: None,
+        report: None,
     }
 }
 
 fn client() -> Client {
     Client {
         os: ClientOs::new("linux-64"),
-        computer: "host & co".into(),
+        computer: COMPUTER.into(),
         ipv6: true,
     }
 }
@@ -287,12 +331,69 @@ fn logins_of_all_kinds_lead_to_a_tunnel() {
         assert_eq!(parse_success(&response), Ok(()));
         let note = server.front_end.poll_note().unwrap();
         assert!(note.contains("4 octets that are no report"), "{note}");
+        reports_are_wanted_until_one_is_taken(&mut server, &gateway);
         server.exchange(&gateway.tunnel_request(granted.tunnel_path.as_deref()));
         let response = server.exchange(&gateway.logout_request());
         assert_eq!(parse_success(&response), Ok(()));
         assert!(server.sessions.is_empty());
         let response = server.exchange(&gateway.hip_check_request(&before.config));
         assert!(parse_hip_check(&response).is_err_and(|refusal| refusal.is_permanent()));
+    }
+}
+
+/// A report that is none, or another one's, changes nothing; the right one does, for an hour.
+fn reports_are_wanted_until_one_is_taken(server: &mut Server, gateway: &Gateway) {
+    let config = granted().config;
+    let wanted = |server: &mut Server| {
+        let response = server.exchange(&gateway.hip_check_request(&config));
+        parse_hip_check(&response).unwrap()
+    };
+    assert_eq!(wanted(server), HipAnswer::Needed);
+    for (sum, after) in [
+        ("00112233445566778899aabbccddeeff", HipAnswer::Needed),
+        (&gateway.cookie.hip_token(), HipAnswer::NotNeeded),
+    ] {
+        let report = format!("<hip-report><md5-sum>{sum}</md5-sum></hip-report>");
+        server.exchange(&gateway.hip_report_request(&granted().config, &report));
+        let _line = server.front_end.poll_note();
+        assert_eq!(wanted(server), after);
+    }
+    server.age = Duration::from_secs(3540);
+    assert_eq!(wanted(server), HipAnswer::Needed);
+}
+
+/// Who says of a session what is not so gets no configuration, and no success for a log-out, which
+/// ends the session nevertheless (`specs/globalprotect.md` §15, §17.2).
+#[test]
+fn what_the_client_says_of_its_session_is_compared() {
+    let mut server = Server::new(false);
+    let gateway = log_in(&mut server, "gateway", &[PASSWORD]).unwrap();
+    let good = gateway.cookie.to_secret().expose().to_owned();
+    for (field, wrong) in [
+        ("user", "user=x"),
+        ("portal", "portal=x"),
+        ("computer", "computer=x"),
+        ("computer", ""),
+        ("portal", ""),
+        ("domain", "domain=x"),
+    ] {
+        let fields = good.split('&').map(|pair| match pair.split('=').next() == Some(field) {
+            true => wrong,
+            false => pair,
+        });
+        let fields: Vec<_> = fields.filter(|pair| !pair.is_empty()).collect();
+        let other = Gateway {
+            cookie: Cookie::parse(&fields.join("&")).unwrap(),
+            ..gateway.clone()
+        };
+        let refused = parse_config(&server.exchange(&other.config_request(None)), true);
+        // Of the domain only a log-out speaks.
+        assert_eq!(refused.is_err(), field != "domain", "{field}");
+        assert!(parse_config(&server.exchange(&gateway.config_request(None)), true).is_ok());
+        let response = server.exchange(&other.logout_request());
+        assert!(parse_success(&response).is_err_and(|refusal| refusal.is_permanent()), "{field}");
+        assert!(server.sessions.is_empty(), "{field}");
+        server.sessions.insert([9; 32]);
     }
 }
 
@@ -306,9 +407,12 @@ fn what_is_refused_for_good_is_refused() {
 fn a_default_route_is_announced_in_both_families() {
     let mut granted = granted();
     granted.config.includes.clear();
-    let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig::default()));
+    let mut front_end = FrontEnd::new(Arc::new(FrontEndConfig {
+        portal: "VPN".into(),
+        ..FrontEndConfig::default()
+    }));
     let mut request = Request::new("POST", "/ssl-vpn/getconfig.esp");
-    request.body = format!("authcookie={}", "ab".repeat(32)).into_bytes();
+    request.body = format!("authcookie={}&portal=VPN", "ab".repeat(32)).into_bytes();
     let Action::Open(opening) = front_end.handle_request(request) else {
         panic!("no wish for a tunnel");
     };
@@ -359,7 +463,7 @@ proptest! {
             action = front_end.handle_answer(match (question, context) {
                 (AuthRequest::VerifyCookie { .. }, good) => AuthAnswer::Cookie(good),
                 (_, true) => AuthAnswer::AskPassword { context: SessionId::from_bytes([1; 32]), message: "<b>".into(), number: 1 },
-                (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]), token: None },
+                (_, false) => AuthAnswer::Accepted { session: SessionId::from_bytes([1; 32]), user: "<b>".into(), token: None },
             });
         }
         if let Action::Respond { response, .. } | Action::EndSession { response, .. } = action {

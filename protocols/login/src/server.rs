@@ -11,7 +11,23 @@ pub use tunnel::{
     Opening, Random, Refusal, Stream,
 };
 
+use std::time::Duration;
+
 use culvert_vocab::{HttpScheme, SecretString, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// What a client says about the session whose cookie it shows. It has to be so; `None`: the client says
+/// nothing, or need not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Its user, as the server named him.
+    pub user: Option<String>,
+    /// The name that the client's host had at the login; empty if it had none.
+    pub computer: Option<String>,
+}
+
+/// Names a report of a client about its host: the MD5 sum by which the client asks whether it is wanted.
+pub type ReportName = [u8; 16];
 
 /// A question to the part of the server that knows users and sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +57,33 @@ pub enum AuthRequest {
         /// The answer; at most 4096 octets.
         password: SecretString,
     },
+    /// A login with the cookie of a session that another login has begun: [`AuthAnswer::Accepted`], or
+    /// [`AuthAnswer::NotPending`].
+    Join {
+        /// The cookie.
+        session: SessionId,
+        /// What the client says of it.
+        claims: Claims,
+    },
     /// Is this the cookie of a session?
     VerifyCookie {
         /// The cookie.
         session: SessionId,
+    },
+    /// Has a report been taken of the session's host, from this client's address?
+    /// [`AuthAnswer::Report`], or [`AuthAnswer::Cookie`] when there is no session.
+    RecallReport {
+        /// The cookie.
+        session: SessionId,
+        /// Which report.
+        name: ReportName,
+    },
+    /// A report of the session's host has been taken. [`AuthAnswer::Cookie`].
+    KeepReport {
+        /// The cookie.
+        session: SessionId,
+        /// Which report.
+        name: ReportName,
     },
 }
 
@@ -76,6 +115,8 @@ pub enum AuthAnswer {
     Accepted {
         /// The session; its cookie form is the session cookie.
         session: SessionId,
+        /// Its user, as the server names him.
+        user: String,
         /// The last token of HTTP authentication, by which the server proves itself.
         token: Option<SecretString>,
     },
@@ -85,6 +126,8 @@ pub enum AuthAnswer {
     NotPending,
     /// Answer to [`AuthRequest::VerifyCookie`].
     Cookie(bool),
+    /// Answer to [`AuthRequest::RecallReport`]: how long ago, if it has.
+    Report(Option<Duration>),
 }
 
 /// Why a login was refused, as far as the client may know.

@@ -64,6 +64,7 @@ pub(super) struct Conversation {
     pub(super) group_asked: bool,
     pub(super) tls_sessions: Budget,
     pub(super) logins: Budget,
+    received: Budget,
     pub(super) cookies: Budget,
     pub(super) kdc_messages: Budget,
     pub(super) tunnel_asked: bool,
@@ -95,6 +96,7 @@ impl Conversation {
             group_asked: false,
             tls_sessions: Budget(TLS_SESSIONS),
             logins: Budget(LOGINS),
+            received: Budget(LOGINS),
             cookies: Budget(LOGINS),
             kdc_messages: Budget(LOGINS),
             tunnel_asked: false,
@@ -152,14 +154,37 @@ impl Conversation {
                 .resume(host, &context, answer.into())
                 .await
                 .map(BrokerToWorker::Login),
-            WorkerToBroker::CheckCookie(cookie) => {
-                self.cookies.spend("too many cookies")?;
+            WorkerToBroker::Received => {
+                self.received.spend("too many answers received")?;
+                self.broker.state.borrow_mut().answered.received(self.id);
+                Ok(BrokerToWorker::Noted)
+            }
+            WorkerToBroker::Join { cookie, claims } => {
+                self.join(host, &cookie, &claims).map(BrokerToWorker::Login)
+            }
+            WorkerToBroker::RecallReport { cookie, name } => {
+                let now = Instant::now();
+                let Some(key) = self.session_of(host, &cookie, now)? else {
+                    return Ok(BrokerToWorker::Cookie(false));
+                };
                 let state = self.broker.state.borrow();
-                let good = state
-                    .sessions
-                    .check(&cookie, host.config.display_name(), Instant::now())
-                    .is_ok_and(|(_, session)| self.has_certificate_of(host, session));
-                Ok(BrokerToWorker::Cookie(good))
+                let session = state.sessions.get(key);
+                let report = session.and_then(|session| session.report(self.peer, now));
+                let known = report.filter(|(known, _)| *known == name);
+                Ok(BrokerToWorker::Report(known.map(|(_, age)| age)))
+            }
+            WorkerToBroker::KeepReport { cookie, name } => {
+                let now = Instant::now();
+                let key = self.session_of(host, &cookie, now)?;
+                if let Some(key) = key {
+                    let mut state = self.broker.state.borrow_mut();
+                    state.sessions.keep_report(key, name, self.peer, now);
+                }
+                Ok(BrokerToWorker::Cookie(key.is_some()))
+            }
+            WorkerToBroker::CheckCookie(cookie) => {
+                let key = self.session_of(host, &cookie, Instant::now())?;
+                Ok(BrokerToWorker::Cookie(key.is_some()))
             }
             WorkerToBroker::Recognise(id) => {
                 self.cookies.spend("too many cookies")?;
@@ -172,7 +197,9 @@ impl Conversation {
                     || state.pending.knows(&id, self.peer, name, now);
                 Ok(BrokerToWorker::Cookie(known))
             }
-            WorkerToBroker::EndSession(cookie) => self.end_session(host, &cookie).map(BrokerToWorker::Cookie),
+            WorkerToBroker::EndSession { cookie, claims } => self
+                .end_session(host, &cookie, &claims)
+                .map(BrokerToWorker::Cookie),
             WorkerToBroker::AskKdc { server, message } => {
                 self.ask_kdc(host, server, message.as_slice()).await
             }

@@ -17,7 +17,8 @@ use crate::ipc::session::{ChannelBinding, ClientDescription};
 use crate::ipc::{SecretText, Text};
 use crate::log;
 use crate::sessions::pending::Pending;
-use crate::sessions::{CookiePolicy, Moment, NewSession};
+use crate::sessions::answered::Step;
+use crate::sessions::{CookiePolicy, Moment, NewSession, SessionKey};
 
 /// Wrong answers until a login is refused for good (`specs/server-auth.md` §1.8).
 pub(super) const TRIES: u8 = 3;
@@ -35,6 +36,10 @@ pub(super) struct Login {
     user: Option<UserName>,
     wish: GroupWish,
     client: ClientDescription,
+    /// Its client may repeat steps.
+    repeatable: bool,
+    /// The last step, if its answer is to be kept.
+    step: Option<Step>,
     tries: u8,
     /// Number of the prompt that was asked.
     prompt: u8,
@@ -65,6 +70,9 @@ struct Beginning {
     client: ClientDescription,
     /// The client's TLS connection, where that matters.
     channel: Option<ChannelBinding>,
+    /// The client may repeat this step, and others.
+    repeatable: bool,
+    step: Option<Step>,
 }
 
 impl Conversation {
@@ -76,10 +84,16 @@ impl Conversation {
         start: LoginStart,
     ) -> Result<LoginReply, Violation> {
         self.spend_login()?;
+        let step = self.first_step(host, &start);
+        if let Some(reply) = step.and_then(|step| self.answer_again(host, step)) {
+            return Ok(reply);
+        }
         if self.take_pending().is_some() {
             self.failed(true);
         }
         let beginning = Beginning {
+            repeatable: start.repeatable,
+            step,
             scheme: None,
             user: UserName::new(start.user.as_str())
                 .ok()
@@ -114,6 +128,8 @@ impl Conversation {
             group: step.group,
             client: step.client,
             channel: Some(step.channel),
+            repeatable: false,
+            step: None,
         };
         self.begin(host, beginning).await
     }
@@ -184,6 +200,8 @@ impl Conversation {
                 user,
                 wish,
                 client: start.client,
+                repeatable: start.repeatable,
+                step: start.step,
                 tries: self.tries,
                 prompt: 0,
                 spent: now.elapsed(),
@@ -207,7 +225,12 @@ impl Conversation {
             Some(pending) if pending.login.scheme.is_some() => {
                 Err(Violation("a password in place of a token"))
             }
-            Some(pending) if !self.is_refused() => self.step(host, pending, answer).await,
+            Some(mut pending) if !self.is_refused() => {
+                pending.login.step = self
+                    .next_step(host, &pending.id, &answer)
+                    .filter(|_| pending.login.repeatable);
+                self.step(host, pending, answer).await
+            }
             // Its time is over, or it had to make room, or the source was banned.
             _ => Ok(LoginReply::Failed(LoginFailure::Credentials)),
         }
@@ -223,17 +246,119 @@ impl Conversation {
         if self.is_refused() {
             return Ok(LoginReply::Failed(LoginFailure::Credentials));
         }
+        let step = self.next_step(host, context, &answer);
+        if let Some(reply) = step.and_then(|step| self.answer_again(host, step)) {
+            return Ok(reply);
+        }
         let resumed = {
             let mut state = self.broker.state.borrow_mut();
             state
                 .pending
                 .resume(context, self.peer, host.config.display_name(), Instant::now())
         };
-        let Some(pending) = resumed.filter(|pending| pending.login.scheme.is_none()) else {
+        let Some(mut pending) = resumed.filter(|pending| pending.login.scheme.is_none()) else {
             return Ok(LoginReply::NotPending);
         };
+        pending.login.step = step.filter(|_| pending.login.repeatable);
         self.tries = self.tries.max(pending.login.tries);
         self.step(host, pending, answer).await
+    }
+
+    /// The first step of a login, as it may come again.
+    fn first_step(&self, host: &LoadedHost, start: &LoginStart) -> Option<Step> {
+        let LoginStart {
+            user,
+            password,
+            group,
+            client,
+            repeatable,
+        } = start;
+        let peer = self.peer.to_string();
+        let parts = [
+            "start",
+            host.config.display_name(),
+            &peer,
+            user.as_str(),
+            if password.is_some() { "password" } else { "" },
+            password.as_ref().map_or("", |password| password.secret().expose()),
+            group.as_ref().map_or("", Text::as_str),
+            client.user_agent.as_str(),
+            client.device_type.as_str(),
+            client.device_platform.as_str(),
+            client.computer.as_str(),
+        ];
+        let state = self.broker.state.borrow();
+        let step = state.answered.step(&parts.map(str::as_bytes));
+        step.filter(|_| *repeatable)
+    }
+
+    /// An answer to the prompt of a login, as it may come again.
+    fn next_step(&self, host: &LoadedHost, context: &SessionId, answer: &SecretString) -> Option<Step> {
+        let (name, peer) = (host.config.display_name(), self.peer.to_string());
+        let state = self.broker.state.borrow();
+        state.answered.step(&[
+            b"answer",
+            name.as_bytes(),
+            peer.as_bytes(),
+            context.expose(),
+            answer.expose().as_bytes(),
+        ])
+    }
+
+    /// What was answered to the same step before, as long as the client may not have got it and nothing
+    /// has come of it: the same session again, or the same prompt.
+    fn answer_again(&mut self, host: &LoadedHost, step: Step) -> Option<LoginReply> {
+        if self.is_refused() {
+            return None;
+        }
+        let (name, now) = (host.config.display_name(), Instant::now());
+        let mut state = self.broker.state.borrow_mut();
+        let reply = state.answered.again(step, self.id, now)?;
+        match &reply {
+            LoginReply::Prompt { context, .. } => {
+                let pending = state.pending.resume(context, self.peer, name, now)?;
+                let tries = pending.login.tries;
+                state.pending.insert(self.id, pending).ok()?;
+                drop(state);
+                self.tries = self.tries.max(tries);
+            }
+            LoginReply::Success {
+                cookie, user, group, ..
+            } => {
+                let (_, session) = state.sessions.check(cookie, name, now).ok()?;
+                if session.in_use() || !self.has_certificate_of(host, session) {
+                    return None;
+                }
+                drop(state);
+                self.finished = true;
+                self.logged_in(host, user, group.as_ref(), Duration::ZERO);
+            }
+            _ => return None,
+        }
+        log::write(
+            log::Level::Debug,
+            &format!("sec-mod: a repeated login step from {}", self.peer),
+        );
+        Some(reply)
+    }
+
+    fn logged_in(&self, host: &LoadedHost, user: &UserName, group: Option<&GroupName>, took: Duration) {
+        self.broker.tell_main(&BrokerToMain::LoggedIn {
+            id: self.id,
+            user: user.clone(),
+            group: group.cloned(),
+            host: Text::truncated(host.config.display_name()),
+            took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+        });
+    }
+
+    /// Keeps the answer to the last step of a login, whose client may send it again.
+    fn keep_answer(&self, step: Option<Step>, reply: LoginReply) -> LoginReply {
+        if let Some(step) = step {
+            let mut state = self.broker.state.borrow_mut();
+            state.answered.keep(step, self.id, &reply, Instant::now());
+        }
+        reply
     }
 
     /// Lets the method judge an answer. Meanwhile the login is in no table: it ends with this
@@ -246,6 +371,9 @@ impl Conversation {
     ) -> Result<LoginReply, Violation> {
         let began = Instant::now();
         pending.answered = true;
+        // Whoever answers has got the prompt.
+        let key = SessionKey::of(&pending.id);
+        self.broker.state.borrow_mut().answered.forget_login(key);
         let progress = match &mut pending.login.attempt {
             Some(attempt) => attempt.answer(answer).await,
             None => Progress::Refused(None),
@@ -271,6 +399,8 @@ impl Conversation {
                 if self.tries >= TRIES {
                     return Ok(self.refuse(LoginFailure::Credentials));
                 }
+                // Each wrong answer counts.
+                pending.login.step = None;
                 let text = text.unwrap_or_else(|| format!("{LOGIN_FAILED}{ASK_PASSWORD}"));
                 (text, pending.login.prompt)
             }
@@ -291,17 +421,18 @@ impl Conversation {
         };
         pending.login.tries = self.tries;
         pending.login.prompt = number;
-        let context = pending.id.clone();
+        let (context, step) = (pending.id.clone(), pending.login.step);
         let kept = self.broker.state.borrow_mut().pending.insert(self.id, pending);
         if let Err(error) = kept {
             log::write(log::Level::Warning, &format!("sec-mod: {error} ({})", self.peer));
             return Ok(self.refuse(LoginFailure::Internal));
         }
-        Ok(LoginReply::Prompt {
+        let reply = LoginReply::Prompt {
             context,
             message: Text::truncated(&message),
             number,
-        })
+        };
+        Ok(self.keep_answer(step, reply))
     }
 
     /// Keeps the login for the client's next token.
@@ -404,19 +535,14 @@ impl Conversation {
                 pending.id.safe_id().short()
             ),
         );
-        self.broker.tell_main(&BrokerToMain::LoggedIn {
-            id: self.id,
-            user: user.clone(),
-            group: group.clone(),
-            host: Text::truncated(host.config.display_name()),
-            took_ms: u32::try_from(pending.login.spent.as_millis()).unwrap_or(u32::MAX),
-        });
-        LoginReply::Success {
+        self.logged_in(host, &user, group.as_ref(), pending.login.spent);
+        let reply = LoginReply::Success {
             cookie: pending.id,
             user,
             group,
             token,
-        }
+        };
+        self.keep_answer(pending.login.step, reply)
     }
 
     /// The group of a login with a certificate alone (`specs/server-auth.md` §1.6), or the groups

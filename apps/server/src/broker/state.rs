@@ -32,6 +32,7 @@ use crate::ipc::messages::{
 };
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
+use crate::sessions::answered::AnsweredSteps;
 use crate::sessions::journal::{Journal, JournalError};
 use crate::sessions::pending::{GONE, PendingTable};
 use crate::sessions::{Moment, SessionKey, SessionTable};
@@ -56,6 +57,7 @@ pub(super) struct State {
     pub(super) loaded: Rc<Loaded>,
     pub(super) sessions: SessionTable,
     pub(super) pending: PendingTable<Login>,
+    pub(super) answered: AnsweredSteps,
     pub(super) tls: TlsCache,
     pub(super) signed_once: SignedOnce,
     pub(super) outbox: Outbox,
@@ -81,6 +83,7 @@ impl Broker {
         let global = &loaded.config.global;
         let state = State {
             pending: PendingTable::new(global.max_clients, global.auth_timeout),
+            answered: AnsweredSteps::new(culvert_sys::random::array().ok()),
             tls: TlsCache::new(global.max_clients),
             signed_once: SignedOnce::default(),
             loaded: Rc::new(loaded),
@@ -150,6 +153,13 @@ impl Broker {
                     state.note(key, now);
                 }
             }
+            MainToBroker::Report { id, name } => {
+                let mut state = self.state.borrow_mut();
+                let holder = state.sessions.of_connection(id);
+                if let Some((key, from)) = holder.map(|(key, session)| (key, session.peer)) {
+                    state.sessions.keep_report(key, name, from, Instant::now());
+                }
+            }
             MainToBroker::Banned(address) => self.state.borrow_mut().bar(address),
             reload @ (MainToBroker::Reload | MainToBroker::ReloadFiles) => {
                 let present =
@@ -177,6 +187,7 @@ impl Broker {
         let now = Moment::now();
         let mut state = self.state.borrow_mut();
         state.pending.expire(now.monotonic);
+        state.answered.expire(now.monotonic);
         state.tls.expire(now.monotonic);
         let expired = state.sessions.expire(now.monotonic);
         for key in expired.removed {

@@ -1,5 +1,6 @@
 //! CONNECT: from a cookie to a verified session (`specs/server-auth.md` §4.3).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +12,8 @@ use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
 use super::settings;
 use crate::ipc::Text;
-use crate::ipc::messages::{BrokerToMain, Refusal, TunnelReply, TunnelRequest, TunnelWish};
-use crate::ipc::session::{CloseReason, VerifiedSession};
+use crate::ipc::messages::{BrokerToMain, LoginReply, Refusal, TunnelReply, TunnelRequest, TunnelWish};
+use crate::ipc::session::{Claims, CloseReason, VerifiedSession};
 use crate::log;
 use crate::sessions::{Moment, OpenLimits, Session, SessionKey};
 
@@ -28,6 +29,25 @@ impl From<String> for Refused {
             refusal: Refusal::NotAcceptable,
             problem,
         }
+    }
+}
+
+/// A client says of a session what is not so; for the log.
+struct NotAsClaimed<'a>(&'a Session, &'a Claims);
+
+impl fmt::Display for NotAsClaimed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(session, claims) = self;
+        let user = claims.user.as_ref().map_or(session.user.as_str(), Text::as_str);
+        let computer = claims.computer.as_ref().unwrap_or(&session.client.computer);
+        write!(
+            f,
+            "the cookie is of user '{}' on '{}', not of '{}' on '{}'",
+            session.user,
+            log::printable(session.client.computer.as_str()),
+            log::printable(user),
+            log::printable(computer.as_str()),
+        )
     }
 }
 
@@ -77,7 +97,8 @@ impl Conversation {
     ) -> Result<(VerifiedSession, TunnelWish), Refused> {
         let name = host.config.display_name();
         let (user, group, given, restored) = {
-            let state = self.broker.state.borrow();
+            let mut state = self.broker.state.borrow_mut();
+            state.answered.forget_login(SessionKey::of(&request.cookie));
             let (_, session) = state
                 .sessions
                 .check(&request.cookie, name, Instant::now())
@@ -88,6 +109,9 @@ impl Conversation {
                     session.user
                 )
                 .into());
+            }
+            if !session.is_as_claimed(&request.claims) {
+                return Err(NotAsClaimed(session, &request.claims).to_string().into());
             }
             let restored = session.restored.then_some(session.certificate.is_some());
             let from_radius = host.config.config_comes_from_radius();
@@ -182,6 +206,7 @@ impl Conversation {
             session_left: opened.left,
             previous: session.addresses,
             accounted: host.accounting.is_some(),
+            report: session.report(self.peer, Instant::now()),
             settings: settings::for_tunnel(
                 host,
                 &user,
@@ -224,15 +249,74 @@ impl Conversation {
         taken
     }
 
-    /// The client logs out on a connection that is not its tunnel's.
-    pub(super) fn end_session(&mut self, host: &LoadedHost, cookie: &SessionId) -> Result<bool, Violation> {
+    /// The session of a cookie, if it is good on this connection.
+    pub(super) fn session_of(
+        &mut self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        now: Instant,
+    ) -> Result<Option<SessionKey>, Violation> {
+        self.cookies.spend("too many cookies")?;
+        let state = self.broker.state.borrow();
+        let found = state.sessions.check(cookie, host.config.display_name(), now);
+        let found = found.ok().filter(|(_, session)| self.has_certificate_of(host, session));
+        Ok(found.map(|(key, _)| key))
+    }
+
+    /// A login with the cookie of a session.
+    pub(super) fn join(
+        &mut self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        claims: &Claims,
+    ) -> Result<LoginReply, Violation> {
+        let key = self.session_of(host, cookie, Instant::now())?;
+        let mut state = self.broker.state.borrow_mut();
+        let session = key.and_then(|key| state.sessions.get(key));
+        let Some(session) = session.filter(|_| !self.barred.get()) else {
+            drop(state);
+            self.failed(false);
+            return Ok(LoginReply::NotPending);
+        };
+        if !session.is_as_claimed(claims) {
+            let problem = NotAsClaimed(session, claims);
+            let text = format!("sec-mod: refused a login by cookie from {}: {problem}", self.peer);
+            log::write(log::Level::Notice, &text);
+            drop(state);
+            self.failed(false);
+            return Ok(LoginReply::NotPending);
+        }
+        let reply = LoginReply::Success {
+            cookie: cookie.clone(),
+            user: session.user.clone(),
+            group: session.group.clone(),
+            token: None,
+        };
+        state.answered.forget_login(SessionKey::of(cookie));
+        Ok(reply)
+    }
+
+    /// The client logs out on a connection that is not its tunnel's. False when there is no such session,
+    /// or it is not as the client says.
+    pub(super) fn end_session(
+        &mut self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        claims: &Claims,
+    ) -> Result<bool, Violation> {
         self.cookies.spend("too many cookies")?;
         let now = Moment::now();
         let mut state = self.broker.state.borrow_mut();
         let name = host.config.display_name();
-        let Ok((key, _)) = state.sessions.check(cookie, name, now.monotonic) else {
+        let Ok((key, session)) = state.sessions.check(cookie, name, now.monotonic) else {
             return Ok(false);
         };
+        let as_claimed = session.is_as_claimed(claims);
+        if !as_claimed {
+            let problem = NotAsClaimed(session, claims);
+            let text = format!("sec-mod: a log-out from {} that does not fit: {problem}", self.peer);
+            log::write(log::Level::Notice, &text);
+        }
         let connections = match host.config.persistent_cookies {
             true => state.sessions.holders(key),
             false => state.remove(key, CloseReason::UserLogout, now),
@@ -241,7 +325,7 @@ impl Conversation {
         if !connections.is_empty() {
             self.broker.tell_main(&BrokerToMain::Disconnect(connections));
         }
-        Ok(true)
+        Ok(as_claimed)
     }
 
     /// True when the client has the certificate that the session was begun with, if any.

@@ -44,7 +44,21 @@ pub struct ClientDescription {
     /// `X-AnyConnect-Identifier-Platform`; empty when absent or too long. A value that begins
     /// with `android` or `apple-ios` (any case) makes the client a mobile one.
     pub device_platform: Text<63>,
+    /// The name of its host, as it gave it with the login.
+    pub computer: Text<63>,
 }
+
+/// What a client says about the session whose cookie it shows; `None`: it says nothing, or need not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Its user.
+    pub user: Option<Text<1024>>,
+    /// The name that the client's host had at the login.
+    pub computer: Option<Text<63>>,
+}
+
+/// Names a report of a client about its host.
+pub type ReportName = [u8; 16];
 
 impl ClientDescription {
     /// True when the mobile timers apply (`specs/server-config.md` §8.5 `mobile-dpd`).
@@ -198,6 +212,8 @@ pub struct VerifiedSession {
     pub previous: Addresses,
     /// The broker wants to know what the tunnel carries while it is open.
     pub accounted: bool,
+    /// The last report about the client's host that was taken from its address, and how long ago.
+    pub report: Option<(ReportName, Duration)>,
     /// Effective configuration.
     pub settings: SessionSettings,
 }

@@ -54,6 +54,7 @@ fn messages_are_read_back() {
             user_agent: Text::truncated("agent"),
             ..ClientDescription::default()
         },
+        repeatable: true,
     });
     assert_eq!(decode::<WorkerToBroker>(&encode(&login).unwrap()), Ok(login));
     let reply = BrokerToWorker::Login(LoginReply::Success {

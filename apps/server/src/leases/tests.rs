@@ -42,6 +42,7 @@ fn session(number: u8, user: &str, settings: SessionSettings) -> VerifiedSession
         session_left: None,
         previous: Addresses::default(),
         accounted: false,
+        report: None,
         settings,
     }
 }

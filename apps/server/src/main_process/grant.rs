@@ -70,6 +70,7 @@ pub(crate) fn grant(subject: &Subject, datagram: Option<DatagramGrant>) -> Tunne
                 .as_ref()
                 .map(|name| name.as_str().to_owned())
         }),
+        report: subject.session.report,
         custom_headers: settings.custom_headers.clone(),
         switch_to_tcp: settings.switch_to_tcp,
         net_priority: settings.net_priority,

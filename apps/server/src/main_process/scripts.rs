@@ -300,6 +300,7 @@ mod tests {
                 session_left: None,
                 previous: Addresses::default(),
                 accounted: false,
+                report: None,
                 settings,
             },
             wish: TunnelWish::default(),

@@ -57,6 +57,7 @@ impl Server {
             WorkerToMain::DatagramChannel(description) => {
                 connection.shown.dtls_cipher = description.map(|text| log::printable(text.as_str()));
             }
+            WorkerToMain::Report(name) => self.tell_broker(&MainToBroker::Report { id, name }),
             WorkerToMain::Counters(counters) => {
                 grow(&mut connection.counters, counters);
                 connection.shown.traffic = Some(traffic(connection.counters));

@@ -22,7 +22,7 @@ use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings}
 use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
-const MAGIC: &[u8; 8] = b"culvert6";
+const MAGIC: &[u8; 8] = b"culvert7";
 /// Longest entry, in octets.
 const ENTRY_MAX: usize = crate::ipc::MAX_MESSAGE;
 /// Octets of SHA-256 that guard an entry.
@@ -246,6 +246,7 @@ impl Record {
             certificate: self.certificate,
             given: self.given,
             pam_session: self.pam_session,
+            report: None,
             cookie: self.cookie,
             limit: self.limit,
             account: Session::account_after_restart(self.account),

@@ -5,6 +5,7 @@
 //! is given, nothing is read or written ([`journal`] does that).
 
 pub mod account;
+pub mod answered;
 pub mod journal;
 pub mod pending;
 
@@ -18,7 +19,9 @@ use sha2::{Digest, Sha256};
 
 use self::account::{Account, Stops};
 use crate::ipc::messages::{ConnectionId, SessionSummary};
-use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters, GivenSettings};
+use crate::ipc::session::{
+    Addresses, Claims, ClientDescription, CloseReason, Counters, GivenSettings, ReportName,
+};
 
 /// Cookies live this much longer than `cookie-timeout` says, for slow clients.
 const COOKIE_SLACK: Duration = Duration::from_secs(15);
@@ -94,6 +97,15 @@ pub struct NewSession {
     pub pam_session: bool,
 }
 
+/// A report about a client's host that was taken.
+#[derive(Debug, Clone, Copy)]
+struct HostReport {
+    name: ReportName,
+    /// The client's source address.
+    from: IpAddr,
+    at: Instant,
+}
+
 /// A session.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -126,6 +138,7 @@ pub struct Session {
     pub given: Option<Box<GivenSettings>>,
     /// A PAM session goes with it.
     pub pam_session: bool,
+    report: Option<HostReport>,
     cookie: CookiePolicy,
     /// `session-timeout` at the last opening.
     limit: Option<Duration>,
@@ -145,6 +158,22 @@ impl Session {
     /// Time since the login.
     pub fn age(&self, now: Instant) -> Duration {
         self.age_then + now.saturating_duration_since(self.known_since)
+    }
+
+    /// The last report about its client's host, when it was taken from this address, and how long ago
+    /// that was.
+    pub fn report(&self, from: IpAddr, now: Instant) -> Option<(ReportName, Duration)> {
+        let report = self.report.filter(|report| report.from == from)?;
+        Some((report.name, now.saturating_duration_since(report.at)))
+    }
+
+    /// True when it is as the client says.
+    pub fn is_as_claimed(&self, claims: &Claims) -> bool {
+        let Claims { user, computer } = claims;
+        user.as_ref().is_none_or(|user| user.as_str() == self.user.as_str())
+            && computer
+                .as_ref()
+                .is_none_or(|computer| *computer == self.client.computer)
     }
 
     /// True while a connection holds it.
@@ -267,6 +296,7 @@ impl SessionTable {
                 certificate: new.certificate,
                 given: new.given,
                 pam_session: new.pam_session,
+                report: None,
                 cookie: new.cookie,
                 limit: None,
                 account: Account::default(),
@@ -358,6 +388,13 @@ impl SessionTable {
         let key = *self.connections.get(&connection)?;
         self.sessions.get_mut(&key)?.addresses = addresses;
         Some(key)
+    }
+
+    /// Notes that a report about the host of the session's client was taken from this address.
+    pub fn keep_report(&mut self, key: SessionKey, name: ReportName, from: IpAddr, at: Instant) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.report = Some(HostReport { name, from, at });
+        }
     }
 
     /// The tunnel of `connection` was not granted: it no longer holds its session.

@@ -9,7 +9,7 @@ use culvert_wire::http::{Request, Response};
 use super::camouflage::{Camouflage, Verdict};
 use super::protocols::{self, FrontEnd, Wish};
 use crate::ipc::fields::Text;
-use crate::ipc::session::ClientDescription;
+use crate::ipc::session::{Claims, ClientDescription};
 use crate::ipc::snapshot::{HostSnapshot, Snapshot};
 
 /// What the server has to do next with a connection.
@@ -22,8 +22,13 @@ pub(super) enum Action<'s> {
     AskKdc { server: usize, message: Vec<u8> },
     /// Ask the broker whether it knows this, then call [`FrontEnds::handle_recognition`].
     Recognise(SessionId),
-    /// End this session, then send the response.
-    EndSession { session: SessionId, response: Response },
+    /// End this session, then send the response, or the other one when it is not as the client says.
+    EndSession {
+        session: SessionId,
+        claims: server::Claims,
+        response: Response,
+        otherwise: Response,
+    },
     /// The client wants its tunnel.
     Open(Wish<'s>),
     /// End the connection without an answer.
@@ -127,6 +132,12 @@ impl<'s> FrontEnds<'s> {
             .into()
     }
 
+    /// True when the client may send a step of a login again.
+    pub(super) fn repeats_steps(&self) -> bool {
+        let speaker = self.protocols.get(self.speaks);
+        speaker.is_some_and(|front_end| front_end.repeats_steps())
+    }
+
     /// What the client says about itself.
     pub(super) fn describe(&self) -> ClientDescription {
         let client = self
@@ -151,7 +162,17 @@ where
             server::Action::Respond { response, close } => Self::Respond { response, close },
             server::Action::AskBroker(question) => Self::AskBroker(question),
             server::Action::Open(opening) => Self::Open(opening.into()),
-            server::Action::EndSession { session, response } => Self::EndSession { session, response },
+            server::Action::EndSession {
+                session,
+                claims,
+                response,
+                otherwise,
+            } => Self::EndSession {
+                session,
+                claims,
+                response,
+                otherwise,
+            },
             server::Action::CloseSilently => Self::CloseSilently,
         }
     }
@@ -173,6 +194,15 @@ pub(super) fn describe(client: &server::ClientDescription) -> ClientDescription 
         user_agent: Text::truncated(&client.user_agent),
         device_type: Text::truncated(&client.device_type),
         device_platform: Text::truncated(&client.platform),
+        computer: Text::truncated(&client.computer),
+    }
+}
+
+/// What a client says of its session, in the form of the messages.
+pub(super) fn said(claims: &server::Claims) -> Claims {
+    Claims {
+        user: claims.user.as_deref().map(Text::truncated),
+        computer: claims.computer.as_deref().map(Text::truncated),
     }
 }
 

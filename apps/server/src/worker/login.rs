@@ -10,7 +10,7 @@ use culvert_vocab::GroupName;
 use culvert_wire::http::{Request, RequestReader, Response};
 
 use super::broker::Broker;
-use super::front_end::{Action, FrontEnds};
+use super::front_end::{Action, FrontEnds, said};
 use super::hand_over::Opened;
 use super::open::{Connection, open};
 use super::protocols::Wish;
@@ -40,6 +40,7 @@ pub(super) fn run(
         handshake,
         broker,
         stream,
+        unconfirmed: false,
     };
     if let Some(description) = session.handshake.description() {
         session
@@ -153,6 +154,8 @@ struct Session<'b> {
     handshake: Handshake,
     broker: &'b Broker,
     stream: Stream,
+    /// The client has got an answer to a login step that it may send again, as far as nobody knows better.
+    unconfirmed: bool,
 }
 
 /// True for a telephone's login by something that does not call itself one
@@ -180,6 +183,7 @@ impl<'b> Session<'b> {
                         return Err(End::Http(error.to_string()));
                     }
                 };
+                self.confirm()?;
                 self.stream
                     .reporter()
                     .log_request(&request, self.front_end.has_secret_query(&request.target));
@@ -217,13 +221,23 @@ impl<'b> Session<'b> {
                             let known = known == BrokerToWorker::Cookie(true);
                             action = self.front_end.handle_recognition(known);
                         }
-                        Action::EndSession { session, response } => {
-                            let ended = self.broker.quick(&WorkerToBroker::EndSession(session))?;
-                            if ended == BrokerToWorker::Cookie(true) {
+                        Action::EndSession {
+                            session,
+                            claims,
+                            response,
+                            otherwise,
+                        } => {
+                            let end = WorkerToBroker::EndSession {
+                                cookie: session,
+                                claims: said(&claims),
+                            };
+                            let ended = self.broker.quick(&end)? == BrokerToWorker::Cookie(true);
+                            if ended {
                                 let text = "the client has logged out";
                                 self.stream.reporter().log(LogLevel::Info, text);
                             }
-                            respond(&mut self.handshake, &mut self.stream, &response)?;
+                            let answer = if ended { response } else { otherwise };
+                            respond(&mut self.handshake, &mut self.stream, &answer)?;
                             break;
                         }
                         Action::Open(wish) => return Ok(wish),
@@ -234,6 +248,7 @@ impl<'b> Session<'b> {
                 }
             }
             if self.handshake.peer_closed() {
+                self.confirm()?;
                 return Err(End::PeerClosed);
             }
             let count = self.stream.read(&mut buffer)?;
@@ -243,6 +258,14 @@ impl<'b> Session<'b> {
                 buffer.get(..count).unwrap_or_default(),
             )?;
         }
+    }
+
+    /// The client has gone on, or closed TLS in an orderly way: it has got the last answer.
+    fn confirm(&mut self) -> Result<(), End> {
+        if std::mem::take(&mut self.unconfirmed) {
+            self.broker.quick(&WorkerToBroker::Received)?;
+        }
+        Ok(())
     }
 
     /// Has a message carried to a KDC.
@@ -259,7 +282,9 @@ impl<'b> Session<'b> {
     }
 
     fn ask(&mut self, question: AuthRequest) -> Result<AuthAnswer, End> {
-        let Some(request) = to_broker(question, self.front_end.describe(), &self.handshake) else {
+        let repeatable = self.front_end.repeats_steps();
+        let request = to_broker(question, self.front_end.describe(), repeatable, &self.handshake);
+        let Some(request) = request else {
             // Longer than any name or password may be.
             return Ok(AuthAnswer::Rejected(Rejection::AuthenticationFailed));
         };
@@ -272,6 +297,10 @@ impl<'b> Session<'b> {
             }
             Err(end) => return Err(end),
         };
+        let goes_on = |reply: &LoginReply| {
+            matches!(reply, LoginReply::Prompt { .. } | LoginReply::Success { .. })
+        };
+        self.unconfirmed = repeatable && matches!(&answer, BrokerToWorker::Login(reply) if goes_on(reply));
         Ok(match answer {
             BrokerToWorker::Login(LoginReply::Prompt {
                 context,
@@ -282,8 +311,11 @@ impl<'b> Session<'b> {
                 message: message.as_str().to_owned(),
                 number,
             },
-            BrokerToWorker::Login(LoginReply::Success { cookie, token, .. }) => AuthAnswer::Accepted {
+            BrokerToWorker::Login(LoginReply::Success {
+                cookie, user, token, ..
+            }) => AuthAnswer::Accepted {
                 session: cookie,
+                user: user.to_string(),
                 token: token.map(Into::into),
             },
             BrokerToWorker::Login(LoginReply::Challenge(token)) => {
@@ -307,6 +339,7 @@ impl<'b> Session<'b> {
             },
             BrokerToWorker::Login(LoginReply::NotPending) => AuthAnswer::NotPending,
             BrokerToWorker::Cookie(good) => AuthAnswer::Cookie(good),
+            BrokerToWorker::Report(age) => AuthAnswer::Report(age),
             _ => return Err(End::Protocol("the broker's answer does not fit")),
         })
     }
@@ -316,6 +349,7 @@ impl<'b> Session<'b> {
 fn to_broker(
     question: AuthRequest,
     client: ClientDescription,
+    repeatable: bool,
     handshake: &Handshake,
 ) -> Option<WorkerToBroker> {
     Some(match question {
@@ -328,6 +362,7 @@ fn to_broker(
             password: password.map(SecretText::new).transpose().ok()?,
             group: group.map(Text::new).transpose().ok()?,
             client,
+            repeatable,
         }),
         AuthRequest::Http { scheme, token, group } => WorkerToBroker::HttpLogin(HttpLogin {
             scheme,
@@ -347,7 +382,19 @@ fn to_broker(
             context,
             answer: SecretText::new(password).ok()?,
         },
+        AuthRequest::Join { session, claims } => WorkerToBroker::Join {
+            cookie: session,
+            claims: said(&claims),
+        },
         AuthRequest::VerifyCookie { session } => WorkerToBroker::CheckCookie(session),
+        AuthRequest::RecallReport { session, name } => WorkerToBroker::RecallReport {
+            cookie: session,
+            name,
+        },
+        AuthRequest::KeepReport { session, name } => WorkerToBroker::KeepReport {
+            cookie: session,
+            name,
+        },
     })
 }
 

@@ -7,7 +7,7 @@ use culvert_sys::{random, tcp};
 use culvert_tls::{HandOver as TlsHandOver, Handshake};
 
 use super::broker::Broker;
-use super::front_end::describe;
+use super::front_end::{describe, said};
 use super::hand_over::{Carrier, HandOver, Opened};
 use super::login::{respond_and_close, send};
 use super::protocols::Channels;
@@ -52,6 +52,7 @@ where
     let demand = wish.demand(&negotiated);
     let request = TunnelRequest {
         cookie: demand.session,
+        claims: said(&demand.claims),
         client: describe(&demand.client),
         hostname: demand.hostname.as_deref().map(Text::truncated),
         ipv4: demand.ipv4,
@@ -148,6 +149,7 @@ fn granted(grant: &TunnelGrant) -> Granted {
         config: grant.config.clone(),
         user: grant.user.to_string(),
         networks_behind: grant.networks_behind.clone(),
+        report: grant.report,
         datagram: grant.datagram.as_ref().map(|datagram| login::DatagramGrant {
             id: datagram.id,
             port: datagram.port,

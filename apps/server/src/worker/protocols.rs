@@ -89,6 +89,7 @@ pub(super) trait FrontEnd<'s> {
     fn handle_answer(&mut self, answer: AuthAnswer) -> Action<'s>;
     fn client(&self) -> ClientDescription;
     fn has_secret_queries(&self) -> bool;
+    fn repeats_steps(&self) -> bool;
     fn poll_note(&mut self) -> Option<String>;
 }
 
@@ -114,6 +115,10 @@ where
 
     fn has_secret_queries(&self) -> bool {
         server::FrontEnd::has_secret_queries(self)
+    }
+
+    fn repeats_steps(&self) -> bool {
+        server::FrontEnd::repeats_steps(self)
     }
 
     fn poll_note(&mut self) -> Option<String> {

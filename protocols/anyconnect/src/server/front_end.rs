@@ -140,7 +140,7 @@ impl FrontEnd {
                 let response = self.accepted(session);
                 self.respond(response)
             }
-            (Asking::Http(scheme), AuthAnswer::Accepted { session, token }) => {
+            (Asking::Http(scheme), AuthAnswer::Accepted { session, token, .. }) => {
                 let response = self.accepted(session);
                 self.respond(match token {
                     Some(token) => pages::prove(response, scheme, &token),

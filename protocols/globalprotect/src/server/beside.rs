@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use culvert_login::server::{
-    Action, AuthAnswer, AuthRequest, BesideEvent, Broken, FrontEnd as _, Opening as _, Random, Refusal,
+    Action, AuthAnswer, AuthRequest, BesideEvent, Broken, Claims, FrontEnd as _, Opening as _, Random,
+    Refusal, ReportName,
 };
 use culvert_record::SealError;
 use culvert_tls::{ContentType, Opened, Opener, Sealer};
@@ -33,15 +35,26 @@ pub(super) struct Beside {
     reader: RequestReader,
     front_end: FrontEnd,
     session: SessionId,
+    /// What the client has rightly said of the session.
+    claims: Claims,
+    /// The last report about its host, and when it was taken.
+    report: Option<(ReportName, Instant)>,
     grant: Grant,
     sources: Sources,
 }
 
 impl Beside {
     /// Goes on after the configuration has been sent.
-    pub(super) fn new(sealer: Sealer, opener: Opener, announced: Announced, sources: Sources) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        (sealer, opener): (Sealer, Opener),
+        announced: Announced,
+        sources: Sources,
+    ) -> Self {
         let Announced {
             session,
+            claims,
+            report,
             grant,
             config,
         } = announced;
@@ -53,13 +66,15 @@ impl Beside {
             reader: RequestReader::new(),
             front_end: FrontEnd::new(Arc::new(config)),
             session,
+            claims,
+            report: report.and_then(|(name, age)| Some((name, now.checked_sub(age)?))),
             grant,
             sources,
         }
     }
 
     /// Opens one record; false when none is there.
-    fn next_record(&mut self, random: Random<'_>) -> Result<bool, Broken> {
+    fn next_record(&mut self, now: Instant, random: Random<'_>) -> Result<bool, Broken> {
         let Some((sealer, opener)) = &mut self.tls else {
             return Ok(false);
         };
@@ -80,7 +95,7 @@ impl Beside {
                 let request = self.reader.handle_input(plaintext).map_err(|_| Broken)?;
                 self.input.drain(..consumed);
                 if let Some(request) = request {
-                    self.serve(request, random)?;
+                    self.serve(now, request, random)?;
                 }
                 return Ok(true);
             }
@@ -89,11 +104,12 @@ impl Beside {
         Ok(true)
     }
 
-    fn serve(&mut self, request: Request, random: Random<'_>) -> Result<(), Broken> {
+    fn serve(&mut self, now: Instant, request: Request, random: Random<'_>) -> Result<(), Broken> {
         let mut action = self.front_end.handle_request(request);
-        if let Action::AskBroker(AuthRequest::VerifyCookie { session }) = action {
-            let good = session == self.session;
-            action = self.front_end.handle_answer(AuthAnswer::Cookie(good));
+        if let Action::AskBroker(question) = &action
+            && let Some(answer) = self.answer(now, question)
+        {
+            action = self.front_end.handle_answer(answer);
         }
         if let Some(note) = self.front_end.poll_note() {
             self.events.push_back(BesideEvent::Note(note));
@@ -106,6 +122,15 @@ impl Beside {
             Action::Open(opening) if *opening.session() != self.session => {
                 self.respond(&opening.refuse(Refusal::NotAcceptable))?;
                 Err(Broken)
+            }
+            Action::Open(opening) if !self.is_as_before(&opening.claims) => {
+                let note = "refused a tunnel: user or computer are not those of the session";
+                self.events.push_back(BesideEvent::Note(note.to_owned()));
+                self.respond(&opening.refuse(Refusal::NotAcceptable))?;
+                match opening.wish {
+                    Wish::Config(_) => Ok(()),
+                    Wish::Stream(_) => Err(Broken),
+                }
             }
             Action::Open(Opening {
                 wish: Wish::Config(_),
@@ -133,14 +158,52 @@ impl Beside {
                 self.events.push_back(BesideEvent::Stream(stream, unread));
                 Ok(())
             }
-            Action::EndSession { session, response } if session == self.session => {
-                self.respond(&response)?;
+            Action::EndSession {
+                session,
+                claims,
+                response,
+                otherwise,
+            } if session == self.session => {
+                let answer = if self.is_as_before(&claims) { response } else { otherwise };
+                self.respond(&answer)?;
                 self.events.push_back(BesideEvent::LoggedOut);
                 Ok(())
             }
             // Another login, or another session: on another connection.
             Action::AskBroker(_) | Action::EndSession { .. } | Action::CloseSilently => Err(Broken),
         }
+    }
+
+    /// Answers what the front-end asks of its own session; nothing else is known here.
+    fn answer(&mut self, now: Instant, question: &AuthRequest) -> Option<AuthAnswer> {
+        let (AuthRequest::VerifyCookie { session }
+        | AuthRequest::RecallReport { session, .. }
+        | AuthRequest::KeepReport { session, .. }) = question
+        else {
+            return None;
+        };
+        if *session != self.session {
+            return Some(AuthAnswer::Cookie(false));
+        }
+        match question {
+            AuthRequest::RecallReport { name, .. } => {
+                let report = self.report.filter(|(known, _)| known == name);
+                let age = report.map(|(_, taken)| now.saturating_duration_since(taken));
+                return Some(AuthAnswer::Report(age));
+            }
+            AuthRequest::KeepReport { name, .. } => {
+                self.report = Some((*name, now));
+                self.events.push_back(BesideEvent::Report(*name));
+            }
+            _ => {}
+        }
+        Some(AuthAnswer::Cookie(true))
+    }
+
+    /// True when the client says of the session what it has said before.
+    fn is_as_before(&self, claims: &Claims) -> bool {
+        let same = |said: &Option<String>, before: &Option<String>| said.is_none() || said == before;
+        same(&claims.user, &self.claims.user) && same(&claims.computer, &self.claims.computer)
     }
 
     /// New keys for ESP, if there were any. Packets still name the session by the same SPI.
@@ -177,9 +240,9 @@ fn broken(_: SealError) -> Broken {
 }
 
 impl culvert_login::server::Beside for Beside {
-    fn handle_input(&mut self, octets: &[u8], random: Random<'_>) -> Result<(), Broken> {
+    fn handle_input(&mut self, now: Instant, octets: &[u8], random: Random<'_>) -> Result<(), Broken> {
         self.input.extend_from_slice(octets);
-        while self.next_record(random)? {}
+        while self.next_record(now, random)? {}
         Ok(())
     }
 

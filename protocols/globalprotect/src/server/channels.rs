@@ -1,6 +1,6 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use culvert_login::server::{Connection, Stream};
+use culvert_login::server::{Claims, Connection, ReportName, Stream};
 use culvert_record::{AnyDatagramChannel, erase};
 use culvert_tls::{Opener, Sealer};
 use culvert_vocab::SessionId;
@@ -27,6 +27,10 @@ pub struct Channels {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Announced {
     pub(super) session: SessionId,
+    /// What the client has rightly said of the session.
+    pub(super) claims: Claims,
+    /// The last report about its host, and how long ago it was taken.
+    pub(super) report: Option<(ReportName, Duration)>,
     pub(super) grant: Grant,
     pub(super) config: FrontEndConfig,
 }
@@ -40,11 +44,11 @@ pub(super) fn stream(sealer: Sealer, opener: Opener, sources: Sources) -> Stream
 }
 
 impl culvert_login::server::Channels for Channels {
-    fn take_connection(&mut self, sealer: Sealer, opener: Opener) -> Connection {
+    fn take_connection(&mut self, now: Instant, sealer: Sealer, opener: Opener) -> Connection {
         match self.beside.take() {
             Some(announced) => {
                 let sources = self.sources.clone();
-                Connection::Beside(Box::new(Beside::new(sealer, opener, *announced, sources)))
+                Connection::Beside(Box::new(Beside::new(now, (sealer, opener), *announced, sources)))
             }
             None => Connection::Stream(stream(sealer, opener, self.sources.clone())),
         }

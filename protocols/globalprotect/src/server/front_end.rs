@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use culvert_esp::{Encryption, Integrity};
-use culvert_login::server::{AuthAnswer, AuthRequest, ClientDescription, Rejection};
+use culvert_login::server::{AuthAnswer, AuthRequest, Claims, ClientDescription, Rejection};
 use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::http::{Request, Response};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ enum Asking {
     Nothing,
     Login(Interface),
     /// Login with the cookie of the portal's login.
-    Cookie(SessionId),
+    Cookie,
     HipCheck,
     /// With the line for the log.
     HipReport(String),
@@ -87,11 +87,38 @@ impl FrontEnd {
         }
     }
 
-    fn open(&self, wish: Wish) -> Action {
+    fn open(&self, wish: Wish, claims: Claims) -> Action {
         Action::Open(Opening {
             config: Arc::clone(&self.config),
             wish,
+            claims,
         })
+    }
+
+    /// True when the client speaks of this portal; otherwise the log says of which.
+    fn is_ours(&mut self, fields: &Fields) -> bool {
+        let named = fields.get("portal").unwrap_or_default();
+        let ours = named == self.config.portal;
+        if !ours {
+            self.note = Some(format!("a cookie of another portal: '{}'", hip::shown(named)));
+        }
+        ours
+    }
+
+    fn log_out(&mut self, session: SessionId, fields: &Fields) -> Action {
+        let refusal = config_refusal(true);
+        let ours = self.is_ours(fields) && fields.get("domain") == Some(pages::NO_DOMAIN);
+        let user = fields.get("user").unwrap_or_default();
+        let response = match ours {
+            true => pages::logged_out(&self.config.portal, user, &self.client),
+            false => refusal.clone(),
+        };
+        Action::EndSession {
+            session,
+            claims: fields.claims(true),
+            response,
+            otherwise: refusal,
+        }
     }
 
     fn route(&mut self, request: &Request, fields: &Fields) -> Action {
@@ -111,31 +138,34 @@ impl FrontEnd {
             path::GATEWAY_LOGIN if post => self.login(Interface::Gateway, fields),
             path::CONFIG if post => {
                 match ConfigRequest::parse(fields, self.client.clone(), &self.config.algorithms) {
-                    Some(request) => self.open(Wish::Config(Box::new(request))),
-                    None => respond(config_refusal(true)),
+                    Some(request) if self.is_ours(fields) => {
+                        self.open(Wish::Config(Box::new(request)), fields.claims(true))
+                    }
+                    _ => respond(config_refusal(true)),
                 }
             }
             path::HIP_CHECK if post => {
-                self.report_asked = fields.get("md5").map(str::to_owned);
-                self.verify(fields, Asking::HipCheck)
+                let asked = fields.get("md5");
+                let name = asked.and_then(hip::parse_name).filter(|_| self.config.host_reports);
+                self.report_asked = asked.map(str::to_owned);
+                self.verify(fields, Asking::HipCheck, |session| match name {
+                    Some(name) => AuthRequest::RecallReport { session, name },
+                    None => AuthRequest::VerifyCookie { session },
+                })
             }
             path::HIP_REPORT if post => {
-                let line = hip::describe(fields, self.report_asked.as_deref());
-                self.verify(fields, Asking::HipReport(line))
+                let report = hip::Report::of(fields, self.report_asked.as_deref());
+                self.verify(fields, Asking::HipReport(report.line), |session| match report.name {
+                    Some(name) => AuthRequest::KeepReport { session, name },
+                    None => AuthRequest::VerifyCookie { session },
+                })
             }
             path::LOGOUT if post => match fields.session("authcookie") {
-                Some(session) => Action::EndSession {
-                    session,
-                    response: pages::logged_out(
-                        &self.config.portal,
-                        fields.get("user").unwrap_or_default(),
-                        &self.client,
-                    ),
-                },
+                Some(session) => self.log_out(session, fields),
                 None => respond(config_refusal(true)),
             },
             path::TUNNEL if request.method == "GET" => match fields.session("authcookie") {
-                Some(session) => self.open(Wish::Stream(session)),
+                Some(session) => self.open(Wish::Stream(session), fields.claims(false)),
                 None => Action::Respond {
                     response: pages::tunnel_refusal(),
                     close: true,
@@ -154,8 +184,13 @@ impl FrontEnd {
             .session("portal-userauthcookie")
             .filter(|_| interface == Interface::Gateway);
         if let Some(session) = cookie {
-            self.asking = Asking::Cookie(session.clone());
-            return Action::AskBroker(AuthRequest::VerifyCookie { session });
+            self.asking = Asking::Cookie;
+            // Its user is the session's, whatever name the client has typed.
+            let claims = Claims {
+                user: None,
+                ..fields.claims(true)
+            };
+            return Action::AskBroker(AuthRequest::Join { session, claims });
         }
         let password = fields.get("passwd").map(SecretString::from);
         self.asking = Asking::Login(interface);
@@ -181,22 +216,27 @@ impl FrontEnd {
         })
     }
 
-    fn verify(&mut self, fields: &Fields, asking: Asking) -> Action {
+    fn verify(
+        &mut self,
+        fields: &Fields,
+        asking: Asking,
+        question: impl FnOnce(SessionId) -> AuthRequest,
+    ) -> Action {
         match fields.session("authcookie") {
             Some(session) => {
                 self.asking = asking;
-                Action::AskBroker(AuthRequest::VerifyCookie { session })
+                Action::AskBroker(question(session))
             }
             None => respond(config_refusal(true)),
         }
     }
 
-    fn accepted(&mut self, interface: Interface, session: &SessionId) -> Action {
+    fn accepted(&mut self, interface: Interface, user: &str, session: &SessionId) -> Action {
         self.pending = None;
         let portal = &self.config.portal;
         respond(match interface {
             Interface::Portal => pages::policy(portal, &self.host, session),
-            Interface::Gateway => pages::login(portal, &self.user, session),
+            Interface::Gateway => pages::login(portal, user, session),
         })
     }
 }
@@ -227,8 +267,8 @@ impl culvert_login::server::FrontEnd for FrontEnd {
     fn handle_answer(&mut self, answer: AuthAnswer) -> Action {
         let asking = std::mem::replace(&mut self.asking, Asking::Nothing);
         match (asking, answer) {
-            (Asking::Login(interface), AuthAnswer::Accepted { session, .. }) => {
-                self.accepted(interface, &session)
+            (Asking::Login(interface), AuthAnswer::Accepted { session, user, .. }) => {
+                self.accepted(interface, &user, &session)
             }
             (
                 Asking::Login(interface),
@@ -268,14 +308,18 @@ impl culvert_login::server::FrontEnd for FrontEnd {
                     close: true,
                 }
             }
-            (Asking::Cookie(session), AuthAnswer::Cookie(true)) => {
-                self.accepted(Interface::Gateway, &session)
+            (Asking::Cookie, AuthAnswer::Accepted { session, user, .. }) => {
+                self.accepted(Interface::Gateway, &user, &session)
             }
-            (Asking::Cookie(_), AuthAnswer::Cookie(false) | AuthAnswer::Rejected(_)) => {
+            (Asking::Cookie, AuthAnswer::NotPending | AuthAnswer::Rejected(_)) => {
                 respond(pages::wrong_credentials(Interface::Gateway))
             }
             (Asking::HipCheck, AuthAnswer::Cookie(true)) => {
                 respond(pages::hip_report_needed(self.config.host_reports))
+            }
+            (Asking::HipCheck, AuthAnswer::Report(age)) => {
+                let known = age.is_some_and(|age| age < hip::REPORT_LIFE);
+                respond(pages::hip_report_needed(!known))
             }
             (Asking::HipReport(line), AuthAnswer::Cookie(true)) => {
                 self.note = Some(line);
@@ -292,6 +336,11 @@ impl culvert_login::server::FrontEnd for FrontEnd {
 
     /// The cookie is one of the tunnel's parameters.
     fn has_secret_queries(&self) -> bool {
+        true
+    }
+
+    /// Clients repeat a request whose connection broke (`specs/globalprotect.md` §17.1).
+    fn repeats_steps(&self) -> bool {
         true
     }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use culvert_esp::{Integrity, Spi, inner_mtu};
-use culvert_login::server::{ClientDescription, Demand, Granted, Link, Opened, Refusal};
+use culvert_login::server::{Claims, ClientDescription, Demand, Granted, Link, Opened, Refusal};
 use culvert_tls::{Negotiated, TlsError};
 use culvert_vocab::{MTU_MAX, Mtu, SessionId, Timers};
 use culvert_wire::http::Response;
@@ -30,6 +30,8 @@ const PATH_MTU_MIN: u16 = 1280;
 pub struct Opening {
     pub(super) config: Arc<FrontEndConfig>,
     pub(super) wish: Wish,
+    /// What the client says of the session.
+    pub(super) claims: Claims,
 }
 
 /// How the client asks.
@@ -58,6 +60,7 @@ impl culvert_login::server::Opening for Opening {
         match &self.wish {
             Wish::Config(request) => Demand {
                 session: request.session.clone(),
+                claims: self.claims.clone(),
                 client: request.client.describe(),
                 hostname: request.client.computer.clone(),
                 ipv4: true,
@@ -66,6 +69,7 @@ impl culvert_login::server::Opening for Opening {
             },
             Wish::Stream(session) => Demand {
                 session: session.clone(),
+                claims: self.claims.clone(),
                 client: ClientDescription::default(),
                 hostname: None,
                 ipv4: true,
@@ -115,6 +119,8 @@ impl culvert_login::server::Opening for Opening {
             sources: sources(granted),
             beside: Some(Box::new(Announced {
                 session: request.session,
+                claims: self.claims,
+                report: granted.report,
                 grant,
                 config: FrontEndConfig::clone(&self.config),
             })),

@@ -10,7 +10,7 @@ use super::request::{ClientInfo, session_text};
 use crate::wire::CLIENT_VERSION;
 
 /// What clients take for no domain.
-const NO_DOMAIN: &str = "(empty_domain)";
+pub(super) const NO_DOMAIN: &str = "(empty_domain)";
 /// Arguments of a login's answer.
 const ARGUMENTS: usize = 21;
 

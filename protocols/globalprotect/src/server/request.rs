@@ -1,7 +1,7 @@
 //! What requests say: query and body are one list of parameters (`specs/globalprotect.md` §5.1).
 
 use culvert_esp::{Encryption, Integrity};
-use culvert_login::server::ClientDescription;
+use culvert_login::server::{Claims, ClientDescription};
 use culvert_vocab::{SecretString, SessionId};
 use culvert_wire::form::{self, FormError};
 use culvert_wire::http::Request;
@@ -31,6 +31,16 @@ impl Fields {
             .filter(|(n, _)| n == name)
             .map(|(_, value)| value.expose())
             .find(|value| !value.is_empty())
+    }
+
+    /// What the client says of its session: user and, with `computer`, host. What it does not say is
+    /// empty, and compared, too.
+    pub(super) fn claims(&self, computer: bool) -> Claims {
+        let text = |name| self.get(name).unwrap_or_default().to_owned();
+        Claims {
+            user: Some(text("user")),
+            computer: computer.then(|| text("computer")),
+        }
     }
 
     /// A session, where one is named.
@@ -70,6 +80,7 @@ impl ClientInfo {
             user_agent: self.user_agent.clone(),
             device_type: self.os.clone(),
             platform: self.os_version.clone(),
+            computer: self.computer.clone().unwrap_or_default(),
         }
     }
 

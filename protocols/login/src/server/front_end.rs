@@ -3,7 +3,7 @@
 use culvert_vocab::SessionId;
 use culvert_wire::http::{Request, Response};
 
-use super::{AuthAnswer, AuthRequest};
+use super::{AuthAnswer, AuthRequest, Claims};
 
 /// What the server has to do next with a connection.
 #[derive(Debug)]
@@ -19,12 +19,17 @@ pub enum Action<Opening> {
     AskBroker(AuthRequest),
     /// The client wants its tunnel.
     Open(Opening),
-    /// The client ends its session: end it, then send this.
+    /// The client ends its session: end it, then send one of these.
     EndSession {
         /// The session.
         session: SessionId,
+        /// What the client says of it.
+        claims: Claims,
         /// What to answer.
         response: Response,
+        /// What to answer when there is no such session, or it is not as the client says. It ends
+        /// nevertheless: who has the cookie may do that.
+        otherwise: Response,
     },
     /// End the connection without an answer.
     CloseSilently,
@@ -39,6 +44,8 @@ pub struct ClientDescription {
     pub device_type: String,
     /// Its version.
     pub platform: String,
+    /// The name of its host.
+    pub computer: String,
 }
 
 /// One protocol's side of a connection, from the first request to the tunnel.
@@ -60,6 +67,12 @@ pub trait FrontEnd {
 
     /// True when what stands behind the path in its URLs may be a secret.
     fn has_secret_queries(&self) -> bool {
+        false
+    }
+
+    /// True when clients send a step of a login again if the connection breaks before its answer: they get
+    /// the same answer again.
+    fn repeats_steps(&self) -> bool {
         false
     }
 

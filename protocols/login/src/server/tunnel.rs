@@ -9,13 +9,15 @@ use culvert_vocab::{Mtu, SessionId, Timers, TunnelConfig};
 use culvert_wire::http::Response;
 use ipnet::IpNet;
 
-use super::ClientDescription;
+use super::{Claims, ClientDescription, ReportName};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
     /// Its session.
     pub session: SessionId,
+    /// What it says of that.
+    pub claims: Claims,
     /// What it says about itself.
     pub client: ClientDescription,
     /// Its host name, not yet validated.
@@ -58,6 +60,8 @@ pub struct Granted {
     pub custom_headers: Vec<String>,
     /// UDP silence after which data goes over TLS.
     pub switch_to_stream: Option<Duration>,
+    /// The last report about the host that was taken from this address, and how long ago.
+    pub report: Option<(ReportName, Duration)>,
 }
 
 /// How a session may use UDP.
@@ -143,7 +147,7 @@ pub enum Connection {
 /// The channels of a tunnel. They can be sent to the process that carries it.
 pub trait Channels {
     /// What becomes of the connection over which the tunnel was opened.
-    fn take_connection(&mut self, sealer: Sealer, opener: Opener) -> Connection;
+    fn take_connection(&mut self, now: Instant, sealer: Sealer, opener: Opener) -> Connection;
 
     /// The UDP channel that a first datagram begins: a handshake if it is a `hello`, as far as
     /// anybody can see. `established`: there is one already. `None`: it begins nothing.
@@ -159,7 +163,7 @@ pub trait Beside {
     ///
     /// # Errors
     /// The connection cannot be used any more.
-    fn handle_input(&mut self, octets: &[u8], random: Random<'_>) -> Result<(), Broken>;
+    fn handle_input(&mut self, now: Instant, octets: &[u8], random: Random<'_>) -> Result<(), Broken>;
 
     /// Octets to send.
     fn poll_transmit(&mut self) -> Option<Vec<u8>>;
@@ -172,6 +176,8 @@ pub trait Beside {
 pub enum BesideEvent {
     /// A line for the log.
     Note(String),
+    /// A report about the client's host has been taken.
+    Report(ReportName),
     /// The tunnel's channels are these now; its connection stays beside.
     Channels(Box<dyn Channels>),
     /// The connection is the tunnel's TLS channel from now on, and the only one. Octets that came

@@ -273,6 +273,7 @@ impl Worker {
 pub(super) fn tunnel_request(cookie: &SessionId) -> TunnelRequest {
     TunnelRequest {
         cookie: cookie.clone(),
+        claims: Default::default(),
         client: Default::default(),
         hostname: Some(Text::truncated("laptop")),
         ipv4: true,
@@ -288,6 +289,7 @@ pub(super) fn start(user: &str, password: Option<&str>) -> LoginStart {
         password: password.map(secret),
         group: None,
         client: Default::default(),
+        repeatable: false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The broker driven over its channels by a fake main and fake workers.
 
 mod boundary;
+mod claims;
 mod certificates;
 mod harness;
 mod logins;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::ConnectionId;
 use crate::ipc::fields::Text;
 use crate::ipc::link::Message;
-use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters, VerifiedSession};
+use crate::ipc::session::{Addresses, ClientDescription, CloseReason, Counters, ReportName, VerifiedSession};
 
 /// Messages of main to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,13 @@ pub enum MainToBroker {
         id: ConnectionId,
         /// Octets.
         counters: Counters,
+    },
+    /// A report about the host of this connection's client has been taken.
+    Report {
+        /// Which connection.
+        id: ConnectionId,
+        /// Which report.
+        name: ReportName,
     },
     /// This source (IPv6: its /64) is banned now: its pending logins fail.
     Banned(IpAddr),

@@ -1,5 +1,7 @@
 //! Worker and broker: keys, logins, cookies.
 
+use std::time::Duration;
+
 use culvert_vocab::{GroupName, HttpScheme, SessionId, UserName};
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +10,7 @@ use super::HostIndex;
 use super::MainToWorker;
 use crate::ipc::fields::{Bytes, SecretField, SecretText, Text};
 use crate::ipc::link::Message;
-use crate::ipc::session::{ChannelBinding, ClientDescription};
+use crate::ipc::session::{ChannelBinding, Claims, ClientDescription, ReportName};
 
 /// Requests of a worker on its connection's channel to the broker. No descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,32 @@ pub enum WorkerToBroker {
         /// The answer to its prompt.
         answer: SecretText<4096>,
     },
+    /// The client has got the answer to its last login step: nobody gets it again.
+    /// Reply: [`BrokerToWorker::Noted`].
+    Received,
+    /// A login with the cookie of a session. Reply: [`BrokerToWorker::Login`].
+    Join {
+        /// The cookie.
+        cookie: SessionId,
+        /// What the client says of it.
+        claims: Claims,
+    },
+    /// Has a report about the host of this session's client been taken, from this source address?
+    /// Reply: [`BrokerToWorker::Report`], or [`BrokerToWorker::Cookie`] with `false`.
+    RecallReport {
+        /// The cookie.
+        cookie: SessionId,
+        /// Which report.
+        name: ReportName,
+    },
+    /// A report about the host of this session's client has been taken.
+    /// Reply: [`BrokerToWorker::Cookie`].
+    KeepReport {
+        /// The cookie.
+        cookie: SessionId,
+        /// Which report.
+        name: ReportName,
+    },
     /// Is this the cookie of a live session of this host (for `/profiles`)?
     /// Reply: [`BrokerToWorker::Cookie`].
     CheckCookie(SessionId),
@@ -70,8 +98,14 @@ pub enum WorkerToBroker {
     /// this source address began (for `camouflage`)? Reply: [`BrokerToWorker::Cookie`].
     Recognise(SessionId),
     /// The client ends its session: the cookie becomes worthless, unless cookies persist, and a
-    /// tunnel on another connection ends. Reply: [`BrokerToWorker::Cookie`], whether there was one.
-    EndSession(SessionId),
+    /// tunnel on another connection ends. Reply: [`BrokerToWorker::Cookie`], whether there was one and
+    /// it is as the client says; it ends in any case.
+    EndSession {
+        /// The cookie.
+        cookie: SessionId,
+        /// What the client says of it.
+        claims: Claims,
+    },
     /// Carries a request for a ticket to a KDC. Reply: [`BrokerToWorker::Kdc`].
     AskKdc {
         /// Position in the host's list of `kkdcp` lines.
@@ -108,6 +142,9 @@ pub struct LoginStart {
     pub group: Option<Text<1024>>,
     /// What the client says about itself.
     pub client: ClientDescription,
+    /// The client may send this step, and those that follow, once more on another connection: it then
+    /// gets the same answers.
+    pub repeatable: bool,
 }
 
 /// A step of a login by HTTP authentication.
@@ -130,6 +167,8 @@ pub struct HttpLogin {
 pub struct TunnelRequest {
     /// The session cookie.
     pub cookie: SessionId,
+    /// What the client says of the session.
+    pub claims: Claims,
     /// What the client says about itself.
     pub client: ClientDescription,
     /// `X-CSTP-Hostname` without domain part: letters, digits and hyphens (checked again by the
@@ -162,6 +201,10 @@ pub enum BrokerToWorker {
     Login(LoginReply),
     /// Whether the cookie is good.
     Cookie(bool),
+    /// How long ago the report was taken, if it was.
+    Report(Option<Duration>),
+    /// Answer to [`WorkerToBroker::Received`].
+    Noted,
     /// What the KDC answers, without its length; `None` when it does not.
     Kdc(Option<Bytes<65536>>),
     /// Whether a tunnel may be opened.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{LogLevel, Refusal};
 use crate::ipc::fields::{Bytes, Text};
 use crate::ipc::link::Message;
-use crate::ipc::session::{Counters, NetPriority};
+use crate::ipc::session::{Counters, NetPriority, ReportName};
 
 /// Messages of a worker to main. No descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum WorkerToMain {
     DatagramChannel(Option<Text<128>>),
     /// Octets carried so far; only with a tunnel; counters only grow.
     Counters(Counters),
+    /// A report about the client's host has been taken; only with a tunnel.
+    Report(ReportName),
     /// Sent by the handler of a forbidden system call, in place of everything that the worker
     /// still had to say: the number of the call, little end first.
     Forbidden([u8; 4]),
@@ -113,6 +115,8 @@ pub struct TunnelGrant {
     pub hostname: Option<String>,
     /// Raw lines of `custom-header`.
     pub custom_headers: Vec<String>,
+    /// The last report about the client's host that was taken from its address, and how long ago.
+    pub report: Option<(ReportName, Duration)>,
     /// `switch-to-tcp-timeout`.
     pub switch_to_tcp: Option<Duration>,
     /// `net-priority`.

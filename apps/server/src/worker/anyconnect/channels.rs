@@ -92,7 +92,7 @@ impl Compressed {
 }
 
 impl server::Channels for Channels {
-    fn take_connection(&mut self, sealer: Sealer, opener: Opener) -> server::Connection {
+    fn take_connection(&mut self, _now: Instant, sealer: Sealer, opener: Opener) -> server::Connection {
         let compression = self.stream.map(Compressed::begin);
         server::Connection::Stream((
             Box::new(Compressing::new(CstpSealer::new(sealer), compression.clone())),

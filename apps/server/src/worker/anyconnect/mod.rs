@@ -83,6 +83,7 @@ fn describe(client: &culvert_anyconnect::server::ClientInfo) -> ClientDescriptio
         user_agent: client.user_agent.clone(),
         device_type: client.device_type.clone(),
         platform: client.platform.clone(),
+        computer: String::new(),
     }
 }
 
@@ -109,6 +110,7 @@ impl login::Opening for Opening<'_> {
     fn demand(&self, tls: &Negotiated) -> Demand {
         Demand {
             session: self.connect.session.clone(),
+            claims: login::Claims::default(),
             client: describe(&self.connect.client),
             hostname: self.connect.hostname.clone(),
             ipv4: self.connect.ipv4,

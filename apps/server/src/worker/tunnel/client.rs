@@ -111,7 +111,7 @@ impl Client {
         session.attach_device(Device::Kernel(Tun::from_fd(tun).map_err(io::Error::other)?))?;
         let (sealer, opener) = state.tls.into_halves().map_err(io::Error::other)?;
         let mut channels = state.channels.erase();
-        let beside = match channels.take_connection(sealer, opener) {
+        let beside = match channels.take_connection(now, sealer, opener) {
             Connection::Stream((sealer, opener)) => {
                 session.attach_stream(now, tcp, sealer, opener, &state.unread, buffers)?;
                 None

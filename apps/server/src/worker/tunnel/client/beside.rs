@@ -34,7 +34,7 @@ impl Client {
         let Some((beside, connection)) = &mut self.beside else {
             return;
         };
-        let heard = beside.handle_input(octets, &mut |octets| random::fill(octets).is_ok());
+        let heard = beside.handle_input(now, octets, &mut |octets| random::fill(octets).is_ok());
         let usable = flush(&mut **beside, connection).and(heard);
         while let Some((beside, _)) = &mut self.beside
             && let Some(event) = beside.poll_event()
@@ -49,6 +49,9 @@ impl Client {
     fn follow(&mut self, now: Instant, event: BesideEvent, buffers: &mut Buffers) {
         match event {
             BesideEvent::Note(note) => self.log(LogLevel::Info, &note),
+            BesideEvent::Report(name) => {
+                self.reporter.tell(&WorkerToMain::Report(name));
+            }
             BesideEvent::Channels(channels) => {
                 self.session.detach_datagram();
                 self.channels = Some(channels);
