@@ -1,5 +1,6 @@
 use culvert_certs::{
-    CertificateChain, certificate_text, common_name, spki_of, spki_pin, subject, subjects_of_pem, validity,
+    CertificateChain, certificate_text, common_name, server_end_point, spki_of, spki_pin, subject,
+    subjects_of_pem, validity,
 };
 use culvert_kkdcp::{ProxyMessage, encode_reply, is_too_big};
 use culvert_wire::form;
@@ -42,7 +43,12 @@ pub(crate) fn kdc_proxy_message(data: &[u8]) {
 
 /// A certificate, as DER and as PEM.
 pub(crate) fn certificate(data: &[u8]) {
-    let _ = (spki_of(data), spki_pin(data), common_name(data));
+    let _ = (
+        spki_of(data),
+        spki_pin(data),
+        common_name(data),
+        server_end_point(data),
+    );
     let _ = (subject(data), validity(data), certificate_text(data));
     let _ = subjects_of_pem(data);
     let _ = CertificateChain::from_pem_without_key(data);

@@ -9,7 +9,11 @@ use crate::ffi::{self, Context, Gssapi, Name};
 use crate::{GssError, Step};
 
 /// The keys of a server, for Kerberos within SPNEGO.
-pub struct Credentials(ffi::Credentials);
+pub struct Credentials {
+    keys: ffi::Credentials,
+    /// For a look at a ticket before it counts; not with every library.
+    trial: Option<ffi::Credentials>,
+}
 
 impl Credentials {
     /// Loads the library, and the keys of `keytab` or else of the host's. Those of every
@@ -18,27 +22,47 @@ impl Credentials {
     /// # Errors
     /// The library is not there, or there is no key.
     pub fn load(keytab: Option<&Path>) -> Result<Self, GssError> {
-        Gssapi::load()?.server_credentials(keytab).map(Self)
+        let library = Gssapi::load()?;
+        Ok(Self {
+            keys: library.server_credentials(keytab)?,
+            trial: library.trial_credentials()?,
+        })
     }
+}
+
+/// What names the channel to a client, as application data of channel bindings (kind, colon and value;
+/// RFC 5801 §3, RFC 5929). A client that binds itself to a channel must mean this one; one that does not
+/// may come over any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// A name of this channel and no other, as `tls-exporter:` and the value; empty: it has none.
+    pub unique: Vec<u8>,
+    /// The name of its end on this side, as `tls-server-end-point:` and the value. Only MIT's library
+    /// takes it beside the other one.
+    pub end_point: Option<Vec<u8>>,
 }
 
 /// The side of a server towards one client.
 pub struct Acceptor<'c> {
     credentials: &'c Credentials,
     context: Context,
-    bindings: Option<Vec<u8>>,
+    channel: Option<Channel>,
+    /// Sees each token first, as if the channel had the name of its end alone; `None` once that is
+    /// wrong.
+    trial: Option<Context>,
     client: Option<Name>,
 }
 
 impl<'c> Acceptor<'c> {
-    /// At the start. `bindings` name the channel to the client, as application data of channel bindings
-    /// (`tls-exporter:` and the value; RFC 5801 §3, RFC 5929). A client that binds itself to a channel must mean
-    /// this one; one that does not may come over any. Without a name nothing is looked at.
-    pub fn new(credentials: &'c Credentials, bindings: Option<Vec<u8>>) -> Self {
+    /// At the start. Without a `channel` nothing is looked at.
+    pub fn new(credentials: &'c Credentials, channel: Option<Channel>) -> Self {
+        let library = credentials.keys.library();
+        let end_point = channel.as_ref().and_then(|channel| channel.end_point.as_ref());
         Self {
             credentials,
-            context: credentials.0.library().context(),
-            bindings,
+            context: library.context(),
+            trial: end_point.map(|_| library.context()),
+            channel,
             client: None,
         }
     }
@@ -54,13 +78,35 @@ impl<'c> Acceptor<'c> {
         if input.is_empty() {
             return Err(GssError::Token("an empty token"));
         }
-        let bindings = self.bindings.as_deref();
-        let ((token, complete), name) = self.context.accept(&self.credentials.0, input, bindings)?;
+        let means_end_point = self.means_end_point(input);
+        let bindings = self.channel.as_ref().map(|channel| match &channel.end_point {
+            Some(end_point) if means_end_point => end_point.as_slice(),
+            _ => channel.unique.as_slice(),
+        });
+        let ((token, complete), name) = self.context.accept(&self.credentials.keys, input, bindings)?;
         if complete && name.is_none() {
             return Err(GssError::Token("a client without a name"));
         }
         self.client = name;
         Ok(Step { token, complete })
+    }
+
+    /// Whether the client's token is good for the channel's end by name. The library compares with one name
+    /// at a time, and takes a ticket once; nothing of a trial counts but this answer.
+    fn means_end_point(&mut self, input: &[u8]) -> bool {
+        let keys = self.credentials.trial.as_ref();
+        let end_point = self
+            .channel
+            .as_ref()
+            .and_then(|channel| channel.end_point.as_deref());
+        let (Some(keys), Some(trial)) = (keys, &mut self.trial) else {
+            return false;
+        };
+        let good = trial.accept(keys, input, end_point).is_ok();
+        if !good {
+            self.trial = None;
+        }
+        good
     }
 
     /// Who the client is; `None` until a step was complete.
@@ -132,6 +178,13 @@ mod tests {
     use super::*;
     use crate::TOKEN_MAX;
 
+    fn channel() -> Option<Channel> {
+        Some(Channel {
+            unique: b"tls-exporter:x".to_vec(),
+            end_point: Some(b"tls-server-end-point:x".to_vec()),
+        })
+    }
+
     /// For the one keytab of the process.
     fn turn() -> MutexGuard<'static, ()> {
         static TURN: Mutex<()> = Mutex::new(());
@@ -178,7 +231,7 @@ mod tests {
         let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
         let ntlm = b"NTLMSSP\0\x01\0\0\0\x05\x82\x08\0";
         for token in [&b""[..], b"x", ntlm, &[0x60; 100], &vec![0; TOKEN_MAX + 1]] {
-            let mut acceptor = Acceptor::new(&credentials, Some(b"tls-exporter:x".to_vec()));
+            let mut acceptor = Acceptor::new(&credentials, channel());
             let result = acceptor.step(token);
             assert!(result.is_err(), "{result:?}");
             assert!(acceptor.accepted().is_none());
@@ -190,7 +243,7 @@ mod tests {
         fn never_panics(tokens in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..3)) {
             let (_turn, dir) = (turn(), tempfile::tempdir().unwrap());
             let credentials = Credentials::load(Some(&keytab(dir.path()))).unwrap();
-            let mut acceptor = Acceptor::new(&credentials, Some(b"tls-exporter:x".to_vec()));
+            let mut acceptor = Acceptor::new(&credentials, channel());
             for token in tokens {
                 let _ = acceptor.step(&token);
                 prop_assert!(acceptor.accepted().is_none());

@@ -119,6 +119,20 @@ impl RawBindings {
     }
 }
 
+/// `gss_key_value_element_struct`
+#[repr(C)]
+struct StoreElement {
+    key: *const c_char,
+    value: *const c_char,
+}
+
+/// `gss_key_value_set_struct`
+#[repr(C)]
+struct Store {
+    count: u32,
+    elements: *const StoreElement,
+}
+
 type Minor = *mut u32;
 type Handle = *mut c_void;
 
@@ -164,6 +178,17 @@ type AcquireCredentials = unsafe extern "C" fn(
     *mut *mut OidSet,
     *mut u32,
 ) -> u32;
+type AcquireCredentialsFrom = unsafe extern "C" fn(
+    Minor,
+    Handle,
+    u32,
+    *const OidSet,
+    c_int,
+    *const Store,
+    *mut Handle,
+    *mut *mut OidSet,
+    *mut u32,
+) -> u32;
 type SetNegotiable = unsafe extern "C" fn(Minor, Handle, *const OidSet) -> u32;
 type DisplayName = unsafe extern "C" fn(Minor, Handle, *mut RawBuffer, *mut *const Oid) -> u32;
 type LocalName = unsafe extern "C" fn(Minor, Handle, *const Oid, *mut RawBuffer) -> u32;
@@ -186,6 +211,8 @@ pub(crate) struct Gssapi {
     init_context: InitContext,
     accept_context: AcceptContext,
     acquire_credentials: AcquireCredentials,
+    /// MIT's library alone.
+    acquire_credentials_from: Option<AcquireCredentialsFrom>,
     set_negotiable: SetNegotiable,
     display_name: DisplayName,
     local_name: LocalName,
@@ -215,6 +242,7 @@ impl Gssapi {
             init_context: function!(c"gss_init_sec_context")?,
             accept_context: function!(c"gss_accept_sec_context")?,
             acquire_credentials: function!(c"gss_acquire_cred")?,
+            acquire_credentials_from: function!(c"gss_acquire_cred_from").ok(),
             set_negotiable: function!(c"gss_set_neg_mechs")?,
             display_name: function!(c"gss_display_name")?,
             local_name: function!(c"gss_localname")?,
@@ -327,9 +355,53 @@ impl Gssapi {
         // SPNEGO does not say what is wrong with a keytab; Kerberos does.
         drop(self.acquire(&kerberos, USAGE_ACCEPT, KEYTAB)?);
         let keys = self.acquire(&spnego, USAGE_ACCEPT, KEYTAB)?;
+        self.only(&kerberos, keys)
+    }
+
+    /// The same keys for a trial: tickets are not remembered, so they stay good for the real thing.
+    /// `None` where the library cannot do that.
+    pub(crate) fn trial_credentials(self) -> Result<Option<Credentials>, GssError> {
+        let Some(acquire_from) = self.acquire_credentials_from else {
+            return Ok(None);
+        };
+        let (spnego, kerberos) = (set(&SPNEGO), set(&KERBEROS));
+        let no_replay_cache = StoreElement {
+            key: c"rcache".as_ptr(),
+            value: c"none:".as_ptr(),
+        };
+        let store = Store {
+            count: 1,
+            elements: &raw const no_replay_cache,
+        };
+        let (mut minor, mut handle) = (0, null_mut());
+        // SAFETY: all pointers lead to live values of the right types, or are null where that
+        // means "any" or "not wanted".
+        let major = unsafe {
+            acquire_from(
+                &raw mut minor,
+                null_mut(),
+                u32::MAX,
+                &raw const spnego,
+                USAGE_ACCEPT,
+                &raw const store,
+                &raw mut handle,
+                null_mut(),
+                null_mut(),
+            )
+        };
+        self.check(KEYTAB, major, minor)?;
+        let keys = Credentials {
+            library: self,
+            handle,
+        };
+        self.only(&kerberos, keys).map(Some)
+    }
+
+    /// SPNEGO with these keys negotiates only this mechanism.
+    fn only(self, mechanism: &OidSet, keys: Credentials) -> Result<Credentials, GssError> {
         let mut minor = 0;
-        // SAFETY: credentials from above, and a set that the library copies.
-        let major = unsafe { (self.set_negotiable)(&raw mut minor, keys.handle, &raw const kerberos) };
+        // SAFETY: credentials of the library, and a set that it copies.
+        let major = unsafe { (self.set_negotiable)(&raw mut minor, keys.handle, mechanism) };
         self.check(KEYTAB, major, minor)?;
         Ok(keys)
     }

@@ -14,7 +14,7 @@ mod acceptor;
 mod ffi;
 mod initiator;
 
-pub use acceptor::{Accepted, Acceptor, Credentials};
+pub use acceptor::{Accepted, Acceptor, Channel, Credentials};
 pub use initiator::Initiator;
 
 use zeroize::Zeroizing;

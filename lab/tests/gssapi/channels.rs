@@ -1,5 +1,5 @@
 //! Tickets that are bound to the client's TLS connection (channel bindings): ours are, those of
-//! openconnect 9.01 are not. Somebody in the middle, whom the client trusts, passes a login on.
+//! openconnect 9.01 are not, those of others are bound to the server's certificate. Somebody in the middle, whom the client trusts, passes a login on.
 
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::net::SERVER_V4;
@@ -9,6 +9,9 @@ use super::{KEYTAB, Scene, TICKETS};
 
 /// Address of the one in the middle, who is close to the client.
 const MIDDLE_V4: &str = "192.0.2.3";
+
+/// In the log.
+const OTHER_CONNECTION: &str = "the client's ticket is for another TLS connection (channel bindings)";
 
 /// A login by way of the one in the middle.
 fn by_way(scene: &Scene, client: Make) -> Finished {
@@ -59,12 +62,33 @@ fn bound(server: &[(&'static str, &str)], middle: &str) {
             refused.stdout,
             scene.server.log()
         );
-        let why = "the client's ticket is for another TLS connection (channel bindings)";
-        let said = scene.server.log().matches(why).count();
+        let said = scene.server.log().matches(OTHER_CONNECTION).count();
         assert_eq!(said, times, "{}", scene.server.log());
     }
     let control = by_way(&scene, Make::Real);
     assert_eq!(control.code, 0, "{}\n{}", control.stderr, scene.server.log());
+    bound_to_the_certificate(&scene);
+}
+
+/// Tickets that name the server's certificate: good once, and over a resumed TLS session, too.
+fn bound_to_the_certificate(scene: &Scene) {
+    let script = scene
+        .fixture
+        .write_file("end_point.py", include_str!("end_point.py"));
+    // The packages are Debian's, and so is the Python that knows them.
+    let mut command = scene.world.client.command("/usr/bin/python3");
+    command
+        .arg(script)
+        .arg(SERVER_V4.to_string())
+        .arg(scene.fixture.path("ca.pem"));
+    let command = scene.realm.with_tickets(command, TICKETS);
+    let said = Process::start(command, scene.fixture.dir(), "end-point", None).finish();
+    let log = scene.server.log();
+    let expected = "nothing 401\nbound 200\nagain 401\nanother 401\nresumed True 200\n";
+    assert_eq!(said.stdout, expected, "{}\n{log}", said.stderr);
+    for (why, times) in [(OTHER_CONNECTION, 3), ("Request is a replay", 1)] {
+        assert_eq!(log.matches(why).count(), times, "{why}: {log}");
+    }
 }
 
 #[test]

@@ -85,6 +85,9 @@ fn logins_that_hang() {
     println!(
         "median of other clients' handshakes: {alone:?} before, {while_they_hang:?} while {HUNG} logins hang"
     );
+    // Whoever waited for one of them would wait for seconds.
+    let bound = 5 * alone + Duration::from_millis(250);
+    assert!(while_they_hang < bound, "{alone:?}, then {while_they_hang:?}");
     // None of these could end before the others if it waited for one of them.
     for client in [Make::Real, Make::Culvert] {
         scene.accepts(client, "alice", PASSWORD, &[]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use culvert_lab::authority::{UID, UNIT};
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::{Client, ClientOptions, Make, Process, Raw, wait};
 
@@ -44,6 +45,66 @@ fn our_client() {
 #[test]
 fn our_client_with_the_real_server() {
     answers(Make::Real, Make::Culvert);
+}
+
+/// The certificate and the answers of the RADIUS server must be for the same user, and the same group.
+#[test]
+fn and_certificate() {
+    let options = [
+        ("auth", "certificate"),
+        ("ca-cert", "$DIR/users.pem"),
+        ("cert-user-oid", UID),
+        ("cert-group-oid", UNIT),
+        ("select-group", "staff"),
+        ("select-group", "admins"),
+    ];
+    let scene = Scene::new(Make::Culvert, "", false, &options);
+    let path = |name: &str, kind: &str| {
+        scene
+            .fixture
+            .path(&format!("{name}.{kind}"))
+            .display()
+            .to_string()
+    };
+    let shown = |name: &str, group: &str| {
+        [
+            "-c",
+            &path(name, "pem"),
+            "-k",
+            &path(name, "key"),
+            "--authgroup",
+            group,
+        ]
+        .map(str::to_owned)
+    };
+    let said = |text: &str| scene.server.log().matches(text).count();
+    let other_user = "user 'plain' from 192.0.2.2 presented a certificate which is for user 'token'";
+    let other_group = "user 'plain' requested a group that he is no member of";
+    let token = [
+        "--form-entry".to_owned(),
+        format!("main:secondary_password={TOKEN}"),
+    ];
+    for (times, client) in [(1, Make::Real), (2, Make::Culvert)] {
+        let accepts = |user: &str, arguments: &[String]| {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            scene.accepts(client, user, "good", &arguments);
+        };
+        let refuses = |user: &str, password: &str, arguments: &[String]| {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            scene.refuses(client, user, password, &arguments)
+        };
+        accepts("plain", &shown("plain", "staff"));
+        let text = refuses("plain", "bad", &shown("plain", "staff"));
+        assert!(text.contains("Nobody knows you here"), "{text}");
+        refuses("plain", "good", &shown("token", "staff"));
+        assert_eq!(said(other_user), times, "{}", scene.logs());
+        refuses("plain", "good", &shown("stray", "staff"));
+        refuses("plain", "good", &shown("plain", "admins"));
+        assert_eq!(said(other_group), 2 * times, "{}", scene.logs());
+        refuses("plain", "good", &[]);
+        // Both rounds of the challenge, after the certificate.
+        accepts("token", &[&shown("token", "staff")[..], &token].concat());
+    }
 }
 
 /// The next server is asked when one is silent, and the silent one not again for a while.

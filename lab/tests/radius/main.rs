@@ -7,6 +7,7 @@ mod freeradius;
 mod logins;
 mod transports;
 
+use culvert_lab::authority::Authority;
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::{Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, wait};
 
@@ -46,7 +47,8 @@ fn client_config(lines: &str) -> String {
 
 impl Scene {
     /// `lines` are of the client configuration, where `$DIR` is the fixture's folder and `$CLIENT` the client host's namespace; `groupconfig` gives
-    /// users the server's settings.
+    /// users the server's settings. In `options`, `$DIR` has `users.pem`, who has certified `plain`, `token`, and `stray`:
+    /// plain, too, but for another group.
     fn new(make: Make, lines: &str, groupconfig: bool, options: &[(&str, &str)]) -> Self {
         Self::with(make, lines, &format!(",groupconfig={groupconfig}"), "", options)
     }
@@ -83,8 +85,13 @@ impl Scene {
         overrides.extend(
             options
                 .iter()
-                .map(|(name, value)| ((*name).into(), (*value).into())),
+                .map(|(name, value)| ((*name).into(), value.replace("$DIR", &folder))),
         );
+        let users = Authority::new(&fixture, "users.pem");
+        for (user, unit) in [("plain", "staff"), ("token", "staff"), ("stray", "admins")] {
+            let name = if user == "stray" { "plain" } else { user };
+            users.issue(&fixture, user, Some(name), Some(unit));
+        }
         let server = start(make, &world, &fixture, &overrides);
         Self {
             server,

@@ -11,8 +11,10 @@ use std::time::Instant;
 use culvert_server_config::CertificateRequest;
 
 use super::auth::Identity;
+use super::keys::EndPoint;
 use super::loaded::{Loaded, LoadedHost};
 use super::state::Broker;
+use super::tls_cache::TlsSession;
 use crate::ipc::link::{LinkError, Receiver, Sender};
 use crate::ipc::messages::{BrokerToMain, BrokerToWorker, ConnectionId, HostIndex, WorkerToBroker};
 use crate::ipc::{Bytes, SecretField, Text};
@@ -57,6 +59,8 @@ pub(super) struct Conversation {
     pub(super) signatures: Budget,
     /// The signatures made so far.
     pub(super) signed: Vec<Vec<u8>>,
+    /// What the certificate names that the client has been shown, now or when it resumes a TLS session.
+    pub(super) end_point: Option<EndPoint>,
     pub(super) certificates: Budget,
     /// Whom the client's certificate speaks of, once it is proven.
     pub(super) identity: Option<Arc<Identity>>,
@@ -91,6 +95,7 @@ impl Conversation {
             http_failed: false,
             signatures: Budget(SIGNATURES),
             signed: Vec::new(),
+            end_point: None,
             certificates: Budget(1),
             identity: None,
             group_asked: false,
@@ -241,11 +246,12 @@ impl Conversation {
         let signature = match self
             .broker
             .keys
-            .sign(Arc::clone(key), scheme, message.into_vec())
+            .sign(Arc::clone(&key.private), scheme, message.into_vec())
             .await
         {
             Ok(signature) => {
                 self.signed.push(signature.clone());
+                self.end_point.clone_from(&key.end_point);
                 Bytes::new(signature).ok()
             }
             Err(culvert_tls::KeyError::Message) => {
@@ -277,11 +283,15 @@ impl Conversation {
         let keep = Self::may_resume(host);
         if keep {
             let client = (self.peer, host.config.display_name());
+            let session = TlsSession {
+                data: data.into(),
+                end_point: self.end_point.clone(),
+            };
             let mut state = self.broker.state.borrow_mut();
             state.tls.store(
                 client,
                 id.into_vec(),
-                data.into(),
+                session,
                 host.config.cookie_timeout,
                 Instant::now(),
             );
@@ -306,8 +316,10 @@ impl Conversation {
         } else {
             None
         };
-        Ok(BrokerToWorker::TlsSession(
-            session.and_then(|data| SecretField::new(data).ok()),
-        ))
+        let data = session.and_then(|session| {
+            self.end_point = session.end_point;
+            SecretField::new(session.data).ok()
+        });
+        Ok(BrokerToWorker::TlsSession(data))
     }
 }

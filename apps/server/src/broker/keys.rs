@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
-use culvert_certs::{CertError, CertificateChain, spki_of};
+use culvert_certs::{CertError, CertificateChain, server_end_point, spki_of};
 use culvert_credentials::{CredentialError, KeyFile, KeyFormat, Passphrase};
 use culvert_pkcs11::{AskPin, PinRequest, Pkcs11Error, Tokens, Uri};
 use culvert_server_config::Host;
@@ -105,13 +105,75 @@ fn pin(given: Option<&SecretString>, file: Option<&Path>) -> Result<Option<Secre
     Ok(Some(SecretString::new(line.to_owned())))
 }
 
+/// The value of "tls-server-end-point" (RFC 5929 §4): what a certificate of the server names.
+pub(super) type EndPoint = Arc<[u8]>;
+
+/// A key of a host, and what its certificate names.
+pub(super) struct ServerKey {
+    pub(super) private: Arc<PrivateKey>,
+    /// `None`: not defined for this kind of certificate.
+    pub(super) end_point: Option<EndPoint>,
+}
+
 /// Loads a `server-key` and checks that it belongs to its `server-cert`.
-pub(super) fn load(key: &str, certificate: &Path, pins: &Pins) -> Result<PrivateKey, LoadError> {
+pub(super) fn load(key: &str, certificate: &Path, pins: &Pins) -> Result<ServerKey, LoadError> {
+    let own = Own::read(certificate)?;
+    let private = load_private(key, &own, pins)?;
+    let end_point = server_end_point(&own.leaf).map_err(|source| own.failed(source))?;
+    Ok(ServerKey {
+        private: Arc::new(private),
+        end_point: end_point.map(EndPoint::from),
+    })
+}
+
+/// The certificate of a key.
+struct Own<'p> {
+    path: &'p Path,
+    leaf: Vec<u8>,
+}
+
+impl<'p> Own<'p> {
+    fn read(path: &'p Path) -> Result<Self, LoadError> {
+        let pem = std::fs::read(path).map_err(|source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut own = Self {
+            path,
+            leaf: Vec::new(),
+        };
+        // The chain that workers present was made without the key, too.
+        let chain = CertificateChain::from_pem_without_key(&pem).map_err(|source| own.failed(source))?;
+        own.leaf = chain.leaf().to_vec();
+        Ok(own)
+    }
+
+    fn failed(&self, source: CertError) -> LoadError {
+        LoadError::Certificate {
+            path: self.path.to_owned(),
+            source,
+        }
+    }
+
+    fn spki(&self) -> Result<Vec<u8>, LoadError> {
+        spki_of(&self.leaf).map_err(|source| self.failed(source))
+    }
+
+    /// The key, if it is that of the certificate.
+    fn key(&self, private: PrivateKey) -> Result<PrivateKey, LoadError> {
+        match private.belongs_to(&self.spki()?) {
+            true => Ok(private),
+            false => Err(self.failed(CertError::KeyMismatch)),
+        }
+    }
+}
+
+fn load_private(key: &str, own: &Own<'_>, pins: &Pins) -> Result<PrivateKey, LoadError> {
     if key.starts_with("tpmkey:") {
         return Err(LoadError::TpmUrl(key.to_owned()));
     }
     if key.starts_with("pkcs11:") {
-        return in_hardware(key, certificate, pins.key.as_ref());
+        return in_hardware(key, own, pins.key.as_ref());
     }
     let read = |path: &Path| {
         std::fs::read(path)
@@ -127,7 +189,7 @@ pub(super) fn load(key: &str, certificate: &Path, pins: &Pins) -> Result<Private
     };
     let content = read(Path::new(key))?;
     if let Some(on_tpm) = in_tpm(key, &content, pins)? {
-        return of_certificate(on_tpm, certificate);
+        return own.key(on_tpm);
     }
     let file = KeyFile::parse(&content).map_err(failed)?;
     let passphrase = match (file.format(), &pins.key) {
@@ -140,25 +202,7 @@ pub(super) fn load(key: &str, certificate: &Path, pins: &Pins) -> Result<Private
         name: key.to_owned(),
         source,
     })?;
-    of_certificate(private, certificate)
-}
-
-/// The key, if it is that of the certificate.
-fn of_certificate(private: PrivateKey, certificate: &Path) -> Result<PrivateKey, LoadError> {
-    let pem = std::fs::read(certificate).map_err(|source| LoadError::Read {
-        path: certificate.to_owned(),
-        source,
-    })?;
-    // The chain that workers present was made without the key, too.
-    let fits = CertificateChain::from_pem_without_key(&pem).and_then(|chain| {
-        let own = private.belongs_to(&spki_of(chain.leaf())?);
-        own.then_some(()).ok_or(CertError::KeyMismatch)
-    });
-    fits.map_err(|source| LoadError::Certificate {
-        path: certificate.to_owned(),
-        source,
-    })?;
-    Ok(private)
+    own.key(private)
 }
 
 /// The key of a TPM, if that is what the file holds.
@@ -218,17 +262,8 @@ impl AskAuth for Passwords<'_> {
 }
 
 /// A key that stays on its token.
-fn in_hardware(uri: &str, certificate: &Path, pin: Option<&SecretString>) -> Result<PrivateKey, LoadError> {
-    let failed = |source| LoadError::Certificate {
-        path: certificate.to_owned(),
-        source,
-    };
-    let pem = std::fs::read(certificate).map_err(|source| LoadError::Read {
-        path: certificate.to_owned(),
-        source,
-    })?;
-    let chain = CertificateChain::from_pem_without_key(&pem).map_err(failed)?;
-    let spki = spki_of(chain.leaf()).map_err(failed)?;
+fn in_hardware(uri: &str, own: &Own<'_>, pin: Option<&SecretString>) -> Result<PrivateKey, LoadError> {
+    let spki = own.spki()?;
     // The query may hold a PIN.
     let name = uri.split('?').next().unwrap_or_default().to_owned();
     let mut pins = OnePin { pin, refused: false };
@@ -248,7 +283,7 @@ fn in_hardware(uri: &str, certificate: &Path, pin: Option<&SecretString>) -> Res
     let private =
         PrivateKey::elsewhere(&spki, Box::new(sign)).map_err(|source| LoadError::Key { name, source })?;
     if !private.works() {
-        return Err(LoadError::OtherKey(certificate.to_owned()));
+        return Err(LoadError::OtherKey(own.path.to_owned()));
     }
     Ok(private)
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use culvert_server_config::{Config, ExposedRoute, Global, Host};
-use culvert_tls::PrivateKey;
 
 use super::accounting::Accounting;
 use super::auth::{Certificates, Methods, Workers};
@@ -22,7 +21,7 @@ pub(super) struct Loaded {
 /// One virtual host, at the position of its `HostIndex`.
 pub(super) struct LoadedHost {
     pub(super) config: Arc<Host>,
-    pub(super) keys: Vec<Arc<PrivateKey>>,
+    pub(super) keys: Vec<keys::ServerKey>,
     pub(super) methods: Methods,
     /// At the positions of the `kkdcp` lines.
     pub(super) kdcs: Vec<Kdc>,
@@ -108,7 +107,7 @@ fn load_host(
         let pins = keys::Pins::of(host)?.or(default_pins);
         let pairs = host.server_key.iter().zip(&host.server_cert);
         pairs
-            .map(|(key, certificate)| keys::load(key, certificate, &pins).map(Arc::new))
+            .map(|(key, certificate)| keys::load(key, certificate, &pins))
             .collect::<Result<_, keys::LoadError>>()
     };
     let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;

@@ -12,9 +12,10 @@ use super::auth::{
 };
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
+use crate::helper::messages::Channel;
 use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, LoginStart};
 use crate::ipc::session::{ChannelBinding, ClientDescription};
-use crate::ipc::{SecretText, Text};
+use crate::ipc::{Bytes, SecretText, Text};
 use crate::log;
 use crate::sessions::pending::Pending;
 use crate::sessions::answered::Step;
@@ -184,7 +185,13 @@ impl Conversation {
             user_agent: start.client.user_agent.clone(),
             host: Text::truncated(host.config.display_name()),
             session: id.safe_id(),
-            channel: start.channel,
+            channel: start.channel.map(|unique| Channel {
+                unique,
+                end_point: self
+                    .end_point
+                    .as_deref()
+                    .and_then(|name| Bytes::new(name.to_vec()).ok()),
+            }),
         };
         let (attempt, first) = entry.begin(user.clone(), identity.as_deref(), caller).await;
         let pending = Pending {

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::auth::{Caller, Methods, Staying};
 use super::state::Broker;
 use crate::helper::SESSION_CLEAN_UP;
-use crate::helper::messages::{BrokerToHelper, HelperToBroker};
+use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker};
+use crate::helper::process::Process;
 use crate::log::{self, Level};
 use crate::sessions::SessionKey;
 
@@ -64,7 +65,11 @@ impl PamSession {
 
 /// Speaks with the helper of a session until nobody wants the session any more, or the helper has ended.
 async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
-    let Staying { whose, mut helper } = staying;
+    let Staying {
+        whose,
+        mut helper,
+        session_end,
+    } = staying;
     let (mut is_open, mut waiting) = (false, Vec::<Reply>::new());
     let problem = loop {
         tokio::select! {
@@ -86,7 +91,7 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
                         drop(reply.send(Ok(())));
                     }
                 }
-                Some(HelperToBroker::Log { level, text }) => log::write(level, &format!("sec-mod: {whose}: {text}")),
+                Some(HelperToBroker::Log { level, text }) => helper.log(level, &whose, format_args!(": {text}")),
                 Some(HelperToBroker::Refused(why)) => break Some(why.map_or_else(String::new, String::from)),
                 Some(HelperToBroker::Unavailable(why)) => break Some(why.into()),
                 Some(_) => break Some("breaks the protocol".to_owned()),
@@ -94,31 +99,60 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
             },
         }
     };
-    // Nobody waits any longer for a process that may take its time to end.
-    drop(wishes);
-    let unasked = is_open && problem.is_some();
-    for reply in waiting {
-        drop(reply.send(Err(problem.clone().unwrap_or_default())));
-    }
-    if problem.is_none() && is_open {
-        let _gone = helper.sender.send(&BrokerToHelper::CloseSession, Vec::new());
-        let last_words = async {
-            while let Some(message) = helper.receive::<HelperToBroker>().await {
-                if let HelperToBroker::Log { level, text } = message {
-                    log::write(level, &format!("sec-mod: {whose}: {text}"));
+    match problem {
+        None if is_open => {
+            let _gone = helper.sender.send(&BrokerToHelper::CloseSession, Vec::new());
+            closed(&whose, helper).await;
+        }
+        Some(_) if is_open => {
+            let how = helper.ended().await;
+            let text = format!("sec-mod: {whose} {how}: the PAM session goes on without it");
+            log::write(Level::Warning, &text);
+            while let Some(reply) = wishes.recv().await {
+                drop(reply.send(Ok(())));
+            }
+            match Process::start(Assignment::Login(session_end), ()) {
+                Ok(another) => closed(&whose, another).await,
+                Err(error) => {
+                    let text = format!("sec-mod: {whose}: the PAM session is not closed: {error}");
+                    log::write(Level::Error, &text);
                 }
             }
-        };
-        if timeout(SESSION_CLEAN_UP, last_words).await.is_err() {
-            let text = format!("sec-mod: {whose}: the modules do not close the session in time");
-            log::write(Level::Warning, &text);
+        }
+        problem => {
+            // Nobody waits any longer for a process that may take its time to end.
+            drop(wishes);
+            for reply in waiting {
+                drop(reply.send(Err(problem.clone().unwrap_or_default())));
+            }
+            helper.ended().await;
         }
     }
+}
+
+/// Waits until the modules know that the session has ended, and so has the helper.
+async fn closed(whose: &str, mut helper: Process) {
+    let last_words = async {
+        while let Some(message) = helper.receive().await {
+            match message {
+                HelperToBroker::SessionClosed => return Ok(()),
+                HelperToBroker::Log { level, text } => helper.log(level, whose, format_args!(": {text}")),
+                HelperToBroker::Unavailable(why) => return Err(String::from(why)),
+                _ => return Err("breaks the protocol".to_owned()),
+            }
+        }
+        Err(String::new())
+    };
+    let said = timeout(SESSION_CLEAN_UP, last_words).await;
     let how = helper.ended().await;
-    if unasked {
-        let text = format!("sec-mod: {whose} {how}: the modules do not learn when the session ends");
-        log::write(Level::Error, &text);
-    }
+    let why = match said {
+        Ok(Ok(())) => return,
+        Ok(Err(why)) if why.is_empty() => how,
+        Ok(Err(why)) => why,
+        Err(_) => "the modules take too long".to_owned(),
+    };
+    let text = format!("sec-mod: {whose}: the PAM session is perhaps not closed: {why}");
+    log::write(Level::Error, &text);
 }
 
 /// All of them.

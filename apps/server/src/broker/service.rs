@@ -194,11 +194,15 @@ async fn serve<A: ServiceAssignment>(assignment: A, mut questions: mpsc::Receive
                     }
                 }
                 Some(ServiceToBroker::Forbidden(call)) => {
-                    let what = describe_forbidden(call);
-                    log::write(Level::Error, &format!("sec-mod: the process that {} {what}", A::TASK));
+                    let (whose, what) = (format!("the process that {}", A::TASK), describe_forbidden(call));
+                    if let Some(process) = &mut process {
+                        process.log(Level::Error, &whose, format_args!(" {what}"));
+                    }
                 }
                 Some(ServiceToBroker::Log { level, text }) => {
-                    log::write(level, &format!("sec-mod: {}: {text}", A::NAME));
+                    if let Some(process) = &mut process {
+                        process.log(level, A::NAME, format_args!(": {text}"));
+                    }
                 }
                 None => {
                     // Whoever waits learns it by the end of his channel.

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use culvert_vocab::SecretBytes;
 
+use super::keys::EndPoint;
+
 /// Bound of the number of sessions when `max-clients` is not set.
 const DEFAULT_CAPACITY: usize = 4096;
 /// Smallest bound.
 const CAPACITY_MIN: usize = 64;
 
-/// The sessions. The state of a TLS library is opaque here.
+/// The sessions. The state of the TLS library is opaque here.
 #[derive(Debug)]
 pub(super) struct TlsCache {
     entries: HashMap<Key, Entry>,
@@ -29,9 +31,18 @@ struct Key {
     id: Vec<u8>,
 }
 
+/// A TLS session that may be resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TlsSession {
+    /// The state of the TLS library.
+    pub(super) data: SecretBytes,
+    /// What the certificate names that its client was shown.
+    pub(super) end_point: Option<EndPoint>,
+}
+
 #[derive(Debug)]
 struct Entry {
-    data: SecretBytes,
+    session: TlsSession,
     expires: Instant,
     number: u64,
 }
@@ -56,7 +67,7 @@ impl TlsCache {
         &mut self,
         (peer, host): (IpAddr, &str),
         id: Vec<u8>,
-        data: SecretBytes,
+        session: TlsSession,
         life: Duration,
         now: Instant,
     ) {
@@ -70,7 +81,7 @@ impl TlsCache {
         self.entries.insert(
             key.clone(),
             Entry {
-                data,
+                session,
                 expires: now + life,
                 number,
             },
@@ -97,7 +108,7 @@ impl TlsCache {
         id: Vec<u8>,
         take: bool,
         now: Instant,
-    ) -> Option<SecretBytes> {
+    ) -> Option<TlsSession> {
         let key = Key {
             peer,
             host: host.to_owned(),
@@ -109,9 +120,9 @@ impl TlsCache {
                 .entries
                 .remove(&key)
                 .filter(|entry| now < entry.expires)
-                .map(|entry| entry.data);
+                .map(|entry| entry.session);
         }
-        Some(entry.data.clone())
+        Some(entry.session.clone())
     }
 
     /// Forgets sessions whose time is over.
@@ -133,32 +144,35 @@ mod tests {
 
     const LIFE: Duration = Duration::from_secs(300);
 
-    fn secret(byte: u8) -> SecretBytes {
-        SecretBytes::new(vec![byte; 8])
+    fn session(byte: u8) -> TlsSession {
+        TlsSession {
+            data: SecretBytes::new(vec![byte; 8]),
+            end_point: Some([byte].into()),
+        }
     }
 
     #[test]
     fn sessions_are_bound_to_client_host_and_time() {
         let (mut cache, now) = (TlsCache::new(None), Instant::now());
         let (client, other): (IpAddr, IpAddr) = ([198, 51, 100, 1].into(), [198, 51, 100, 2].into());
-        cache.store((client, "default"), vec![1], secret(1), LIFE, now);
+        cache.store((client, "default"), vec![1], session(1), LIFE, now);
         assert_eq!(cache.fetch((other, "default"), vec![1], true, now), None);
         assert_eq!(cache.fetch((client, "vhost"), vec![1], true, now), None);
         assert_eq!(cache.fetch((client, "default"), vec![2], true, now), None);
         assert_eq!(
             cache.fetch((client, "default"), vec![1], false, now),
-            Some(secret(1))
+            Some(session(1))
         );
         assert_eq!(
             cache.fetch((client, "default"), vec![1], true, now),
-            Some(secret(1))
+            Some(session(1))
         );
         assert_eq!(
             cache.fetch((client, "default"), vec![1], true, now),
             None,
             "single use"
         );
-        cache.store((client, "default"), vec![1], secret(1), LIFE, now);
+        cache.store((client, "default"), vec![1], session(1), LIFE, now);
         assert_eq!(cache.fetch((client, "default"), vec![1], false, now + LIFE), None);
         assert_eq!(cache.len(), 0);
     }
@@ -171,19 +185,19 @@ mod tests {
             cache.store(
                 (client, "default"),
                 number.to_be_bytes().to_vec(),
-                secret(1),
+                session(1),
                 LIFE,
                 now,
             );
             if number % 3 == 0 {
                 cache.fetch((client, "default"), number.to_be_bytes().to_vec(), true, now);
             }
-            cache.store((client, "default"), vec![9], secret(2), LIFE, now);
+            cache.store((client, "default"), vec![9], session(2), LIFE, now);
         }
         assert!(cache.len() <= CAPACITY_MIN && cache.order.len() <= 2 * CAPACITY_MIN);
         assert_eq!(
             cache.fetch((client, "default"), vec![9], false, now),
-            Some(secret(2)),
+            Some(session(2)),
             "renewed ones stay"
         );
         cache.expire(now + LIFE);

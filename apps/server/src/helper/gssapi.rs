@@ -8,7 +8,7 @@ use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use culvert_gssapi::{Accepted as Ticket, Acceptor, Credentials, GssError, Step};
+use culvert_gssapi::{Accepted as Ticket, Acceptor, Channel as Names, Credentials, GssError, Step};
 use culvert_sys::files;
 use culvert_sys::sandbox::Helper;
 use culvert_vocab::{SecretString, UserName};
@@ -16,12 +16,11 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use super::confine::Unprivileged;
-use super::messages::{Accepted, GssapiSettings, HelperToBroker, Login};
+use super::messages::{Accepted, Channel, GssapiSettings, HelperToBroker, Login};
 use super::talk::{Gone, Talk};
 use super::{Outcome, confine, groups};
 use crate::ipc::SecretText;
 use crate::ipc::messages::LogLevel;
-use crate::ipc::session::ChannelBinding;
 
 /// Most tokens of a client in one login.
 const LEGS_MAX: u8 = 8;
@@ -66,8 +65,7 @@ pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) 
         Ok(prepared) => prepared,
         Err(problem) => return Ok(Outcome::Unavailable(problem)),
     };
-    let channel = login.caller.channel.as_ref().map(ChannelBinding::name);
-    let mut acceptor = Acceptor::new(&credentials, channel);
+    let mut acceptor = Acceptor::new(&credentials, login.caller.channel.as_ref().map(names));
     let mut answer = None;
     for _ in 0..LEGS_MAX {
         let token = talk.challenge(answer)?;
@@ -83,6 +81,15 @@ pub(super) fn log_in(settings: &GssapiSettings, login: &Login, talk: &mut Talk) 
         answer = Some(text);
     }
     Ok(Outcome::Refused(Some("too many tokens".to_owned())))
+}
+
+/// What names the client's TLS connection, as GSSAPI takes it.
+fn names(channel: &Channel) -> Names {
+    let end_point = channel.end_point.as_ref();
+    Names {
+        unique: channel.unique.name(),
+        end_point: end_point.map(|value| [b"tls-server-end-point:", value.as_slice()].concat()),
+    }
 }
 
 /// Loads library and keys, and gives up root.

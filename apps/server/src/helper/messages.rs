@@ -13,7 +13,7 @@ use super::oidc::messages::OidcSettings;
 use super::radius::messages::RadiusAssignment;
 use crate::ipc::messages::LogLevel;
 use crate::ipc::session::{ChannelBinding, GivenSettings};
-use crate::ipc::{Message, SecretText, Text};
+use crate::ipc::{Bytes, Message, SecretText, Text};
 
 /// Prompt for the password.
 pub(crate) const ASK_PASSWORD: &str = "Please enter your password.";
@@ -67,6 +67,8 @@ pub(crate) enum MethodSettings {
     PamAccount(PamSettings),
     /// A PAM session for a user who is known already: the helper of his login has ended.
     PamSession(PamSettings),
+    /// The end of a PAM session whose helper has been lost.
+    PamSessionEnd(PamSettings),
     /// GSSAPI.
     Gssapi(GssapiSettings),
 }
@@ -75,17 +77,18 @@ impl MethodSettings {
     /// The name in the configuration file.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Pam(_) | Self::PamAccount(_) | Self::PamSession(_) => "pam",
+            Self::Pam(_) | Self::PamAccount(_) | Self::PamSession(_) | Self::PamSessionEnd(_) => "pam",
             Self::Gssapi(_) => "gssapi",
         }
     }
 
-    /// True when the helper stays after it has accepted the user, for his session.
-    pub(crate) fn stays(&self) -> bool {
+    /// What ends the session of a user, should the helper be lost that stays for it after it has accepted
+    /// the user; `None` when none stays.
+    pub(crate) fn session_end(&self) -> Option<Self> {
         match self {
-            Self::Pam(settings) => settings.session,
-            Self::PamSession(_) => true,
-            Self::PamAccount(_) | Self::Gssapi(_) => false,
+            Self::Pam(settings) if !settings.session => None,
+            Self::Pam(settings) | Self::PamSession(settings) => Some(Self::PamSessionEnd(settings.clone())),
+            Self::PamAccount(_) | Self::PamSessionEnd(_) | Self::Gssapi(_) => None,
         }
     }
 }
@@ -126,7 +129,17 @@ pub(crate) struct Caller {
     /// Printable name of the session to be.
     pub(crate) session: SafeId,
     /// The TLS connection of a login by HTTP authentication.
-    pub(crate) channel: Option<ChannelBinding>,
+    pub(crate) channel: Option<Channel>,
+}
+
+/// What names a client's TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Channel {
+    /// Its own name, by the word of the worker.
+    pub(crate) unique: ChannelBinding,
+    /// "tls-server-end-point" (RFC 5929 §4), by what the broker has signed; `None` where it is not
+    /// defined.
+    pub(crate) end_point: Option<Bytes<64>>,
 }
 
 /// Messages of a helper with a login to the broker. No descriptors. [`Self::Accepted`],
@@ -151,6 +164,8 @@ pub(crate) enum HelperToBroker {
     Unavailable(Text<512>),
     /// The session is open.
     SessionOpened,
+    /// The last one of a helper that has told the modules that the session has ended.
+    SessionClosed,
     /// Sent by the handler of a forbidden system call: its number, little end first.
     Forbidden([u8; 4]),
     /// A line for the log.

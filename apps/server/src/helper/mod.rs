@@ -53,8 +53,10 @@ enum Outcome {
     Refused(Option<String>),
     /// The method cannot decide; why, for the log.
     Unavailable(String),
-    /// He was, the broker has been told so, and his session is over.
-    SessionEnded,
+    /// He was, the broker has been told so, and there was no tunnel for a session.
+    SessionNotOpened,
+    /// The modules know that his session is over.
+    SessionClosed,
 }
 
 /// Does one login with its method. What the method cannot decide is an [`Outcome`], too; a method
@@ -64,6 +66,7 @@ fn log_in(login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
         MethodSettings::Pam(settings) => pam::log_in(settings, login, talk),
         MethodSettings::PamAccount(settings) => pam::check_account(settings, login, talk),
         MethodSettings::PamSession(settings) => pam::open_session(settings, login, talk),
+        MethodSettings::PamSessionEnd(settings) => pam::close_session(settings, login, talk),
         MethodSettings::Gssapi(settings) => gssapi::log_in(settings, login, talk),
     }
 }
@@ -99,7 +102,8 @@ fn serve_login(broker: Blocking, login: &Login) -> ExitCode {
         Ok(Outcome::Accepted(accepted)) => HelperToBroker::Accepted(Box::new(accepted)),
         Ok(Outcome::Refused(why)) => HelperToBroker::Refused(why.as_deref().map(Text::truncated)),
         Ok(Outcome::Unavailable(why)) => HelperToBroker::Unavailable(Text::truncated(&why)),
-        Ok(Outcome::SessionEnded) => return ExitCode::SUCCESS,
+        Ok(Outcome::SessionNotOpened) => return ExitCode::SUCCESS,
+        Ok(Outcome::SessionClosed) => HelperToBroker::SessionClosed,
         Err(Gone) => return ExitCode::FAILURE,
     };
     match talk.send(&last) {

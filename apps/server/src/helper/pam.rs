@@ -74,6 +74,20 @@ pub(super) fn open_session(settings: &PamSettings, login: &Login, talk: &mut Tal
     questions.finish(outcome)
 }
 
+/// Closes a session that another helper has opened, which is lost. Modules that keep what belongs to it
+/// elsewhere (files, programs of the administrator) find it by user, host and terminal; what others had in
+/// memory has gone with that helper.
+pub(super) fn close_session(settings: &PamSettings, login: &Login, talk: &mut Talk) -> Result<Outcome, Gone> {
+    let Some(user) = &login.user else {
+        return Ok(Outcome::Refused(None));
+    };
+    let questions = Questions::new(talk, true);
+    let outcome = transact(settings, login, user, &questions, |transaction| {
+        Ok(pam_session::close(transaction, &questions))
+    });
+    questions.finish(outcome)
+}
+
 /// Runs `calls` and says what came of them.
 fn transact(
     settings: &PamSettings,

@@ -31,7 +31,7 @@ pub(super) fn hold(
         return Outcome::Unavailable(problem);
     }
     if next(questions) != Some(BrokerToHelper::OpenSession) {
-        return Outcome::SessionEnded;
+        return Outcome::SessionNotOpened;
     }
     if let Err(error) = open(transaction, authenticated, questions) {
         return match error {
@@ -44,6 +44,11 @@ pub(super) fn hold(
     // If the broker has gone, the next message says so.
     let _gone = questions.with_talk(|talk| talk.send(&HelperToBroker::SessionOpened));
     let _close_or_gone = next(questions);
+    close(transaction, questions)
+}
+
+/// Tells the modules that the session has ended.
+pub(super) fn close(transaction: &mut Transaction<'_>, questions: &Questions<'_>) -> Outcome {
     for (what, result) in [
         ("close the session", transaction.close_session()),
         ("delete the credentials", transaction.delete_credentials()),
@@ -53,7 +58,7 @@ pub(super) fn hold(
             questions.with_talk(|talk| talk.log(LogLevel::Warning, &text));
         }
     }
-    Outcome::SessionEnded
+    Outcome::SessionClosed
 }
 
 fn next(questions: &Questions<'_>) -> Option<BrokerToHelper> {

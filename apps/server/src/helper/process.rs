@@ -1,9 +1,9 @@
 //! Starting helpers and what becomes of them, on the broker's side.
 
-use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use culvert_sys::channel::Channel;
 use culvert_sys::process::{CommandExt as _, kill_group};
@@ -24,6 +24,10 @@ use crate::startup::CHANNEL_NUMBER;
 /// Time for a helper that is no longer wanted to clean up by itself.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Lines that a helper may have written into the log in [`LOG_TIME`]: foreign code must not fill it.
+const LOG_LINES: u32 = 1000;
+const LOG_TIME: Duration = Duration::from_secs(30);
+
 /// A helper could not be started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -41,7 +45,34 @@ pub(crate) struct Process {
     pub(crate) sender: Sender,
     /// From it.
     pub(crate) receiver: Receiver,
+    logged: LogAllowance,
     end: Ending,
+}
+
+/// How much a helper has had written into the log.
+#[derive(Debug)]
+struct LogAllowance {
+    since: Instant,
+    lines: u32,
+}
+
+impl LogAllowance {
+    fn new(now: Instant) -> Self {
+        Self { since: now, lines: 0 }
+    }
+
+    /// What becomes of the next line: it is written (`Some(true)`), or left out, which is said once.
+    fn spend(&mut self, now: Instant) -> Option<bool> {
+        if now.duration_since(self.since) >= LOG_TIME {
+            *self = Self::new(now);
+        }
+        self.lines = self.lines.saturating_add(1);
+        match self.lines {
+            ..=LOG_LINES => Some(true),
+            lines if lines == LOG_LINES + 1 => Some(false),
+            _ => None,
+        }
+    }
 }
 
 /// The end of a helper: dropping this asks for it.
@@ -89,6 +120,7 @@ impl Process {
         Ok(Self {
             sender,
             receiver,
+            logged: LogAllowance::new(Instant::now()),
             end,
         })
     }
@@ -105,12 +137,28 @@ impl Process {
         }
     }
 
+    /// Writes into the log what the helper (`whose`) says or has done.
+    pub(crate) fn log(&mut self, level: LogLevel, whose: &str, text: impl fmt::Display) {
+        if !log::enabled(level) {
+            return;
+        }
+        match self.logged.spend(Instant::now()) {
+            Some(true) => log::write(level, &format!("sec-mod: {whose}{text}")),
+            Some(false) => {
+                let text = format!("sec-mod: {whose} has too much to say: lines are left out");
+                log::write(LogLevel::Warning, &text);
+            }
+            None => {}
+        }
+    }
+
     /// How a helper ended that says nothing more, for the log; ends it if it has not.
     pub(crate) async fn ended(self) -> String {
         let Self {
             sender,
             receiver,
             end,
+            ..
         } = self;
         drop((sender, receiver));
         let Ending { _wanted, happened } = end;
@@ -152,5 +200,22 @@ fn describe(status: ExitStatus) -> String {
         (Some(signal), _) => format!("ended by signal {signal}"),
         (None, Some(code)) => format!("ended with code {code}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_says_too_much_is_heard_less() {
+        let now = Instant::now();
+        let mut allowance = LogAllowance::new(now);
+        for _ in 0..LOG_LINES {
+            assert_eq!(allowance.spend(now), Some(true));
+        }
+        assert_eq!(allowance.spend(now), Some(false));
+        assert_eq!(allowance.spend(now + LOG_TIME / 2), None);
+        assert_eq!(allowance.spend(now + LOG_TIME), Some(true));
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::{Caller, MethodError, Progress, Workers, rights};
 use crate::broker::places::{Place, Places};
+use crate::helper::SESSION_CLEAN_UP;
 use crate::helper::confine::Unprivileged;
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
 use crate::helper::process::{Process, describe_forbidden};
@@ -54,8 +55,8 @@ pub(in crate::broker) struct Attempt {
     deadline: Instant,
     /// `None` once the helper has said its last word.
     helper: Option<Process>,
-    /// The helper stays for the user's session.
-    stays: bool,
+    /// For helpers that stay for the user's session: what ends it should they be lost.
+    session_end: Option<Login>,
     /// The place of the helper, until it is given back or the process has ended.
     place: Rc<Cell<Option<Place>>>,
 }
@@ -66,6 +67,8 @@ pub(in crate::broker) struct Staying {
     pub(in crate::broker) whose: String,
     /// The process.
     pub(in crate::broker) helper: Process,
+    /// What another one is for that closes the session, should this one be lost.
+    pub(in crate::broker) session_end: Login,
 }
 
 impl Attempt {
@@ -76,7 +79,7 @@ impl Attempt {
             whose: format!("{} helper for user '{name}'", helped.settings.name()),
             deadline: Instant::now() + helped.time,
             helper: None,
-            stays: helped.settings.stays(),
+            session_end: None,
             place: Rc::default(),
         };
         let place = match timeout_at(attempt.deadline.into(), helped.places.take(caller.peer)).await {
@@ -92,6 +95,11 @@ impl Attempt {
             time: attempt.deadline.saturating_duration_since(Instant::now()),
         };
         attempt.place.set(Some(place));
+        attempt.session_end = helped.settings.session_end().map(|method| Login {
+            method,
+            time: SESSION_CLEAN_UP,
+            ..login.clone()
+        });
         match Process::start(Assignment::Login(login), Rc::clone(&attempt.place)) {
             Ok(helper) => attempt.helper = Some(helper),
             Err(error) => return attempt.unavailable(&format!("does not start: {error}")),
@@ -132,12 +140,12 @@ impl Attempt {
             };
             let progress = match message {
                 HelperToBroker::Log { level, text } => {
-                    log::write(level, &format!("sec-mod: {}: {text}", self.whose));
+                    helper.log(level, &self.whose, format_args!(": {text}"));
                     continue;
                 }
                 HelperToBroker::Forbidden(call) => {
                     let what = describe_forbidden(call);
-                    log::write(log::Level::Error, &format!("sec-mod: {} {what}", self.whose));
+                    helper.log(log::Level::Error, &self.whose, format_args!(" {what}"));
                     continue;
                 }
                 HelperToBroker::Prompt { message, number } => Progress::Prompt {
@@ -145,11 +153,13 @@ impl Attempt {
                     number,
                 },
                 HelperToBroker::Challenge(token) => Progress::Challenge(token.map(SecretString::from)),
-                HelperToBroker::Accepted(accepted) if self.stays => {
-                    self.helper = Some(helper);
-                    return self.last(HelperToBroker::Accepted(accepted));
+                last => {
+                    if let (HelperToBroker::Accepted(accepted), Some(end)) = (&last, &mut self.session_end) {
+                        end.user = Some(accepted.user.clone());
+                        self.helper = Some(helper);
+                    }
+                    return self.last(last);
                 }
-                last => return self.last(last),
             };
             self.helper = Some(helper);
             return progress;
@@ -158,11 +168,12 @@ impl Attempt {
 
     /// The helper of a login that was accepted, if it stays. It does not count as a login any more.
     pub(in crate::broker) fn into_staying(self) -> Option<Staying> {
-        let helper = self.helper.filter(|_| self.stays)?;
+        let (session_end, helper) = (self.session_end?, self.helper?);
         drop(self.place.take());
         Some(Staying {
             whose: self.whose,
             helper,
+            session_end,
         })
     }
 
@@ -177,6 +188,8 @@ impl Attempt {
                     log::write(log::Level::Warning, &text);
                     accepted.groups.truncate(GROUPS_MAX);
                 }
+                // These methods bring none.
+                accepted.given = None;
                 Progress::Accepted(accepted)
             }
             HelperToBroker::Refused(why) => Progress::Refused(why.map(String::from)),
