@@ -34,6 +34,6 @@ pub(crate) fn replies(data: &[u8]) {
     if let Ok(packet) = Packet::parse(data) {
         let profile = culvert_radius::Profile::read(&packet);
         let (groups, _) = profile.groups(';', true);
-        assert!(groups.len() <= culvert_radius::access::GROUPS_MAX);
+        assert!(groups.len() <= culvert_vocab::GROUPS_MAX);
     }
 }

@@ -7,14 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use culvert_vocab::GROUPS_MAX;
+
 use crate::hash::CryptHash;
 
 /// Lines of other lengths, in bytes without the newline, are no accounts.
 const LINE_LENGTHS: std::ops::RangeInclusive<usize> = 4..=510;
 /// Longest hash, in bytes.
 const HASH_MAX: usize = 127;
-/// Most groups of a user.
-const GROUPS_MAX: usize = 512;
 /// Largest file, in bytes.
 const FILE_MAX: u64 = 256 << 20;
 /// What stands in for the dearest hash of a file without any.

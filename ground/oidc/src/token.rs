@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use culvert_vocab::{GroupName, NameError, SecretString, UserName};
+use culvert_vocab::{GROUPS_MAX, GroupName, NameError, SecretString, UserName};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};
 
@@ -11,8 +11,6 @@ use crate::keys::KeySet;
 const TOKEN_MAX: usize = 16384;
 /// How far the clocks of provider and server may be apart.
 const LEEWAY: Duration = Duration::from_secs(60);
-/// Groups of one user that are looked at.
-const GROUPS_MAX: usize = 512;
 
 /// Whom a token speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use culvert_vocab::{GroupName, SecretString};
+use culvert_vocab::{GROUPS_MAX, GroupName, SecretString};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +12,6 @@ use crate::packet::{Attribute, Packet};
 use crate::reply::message;
 use crate::request::{Code, Request};
 
-/// Most groups of one user.
-pub const GROUPS_MAX: usize = 512;
 /// Most routes of one user; more do not fit a packet anyway.
 const ROUTES_MAX: usize = 512;
 /// IPv6 servers for DNS that are used.

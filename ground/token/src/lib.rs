@@ -17,6 +17,6 @@ mod securid;
 mod yubikey;
 
 pub use error::TokenError;
-pub use oath::{Hash, Mode, Oath};
+pub use oath::{Hash, Mode, Oath, PERIOD};
 pub use securid::{SecurId, UnlockedSecurId};
 pub use yubikey::{Applet, Card, Credential, YubikeyError};

@@ -11,7 +11,7 @@ use crate::{TokenError, secret};
 /// Length of a code where nothing else is said.
 pub(crate) const DIGITS: u32 = 6;
 /// Seconds for which a time-based code is good where nothing else is said.
-pub(crate) const PERIOD: u64 = 30;
+pub const PERIOD: u64 = 30;
 
 /// What changes from code to code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use culvert_vocab::SecretString;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::oath::PERIOD;
+
 const SELECT: [u8; 12] = [
     0x00, 0xa4, 0x04, 0x00, 0x07, 0xa0, 0x00, 0x00, 0x05, 0x27, 0x21, 0x01,
 ];
@@ -25,8 +27,6 @@ const NOT_FOUND: u16 = 0x6a82;
 const MORE: u8 = 0x61;
 /// More octets are no answer.
 const ANSWER_MAX: usize = 64 * 1024;
-/// Seconds of a time step.
-const PERIOD: u64 = 30;
 /// Longest name of a credential.
 const NAME_MAX: usize = 64;
 const PIN_ROUNDS: NonZeroU32 = NonZeroU32::new(1000).unwrap();

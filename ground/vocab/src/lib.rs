@@ -15,7 +15,7 @@ mod session;
 mod tunnel;
 
 pub use form::{Choice, Field, FieldKind, Form, TokenKind};
-pub use name::{GroupName, NameError, UserName};
+pub use name::{GROUPS_MAX, GroupName, NameError, UserName};
 pub use scheme::HttpScheme;
 pub use secret::{SecretBytes, SecretString};
 pub use session::{SafeId, SessionId, SessionIdError};

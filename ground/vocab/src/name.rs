@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest user or group name, in bytes (`specs/server-auth.md` §0).
 const NAME_MAX: usize = 63;
+/// Most groups of one user, wherever they come from; further ones are left out.
+pub const GROUPS_MAX: usize = 512;
 
 /// Why a user or group name was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

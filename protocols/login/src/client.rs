@@ -6,6 +6,11 @@ use culvert_vocab::{Form, SecretString};
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
+/// Most redirects in a row that a login follows.
+pub const REDIRECTS_MAX: u32 = 10;
+/// Most name servers of one kind that a client uses: a resolver asks no more (resolv.conf(5)).
+pub const NAME_SERVERS_MAX: usize = 3;
+
 /// Why a login failed, in words for the user.
 pub type LoginError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -1,15 +1,12 @@
 use std::sync::Arc;
 
 use culvert_sys::pcsc::{self, PcscError, Readers};
-use culvert_token::{Applet, Card, Credential, YubikeyError};
+use culvert_token::{Applet, Card, Credential, PERIOD, YubikeyError};
 use culvert_vocab::{Form, SecretString};
 
 use super::{NoToken, field, fill};
 use crate::context::Context;
 use crate::output::{Output, printable};
-
-/// Seconds of a time step.
-const PERIOD: u64 = 30;
 
 /// A credential on a YubiKey (`specs/client.md` §9.4).
 #[derive(Debug)]

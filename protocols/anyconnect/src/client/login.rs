@@ -5,7 +5,7 @@ mod profile;
 use std::collections::VecDeque;
 
 use culvert_login::Jar;
-use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, Returned, Step};
+use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, REDIRECTS_MAX, Returned, Step};
 use culvert_vocab::{FieldKind, Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
 use culvert_wire::url::{Redirect, ServerUrl};
@@ -15,7 +15,7 @@ use self::host_scan::Scan;
 use super::cookie::Cookie;
 use super::document::{Auth, BadDocument, Document, NO_AUTH, Sso};
 use super::login_form::{LoginForm, group_value, nothing_entered};
-use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError, REDIRECTS_MAX};
+use super::login_steps::{EMPTY_FORMS_MAX, LoginConfig, LoginError};
 use super::profile::{ProfileHash, ProfileOffer};
 use super::request::{Context, init_document, reply_document, reply_form, second_certificate_document};
 use super::second_certificate::SignatureHash;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use culvert_login::client::REDIRECTS_MAX;
 use culvert_vocab::TokenKind;
 use culvert_wire::http::ResponseError;
 use culvert_wire::url::{ServerUrl, UrlError};
@@ -12,8 +13,6 @@ use super::profile::ProfileHash;
 use super::second_certificate::SecondCertificate;
 use super::strap::{StrapError, StrapKeys};
 
-/// Redirects followed for one request.
-pub(super) const REDIRECTS_MAX: u32 = 10;
 /// Forms in a row with nothing to ask, after which the login ends.
 pub(super) const EMPTY_FORMS_MAX: u32 = 3;
 

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use culvert_login::client::NAME_SERVERS_MAX;
 use culvert_vocab::{AddressV4, AddressV6, Mtu, RekeyMethod, Timers, TunnelConfig};
 use culvert_wire::compress::Method;
 use culvert_wire::http::{Response, Version};
@@ -10,8 +11,6 @@ use ipnet::IpNet;
 use super::routes::parse_route;
 use crate::dtls::{CipherHeader, PSK_NEGOTIATE, ResumedCipher};
 
-/// Name servers of one kind that are used.
-const SERVERS_MAX: usize = 3;
 /// Longest identifier of a DTLS session, in octets.
 const APP_ID_MAX: usize = 32;
 /// Length of the session id of a resumed DTLS session, in octets.
@@ -183,7 +182,7 @@ impl Reader {
             }
             "DNS" | "DNS-IP6" => self.name_server(value),
             "NBNS" => {
-                if let Some(server) = server(value).filter(|_| self.nbns.len() < SERVERS_MAX) {
+                if let Some(server) = server(value).filter(|_| self.nbns.len() < NAME_SERVERS_MAX) {
                     self.nbns.push(server);
                 }
             }
@@ -255,7 +254,7 @@ impl Reader {
 
     fn name_server(&mut self, value: &str) {
         match server(value) {
-            Some(server) if self.dns.len() < SERVERS_MAX => self.dns.push(server),
+            Some(server) if self.dns.len() < NAME_SERVERS_MAX => self.dns.push(server),
             Some(_) => {}
             None => self.notes.push(format!("Discard bad DNS server: \"{value}\"")),
         }

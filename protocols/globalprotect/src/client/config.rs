@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use culvert_login::client::NAME_SERVERS_MAX;
 use culvert_vocab::{AddressV4, AddressV6, Mtu, RekeyMethod, Timers, TunnelConfig};
 use culvert_wire::http::Response;
 use culvert_wire::xml::Element;
@@ -11,8 +12,6 @@ use ipnet::{IpNet, Ipv4Net};
 use super::answer::{Answer, Refusal, child_text, classify};
 use crate::wire::EspParameters;
 
-/// Most name servers that are used, of a kind.
-const SERVERS_MAX: usize = 3;
 /// Most entries kept of any list.
 const LIST_MAX: usize = 4096;
 /// Silence after which the peer is probed.
@@ -183,7 +182,7 @@ impl Reader {
                 "DNS" => &mut self.config.dns,
                 _ => &mut self.config.nbns,
             };
-            if list.len() < SERVERS_MAX && !list.contains(&server) {
+            if list.len() < NAME_SERVERS_MAX && !list.contains(&server) {
                 list.push(server);
                 self.option(name, text);
             }

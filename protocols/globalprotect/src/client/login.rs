@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use culvert_login::Jar;
 use culvert_login::client::{
-    self, Exchange, LoggedIn, Message, MessageLevel, Returned, SignIn, SignInResult, Step,
+    self, Exchange, LoggedIn, Message, MessageLevel, REDIRECTS_MAX, Returned, SignIn, SignInResult, Step,
 };
 use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
@@ -20,8 +20,6 @@ use super::request::{Client, post};
 use super::sign_in::SignedIn;
 use crate::wire::{CLIENT_VERSION, Parameters, path};
 
-/// Redirects followed for one request.
-const REDIRECTS_MAX: u32 = 10;
 /// Challenges answered in one login.
 const CHALLENGES_MAX: u32 = 20;
 /// Refusals of credentials after which the login ends.
