@@ -88,7 +88,7 @@ impl Scene {
                 .map(|(name, value)| ((*name).into(), value.replace("$DIR", &folder))),
         );
         let users = Authority::new(&fixture, "users.pem");
-        for (user, unit) in [("plain", "staff"), ("token", "staff"), ("stray", "admins")] {
+        for (user, unit) in [("plain", "staff"), ("token", "tokens"), ("stray", "admins")] {
             let name = if user == "stray" { "plain" } else { user };
             users.issue(&fixture, user, Some(name), Some(unit));
         }
