@@ -51,12 +51,12 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Makes the socket at `path` with mode 0711 and this owner, in place of one that an earlier
+    /// Makes the socket at `path` with mode 0711, in place of one that an earlier
     /// server left behind. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// The path exists and is not a socket, or cannot be made.
-    pub fn bind(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Self> {
+    pub fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(io::Error::new(
@@ -68,7 +68,7 @@ impl ControlSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // Made under another name, so that nobody ever sees it with the wrong mode or owner.
+        // Made under another name, so that nobody ever sees it with the wrong mode.
         let mut fresh = path.as_os_str().to_owned();
         fresh.push(format!(".{}", std::process::id()));
         let fresh = PathBuf::from(fresh);
@@ -77,7 +77,7 @@ impl ControlSocket {
             _ => {}
         }
         let listener = UnixListener::bind(&fresh)?;
-        let placed = place(&fresh, path, owner);
+        let placed = place(&fresh, path);
         if placed.is_err() {
             let _gone = std::fs::remove_file(&fresh);
         }
@@ -135,11 +135,8 @@ impl Drop for ControlSocket {
 }
 
 /// Gives the fresh socket its mode, owner and name.
-fn place(fresh: &Path, path: &Path, owner: Option<(u32, u32)>) -> io::Result<(u64, u64)> {
+fn place(fresh: &Path, path: &Path) -> io::Result<(u64, u64)> {
     std::fs::set_permissions(fresh, std::fs::Permissions::from_mode(MODE))?;
-    if let Some((uid, gid)) = owner {
-        std::os::unix::fs::lchown(fresh, Some(uid), Some(gid))?;
-    }
     let metadata = std::fs::symlink_metadata(fresh)?;
     std::fs::rename(fresh, path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -264,7 +261,7 @@ mod tests {
     fn serve(directory: &Path) -> (PathBuf, mpsc::Receiver<ControlRequest>) {
         let path = directory.join("occtl.socket");
         let (sender, receiver) = mpsc::channel(4);
-        tokio::task::spawn_local(ControlSocket::bind(&path, None).unwrap().serve(sender));
+        tokio::task::spawn_local(ControlSocket::bind(&path).unwrap().serve(sender));
         (path, receiver)
     }
 
@@ -381,8 +378,8 @@ mod tests {
         run(async {
             let path = directory.path().join("s");
             std::os::unix::net::UnixListener::bind(&path).unwrap();
-            let first = ControlSocket::bind(&path, None).unwrap();
-            let second = ControlSocket::bind(&path, None).unwrap();
+            let first = ControlSocket::bind(&path).unwrap();
+            let second = ControlSocket::bind(&path).unwrap();
             drop(first);
             assert!(path.exists(), "the file is the second one's");
             drop(second);
@@ -392,7 +389,7 @@ mod tests {
                 "nothing is left behind"
             );
             std::fs::write(&path, "precious").unwrap();
-            assert!(ControlSocket::bind(&path, None).is_err());
+            assert!(ControlSocket::bind(&path).is_err());
             assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         });
     }

@@ -1,10 +1,7 @@
 //! Groups of the system's users (`specs/server-auth.md` §1.6).
 
 use culvert_sys::user;
-use culvert_vocab::GroupName;
-
-/// Groups of one user.
-const GROUPS_MAX: usize = 512;
+use culvert_vocab::{GROUPS_MAX, GroupName};
 
 /// Names of the groups of a user of the system, the primary one first; none for others.
 pub(super) fn of_system(name: &str) -> Vec<GroupName> {

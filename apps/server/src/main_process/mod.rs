@@ -131,8 +131,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     let (events, mut inbox) = mpsc::channel(EVENTS);
     let control = match control {
         Some(path) => {
-            let owner = None;
-            Some(ControlSocket::bind(&path, owner).map_err(|cause| RunError::Control { path, cause })?)
+            Some(ControlSocket::bind(&path).map_err(|cause| RunError::Control { path, cause })?)
         }
         None => None,
     };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use culvert_server_config::Global;
-use culvert_vocab::{SecretString, UserName};
+use culvert_vocab::{GROUPS_MAX, SecretString, UserName};
 use tokio::time::timeout_at;
 
 use super::{Caller, MethodError, Progress, Workers, rights};
@@ -17,8 +17,6 @@ use crate::helper::process::{Process, describe_forbidden};
 use crate::ipc::SecretText;
 use crate::log;
 
-/// Groups of one user.
-const GROUPS_MAX: usize = 512;
 /// Life of a login when `auth-timeout` sets none.
 const TIME: Duration = Duration::from_secs(240);
 
