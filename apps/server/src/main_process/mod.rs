@@ -130,9 +130,7 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     } = prepared;
     let (events, mut inbox) = mpsc::channel(EVENTS);
     let control = match control {
-        Some(path) => {
-            Some(ControlSocket::bind(&path).map_err(|cause| RunError::Control { path, cause })?)
-        }
+        Some(path) => Some(ControlSocket::bind(&path).map_err(|cause| RunError::Control { path, cause })?),
         None => None,
     };
     let (broker_sender, broker_receiver) = link::split(broker.channel.into_channel())?;
