@@ -49,54 +49,26 @@ async fn links(
 ) -> Result<(DeviceId, Vec<String>), Error> {
     let netlink = Netlink::connect()?;
     let before = netlink.device(&journal.record().interface).await?;
-    let device = before.id;
     let is_device = |change: &Change| matches!(change, Change::Device { .. });
     let again = journal.record().changes.iter().any(is_device);
     // Before the first route into the tunnel: the tunnel's own packets must stay outside it.
     if again {
-        let dropped = journal
-            .record()
-            .routes()
-            .filter(|route| !plan.bypass.contains(&route.net));
-        for route in dropped.cloned().collect::<Vec<_>>() {
-            remove_bypass(&netlink, journal, &route).await?;
-        }
-        outside(&netlink, journal, device.index, &plan.bypass).await?;
+        keep_bypasses(&netlink, journal, plan, before.id.index).await?;
     } else {
-        let routes = netlink.routes().await?;
-        let mut bypass = Vec::new();
-        for net in &plan.bypass {
-            if let Some(present) = netlink.present_route(*net, device.index).await? {
-                // The kernel names the source address that it would choose, the table only what
-                // somebody has chosen.
-                let chosen = routes.outside(*net, device.index, &[]);
-                let same_way =
-                    |route: &BypassRoute| (route.via, route.device) == (present.via, present.device);
-                bypass.push(chosen.filter(same_way).unwrap_or(present));
-            }
-        }
-        add_bypasses(&netlink, journal, bypass).await?;
+        first_bypasses(&netlink, journal, plan, before.id.index).await?;
         journal.add(Change::Device {
-            device: device.clone(),
+            device: before.id.clone(),
             addresses: plan.addresses.clone(),
             mtu: before.mtu,
             up: before.up,
         })?;
     }
+    let device = before.id;
     if !before.up || before.mtu != Some(plan.mtu) {
         netlink.set_up(&device, plan.mtu).await?;
     }
-
     let mut warnings = Vec::new();
-    let mut has_v6 = false;
-    for address in &plan.addresses {
-        match netlink.add_address(&device, *address).await {
-            Ok(()) => has_v6 |= is_v6(address),
-            // A host without IPv6, or an MTU below what IPv6 demands.
-            Err(error) if is_v6(address) => warnings.push(error.to_string()),
-            Err(error) => return Err(error),
-        }
-    }
+    let has_v6 = add_addresses(&netlink, &device, plan, &mut warnings).await?;
     let there = match again {
         true => netlink.routes().await?.through(device.index),
         false => HashSet::new(),
@@ -106,28 +78,94 @@ async fn links(
             netlink.delete_tunnel_route(&device, net).await?;
         }
     }
-    let usable = |route: &&TunnelRoute| has_v6 || !is_v6(&route.net);
-    for route in plan.routes.iter().filter(usable) {
-        let mut halves = halves(route.net).peekable();
-        let by_halves = halves.peek().is_some() && halves.all(|half| there.contains(&half));
-        if !there.contains(&route.net)
-            && !by_halves
+    for route in plan.routes.iter().filter(|route| has_v6 || !is_v6(&route.net)) {
+        if !is_there(&there, route.net)
             && let Err(error) = tunnel_route(&netlink, &device, route).await
         {
             warnings.push(error.to_string());
         }
     }
     if !has_v6 {
-        for net in &plan.unreachable {
-            let change = Change::Unreachable(*net);
-            let ours = journal.has(&change);
-            journal.add(change.clone())?;
-            if netlink.add_unreachable(*net).await? == Added::Exists && !ours {
-                journal.share(vec![change])?;
-            }
-        }
+        close(&netlink, journal, &plan.unreachable).await?;
     }
     Ok((device, warnings))
+}
+
+/// Adds the device's addresses. True when one of IPv6 is among them; that none can be had is a
+/// warning: a host without IPv6, or an MTU below what IPv6 demands.
+async fn add_addresses(
+    netlink: &Netlink,
+    device: &DeviceId,
+    plan: &Plan,
+    warnings: &mut Vec<String>,
+) -> Result<bool, Error> {
+    let mut has_v6 = false;
+    for address in &plan.addresses {
+        match netlink.add_address(device, *address).await {
+            Ok(()) => has_v6 |= is_v6(address),
+            Err(error) if is_v6(address) => warnings.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(has_v6)
+}
+
+/// True when packets to `net` go into the device already, by one route or by its halves.
+fn is_there(there: &HashSet<IpNet>, net: IpNet) -> bool {
+    let mut halves = halves(net).peekable();
+    there.contains(&net) || (halves.peek().is_some() && halves.all(|half| there.contains(&half)))
+}
+
+/// Makes these networks unreachable beside the tunnel.
+async fn close(netlink: &Netlink, journal: &mut Journal, nets: &[IpNet]) -> Result<(), Error> {
+    for net in nets {
+        let change = Change::Unreachable(*net);
+        let ours = journal.has(&change);
+        journal.add(change.clone())?;
+        if netlink.add_unreachable(*net).await? == Added::Exists && !ours {
+            journal.share(vec![change])?;
+        }
+    }
+    Ok(())
+}
+
+/// Pins the ways that packets to the plan's bypasses take now, while the tunnel has no routes yet.
+async fn first_bypasses(
+    netlink: &Netlink,
+    journal: &mut Journal,
+    plan: &Plan,
+    tunnel: u32,
+) -> Result<(), Error> {
+    let routes = netlink.routes().await?;
+    let mut bypass = Vec::new();
+    for net in &plan.bypass {
+        if let Some(present) = netlink.present_route(*net, tunnel).await? {
+            // The kernel names the source address that it would choose, the table only what
+            // somebody has chosen.
+            let chosen = routes.outside(*net, tunnel, &[]);
+            let same_way = |route: &BypassRoute| (route.via, route.device) == (present.via, present.device);
+            bypass.push(chosen.filter(same_way).unwrap_or(present));
+        }
+    }
+    add_bypasses(netlink, journal, bypass).await
+}
+
+/// Removes the bypasses that the plan has no more, and moves the others to where the host's own
+/// routes lead now.
+async fn keep_bypasses(
+    netlink: &Netlink,
+    journal: &mut Journal,
+    plan: &Plan,
+    tunnel: u32,
+) -> Result<(), Error> {
+    let dropped = journal
+        .record()
+        .routes()
+        .filter(|route| !plan.bypass.contains(&route.net));
+    for route in dropped.cloned().collect::<Vec<_>>() {
+        remove_bypass(netlink, journal, &route).await?;
+    }
+    outside(netlink, journal, tunnel, &plan.bypass).await
 }
 
 fn is_v6(net: &IpNet) -> bool {
