@@ -17,6 +17,9 @@ use crate::sealer::{self, Sealer};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Time after which the client gives up an attempt.
 const ATTEMPT: Duration = Duration::from_secs(5);
+/// A peer that has used so many numbers soon has none left (`specs/esp.md` §5.3): the client gives the
+/// channel up while everything still arrives.
+const NUMBERS: u64 = (1 << 32) - (1 << 20);
 /// Packets that wait to be sent: probes, and answers to those of the peer.
 const OUTGOING_MAX: usize = 16;
 
@@ -46,6 +49,8 @@ pub struct Channel<P> {
     icv_len: usize,
     probe: P,
     stage: Stage,
+    /// This end asks, and makes new channels.
+    is_client: bool,
     outgoing: Vec<Vec<u8>>,
     description: String,
 }
@@ -85,6 +90,7 @@ impl<P: Probe> Channel<P> {
             outbound: Some(Sealer::new(outbound)?),
             icv_len: outbound.integrity().icv_len(),
             probe,
+            is_client: matches!(stage, Stage::Probing { .. }),
             stage,
             outgoing: Vec::new(),
             description: inbound.description(),
@@ -152,6 +158,9 @@ impl<P: Probe> Channel<P> {
         };
         let payload = datagram.get(opened.payload.clone()).unwrap_or_default();
         let kind = self.opened(opened.next_header, payload);
+        if self.is_client && self.inbound.next_expected() >= NUMBERS {
+            self.stage = Stage::Failed;
+        }
         if kind == FrameKind::Data && !is_consistent(opened.next_header, payload) {
             return nothing;
         }

@@ -61,6 +61,11 @@ impl Inbound {
         self.open_as(now, datagram, false)
     }
 
+    /// The number after the highest one received on the present association.
+    pub(crate) fn next_expected(&self) -> u64 {
+        self.current.next_expected()
+    }
+
     /// As [`Opener::check_run`] of the present association.
     pub(crate) fn check_run(&self, run: &[u8], segment: usize) -> u64 {
         self.current.check_run(run, segment)

@@ -21,6 +21,8 @@ mod cipher;
 mod inbound;
 #[cfg(test)]
 mod lanes_tests;
+#[cfg(test)]
+mod last_numbers;
 pub mod lzo;
 mod mac;
 mod opener;
