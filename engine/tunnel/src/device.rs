@@ -20,14 +20,6 @@ pub enum Device {
 }
 
 impl Device {
-    /// Name of the interface, if there is one.
-    pub fn name(&self) -> Option<&str> {
-        match self {
-            Self::Kernel(tun) => Some(tun.name()),
-            Self::Datagram(_) => None,
-        }
-    }
-
     /// True when packets are preceded by a vnet header.
     pub(crate) fn vnet_header(&self) -> bool {
         matches!(self, Self::Kernel(tun) if tun.vnet_header())

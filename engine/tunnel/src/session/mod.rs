@@ -139,11 +139,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         Arc::into_inner(slot.device)
     }
 
-    /// Name of the interface, if the device has one.
-    pub fn device_name(&self) -> Option<&str> {
-        self.device.as_ref().and_then(|slot| slot.device.name())
-    }
-
     /// Gives the session a (new) stream; the previous one is closed. `received` are octets of
     /// the connection that were read already.
     ///
@@ -496,12 +491,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         self.active
             .and_then(|index| self.datagrams.get(index)?.as_ref())
             .map(|slot| &slot.channel)
-    }
-
-    /// Cipher of the active datagram channel.
-    pub fn datagram_description(&self) -> Option<&str> {
-        self.active
-            .and_then(|index| self.datagrams.get(index)?.as_ref()?.channel.description())
     }
 
     /// True while another thread reads the device, seals and sends.
