@@ -79,7 +79,7 @@ fn bound_to_the_certificate(scene: &Scene) {
     let mut command = scene.world.client.command("/usr/bin/python3");
     command
         .arg(script)
-        .arg(SERVER_V4.to_string())
+        .arg(SERVER_V4)
         .arg(scene.fixture.path("ca.pem"));
     let command = scene.realm.with_tickets(command, TICKETS);
     let said = Process::start(command, scene.fixture.dir(), "end-point", None).finish();
