@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, USER};
+use culvert_lab::process::children;
 use culvert_lab::{
-    Client, ClientOptions, Finished, Fixture, Make, Server, ServerOptions, World, built, probe, process, wait,
+    Client, ClientOptions, Finished, Fixture, Make, Process, Server, ServerOptions, World, built, probe,
+    process, wait,
 };
 
 /// Numbers of x86-64, what they are called, and arguments: the process that is to be harmed comes
@@ -30,10 +32,15 @@ const ATTEMPTS: &[(i64, &str, &[i64])] = &[
     (46, "sendmsg", &[5, 0, 0]),
     (307, "sendmmsg", &[5, 0, 0]),
     (44, "sendto", &[5, 0, 0, 0, 4096, 16]),
+    // By source routes, of both families.
+    (54, "setsockopt", &[5, 0, 4]),
+    (54, "setsockopt", &[5, 41, 57]),
 ];
 
 /// Stands for the process id of another client's worker.
 const VICTIM: i64 = i64::MIN;
+
+const POOL: &[(&str, &str)] = &[("worker-processes", "2")];
 
 struct Scene {
     server: Server,
@@ -96,7 +103,7 @@ impl Scene {
 
     fn helper(&self, title: &str) -> u32 {
         let workers = self.server.workers();
-        let children = process::children(self.server.process.pid());
+        let children = children(self.server.process.pid());
         let mut fitting = children
             .into_iter()
             .filter(|pid| process::title(*pid) == title && !workers.contains(pid));
@@ -128,9 +135,11 @@ fn a_hijacked_worker_can_do_nothing() {
     let victim = wait::until("the other worker", || {
         scene.server.workers().into_iter().find(|pid| !has_device(*pid))
     });
+    has_only_its_own(&scene, victim, &[]);
     let mut known = vec![victim];
     for (number, name, arguments) in ATTEMPTS {
         let worker = tunnel_worker(&known);
+        has_only_its_own(&scene, worker, &["/dev/net/tun"]);
         let status = status_of(worker);
         for line in [
             "CapEff:\t0000000000000000",
@@ -223,6 +232,45 @@ fn a_worker_that_forges_messages_is_ended() {
     other.send(b"GET / HTTP/1.1\r\nHost: vpn.test\r\n\r\n");
     other.wait_for("HTTP/1.1", 2);
     drop(client);
+}
+
+/// Of what a worker has open nothing is a file or a listener, and no device is another client's.
+fn has_only_its_own(scene: &Scene, worker: u32, devices: &[&str]) {
+    let listeners = ["tcp", "tcp6", "unix"].map(|kind| listening(scene.server.process.pid(), kind));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{worker}/fd")).unwrap().flatten() {
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        let target = target.display().to_string();
+        let inode = target
+            .strip_prefix("socket:[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        if let Some(inode) = inode {
+            assert!(
+                !listeners.iter().flatten().any(|listener| listener == inode),
+                "{target}"
+            );
+        } else if !target.starts_with("anon_inode:") && target != "/dev/null" {
+            found.push(target);
+        }
+    }
+    assert_eq!(found, devices, "worker {worker}");
+}
+
+/// Inodes of the listening sockets of a process's network.
+fn listening(pid: u32, kind: &str) -> Vec<String> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/{kind}")).unwrap();
+    let (state, listens, inode) = match kind {
+        "unix" => (3, "00010000", 6),
+        _ => (3, "0A", 9),
+    };
+    let rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let inodes: Vec<String> = rows
+        .filter(|row| row.get(state) == Some(&listens))
+        .filter_map(|row| Some((*row.get(inode)?).to_owned()))
+        .collect();
+    inodes
 }
 
 /// Numbers of a worker's descriptors that are sockets between processes.
@@ -333,62 +381,95 @@ fn a_reload_renews_the_zygote() {
     probe::ping(&scene.world.client, inner_server());
 }
 
-/// Without the broker nobody can log in or come back: the server ends, tells its clients, and leaves
-/// nothing; a new one honours their cookies.
-#[test]
-fn a_killed_broker_ends_the_server_in_order() {
-    let mut scene = scene(&[]);
-    let options = ClientOptions {
-        arguments: &["--cookieonly"],
-        ..ClientOptions::default()
+/// A process dies under traffic and takes the server along. No other process and no device stays, and the
+/// clients are told nothing: their sessions are in the journal, so they come back to the next server by
+/// themselves, with their addresses.
+fn clients_outlive_the_server(title: &str, client: Make, overrides: &[(&str, &str)]) {
+    let mut scene = scene(overrides);
+    let mut client = Client::connect(client, &scene.world, &scene.fixture);
+    client.process.wait_for("Established DTLS connection");
+    probe::ping(&scene.world.client, inner_server());
+    let address = Client::inner_v4(&scene.world);
+    let (routes, main) = (scene.world.server.routes(), scene.server.process.pid());
+    let all: Vec<u32> = children(main);
+    let (under, also) = (flood(&scene, "up"), flood(&scene, "down"));
+    // It shall not find that there is no server for a moment, and then wait for 10 s.
+    client.process.signal("STOP");
+    let victim = match title {
+        "ocserv-main" => main,
+        _ => scene.helper(title),
     };
-    let login = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
-    let cookie = login.stdout.trim().to_owned();
-    let mut client = scene.client();
-    process::kill(scene.helper("ocserv-sm"), "9");
-    assert_eq!(scene.server.process.exit_code(), 1, "{}", scene.server.log());
-    assert_eq!(client.process.exit_code(), 1, "{}", client.process.output());
-    nothing_is_left(&scene);
-    scene.server = Server::start(Make::Culvert, &scene.world, &scene.fixture);
-    comes_back(&scene, &cookie);
-}
-
-/// `kill -9` of main takes every other process along; a new server finds nothing in its way.
-#[test]
-fn a_killed_main_process_takes_all_others_along() {
-    let mut scene = scene(&[]);
-    let login = scene.login();
-    let cookie = login.stdout.trim().to_owned();
-    let client = scene.client();
-    let all = process::children(scene.server.process.pid());
-    process::kill(scene.server.process.pid(), "9");
-    scene.server.process.wait();
+    process::kill(victim, "9");
+    let code = scene.server.process.exit_code();
+    assert_eq!(
+        code,
+        if victim == main { 128 + 9 } else { 1 },
+        "{}",
+        scene.server.log()
+    );
     wait::until("the end of all processes", || {
         all.iter()
             .all(|pid| process::title(*pid).is_empty())
             .then_some(())
     });
-    drop(client);
-    assert_eq!(scene.world.server.interfaces(), ["lo", "eth0"]);
-    scene.server = Server::start(Make::Culvert, &scene.world, &scene.fixture);
-    comes_back(&scene, &cookie);
+    wait::until("the end of the devices", || {
+        (scene.world.server.interfaces() == ["lo", "eth0"]).then_some(())
+    });
+    if victim != main {
+        nothing_is_left(&scene);
+    }
+    let options = ServerOptions {
+        overrides,
+        ..Default::default()
+    };
+    scene.server = Server::start_with(Make::Culvert, &scene.world, &scene.fixture, &options);
+    client.process.signal("CONT");
+    let logs = || client.process.output() + &scene.server.log();
+    wait::until(&format!("the client\n{}", logs()), || {
+        let (_, users) = scene.server.occtl(&["show", "users"]);
+        (users.contains(USER) && users.contains(&address.to_string())).then_some(())
+    });
+    probe::ping(&scene.world.client, inner_server());
+    assert_eq!(Client::inner_v4(&scene.world), address, "{}", logs());
+    assert_eq!(scene.world.server.routes(), routes);
+    drop((under, also));
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+}
+
+/// Packets through the tunnel, one way or the other, as fast as they are answered.
+fn flood(scene: &Scene, way: &str) -> Process {
+    let (host, to) = match way {
+        "up" => (&scene.world.client, inner_server()),
+        _ => (&scene.world.server, Client::inner_v4(&scene.world)),
+    };
+    let mut ping = host.command("ping");
+    ping.args(["-f", "-q", "-s", "1000"]).arg(to.to_string());
+    Process::start(ping, scene.fixture.dir(), way, None)
+}
+
+#[test]
+fn the_real_client_outlives_a_killed_broker() {
+    clients_outlive_the_server("ocserv-sm", Make::Real, &[]);
+}
+
+#[test]
+fn our_client_outlives_a_killed_broker_of_a_pool() {
+    clients_outlive_the_server("ocserv-sm", Make::Culvert, POOL);
+}
+
+#[test]
+fn the_real_client_outlives_a_killed_main_process_of_a_pool() {
+    clients_outlive_the_server("ocserv-main", Make::Real, POOL);
+}
+
+#[test]
+fn our_client_outlives_a_killed_main_process() {
+    clients_outlive_the_server("ocserv-main", Make::Culvert, &[]);
 }
 
 fn nothing_is_left(scene: &Scene) {
     assert_eq!(scene.world.server.interfaces(), ["lo", "eth0"]);
     assert!(!scene.fixture.path("occtl.sock").exists());
     assert!(!scene.fixture.path("ocserv.pid").exists());
-}
-
-/// A client with an old cookie.
-fn comes_back(scene: &Scene, cookie: &str) {
-    let ca = scene.fixture.path("ca.pem").display().to_string();
-    let script = "/usr/share/vpnc-scripts/vpnc-script";
-    let arguments = ["--cafile", &ca, "--cookie", cookie, "--script", script];
-    let command = Client::bare(Make::Real, &scene.world, &arguments);
-    let mut client = culvert_lab::Process::start(command, scene.fixture.dir(), "again", None);
-    client.wait_for("Configured as");
-    probe::ping(&scene.world.client, inner_server());
-    let (_, users) = scene.server.occtl(&["show", "users"]);
-    assert!(users.contains(USER), "{users}");
 }

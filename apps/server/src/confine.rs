@@ -8,6 +8,7 @@ use std::os::unix::fs::chroot;
 
 use culvert_sys::process::{self, Resource};
 use culvert_sys::sandbox::{self, Phase};
+use culvert_sys::signal::SIGKILL;
 
 use zeroize::Zeroizing;
 
@@ -60,6 +61,9 @@ pub(crate) fn zygote(main: &Blocking, uid: u32, gid: u32, root: Option<&str>) ->
         std::env::set_current_dir("/")?;
     }
     process::drop_user(uid, gid, &[gid])?;
+    // Changing the user has undone both.
+    step("protection from being traced", process::set_dumpable(false))?;
+    step("end with its parent", process::set_parent_death_signal(SIGKILL))?;
     step("dropping of capabilities", process::drop_capabilities())?;
     step("ban on new privileges", process::forbid_new_privileges())?;
     step("filter of system calls", sandbox::can_restrict_system_calls())?;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use culvert_sys::channel::Channel;
 use culvert_sys::process::{self, Fork, Resource};
-use culvert_sys::signal::SIGTERM;
+use culvert_sys::signal::SIGKILL;
 
 use crate::confine;
 use crate::ipc::fields::Text;
@@ -144,7 +144,8 @@ fn serve(main: &Blocking) -> Result<Next, LinkError> {
 
 /// The rest of a pool process's life.
 fn pool_life(snapshot: &Snapshot, descriptors: Vec<OwnedFd>, data: u64) -> ExitCode {
-    let _best_effort = process::set_parent_death_signal(SIGTERM);
+    // As of a worker, see there.
+    let _best_effort = process::set_parent_death_signal(SIGKILL);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     let _cosmetic = process::set_title(POOL_TITLE);
     if let Some(limit) = snapshot.pool_memory_limit {
@@ -177,8 +178,9 @@ fn worker_life(new: NewWorker) -> ExitCode {
         descriptors,
         data,
     } = new;
-    // Main's end means ours. Should it have ended before this call, its channel says so.
-    let _best_effort = process::set_parent_death_signal(SIGTERM);
+    // Main's end means ours, at once and without a goodbye: the session goes on with the next server.
+    // Should it have ended before this call, its channel says so.
+    let _best_effort = process::set_parent_death_signal(SIGKILL);
     let _best_effort = process::set_limit(Resource::Processes, 0);
     if let Some(limit) = snapshot.memory_limit {
         let _best_effort = process::set_limit(Resource::Data, data + limit);

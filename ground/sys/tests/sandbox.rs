@@ -4,17 +4,20 @@
 #![allow(clippy::unwrap_used, unsafe_code)]
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr::null;
+use std::time::Duration;
 
 use culvert_sys::channel::Channel;
 use culvert_sys::epoll::{Interest, Poller};
 use culvert_sys::process::{self, Fork};
 use culvert_sys::sandbox::{self, Helper, Phase, SandboxError};
 use culvert_sys::signal::{SIGTERM, SignalFd};
+use culvert_sys::tcp;
+use culvert_sys::udp::{PathMtuDiscovery, UdpSocket};
 
 /// What comes before the number in a report.
 const MARK: [u8; 3] = [7, 8, 9];
@@ -33,7 +36,14 @@ fn main() {
 
 fn what_a_worker_needs_is_allowed() {
     let (near, far) = Channel::pair().unwrap();
+    let (stream, _peer) = connection();
+    let sockets = ["127.0.0.1:0", "[::1]:0"].map(|address| {
+        let socket = std::net::UdpSocket::bind(address).unwrap();
+        UdpSocket::from_fd(socket.into()).unwrap()
+    });
     let (status, report) = confined(Some(Phase::Login), move || {
+        tcp::set_keepalive(&stream, Duration::from_secs(600)).unwrap();
+        tcp::set_send_buffer(&stream, 1 << 16).unwrap();
         near.send(b"x", &[far.as_fd()]).unwrap();
         far.set_nonblocking(true).unwrap();
         assert_eq!(far.receive(&mut [0; 8]).unwrap().unwrap().descriptors.len(), 1);
@@ -44,12 +54,28 @@ fn what_a_worker_needs_is_allowed() {
         drop(vec![1_u8; 8 << 20]);
         culvert_sys::mem::trim();
         culvert_sys::random::fill(&mut [0; 16]).unwrap();
+        near.set_timeout(Some(Duration::from_secs(1))).unwrap();
         sandbox::restrict_system_calls(Phase::Tunnel).unwrap();
+        for datagrams in &sockets {
+            datagrams.set_buffers(Some(1 << 16), Some(1 << 16)).unwrap();
+            datagrams.set_path_mtu_discovery(PathMtuDiscovery::Probe).unwrap();
+            let _with_this_kernel = datagrams.set_gro(true);
+            tcp::set_priority(datagrams, 1).unwrap();
+            tcp::set_type_of_service(datagrams, 8).unwrap();
+        }
+        tcp::set_unsent_limit(&stream, 1 << 16).unwrap();
+        tcp::set_nodelay(&stream).unwrap();
         poller.delete(&signals).unwrap();
         drop(vec![1_u8; 8 << 20]);
         near.send(b"y", &[]).unwrap();
     });
     assert_eq!((status.code(), report), (Some(0), None));
+}
+
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (near, listener.accept().unwrap().0)
 }
 
 fn forbidden_calls_end_the_process() {
@@ -82,6 +108,11 @@ fn forbidden_calls_end_the_process() {
         call(libc::SYS_io_uring_setup, [1, 0, 0]),
         call(libc::SYS_ioctl, [number.into(), libc::TIOCSTI as _, 0]),
         call(libc::SYS_fcntl, [number.into(), libc::F_SETOWN.into(), me()]),
+        // Source routes lead packets of a connected socket to others.
+        option(number, libc::IPPROTO_IP, libc::IP_OPTIONS),
+        option(number, libc::IPPROTO_IPV6, libc::IPV6_RTHDR),
+        option(number, libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+        option(number, libc::IPPROTO_TCP, libc::TCP_ULP),
         call(
             libc::SYS_mmap,
             [0, 4096, (libc::PROT_READ | libc::PROT_EXEC).into()],
@@ -292,6 +323,11 @@ fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> (libc::c_long, Bo
         libc::syscall(number, first, second, third, null::<u8>(), null::<u8>());
     };
     (number, Box::new(attempt))
+}
+
+/// An attempt to set an option of a socket.
+fn option(socket: libc::c_int, level: libc::c_int, name: libc::c_int) -> (libc::c_long, Box<dyn Fn()>) {
+    call(libc::SYS_setsockopt, [socket.into(), level.into(), name.into()])
 }
 
 /// Runs `body` in a process of this phase; gives how it ended and the number it reported.

@@ -96,7 +96,9 @@ impl Server {
         self.remind(Stage::Over, STOP_TIME);
     }
 
-    /// The devices are gone, and packets with them: the clients are told.
+    /// The devices are gone, and packets with them: the clients are told. Those of a server that ends
+    /// because it cannot go on are not: their sessions are in the journal, so they may come back to the
+    /// next one.
     pub(crate) fn handle_devices_removed(&mut self, result: io::Result<()>) {
         if let Err(error) = result {
             log::write(
@@ -106,7 +108,10 @@ impl Server {
         }
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for id in all {
-            self.end(id, CloseReason::ServerDisconnect);
+            match self.exit_code {
+                0 => self.end(id, CloseReason::ServerDisconnect),
+                _ => self.kill(id),
+            }
         }
     }
 

@@ -23,6 +23,7 @@ const CALLS: &[c_long] = &[
     // Sockets to servers; making them is among the rules below.
     libc::SYS_bind,
     libc::SYS_connect,
+    libc::SYS_setsockopt,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,

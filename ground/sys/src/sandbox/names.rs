@@ -50,6 +50,7 @@ const NAMES: &[(libc::c_long, &str)] = &[
     (libc::SYS_sendmsg, "sendmsg"),
     (libc::SYS_sendto, "sendto"),
     (libc::SYS_setns, "setns"),
+    (libc::SYS_setsockopt, "setsockopt"),
     (libc::SYS_setuid, "setuid"),
     (libc::SYS_shmat, "shmat"),
     (libc::SYS_socket, "socket"),

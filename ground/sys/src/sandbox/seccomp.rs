@@ -43,7 +43,6 @@ pub(super) const ALWAYS: &[c_long] = &[
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_ppoll,
@@ -82,6 +81,28 @@ const LOGIN: &[c_long] = &[libc::SYS_epoll_create1, libc::SYS_signalfd4];
 
 /// Requests of ioctl before [`Phase::Tunnel`].
 const IOCTL: &[libc::Ioctl] = &[libc::TUNGETIFF, libc::TUNSETOFFLOAD];
+
+/// Options of sockets, each with its level: what the packet path sets. None that names another
+/// address (source routes), device or program.
+const SOCKET_OPTIONS: &[(i32, i32)] = &[
+    (libc::SOL_SOCKET, libc::SO_RCVTIMEO),
+    (libc::SOL_SOCKET, libc::SO_SNDTIMEO),
+    (libc::SOL_SOCKET, libc::SO_RCVBUF),
+    (libc::SOL_SOCKET, libc::SO_SNDBUF),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE),
+    (libc::SOL_SOCKET, libc::SO_PRIORITY),
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE),
+    (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT),
+    (libc::IPPROTO_IP, libc::IP_TOS),
+    (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+    (libc::IPPROTO_IP, libc::IP_PKTINFO),
+    (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+    (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    (libc::SOL_UDP, libc::UDP_SEGMENT),
+    (libc::SOL_UDP, libc::UDP_GRO),
+];
 
 /// Commands of fcntl: none that names a process to be signalled.
 const FCNTL: &[i32] = &[libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
@@ -123,6 +144,7 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
     if phase != Phase::Tunnel {
         rules.insert(libc::SYS_sendmsg, Vec::new());
     }
+    rules.insert(libc::SYS_setsockopt, socket_options()?);
     rules.insert(libc::SYS_mmap, nothing_executable(2)?);
     rules.insert(libc::SYS_mprotect, nothing_executable(2)?);
     rules.insert(libc::SYS_tgkill, itself(0)?);
@@ -142,6 +164,16 @@ fn program(phase: Phase) -> Result<BpfProgram, SandboxError> {
         );
     }
     trap_unless(rules)
+}
+
+fn socket_options() -> Result<Vec<SeccompRule>, SandboxError> {
+    let rule = |(level, option): &(i32, i32)| {
+        Ok(SeccompRule::new(vec![
+            condition(1, SeccompCmpOp::Eq, *level as u64)?,
+            condition(2, SeccompCmpOp::Eq, *option as u64)?,
+        ])?)
+    };
+    SOCKET_OPTIONS.iter().map(rule).collect()
 }
 
 /// A filter that traps all calls but these.

@@ -301,9 +301,10 @@ impl Client {
                     self.log(LogLevel::Info, &format!("cannot use a UDP socket: {error}"));
                 }
             }
-            Ok(Some((MainToWorker::Terminate, _))) | Ok(None) => {
-                self.part(now, WorkerReason::Told, buffers);
-            }
+            Ok(Some((MainToWorker::Terminate, _))) => self.part(now, WorkerReason::Told, buffers),
+            // Main has died or given this connection up. The client hears no goodbye: its session is
+            // not over, and it may come back.
+            Ok(None) => self.life = Life::Over(WorkerReason::Told),
             Ok(Some(_)) => {
                 self.log(LogLevel::Error, "main said something that does not fit");
                 self.part(now, WorkerReason::Error, buffers);

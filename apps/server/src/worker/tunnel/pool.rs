@@ -151,7 +151,7 @@ impl Pool {
                         let _consumed = signals.read();
                         self.stop(now);
                     }
-                    MAIN => self.obey(&poller, now)?,
+                    MAIN => self.obey(&poller)?,
                     token @ SOCKETS..LOGINS => self.receive(now, token - SOCKETS),
                     token @ LOGINS.. => self.take_over(now, token),
                     _ => self.clients.handle_ready(now, event),
@@ -175,7 +175,7 @@ impl Pool {
         self.clients.part(now, WorkerReason::Told);
     }
 
-    fn obey(&mut self, poller: &Poller, now: Instant) -> io::Result<()> {
+    fn obey(&mut self, poller: &Poller) -> io::Result<()> {
         match self.main.receive_now::<MainToPool>() {
             Ok(Some((MainToPool::Socket(bound), descriptors))) => {
                 for socket in descriptors {
@@ -207,7 +207,8 @@ impl Pool {
                     self.logins.insert(token, login);
                 }
             }
-            Ok(None) => self.stop(now),
+            // Without a goodbye to the clients: they may come back to the next server.
+            Ok(None) => return Err(io::Error::other("main is gone")),
             Err(LinkError::Timeout) => {}
             Err(error) => return Err(io::Error::other(error)),
         }
