@@ -68,11 +68,17 @@ impl Host {
         command
     }
 
-    /// One ping with this many octets of data that nobody may cut.
+    /// Pings with this many octets of data, which nobody may cut, until one is answered.
+    ///
+    /// # Panics
+    /// None is answered in time.
     pub fn ping_uncut(&self, size: u16, to: &str) {
         let size = size.to_string();
-        let arguments = ["-n", "-M", "do", "-c", "1", "-W", "3", "-s", &size, to];
-        self.run("ping", &arguments);
+        wait::until(&format!("an answer to a ping of {size} octets"), || {
+            let mut command = self.command("ping");
+            command.args(["-n", "-M", "do", "-c", "1", "-W", "1", "-s", &size, to]);
+            command.output().unwrap().status.success().then_some(())
+        });
     }
 
     /// Runs a program on this host and gives its output.
@@ -204,15 +210,24 @@ impl World {
 
     /// Loses this percentage of the UDP packets of the VPN port, both ways.
     pub fn lose_udp(&self, percent: u32) {
+        self.drop_udp(&format!("numgen random mod 100 < {percent}"));
+    }
+
+    /// Loses every third UDP packet of the VPN port, either way.
+    pub fn lose_every_third_udp(&self) {
+        self.drop_udp("numgen inc mod 3 == 2");
+    }
+
+    fn drop_udp(&self, which: &str) {
         for (host, port) in [(&self.server, "dport"), (&self.client, "sport")] {
             host.nft(&format!(
                 "add table inet lab; add chain inet lab in {{ type filter hook input priority 0; }}; \
-                 add rule inet lab in udp {port} 443 numgen random mod 100 < {percent} drop"
+                 add rule inet lab in udp {port} 443 {which} drop"
             ));
         }
     }
 
-    /// Lifts [`Self::block_udp`] and [`Self::lose_udp`].
+    /// Lifts [`Self::block_udp`], [`Self::lose_udp`] and [`Self::lose_every_third_udp`].
     pub fn unblock_udp(&self) {
         for host in [&self.server, &self.client] {
             host.nft("delete table inet lab");

@@ -150,7 +150,8 @@ impl Process {
         }
     }
 
-    /// [`Self::exit_code`] without the delay of polling, for measurements.
+    /// [`Self::exit_code`] without the delay of polling and without a limit, for measurements and programs
+    /// that have a limit of their own.
     ///
     /// # Panics
     /// The process cannot be waited for.

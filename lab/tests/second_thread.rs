@@ -9,7 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, PASSWORD};
+use culvert_lab::probe::TRANSFER_SIZE;
 use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, wait};
+
+/// Octets of a transfer that loses packets: TCP is the slower, the busier the machine.
+const LOSSY_SIZE: u64 = 5_000_000;
 
 struct Scene {
     client: Process,
@@ -49,9 +53,9 @@ impl Scene {
         self.client.output() + &self.server.log()
     }
 
-    /// One transfer in either direction at the same time, and what `meanwhile` does until both
-    /// are done.
-    fn transfer_both_ways(&self, meanwhile: impl Fn()) {
+    /// One transfer of `size` octets in either direction at the same time, and what `meanwhile` does until
+    /// both are done.
+    fn transfer_both_ways(&self, size: u64, meanwhile: impl Fn()) {
         let program = Path::new(env!("CARGO_BIN_EXE_transfer"));
         let (client, server) = (&self.world.client, &self.world.server);
         std::thread::scope(|scope| {
@@ -62,7 +66,7 @@ impl Scene {
             .map(|(name, from, to, address)| {
                 let dir = self.fixture.path(name);
                 fs::create_dir_all(&dir).unwrap();
-                scope.spawn(move || probe::transfer(program, &dir, from, to, address))
+                scope.spawn(move || probe::transfer_of(size, program, &dir, from, to, address))
             });
             while !transfers.iter().all(|transfer| transfer.is_finished()) {
                 meanwhile();
@@ -96,7 +100,7 @@ fn inner_server() -> IpAddr {
 fn survives_new_keys_of_the_stream(server: Make) {
     let scene = Scene::new(server, &["--no-dtls"]);
     let seen = std::cell::Cell::new(0);
-    scene.transfer_both_ways(|| {
+    scene.transfer_both_ways(TRANSFER_SIZE, || {
         seen.set(seen.get() + u32::from(scene.has_two_threads()));
         scene.client.signal("USR1");
     });
@@ -107,7 +111,7 @@ fn survives_new_keys_of_the_stream(server: Make) {
         (tunnels == 2).then_some(())
     });
     probe::ping(&scene.world.client, inner_server());
-    scene.transfer_both_ways(|| ());
+    scene.transfer_both_ways(TRANSFER_SIZE, || ());
     wait::until(&scene.logs(), || {
         let updates = match server {
             Make::Real => scene.client.stdout().matches("CSTP rekey due").count(),
@@ -115,7 +119,7 @@ fn survives_new_keys_of_the_stream(server: Make) {
         };
         (updates >= 3).then_some(())
     });
-    scene.transfer_both_ways(|| ());
+    scene.transfer_both_ways(TRANSFER_SIZE, || ());
     let statistics = scene.client.stdout();
     assert!(
         statistics.contains("User requested reconnect") && statistics.contains("; TX: "),
@@ -147,7 +151,9 @@ fn survives_loss_and_new_keys_of_the_datagrams(server: Make) {
     sniffer.wait_for("listening on eth0");
     let seen = std::cell::Cell::new(0);
     let transfer = || {
-        scene.transfer_both_ways(|| seen.set(seen.get() + u32::from(scene.has_two_threads())));
+        scene.transfer_both_ways(LOSSY_SIZE, || {
+            seen.set(seen.get() + u32::from(scene.has_two_threads()))
+        });
     };
     wait::until_within(Duration::from_secs(60), &scene.logs(), || {
         transfer();

@@ -11,7 +11,8 @@ use std::process::{Child, ChildStdin, Stdio};
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::net::SERVER_V4;
-use culvert_lab::{Client, ClientOptions, Fixture, Host, Make, Server, World, probe, wait};
+use culvert_lab::probe::Echoes;
+use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, World, probe, wait};
 
 /// Where the man in the middle waits for the client.
 const MIDDLE: &str = "127.0.0.9";
@@ -114,48 +115,26 @@ impl Tunnel {
     /// Pings in both directions: every request and every answer arrives exactly once.
     fn every_packet_arrives_once(&self) {
         const COUNT: u64 = 20;
-        let pairs: [(&Host, &Host, IpAddr); 2] = [
-            (&self.world.client, &self.world.server, inner_server()),
-            (
-                &self.world.server,
-                &self.world.client,
-                Client::inner_v4(&self.world),
-            ),
-        ];
-        for (from, to, address) in pairs {
-            let before = (echoes(to).0, echoes(from).1);
-            let text = from.run(
-                "ping",
-                &["-n", "-c", &COUNT.to_string(), "-i", "0.05", &address.to_string()],
-            );
-            assert!(
-                text.contains(&format!(
-                    "{COUNT} packets transmitted, {COUNT} received, 0% packet loss"
-                )),
-                "{text}{}",
-                self.logs()
-            );
-            let after = (echoes(to).0, echoes(from).1);
-            assert_eq!((after.0 - before.0, after.1 - before.1), (COUNT, COUNT), "{text}");
+        let to_client = Client::inner_v4(&self.world).to_string();
+        let (client, server) = (&self.world.client, &self.world.server);
+        for (from, to, address) in [
+            (client, server, INNER_SERVER_V4),
+            (server, client, to_client.as_str()),
+        ] {
+            let echoes = Echoes::of(from, to);
+            let mut ping = from.command("ping");
+            ping.args(["-n", "-i", "0.05", "-c"])
+                .arg(COUNT.to_string())
+                .arg(address);
+            let output = ping.output().unwrap();
+            assert_eq!(output.stderr, b"", "{output:?}");
+            echoes.all_arrive_once(COUNT);
         }
     }
 }
 
 fn inner_server() -> IpAddr {
     INNER_SERVER_V4.parse().unwrap()
-}
-
-/// Echo requests and echo replies that have reached a host.
-fn echoes(host: &Host) -> (u64, u64) {
-    let text = host.run("cat", &["/proc/net/snmp"]);
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let value = |wanted: &str| {
-        let mut pairs = names.split(' ').zip(values.split(' '));
-        let (_, value) = pairs.find(|(name, _)| *name == wanted).unwrap();
-        value.parse().unwrap()
-    };
-    (value("InEchos"), value("InEchoReps"))
 }
 
 /// Datagrams that come twice, again later, or forged: also while the channel is being opened.
@@ -169,13 +148,12 @@ fn datagrams(client: Make, server: Make) {
     tunnel.tamper.order("pass");
     tunnel.every_packet_arrives_once();
 
-    let before = (echoes(&tunnel.world.server), echoes(&tunnel.world.client));
+    let (client, server) = (&tunnel.world.client, &tunnel.world.server);
+    let echoes = [Echoes::of(client, server), Echoes::of(server, client)];
     tunnel.tamper.order("replay");
     // What was replayed is in the way of what comes now, so it has been dealt with.
-    probe::ping(&tunnel.world.client, inner_server());
-    let after = (echoes(&tunnel.world.server), echoes(&tunnel.world.client));
-    assert_eq!(after.0.0, before.0.0 + 1, "{}", tunnel.logs());
-    assert_eq!(after.1.1, before.1.1 + 1, "{}", tunnel.logs());
+    probe::ping(client, inner_server());
+    echoes.iter().for_each(Echoes::none_came_twice);
     tunnel.every_packet_arrives_once();
 
     assert_eq!(tunnel.said("Got CONNECT response"), 1, "{}", tunnel.logs());

@@ -98,7 +98,7 @@ fn start_ends(world: &World, transport: &str, offload: &str) -> [Process; 2] {
 
 /// Moves data through both ends in both directions and families.
 fn case(world: &World, transport: &str, offload: &str) {
-    let _ends = start_ends(world, transport, offload);
+    let ends = start_ends(world, transport, offload);
     for (to, ipv6) in [
         (Role::Server, false),
         (Role::Client, false),
@@ -108,6 +108,15 @@ fn case(world: &World, transport: &str, offload: &str) {
         let result = transfer(world, to, ipv6);
         println!("{transport:8} {offload:7} {result}");
     }
+    for end in ends {
+        let said = end.all_said();
+        let expected = usize::from(offload == "plain");
+        assert_eq!(count_notices(&said, Notice::NoVnetHeader), expected, "{said}");
+    }
+}
+
+fn count_notices(said: &str, notice: Notice) -> usize {
+    said.matches(&format!("{NOTICE}{notice}\n")).count()
 }
 
 /// One stream, and datagrams after it.
@@ -148,12 +157,9 @@ fn narrow_path(world: &World) {
         assert!(sent < PACKETS / 2, "{sent} system calls to {to:?}");
         assert!(forger.child.try_wait().unwrap().is_none(), "the forger has ended");
     }
-    for mut end in ends {
-        end.child.kill().unwrap();
-        let mut said = String::new();
-        end.output.read_to_string(&mut said).unwrap();
-        let notice = Notice::NoSegmentation.to_string();
-        assert_eq!(said.matches(&notice).count(), 1, "{said}");
+    for end in ends {
+        let said = end.all_said();
+        assert_eq!(count_notices(&said, Notice::NoSegmentation), 1, "{said}");
         assert!(!said.contains("Lost"), "{said}");
     }
 }
@@ -267,12 +273,18 @@ fn ip(arguments: &[&str]) {
 struct Process {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
+    /// Notices that came before what was expected.
+    noticed: String,
 }
 
 impl Process {
     fn new(mut child: Child) -> Self {
         let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, output }
+        Self {
+            child,
+            output,
+            noticed: String::new(),
+        }
     }
 
     fn line(&mut self) -> String {
@@ -284,9 +296,19 @@ impl Process {
     fn expect(&mut self, text: &str) {
         let mut line = self.line();
         while line.starts_with(NOTICE) {
+            self.noticed.push_str(&line);
+            self.noticed.push('\n');
             line = self.line();
         }
         assert_eq!(line, text);
+    }
+
+    /// Ends it; everything that it has not been asked for.
+    fn all_said(mut self) -> String {
+        self.child.kill().unwrap();
+        let mut said = std::mem::take(&mut self.noticed);
+        self.output.read_to_string(&mut said).unwrap();
+        said
     }
 }
 

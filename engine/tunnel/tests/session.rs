@@ -337,6 +337,20 @@ fn a_socket_without_segmentation_carries_everything_and_says_so_once() {
 }
 
 #[test]
+fn a_socket_without_receive_offload_is_used_all_the_same() {
+    let mut pair = Pair::plain();
+    // The option is one of UDP.
+    let (stream, _far) = tcp_pair();
+    let socket = UdpSocket::from_fd(stream).unwrap();
+    pair.client.datagram(socket, Datagrams::client(Instant::now()));
+    let notices: Vec<Event> = std::iter::from_fn(|| pair.client.session.poll_event()).collect();
+    assert!(
+        matches!(notices[..], [Event::Notice(Notice::NoReceiveOffload)]),
+        "{notices:?}"
+    );
+}
+
+#[test]
 fn roaming_needs_a_datagram_that_authenticates() {
     let mut pair = Pair::with_stream();
     pair.connect_datagrams();

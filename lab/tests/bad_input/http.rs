@@ -166,13 +166,35 @@ fn ambiguous_requests_to_our_server() {
     bad_requests(Make::Culvert, ambiguous_requests());
 }
 
+/// TCP segments with data that the server has sent on its only connection, repetitions apart.
+fn sent_segments(scene: &Scene) -> u64 {
+    let filter = ["-tinH", "state", "established", "sport", "=", ":443"];
+    let text = scene.world.server.run("ss", &filter);
+    let value = |name: &str| {
+        let (_, rest) = text.split_once(name)?;
+        rest.split(|octet: char| !octet.is_ascii_digit() && octet != '/')
+            .next()?
+            .rsplit('/')
+            .next()?
+            .parse::<u64>()
+            .ok()
+    };
+    value("data_segs_out:").unwrap_or_else(|| panic!("{text}")) - value(" retrans:").unwrap_or(0)
+}
+
 fn seventeenth_request(server: Make) {
     let mut scene = Scene::new(server);
     let mut raw = Raw::connect(&scene.world, &scene.fixture, "seventeen");
+    let mut segments = Vec::new();
     for count in 1..=16 {
         raw.send(get("/").as_bytes());
         raw.wait_for("HTTP/1.1 200 OK", count);
         raw.wait_for("</config-auth>", count);
+        segments.push(sent_segments(&scene));
+    }
+    if server == Make::Culvert {
+        let each: Vec<u64> = segments.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(each, [1; 15], "one write for each answer");
     }
     raw.send(get("/").as_bytes());
     assert_eq!(raw.closed().matches("HTTP/1.1").count(), 16);

@@ -22,6 +22,8 @@ pub struct Prober {
     max: u16,
     current: u16,
     confirmed: bool,
+    /// Sizes that were given up, for an answer may only be late.
+    given_up: Vec<u16>,
     sent: u8,
     due: bool,
     next_at: Instant,
@@ -40,6 +42,7 @@ impl Prober {
             max,
             current: max,
             confirmed: false,
+            given_up: Vec::new(),
             sent: 0,
             due: true,
             next_at: now + PROBE_WAIT,
@@ -89,15 +92,24 @@ impl Prober {
         }
     }
 
-    /// A DPD response of this payload length came in. Others than the size in question are late
-    /// or none of ours.
+    /// A DPD response of this payload length came in. On a slow path it may come when its size was given
+    /// up already, which the real client does not take into account.
     pub fn handle_response(&mut self, now: Instant, payload_len: usize) {
-        if self.result.is_some() || payload_len != usize::from(self.current) {
+        let Ok(size) = u16::try_from(payload_len) else {
+            return;
+        };
+        if self.result.is_some() {
+            return;
+        }
+        if size > self.current && self.given_up.contains(&size) {
+            self.given_up.retain(|given_up| *given_up > size);
+            self.max = self.given_up.iter().min().map_or(size, |least| least - 1);
+        } else if size != self.current {
             return;
         }
         self.confirmed = true;
-        self.min = self.current;
-        if self.current == self.max {
+        self.min = size;
+        if size == self.max {
             self.finish();
         } else {
             self.start(now, self.min + (self.max - self.min).div_ceil(2));
@@ -118,6 +130,7 @@ impl Prober {
     }
 
     fn too_large(&mut self, now: Instant) {
+        self.given_up.push(self.current);
         if self.current <= self.min {
             if self.confirmed || self.min == MTU_MIN {
                 self.finish();
@@ -172,7 +185,8 @@ mod tests {
             }
             while let Some(len) = prober.poll_probe() {
                 if len <= usize::from(path) {
-                    prober.handle_response(now, len + 1);
+                    // No size that was asked for.
+                    prober.handle_response(now, len + 9000);
                     prober.handle_response(now, len);
                 } else if local {
                     prober.handle_too_big(now);
@@ -201,6 +215,38 @@ mod tests {
     #[test]
     fn nothing_to_search() {
         assert_eq!(search(1280, true, 0, false), (1280, Duration::ZERO));
+    }
+
+    /// Answers take longer than the search waits for one.
+    #[test]
+    fn late_answers_count() {
+        for delay in [310, 700, 2000] {
+            for path in [1434u16, 1400, 1000] {
+                let start = Instant::now();
+                let mut now = start;
+                let mut prober = Prober::new(now, Mtu::clamped(1434), false);
+                let mut answers = std::collections::VecDeque::new();
+                while prober.finished().is_none() {
+                    while let Some(len) = prober.poll_probe() {
+                        if len <= usize::from(path) {
+                            answers.push_back((now + Duration::from_millis(delay), len));
+                        }
+                    }
+                    let due = prober.poll_timeout().unwrap();
+                    if let Some((at, len)) = answers.front().copied().filter(|(at, _)| *at <= due) {
+                        answers.pop_front();
+                        now = at;
+                        prober.handle_response(now, len);
+                    } else {
+                        now = due;
+                        prober.handle_timeout(now);
+                    }
+                }
+                let found = prober.finished().unwrap().get();
+                assert!(found <= path, "{found} of {path} after {delay} ms");
+                assert!(found == path || path < 1434, "{found} of {path} after {delay} ms");
+            }
+        }
     }
 
     proptest! {
