@@ -204,6 +204,16 @@ pub enum Compression {
     Lzs,
 }
 
+impl Compression {
+    /// Its name in the protocol.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OcLz4 => "oc-lz4",
+            Self::Lzs => "lzs",
+        }
+    }
+}
+
 /// What a client must show again that comes back to a session that was begun with a certificate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CertRebind {

@@ -210,7 +210,8 @@ impl BanTable {
         max > 0 && entry.points >= max && now <= entry.expires
     }
 
-    fn is_local(&self, address: IpAddr) -> bool {
+    /// True for an address of the host's own subnets, which is never banned.
+    pub fn is_local(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.local.iter().any(|net| net.contains(&address))
     }

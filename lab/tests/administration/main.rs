@@ -5,6 +5,7 @@
 mod bans;
 mod certificates;
 mod daemon;
+mod log_texts;
 mod reload;
 mod side_by_side;
 

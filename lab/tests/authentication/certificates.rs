@@ -211,7 +211,8 @@ fn the_name_may_be_a_mail_address() {
         &text(&with(&scene, "mail")),
         "alice@example.com",
     );
-    scene.refuses(Make::Real, USER, PASSWORD, &text(&with(&scene, "alice")));
+    let refused = scene.refuses(Make::Real, USER, PASSWORD, &text(&with(&scene, "alice")));
+    assert!(refused.contains("401 Could not read certificate"), "{refused}");
 }
 
 /// A cookie comes back with the certificate `good`, not with those of `bad`, and not without one.

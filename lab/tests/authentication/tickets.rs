@@ -136,7 +136,7 @@ fn or_certificate_or_password() {
         login.code == 0
     };
     let logged_in = |user: &str| {
-        let said = format!("initiating session for user '{user}'");
+        let said = format!("auth complete for user '{user}'");
         server.log().matches(&said).count()
     };
     for (client, times) in [(Make::Real, 1), (Make::Culvert, 2)] {

@@ -174,7 +174,7 @@ fn users_of_the_system(client: Make) {
     let offered = scene.refuses(client, "alice", PASSWORD, &[]);
     assert!(offered.contains("[nogroup|staff|admins]"), "{offered}");
     scene.refuses(client, "bob", PASSWORD, &["--authgroup", "admins"]);
-    scene.wait_for_log("requested a group that he is no member of", 1);
+    scene.wait_for_log("user 'bob' requested group 'admins' but is not a member", 1);
 
     let staff = ["--authgroup", "staff"];
     assert_eq!(scene.points(), None, "right passwords cost nothing");
@@ -309,7 +309,7 @@ fn names_of_modules_and_accounts_of_tunnels() {
         ..ClientOptions::default()
     };
     let mut client = Client::connect_with(Make::Culvert, &scene.world, &scene.fixture, &options);
-    scene.wait_for_log("initiating session for user 'bob'", 1);
+    scene.wait_for_log("auth complete for user 'bob'", 1);
     let (_, users) = scene.server.occtl(&["--json", "show", "users"]);
     assert!(users.contains("\"bob\"") && !users.contains("alice"), "{users}");
     client.process.signal("INT");

@@ -3,6 +3,7 @@
 use culvert_lab::Make;
 
 use crate::Scene;
+use crate::maintenance::json;
 
 /// Octets of pings in one direction.
 const PINGED: u64 = 100 * 1300;
@@ -30,6 +31,10 @@ fn cost(overrides: &[(&str, &str)], arguments: &[&str], encoding: Option<&str>) 
         "DTLS"
     };
     scene.ping();
+    let user = &json(&scene.server, &["show", "users"])[0];
+    assert_eq!(user["CSTP compression"].as_str(), encoding, "{user}");
+    let of_datagrams = encoding.filter(|_| channel == "DTLS");
+    assert_eq!(user["DTLS compression"].as_str(), of_datagrams, "{user}");
     let before = wire(&scene);
     let arguments = [
         "-n",

@@ -49,7 +49,7 @@ fn is_known(world: &World, fixture: &Fixture, cookie: &str) -> bool {
     known
 }
 
-fn json(server: &Server, words: &[&str]) -> Value {
+pub(crate) fn json(server: &Server, words: &[&str]) -> Value {
     let (_, text) = server.occtl(&[&["-j"], words].concat());
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
 }
@@ -74,7 +74,7 @@ fn the_log_says_as_much_as_log_level_wants() {
         server.log()
     };
     let (quiet, usual, talkative, headers) = (said("1"), said("2"), said("3"), said("4"));
-    let info = "user logged in";
+    let info = "auth complete for user 'alice'";
     assert!(!quiet.contains(info) && usual.contains(info), "{quiet}{usual}");
     let lines = |text: &str| text.lines().count();
     assert!(lines(&usual) < lines(&talkative), "{usual}---{talkative}");

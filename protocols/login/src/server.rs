@@ -139,6 +139,8 @@ pub enum Rejection {
     NoPassword,
     /// A certificate is required.
     NoCertificate,
+    /// The certificate does not say who its owner is.
+    UnreadableCertificate,
     /// The server could not decide.
     Internal,
 }

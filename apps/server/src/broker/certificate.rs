@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
+use super::told;
 use crate::ipc::messages::{BrokerToWorker, CertificateProof};
-use crate::log;
 
 /// Messages that are remembered: more than connections come during one login.
 const REMEMBERED: usize = 16_384;
@@ -68,14 +68,12 @@ impl Conversation {
         let judged = tokio::task::spawn_blocking(move || certificates.judge(&proof, &own)).await;
         match judged.map_err(|error| error.to_string()).flatten() {
             Ok(identity) => {
+                told::certificate(self.peer, Ok(()));
                 self.identity = Some(Arc::new(identity));
                 Ok(BrokerToWorker::Certificate(true))
             }
             Err(problem) => {
-                log::write(
-                    log::Level::Info,
-                    &format!("sec-mod: refused the certificate of {}: {problem}", self.peer),
-                );
+                told::certificate(self.peer, Err(&problem));
                 self.failed(false);
                 Ok(BrokerToWorker::Certificate(false))
             }

@@ -110,7 +110,13 @@ fn load_host(
             .map(|(key, certificate)| keys::load(key, certificate, &pins))
             .collect::<Result<_, keys::LoadError>>()
     };
-    let keys = load_keys().map_err(|error| format!("{prefix}{error}"))?;
+    let keys: Vec<_> = load_keys().map_err(|error| format!("{prefix}{error}"))?;
+    if !host.config_comes_from_radius() {
+        let text = format!("sec-mod: {prefix}reading supplemental config from files");
+        log::write(Level::Info, &text);
+    }
+    let text = format!("sec-mod: {prefix}loaded {} keys", keys.len());
+    log::write(Level::Debug, &text);
     let methods = Methods::new(host, global, workers).map_err(|error| format!("{prefix}{error}"))?;
     let certificates = Certificates::load(host)
         .map_err(|error| format!("{prefix}{error}"))?

@@ -7,11 +7,12 @@ use culvert_server_config::UsernameCase;
 use culvert_vocab::{GroupName, HttpScheme, SecretString, SessionId, UserName};
 
 use super::auth::{
-    ASK_PASSWORD, Accepted, Attempt, Caller, GroupWish, Identity, Progress, choose, only_eligible,
+    ASK_PASSWORD, Accepted, Attempt, Caller, Entry, GroupWish, Identity, Progress, choose, only_eligible,
     to_choose_from,
 };
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
+use super::told;
 use crate::helper::messages::Channel;
 use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, LoginStart};
 use crate::ipc::session::{ChannelBinding, ClientDescription};
@@ -179,6 +180,7 @@ impl Conversation {
             }
         };
         let user = start.user;
+        self.say_begun(host, entry, &id, user.as_ref(), &wish);
         let caller = Caller {
             peer: self.peer,
             local: self.local,
@@ -404,6 +406,7 @@ impl Conversation {
             Progress::Wrong(text) => {
                 self.wrong(&pending, None);
                 if self.tries >= TRIES {
+                    told::failed(pending.login.user.as_ref(), self.peer);
                     return Ok(self.refuse(LoginFailure::Credentials));
                 }
                 // Each wrong answer counts.
@@ -422,7 +425,12 @@ impl Conversation {
                     &format!("sec-mod: cannot authenticate: {problem}"),
                 );
                 self.failed(true);
-                return Ok(self.refuse_or_fall_back(host, &pending, LoginFailure::Internal));
+                // Without a method there was only the certificate to be read.
+                let why = match pending.login.attempt {
+                    Some(_) => LoginFailure::Internal,
+                    None => LoginFailure::UnreadableCertificate,
+                };
+                return Ok(self.refuse_or_fall_back(host, &pending, why));
             }
             Progress::Accepted(accepted) => return Ok(self.accepted(host, pending, *accepted)),
         };
@@ -469,6 +477,9 @@ impl Conversation {
             && form.is_some_and(|entry| entry.method.is_some())
             && self.tries < TRIES;
         if !falls_back {
+            if why == LoginFailure::Credentials {
+                told::failed(pending.login.user.as_ref(), self.peer);
+            }
             return self.refuse(why);
         }
         self.http_failed = true;
@@ -493,6 +504,7 @@ impl Conversation {
                 log::Level::Info,
                 &format!("sec-mod: user '{user}' from {} {problem}", self.peer),
             );
+            told::failed(Some(&user), self.peer);
             self.failed(true);
             return self.refuse(LoginFailure::Credentials);
         }
@@ -501,10 +513,10 @@ impl Conversation {
             .filter(|_| pending.login.attempt.is_some())
             .and_then(|identity| identity.groups.as_deref());
         let Ok(group) = choose(&groups, allowed, &pending.login.wish) else {
-            log::write(
-                log::Level::Notice,
-                &format!("sec-mod: user '{user}' requested a group that he is no member of"),
-            );
+            let wish = pending.login.wish.shown();
+            let text = format!("user '{user}' requested group '{wish}' but is not a member");
+            told::login(log::Level::Notice, &pending.host, &text);
+            told::failed(Some(&user), self.peer);
             self.failed(false);
             return self.refuse(LoginFailure::Credentials);
         };
@@ -535,13 +547,12 @@ impl Conversation {
         }
         drop(state);
         self.finished = true;
-        log::write(
-            log::Level::Debug,
-            &format!(
-                "sec-mod: initiating session for user '{user}' (session: {})",
-                pending.id.safe_id().short()
-            ),
+        let text = format!(
+            "auth complete for user '{user}' (session: {}) of group: '{}'",
+            pending.id.safe_id().short(),
+            group.as_ref().map_or("", GroupName::as_str),
         );
+        told::login(log::Level::Info, host.config.display_name(), &text);
         self.logged_in(host, &user, group.as_ref(), pending.login.spent);
         let reply = LoginReply::Success {
             cookie: pending.id,
@@ -592,6 +603,29 @@ impl Conversation {
         log::write(log::Level::Info, &text);
         self.failed(true);
         self.tries = self.tries.saturating_add(1);
+    }
+
+    fn say_begun(
+        &self,
+        host: &LoadedHost,
+        entry: &Entry,
+        id: &SessionId,
+        user: Option<&UserName>,
+        wish: &GroupWish,
+    ) {
+        let (host, id) = (host.config.display_name(), id.safe_id());
+        let (method, id) = (entry.name(), id.short());
+        let text = format!("using '{method}' authentication to authenticate user (session: {id})");
+        told::login(log::Level::Info, host, &text);
+        let with = match &self.identity {
+            Some(_) => " (with cert)",
+            None => "",
+        };
+        let (user, group) = (user.map_or("", UserName::as_str), wish.shown());
+        let peer = self.peer;
+        let text =
+            format!("auth init{with} for user '{user}' (session: {id}) of group: '{group}' from '{peer}'");
+        told::login(log::Level::Debug, host, &text);
     }
 
     fn is_refused(&self) -> bool {

@@ -22,6 +22,7 @@ mod service;
 mod settings;
 mod state;
 mod tls_cache;
+mod told;
 mod trial;
 mod tunnel;
 
@@ -155,6 +156,7 @@ async fn serve(config: PathBuf, main: OwnedFd, cpus: usize) -> std::io::Result<E
     ));
     tokio::task::spawn_local(accountant.run(Rc::downgrade(&broker)));
     broker.tell_main(&BrokerToMain::Ready);
+    log::write(log::Level::Info, "sec-mod: sec-mod initialized");
     broker.begin_accounting();
     let code = converse(&broker, &mut receiver, interval, &load).await;
     broker.close_pam_sessions().await;

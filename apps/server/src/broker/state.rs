@@ -25,6 +25,7 @@ use super::pam_sessions::PamSessions;
 use super::places::Places;
 use super::settings::source;
 use super::tls_cache::TlsCache;
+use super::told;
 use crate::ipc::Text;
 use crate::ipc::link::{self, LinkError, Sender};
 use crate::ipc::messages::{
@@ -35,7 +36,7 @@ use crate::log::{self, Level};
 use crate::sessions::answered::AnsweredSteps;
 use crate::sessions::journal::{Journal, JournalError};
 use crate::sessions::pending::{GONE, PendingTable};
-use crate::sessions::{Moment, SessionKey, SessionTable};
+use crate::sessions::{Moment, Session, SessionKey, SessionTable};
 
 /// Most sessions in one answer to main.
 const SESSIONS_PER_ANSWER: usize = 128;
@@ -232,7 +233,18 @@ impl Broker {
             handle.task.abort();
         }
         let waits = state.pending.detach(id, now.monotonic);
+        let held = state.sessions.of_connection(id);
+        let held = held.map(|(_, session)| (session.user.clone(), session.id.clone()));
         let closed = state.sessions.close(id, reason, counters, now.monotonic);
+        if let (Some(closed), Some((user, session))) = (&closed, held) {
+            let left = state.sessions.get(closed.key);
+            match left.map(Session::in_use) {
+                None => told::ended(&user, &session),
+                Some(false) => told::closed(&user, &session),
+                // It has moved to another connection.
+                Some(true) => {}
+            }
+        }
         if let Some(closed) = &closed {
             if let Some(update) = state.sessions.update(closed.key) {
                 state.outbox.send(update, now.wall);
@@ -382,6 +394,9 @@ impl State {
     }
 
     pub(super) fn remove(&mut self, key: SessionKey, why: CloseReason, now: Moment) -> Vec<ConnectionId> {
+        if let Some(session) = self.sessions.get(key) {
+            told::ended(&session.user, &session.id);
+        }
         let holders = self.sessions.remove(key, Some(why));
         self.note(key, now);
         holders

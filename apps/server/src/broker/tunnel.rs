@@ -11,6 +11,7 @@ use super::auth::Caller;
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
 use super::settings;
+use super::told;
 use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, LoginReply, Refusal, TunnelReply, TunnelRequest, TunnelWish};
 use crate::ipc::session::{Claims, CloseReason, VerifiedSession};
@@ -197,6 +198,7 @@ impl Conversation {
             .sessions
             .get(key)
             .ok_or_else(|| "the session ended".to_owned())?;
+        told::opened(session);
         let verified = VerifiedSession {
             id: session.id.clone(),
             user: session.user.clone(),

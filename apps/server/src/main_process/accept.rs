@@ -256,7 +256,10 @@ impl Server {
         }
         let points = self.config.global.ban.points_connection;
         let verdict = self.bans.connection(peer.ip(), points, Instant::now());
-        if verdict.newly_banned {
+        if self.bans.is_local(peer.ip()) {
+            let text = format!("main: Not applying ban to local IP: {}", peer.ip());
+            log::write(Level::Debug, &text);
+        } else if verdict.newly_banned || !verdict.banned {
             self.report_points(peer.ip(), points, verdict);
         }
         if verdict.banned {

@@ -72,6 +72,7 @@ pub(crate) enum ChildError {
 /// # Errors
 /// See [`ChildError`].
 pub(crate) fn start_broker(arguments: &[OsString], daemon: bool) -> Result<Started, ChildError> {
+    log::write(Level::Info, "main: Starting 1 instances of ocserv-sm");
     // The broker writes its journal when its channel closes, so it gets SIGTERM only.
     let started = start(BROKER_TITLE, arguments, daemon, SIGTERM)?;
     match receive::<BrokerToMain>(BROKER_TITLE, &started)? {

@@ -203,6 +203,9 @@ impl Server {
         found.sort_by_key(|connection| connection.shown.id);
         for connection in found {
             let mut shown = connection.shown.clone();
+            if shown.dtls_cipher.is_none() {
+                shown.dtls_compression = None;
+            }
             if let Phase::Open(_) = connection.phase {
                 shown.traffic = Some(traffic(connection.counters));
             }

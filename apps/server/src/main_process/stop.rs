@@ -72,7 +72,7 @@ impl Server {
         }
         log::write(
             Level::Info,
-            "main: termination request received; waiting for children to die",
+            "main: termination request received; waiting for sessions to die",
         );
         self.stage = Stage::Stopping;
         service_manager::stopping();

@@ -42,12 +42,15 @@ impl Server {
         if !matches!(connection.phase, Phase::Login) || self.stage >= Stage::Stopping {
             return self.refuse(id, Refusal::Server);
         }
+        self.log(id, Level::Info, "new user session");
         let Some(old) = old else {
             return self.prepare(id, session, wish, 0);
         };
         // The session moves here. Its old connection ends first, so that device and addresses are
         // free and the scripts run in order.
-        connection.phase = Phase::Waiting(Box::new((session, wish)));
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.phase = Phase::Waiting(Box::new((session, wish)));
+        }
         self.log(
             id,
             Level::Info,
@@ -208,11 +211,7 @@ impl Server {
             wish,
         };
         show(&mut connection.shown, &subject);
-        self.log(
-            id,
-            Level::Debug,
-            &format!("assigning tun device {}", subject.device),
-        );
+        self.log_assigned(id, &subject);
         let script = self.config.global.connect_script.clone();
         let program = scripts::firewall_program();
         let command = scripts::command(&subject, Reason::Connect, script.as_deref(), program);
@@ -308,8 +307,25 @@ impl Server {
             pool,
             opened: Instant::now(),
         }));
-        self.log(id, Level::Info, "new user session");
+        self.log(id, Level::Info, "user logged in");
         self.announce(control::EventKind::Connect, shown);
+    }
+
+    fn log_assigned(&self, id: ConnectionId, subject: &Subject) {
+        let Addresses { ipv4, ipv6, .. } = subject.addresses;
+        if let Some(ipv4) = ipv4 {
+            self.log(id, Level::Debug, &format!("assigned IPv4: {}", ipv4.address));
+        }
+        if let Some(ipv6) = ipv6 {
+            let text = format!("assigned IPv6: {}/{}", ipv6.address, ipv6.prefix_len);
+            self.log(id, Level::Debug, &text);
+        }
+        let text = format!("assigning tun device {}", subject.device);
+        self.log(id, Level::Debug, &text);
+        let group = subject.session.group.as_ref();
+        let group = group.map_or("[unknown]", |group| group.as_str());
+        let text = format!("user of group '{group}' authenticated (using cookie)");
+        self.log(id, Level::Debug, &text);
     }
 
     /// The descriptor for the login's worker: the device, or with a pool the way to the process that

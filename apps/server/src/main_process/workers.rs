@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use culvert_control::messages as control;
+use culvert_server_config::Compression;
 use culvert_sys::process::{self, Pid};
 use culvert_sys::sandbox;
 use culvert_sys::signal::SIGKILL;
@@ -54,6 +55,11 @@ impl Server {
             _ if matches!(connection.phase, Phase::Ending) => {}
             _ if !open => self.handle_broken_worker(id, "a message about a tunnel without one"),
             WorkerToMain::SetMtu(mtu) => self.set_mtu(id, mtu),
+            WorkerToMain::Compression { stream, datagram } => {
+                let shown = |method: Compression| method.name().to_owned();
+                connection.shown.cstp_compression = stream.map(shown);
+                connection.shown.dtls_compression = datagram.map(shown);
+            }
             WorkerToMain::DatagramChannel(description) => {
                 connection.shown.dtls_cipher = description.map(|text| log::printable(text.as_str()));
             }
@@ -199,6 +205,19 @@ impl Server {
             self.departed.pop_front();
         }
         self.departed.push_back((id, connection.peer.ip()));
+        let (ip, port) = (connection.peer.ip(), connection.peer.port());
+        let name = format!("main{}:{ip}:{port}", connection.label());
+        log::write(Level::Debug, &format!("{name} worker terminated"));
+        let level = match connection.phase {
+            Phase::Open(_) => Level::Info,
+            _ => Level::Debug,
+        };
+        let Counters { rx, tx } = connection.counters;
+        let text = format!(
+            "{name} user disconnected (reason: {}, rx: {rx}, tx: {tx})",
+            reason.text()
+        );
+        log::write(level, &text);
         let closed = MainToBroker::ConnectionClosed {
             id,
             reason,
@@ -213,14 +232,6 @@ impl Server {
                 let lasted = tunnel.opened.elapsed();
                 self.datagram_sessions.borrow_mut().remove(id);
                 self.release(id, &tunnel.subject);
-                let Counters { rx, tx } = connection.counters;
-                let text = format!(
-                    "user disconnected (reason: {}, rx: {rx}, tx: {tx})",
-                    reason.text()
-                );
-                let (ip, port) = (connection.peer.ip(), connection.peer.port());
-                let user = &tunnel.subject.session.user;
-                log::write(Level::Info, &format!("main[{user}]:{ip}:{port} {text}"));
                 self.statistics.closed(reason, connection.counters, lasted);
                 self.announce(
                     control::EventKind::Disconnect {
@@ -326,7 +337,6 @@ impl Server {
                     connection.shown.vhost = host.as_str().to_owned();
                     connection.shown.state = control::AuthState::Authenticating;
                 }
-                self.log(id, Level::Info, "user logged in");
             }
             BrokerToMain::LoginFailed { id, points } => self.login_failed(id, points),
             BrokerToMain::KdcAsked(id) => self.punish(id, self.config.global.ban.points_kkdcp),
@@ -402,6 +412,9 @@ impl Server {
         self.statistics.login_failed();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.phase = Phase::Ending;
+            let user = connection.shown.username.as_deref().unwrap_or_default();
+            let text = format!("failed authentication attempt for user '{user}'");
+            self.log(id, Level::Info, &text);
         }
         self.tell_worker(id, &MainToWorker::Refuse(refusal), Vec::new());
     }

@@ -191,7 +191,11 @@ impl<'b> Session<'b> {
                     let text = "a login as a telephone, without cisco-svc-client-compat";
                     self.stream.reporter().log(LogLevel::Info, text);
                 }
+                let is_connect = request.method == "CONNECT";
                 let mut action = self.front_end.handle_request(request);
+                if is_connect && matches!(action, Action::Respond { .. }) {
+                    self.stream.reporter().log(LogLevel::Warning, "no cookie found");
+                }
                 loop {
                     if let Some(note) = self.front_end.poll_note() {
                         self.stream.reporter().log(LogLevel::Info, &note);
@@ -323,9 +327,6 @@ impl<'b> Session<'b> {
             }
             BrokerToWorker::Login(LoginReply::Fallback) => AuthAnswer::Fallback,
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Credentials)) => {
-                self.stream
-                    .reporter()
-                    .log(LogLevel::Info, "failed authentication attempt");
                 AuthAnswer::Rejected(Rejection::AuthenticationFailed)
             }
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Internal)) => {
@@ -333,6 +334,9 @@ impl<'b> Session<'b> {
             }
             BrokerToWorker::Login(LoginReply::Failed(LoginFailure::NoCertificate)) => {
                 AuthAnswer::Rejected(Rejection::NoCertificate)
+            }
+            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::UnreadableCertificate)) => {
+                AuthAnswer::Rejected(Rejection::UnreadableCertificate)
             }
             BrokerToWorker::Login(LoginReply::ChooseGroup(groups)) => AuthAnswer::ChooseGroup {
                 groups: groups.iter().map(GroupName::to_string).collect(),

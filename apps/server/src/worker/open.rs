@@ -5,10 +5,12 @@ use std::time::Duration;
 use culvert_login::server::{self as login, Granted, Link, Opening};
 use culvert_sys::{random, tcp};
 use culvert_tls::{HandOver as TlsHandOver, Handshake};
+use culvert_vocab::TunnelConfig;
 
 use super::broker::Broker;
 use super::front_end::{describe, said};
 use super::hand_over::{Carrier, HandOver, Opened};
+use super::log::Reporter;
 use super::login::{respond_and_close, send};
 use super::protocols::Channels;
 use super::stream::{End, Stream};
@@ -63,11 +65,14 @@ where
     let (grant, carrier) = match ask(broker, &mut stream, &request)? {
         Ok(granted) => granted,
         Err(refusal) => {
+            let text = "failed cookie authentication attempt";
+            stream.reporter().log(LogLevel::Warning, text);
             let response = wish.refuse(shown(refusal));
             respond_and_close(&mut handshake, &mut stream, &response);
             return Err(End::Refused);
         }
     };
+    log_granted(stream.reporter(), &grant.config);
     let link = Link {
         tls: &negotiated,
         export: &|label, out| handshake.exporter(label, out),
@@ -79,6 +84,14 @@ where
     };
     let opened = wish.open(&granted(&grant), link)?;
     stream.reporter().tell(&WorkerToMain::SetMtu(opened.mtu));
+    let channels = Channels::from(opened.channels);
+    let (of_stream, of_datagrams) = channels.compression();
+    if of_stream.is_some() || of_datagrams.is_some() {
+        stream.reporter().tell(&WorkerToMain::Compression {
+            stream: of_stream,
+            datagram: of_datagrams,
+        });
+    }
     mark_stream(&stream, &grant, opened.mtu.get());
     send(&mut handshake, &mut stream, &opened.answer)?;
     let line = format!(
@@ -97,7 +110,7 @@ where
         session_left: grant.config.session_left,
         tls: TlsHandOver::new(records.sealer, records.opener)?,
         unread: records.unread,
-        channels: opened.channels.into(),
+        channels,
         mtu_limit: opened.mtu_limit,
         own_rekey: opened.own_rekey,
         switch_to_stream: opened.switch_to_stream,
@@ -113,6 +126,25 @@ where
         tcp: stream.into_socket(),
         carrier,
     })
+}
+
+/// What the client is told, as ocserv's log tells it.
+fn log_granted(reporter: &Reporter, config: &TunnelConfig) {
+    let say = |level, text: String| reporter.log(level, &text);
+    if let Some(dpd) = config.stream.dpd {
+        let text = format!("suggesting DPD of {} secs", dpd.as_secs());
+        say(LogLevel::Info, text);
+    }
+    if let Some(ipv4) = config.ipv4 {
+        say(LogLevel::Info, format!("sending IPv4 {}", ipv4.address));
+    }
+    if let Some(ipv6) = config.ipv6 {
+        let text = format!("sending IPv6 {}/{}", ipv6.address, ipv6.prefix_len);
+        say(LogLevel::Info, text);
+    }
+    for server in &config.dns {
+        say(LogLevel::Info, format!("adding DNS {server}"));
+    }
 }
 
 /// Asks the broker, then main, for a tunnel.

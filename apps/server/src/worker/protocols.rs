@@ -6,7 +6,7 @@ use std::sync::Arc;
 use culvert_esp::{Encryption, Integrity};
 use culvert_globalprotect::server as globalprotect;
 use culvert_login::server::{self, AuthAnswer, ClientDescription};
-use culvert_server_config::TlsPriorities;
+use culvert_server_config::{Compression, TlsPriorities};
 use culvert_wire::http::Request;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,14 @@ pub(super) enum Channels {
 }
 
 impl Channels {
+    /// Agreed compression of the TLS channel and of the UDP channel.
+    pub(super) fn compression(&self) -> (Option<Compression>, Option<Compression>) {
+        match self {
+            Self::AnyConnect(channels) => channels.compression(),
+            Self::GlobalProtect(_) => (None, None),
+        }
+    }
+
     /// Forgets whose they are.
     pub(super) fn erase(self) -> Box<dyn server::Channels> {
         match self {

@@ -43,6 +43,7 @@ fn reason(rejection: Rejection) -> &'static str {
         Rejection::AuthenticationFailed => "Authentication failed",
         Rejection::NoPassword => "No password",
         Rejection::NoCertificate => "No certificate",
+        Rejection::UnreadableCertificate => "Could not read certificate",
         Rejection::Internal => "Internal error",
     }
 }

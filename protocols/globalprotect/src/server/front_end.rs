@@ -297,7 +297,9 @@ impl culvert_login::server::FrontEnd for FrontEnd {
             (Asking::Login(interface), AuthAnswer::Rejected(rejection)) => {
                 let response = match rejection {
                     Rejection::Internal => pages::error("Internal error"),
-                    Rejection::NoCertificate => pages::error("Valid client certificate is required"),
+                    Rejection::NoCertificate | Rejection::UnreadableCertificate => {
+                        pages::error("Valid client certificate is required")
+                    }
                     Rejection::AuthenticationFailed | Rejection::NoPassword => {
                         pages::wrong_credentials(interface)
                     }

@@ -22,6 +22,15 @@ impl GroupWish {
             Some(wish) => GroupName::new(wish).map_or(Self::Impossible, Self::Group),
         }
     }
+
+    /// For the log.
+    pub(in crate::broker) fn shown(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Group(group) => group.as_str(),
+            Self::Impossible => "(no valid name)",
+        }
+    }
 }
 
 /// The user is not a member of the group that he asked for.

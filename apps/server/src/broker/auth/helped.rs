@@ -32,6 +32,11 @@ pub(in crate::broker) struct Helped {
 }
 
 impl Helped {
+    /// Name of the method, as it is configured.
+    pub(super) fn name(&self) -> &'static str {
+        self.settings.name()
+    }
+
     pub(super) fn new(
         settings: MethodSettings,
         workers: &Workers,

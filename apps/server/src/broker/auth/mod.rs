@@ -138,6 +138,17 @@ impl Entry {
         })
     }
 
+    /// Name of the method, as it is configured.
+    pub(super) fn name(&self) -> &'static str {
+        match &self.method {
+            None => "certificate",
+            Some(Method::Plain(_)) => "plain",
+            Some(Method::Helped(helped)) => helped.name(),
+            Some(Method::Radius(_)) => "radius",
+            Some(Method::Oidc(_)) => "oidc",
+        }
+    }
+
     /// Whether the client may ask for a group: tokens without groups make the wish worthless
     /// (`specs/server-auth.md` §1.6).
     pub(super) fn takes_wish(&self) -> bool {

@@ -253,6 +253,8 @@ pub enum LoginFailure {
     Credentials,
     /// `No certificate`
     NoCertificate,
+    /// `Could not read certificate`
+    UnreadableCertificate,
     /// `Internal error`
     Internal,
 }

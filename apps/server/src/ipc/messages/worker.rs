@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use culvert_server_config::Compression;
 use culvert_vocab::{Mtu, TunnelConfig, UserName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,13 @@ pub enum WorkerToMain {
     },
     /// MTU of the TUN device; only with a tunnel.
     SetMtu(Mtu),
+    /// Agreed compression; only with a tunnel.
+    Compression {
+        /// Of the TLS channel.
+        stream: Option<Compression>,
+        /// Of the UDP channel, while there is one.
+        datagram: Option<Compression>,
+    },
     /// Cipher description of the UDP channel, `None` when there is none; only with a tunnel.
     DatagramChannel(Option<Text<128>>),
     /// Octets carried so far; only with a tunnel; counters only grow.
@@ -45,7 +53,7 @@ pub enum WorkerToMain {
 /// Reasons that a worker may report. Administrator's and server's reasons are main's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerReason {
-    /// The TCP connection ended.
+    /// The connection ended before there was a tunnel.
     Unspecified,
     /// The client logged out.
     UserLogout,
@@ -59,7 +67,7 @@ pub enum WorkerReason {
     DpdTimeout,
     /// `session-timeout`.
     SessionTimeout,
-    /// Protocol violation or another error.
+    /// The client has gone without a word, a protocol violation, or another error.
     Error,
 }
 

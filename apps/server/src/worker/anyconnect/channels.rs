@@ -91,6 +91,14 @@ impl Compressed {
     }
 }
 
+impl Channels {
+    /// Compression of the TLS channel and of the UDP channel.
+    pub(in crate::worker) fn compression(&self) -> (Option<Method>, Option<Method>) {
+        let method = |compressed: Compressed| compressed.method;
+        (self.stream.map(method), self.datagram.map(method))
+    }
+}
+
 impl server::Channels for Channels {
     fn take_connection(&mut self, _now: Instant, sealer: Sealer, opener: Opener) -> server::Connection {
         let compression = self.stream.map(Compressed::begin);

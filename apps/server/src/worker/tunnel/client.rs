@@ -320,13 +320,17 @@ impl Client {
     /// Reacts to one event of an open session.
     fn handle(&mut self, now: Instant, event: Event, buffers: &mut Buffers) {
         match event {
-            Event::StreamClosed => self.life = Life::Over(WorkerReason::Unspecified),
+            Event::StreamClosed => {
+                self.log(LogLevel::Debug, "client disconnected prematurely");
+                self.life = Life::Over(WorkerReason::Error);
+            }
             Event::StreamFailed(error) => {
                 self.log(LogLevel::Info, &format!("the TLS channel ends: {error}"));
                 self.life = Life::Over(WorkerReason::Error);
             }
             Event::StreamDead => {
-                self.log(LogLevel::Info, "the client does not answer dead peer detection");
+                let text = "connection timeout (DPD); tearing down connection";
+                self.log(LogLevel::Notice, text);
                 self.life = Life::Over(WorkerReason::DpdTimeout);
             }
             Event::DatagramUp { description } => {
@@ -346,8 +350,14 @@ impl Client {
                 self.reporter.tell(&WorkerToMain::DatagramChannel(None));
             }
             Event::Disconnect { reason, .. } => self.goodbye(now, &reason, buffers),
-            Event::IdleTimeout => self.part(now, WorkerReason::IdleTimeout, buffers),
-            Event::SessionTimeout => self.part(now, WorkerReason::SessionTimeout, buffers),
+            Event::IdleTimeout => {
+                self.log(LogLevel::Notice, "idle timeout reached for process");
+                self.part(now, WorkerReason::IdleTimeout, buffers);
+            }
+            Event::SessionTimeout => {
+                self.log(LogLevel::Notice, "session timeout reached for process");
+                self.part(now, WorkerReason::SessionTimeout, buffers);
+            }
             Event::RekeyDue(_) | Event::ProbeResponse { .. } => {}
             Event::LargeProbe { size } => self.change_mtu(size.min(self.mtu_limit.into())),
             Event::DatagramTooLarge { size } => self.shrink(size),
@@ -361,7 +371,8 @@ impl Client {
     fn goodbye(&mut self, now: Instant, reason: &[u8], buffers: &mut Buffers) {
         match Goodbye::parse(reason) {
             Goodbye::Ended { reason } => {
-                self.log(LogLevel::Info, &format!("received BYE packet: {reason}"));
+                self.log(LogLevel::Info, "received BYE packet; exiting");
+                self.log(LogLevel::Debug, &format!("the client's reason: {reason}"));
                 self.life = Life::Over(WorkerReason::UserLogout);
             }
             Goodbye::Temporary => self.life = Life::Over(WorkerReason::ClientDisconnect),
