@@ -9,6 +9,7 @@
 mod anyconnect;
 mod formats;
 mod globalprotect;
+mod gssapi;
 mod http;
 mod login;
 mod oidc;
@@ -131,6 +132,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "control-messages",
         run: server::control_messages,
+    },
+    Target {
+        name: "proxy-header",
+        run: server::proxy_header,
+    },
+    Target {
+        name: "gssapi-token",
+        run: gssapi::tokens,
     },
     Target {
         name: "password-file",

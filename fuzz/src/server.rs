@@ -6,6 +6,7 @@ use culvert_control::messages::{Reply, Request};
 use culvert_password_file::PasswordFile;
 use culvert_server::ipc::messages::{WorkerToBroker, WorkerToMain};
 use culvert_server::ipc::{decode, encode};
+use culvert_server::proxy_header::{self, Progress};
 
 /// The privilege boundary: whatever is accepted can be written, and means the same then.
 pub(crate) fn worker_messages(data: &[u8]) {
@@ -44,4 +45,22 @@ pub(crate) fn password_file(data: &[u8]) {
             .account(&String::from_utf8_lossy(name))
             .map(|account| account.credential());
     }
+}
+
+/// Most octets of a PROXY header.
+const PROXY_HEADER_MAX: usize = 16 + 520;
+
+/// The header of a proxy, read from a stream as main does: no octet beyond what surely belongs to it.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let mut taken = 0;
+    while let Some(seen) = data.get(..taken) {
+        match proxy_header::parse(seen) {
+            Ok(Progress::More(more)) => {
+                assert!(more > 0, "it would be asked for ever");
+                taken += more;
+            }
+            Ok(Progress::Done(_)) | Err(_) => break,
+        }
+    }
+    assert!(taken <= PROXY_HEADER_MAX);
 }

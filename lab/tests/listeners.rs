@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use culvert_lab::fixture::{INNER_SERVER_V4, PASSWORD, SERVER_NAME, USER};
 use culvert_lab::net::{CLIENT_V4, SERVER_V4, SERVER_V6};
@@ -102,7 +102,15 @@ fn a_proxy_in_front() {
         ("udp-port", "0"),
         ("listen-proxy-proto", "true"),
     ];
-    let server = launch(&world, &fixture, &overrides, "listening (TCP) on 127.0.0.1:4430");
+    let mut server = launch(&world, &fixture, &overrides, "listening (TCP) on 127.0.0.1:4430");
+    // More connections than headers are waited for; they hold up nobody.
+    let silent =
+        "for i in $(seq 1100); do exec {fd}<>/dev/tcp/127.0.0.1/4430 || exit; done; echo connected; read";
+    let mut command = world.server.command("prlimit");
+    command.args(["--nofile=4096:4096", "bash", "-c", silent]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut silent = command.spawn().unwrap();
+    server.process.wait_for("connections send no PROXY header");
     for (version, keyword) in [(1, "send-proxy"), (2, "send-proxy-v2")] {
         let config = format!(
             "global\n  maxconn 20\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
@@ -125,6 +133,9 @@ fn a_proxy_in_front() {
         haproxy.signal("TERM");
         haproxy.wait();
     }
+    // The end of its input ends the shell.
+    drop(silent.stdin.take());
+    silent.wait().unwrap();
     // A client that comes past the proxy is not served.
     let mut past = world.server.command("openssl");
     past.args(["s_client", "-connect", "127.0.0.1:4430"]);
