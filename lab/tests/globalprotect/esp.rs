@@ -5,7 +5,10 @@ use std::path::Path;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::net::{CLIENT_V4, SERVER_V4, SERVER_V6};
-use culvert_lab::{Client, ClientOptions, Fixture, Host, Make, Server, ServerOptions, World, probe, wait};
+use culvert_lab::probe::Echoes;
+use culvert_lab::{
+    Client, ClientOptions, Fixture, Host, Make, Process, Server, ServerOptions, World, probe, wait,
+};
 use culvert_sys::netns::NetworkNamespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -132,18 +135,15 @@ fn strangers(make: Make) {
     }
     let to_server = Forger::new(&world.client, PORT, (SERVER_V4, 443));
     let to_client = Forger::new(&world.server, 443, (CLIENT_V4, PORT));
+    let echoes = Echoes::of(&world.client, &world.server);
     let mut ping = world.client.command("ping");
-    ping.args(["-n", "-c", "50", "-i", "0.02", "-W", "5", INNER_SERVER_V4]);
-    let ping = ping.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    ping.args(["-n", "-c", "50", "-i", "0.02", INNER_SERVER_V4]);
+    let mut ping = Process::start(ping, fixture.dir(), "ping", None);
     to_server.send_junk(true);
     // Some of it ends the real client.
     to_client.send_junk(make == Make::Culvert);
-    let output = ping.wait_with_output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.contains("50 packets transmitted, 50 received, 0% packet loss"),
-        "{text}"
-    );
+    ping.wait();
+    echoes.all_arrive_once(50);
     packets_both_ways(&world);
     change_port(&world);
     packets_both_ways(&world);
