@@ -1,6 +1,7 @@
 //! Throw-away files: certificate authority, server certificate, password file, configuration.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,11 @@ const HASH: &str = "$5$FF9OqbbHTnNMAwpg$a8AtBcc7Opu4d66xXrYLczB1OYRdZizywVYlYbBM
 pub const INNER_V4: &str = "10.99.1.0/24";
 /// The server's IPv4 address inside the tunnel.
 pub const INNER_SERVER_V4: &str = "10.99.1.1";
+/// [`INNER_SERVER_V4`] as an address.
+pub fn inner_server() -> IpAddr {
+    INNER_SERVER_V4.parse().unwrap()
+}
+
 /// IPv6 network inside the tunnel.
 pub const INNER_V6: &str = "fd99:1::/64";
 /// The server's IPv6 address inside the tunnel.

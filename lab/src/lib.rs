@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod raw;
 pub mod reflector;
 pub mod resolved;
+pub mod scene;
 pub mod server;
 pub mod ssl_server;
 pub mod wait;
@@ -35,6 +36,7 @@ pub use process::{Finished, Process};
 pub use raw::Raw;
 pub use reflector::Reflector;
 pub use resolved::Resolved;
+pub use scene::Scene;
 pub use server::{Server, ServerOptions};
 pub use ssl_server::SslServer;
 

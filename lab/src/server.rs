@@ -109,24 +109,62 @@ impl Server {
         )
     }
 
+    /// The children of the main process.
+    ///
+    /// # Panics
+    /// The main process has ended: that it has no children then says nothing.
+    fn children(&self) -> Vec<u32> {
+        let main = self.process.pid();
+        assert!(
+            !process::title(main).is_empty(),
+            "the server has ended:\n{}",
+            self.log()
+        );
+        process::children(main)
+    }
+
     /// Pids of the processes that carry tunnels with `worker-processes = N`.
+    ///
+    /// # Panics
+    /// The server has ended.
     pub fn pool(&self) -> Vec<u32> {
-        process::children(self.process.pid())
+        self.children()
             .into_iter()
             .filter(|pid| process::title(*pid).contains("pool"))
             .collect()
     }
 
     /// Pids of the processes that serve connections.
+    ///
+    /// # Panics
+    /// The server has ended.
     pub fn workers(&self) -> Vec<u32> {
         let is_worker = |pid: &u32| {
             !self.helpers.contains(pid)
                 && process::title(*pid).contains("worker")
                 && process::descriptors(*pid) > HELPERS_DESCRIPTORS
         };
-        process::children(self.process.pid())
-            .into_iter()
-            .filter(is_worker)
-            .collect()
+        self.children().into_iter().filter(is_worker).collect()
+    }
+
+    /// Waits until `count` processes serve connections.
+    ///
+    /// # Panics
+    /// It takes too long, or the server has ended.
+    pub fn wait_for_workers(&self, count: usize) {
+        wait::until(&format!("{count} workers of\n{}", self.log()), || {
+            (self.workers().len() == count).then_some(())
+        });
+    }
+
+    /// Waits until the server has neither users nor connections.
+    ///
+    /// # Panics
+    /// It takes too long, or the server has ended.
+    pub fn wait_until_alone(&self) {
+        wait::until(&format!("the last session's end in\n{}", self.log()), || {
+            let (code, users) = self.occtl(&["show", "users"]);
+            (code == 0 && users.is_empty() && self.workers().is_empty()).then_some(())
+        });
     }
 }

@@ -163,9 +163,7 @@ fn session(make: Make) {
     let (code, text) = server.occtl(&["disconnect", "user", "alice"]);
     assert_eq!((code, text.as_str()), (0, "user 'alice' was disconnected\n"));
     assert_ne!(client.process.exit_code(), 0, "{}", client.process.output());
-    wait::until("the end of the session", || {
-        (server.occtl(&["show", "users"]).1.is_empty()).then_some(())
-    });
+    server.wait_until_alone();
 
     let (code, text) = server.occtl(&["stop", "now"]);
     assert_eq!((code, text.as_str()), (0, "Server scheduled to stop\n"));

@@ -83,9 +83,7 @@ fn pairing(client_make: Make, server: Servers, over: Over) {
     );
     assert_eq!(world.client.routes(), routes_before);
     assert_eq!(world.client.interfaces(), ["lo", "eth0"]);
-    wait::until("the end of the worker", || {
-        server.workers().is_empty().then_some(())
-    });
+    server.wait_for_workers(0);
     wait::until("the end of the server's device", || {
         (world.server.interfaces() == ["lo", "eth0"]).then_some(())
     });

@@ -4,17 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{BufRead, BufReader};
-use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use culvert_lab::fixture::INNER_SERVER_V4;
+use culvert_lab::fixture::inner_server;
 use culvert_lab::net::{CLIENT_V4, SERVER_V4};
 use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe, process, wait};
-
-fn inner_server() -> IpAddr {
-    INNER_SERVER_V4.parse().unwrap()
-}
 
 struct Tunnel {
     client: Client,
@@ -321,18 +316,14 @@ fn our_server_serves_beside_many_silent_connections() {
     let mut output = BufReader::new(silent.stdout.take().unwrap());
     output.read_line(&mut said).unwrap();
     assert_eq!(said, "connected\n", "{}", server.log());
-    wait::until(&format!("a worker for each\n{}", server.log()), || {
-        (server.workers().len() == 150).then_some(())
-    });
+    server.wait_for_workers(150);
     let client = Client::connect(Make::Culvert, &world, &fixture);
     probe::ping(&world.client, inner_server());
     drop(client);
     // The end of its input ends the shell.
     drop(silent.stdin.take());
     silent.wait().unwrap();
-    wait::until("the end of the workers", || {
-        server.workers().is_empty().then_some(())
-    });
+    server.wait_for_workers(0);
 }
 
 /// More connections than there can be descriptors for: the server closes those beyond, keeps what it needs
@@ -359,9 +350,7 @@ fn our_server_keeps_descriptors_for_itself() {
     assert!(code == 0 && text.contains("Active sessions: 36"), "{text}");
     drop(silent.stdin.take());
     silent.wait().unwrap();
-    wait::until("the end of the workers", || {
-        server.workers().is_empty().then_some(())
-    });
+    server.wait_for_workers(0);
     let _client = Client::connect(Make::Culvert, &world, &fixture);
     probe::ping(&world.client, inner_server());
     assert!(!server.log().contains("error in accept()"), "{}", server.log());

@@ -1,6 +1,6 @@
 //! Cookies that are not, or no longer, any good.
 
-use culvert_lab::{Client, Make, PASSWORD, Process, wait};
+use culvert_lab::{Client, Make, PASSWORD, Process};
 
 use crate::Scene;
 
@@ -38,9 +38,7 @@ fn bad_cookies(client: Make, server: Make) {
             scene.server.occtl(&["disconnect", "user", "bob"]);
         }
         tunnel.wait();
-        wait::until("the end of the session", || {
-            (scene.server.workers().len() == 1).then_some(())
-        });
+        scene.server.wait_for_workers(1);
     }
     let forged = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for (cookie, code) in [

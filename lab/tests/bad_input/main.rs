@@ -101,9 +101,7 @@ impl Scene {
         let login = self.login(Make::Real, &arguments, culvert_lab::PASSWORD);
         assert_eq!(login.code, 0, "{}{}", login.stderr, self.server.log());
         // One device and one user: whoever failed has left nothing.
-        culvert_lab::wait::until("the end of every other connection", || {
-            (self.server.workers().len() == 1).then_some(())
-        });
+        self.server.wait_for_workers(1);
         assert_eq!(
             self.world.server.interfaces().len(),
             3,

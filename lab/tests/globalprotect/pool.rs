@@ -32,20 +32,18 @@ fn the_pool_carries_the_tunnels() {
             arguments: &arguments,
             ..ClientOptions::default()
         };
+        let reports = server.log().matches("host report of 'alice'").count();
         let mut client = Client::connect_with(make, &world, &fixture, &options);
         established(&mut client, &mut server, over);
         packets_both_ways(&world);
-        wait::until("the end of the login's process", || {
-            server.workers().is_empty().then_some(())
-        });
+        server.wait_for_workers(0);
         assert_eq!(server.pool().len(), 2);
         // It is the pool that asks for a report on the connection beside the tunnel.
         if make == Make::Culvert {
-            assert!(
-                server.log().contains("host report of 'alice'"),
-                "{}",
-                server.log()
-            );
+            wait::until(&format!("a report\n{}", server.log()), || {
+                let now = server.log().matches("host report of 'alice'").count();
+                (now > reports).then_some(())
+            });
         }
         // A new configuration for the same session, with new keys.
         let before = Client::inner_v4(&world);

@@ -9,9 +9,7 @@ mod dynamic_dns;
 mod rekey;
 mod timeouts;
 
-use std::net::IpAddr;
-
-use culvert_lab::fixture::INNER_SERVER_V4;
+use culvert_lab::fixture::inner_server;
 use culvert_lab::{Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, probe, wait};
 use serde_json::Value;
 
@@ -76,10 +74,7 @@ impl Scene {
     /// Waits until nothing of the only session is left on the server, and checks the reason that
     /// the log and `occtl` give for its end.
     fn ended(&self, client: &Client, reason: &str) {
-        wait::until(&self.logs(client), || {
-            let (_, users) = self.server.occtl(&["show", "users"]);
-            (users.is_empty() && self.server.workers().is_empty()).then_some(())
-        });
+        self.server.wait_until_alone();
         wait::until("the device to vanish", || {
             (self.world.server.interfaces() == ["lo", "eth0"]).then_some(())
         });
@@ -103,10 +98,6 @@ impl Scene {
     fn logs(&self, client: &Client) -> String {
         client.process.output() + &self.server.log()
     }
-}
-
-fn inner_server() -> IpAddr {
-    INNER_SERVER_V4.parse().unwrap()
 }
 
 /// How often a client has got a tunnel.

@@ -9,7 +9,7 @@ use crate::Scene;
 /// What `--authenticate` prints is evaluated by a shell and fed into the second phase, as
 /// NetworkManager and many scripts do.
 fn two_phases(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let options = ClientOptions {
         arguments: &["--authenticate"],
         name: "phase1",
@@ -72,7 +72,7 @@ fn two_phases_our_client_and_our_server() {
 
 /// `--cookieonly` prints nothing but the cookie, `--printcookie` goes on with the tunnel.
 fn cookie_on_stdout(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let options = ClientOptions {
         arguments: &["--cookieonly"],
         ..ClientOptions::default()
@@ -123,8 +123,8 @@ fn cookie_on_stdout_of_our_client() {
 /// A result that cannot be written is a failure, and says so.
 #[test]
 fn results_of_our_client_that_cannot_be_written() {
-    let scene = Scene::new(Make::Real);
-    let ca = scene.ca();
+    let scene = Scene::new(Make::Real, &[]);
+    let ca = crate::ca(&scene);
     let login = [
         "--cafile",
         ca.as_str(),
@@ -158,7 +158,7 @@ fn results_of_our_client_that_cannot_be_written() {
 /// Where the first request goes: the path of the URL, else that of the option.
 #[test]
 fn the_path_of_the_first_request() {
-    let scene = Scene::new(Make::Real);
+    let scene = Scene::new(Make::Real, &[]);
     for (further, path) in [
         (&["-g", "group/sub"][..], "group/sub"),
         (&["--usergroup=other"], "other"),
@@ -181,7 +181,7 @@ fn the_path_of_the_first_request() {
 /// The records of TLS on standard error; nothing of it on standard output.
 #[test]
 fn records_are_shown_on_demand() {
-    let scene = Scene::new(Make::Real);
+    let scene = Scene::new(Make::Real, &[]);
     for (level, shown) in [("1", true), ("0", false)] {
         let option = format!("--gnutls-debug={level}");
         let options = ClientOptions {

@@ -11,39 +11,9 @@ mod side_by_side;
 mod syslog;
 mod transport;
 
-use std::net::IpAddr;
+use culvert_lab::Scene;
+use culvert_lab::fixture::inner_server;
 
-use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::{Fixture, Make, Server, World, probe};
-
-/// A server that waits for clients.
-struct Scene {
-    server: Server,
-    fixture: Fixture,
-    world: World,
-}
-
-impl Scene {
-    fn new(server: Make) -> Self {
-        let world = World::new();
-        let fixture = Fixture::new();
-        Self {
-            server: Server::start(server, &world, &fixture),
-            fixture,
-            world,
-        }
-    }
-
-    /// A packet to the server through the tunnel is answered.
-    fn ping(&self) {
-        probe::ping(&self.world.client, inner_server());
-    }
-
-    fn ca(&self) -> String {
-        self.fixture.path("ca.pem").display().to_string()
-    }
-}
-
-fn inner_server() -> IpAddr {
-    INNER_SERVER_V4.parse().unwrap()
+fn ca(scene: &Scene) -> String {
+    scene.fixture.path("ca.pem").display().to_string()
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use culvert_lab::fixture::INNER_SERVER_V6;
 use culvert_lab::net::SERVER_V6;
-use culvert_lab::{Client, ClientOptions, Make, Process, Server, probe, wait};
+use culvert_lab::{Client, ClientOptions, Make, Process, probe, wait};
 
 use crate::Scene;
 
@@ -20,7 +20,7 @@ fn over_ipv6(client: Make, scene: &Scene, arguments: &[&str]) -> Client {
 
 /// The whole tunnel over IPv6: login, DTLS or TLS, both families inside, nothing over IPv4.
 fn ipv6_underlay(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     scene.world.client.nft(
         "add table ip lab; add chain ip lab out { type filter hook output priority 0; }; \
          add rule ip lab out oif eth0 reject",
@@ -50,14 +50,8 @@ fn ipv6_underlay(client: Make, server: Make) {
         process.signal("INT");
         assert_eq!(process.exit_code(), 0, "{}", process.output());
         assert_eq!(scene.world.client.interfaces(), ["lo", "eth0"]);
-        workers_are_gone(&scene.server);
+        scene.server.wait_for_workers(0);
     }
-}
-
-fn workers_are_gone(server: &Server) {
-    wait::until("the end of the worker", || {
-        server.workers().is_empty().then_some(())
-    });
 }
 
 #[test]
@@ -117,7 +111,7 @@ fn outer_service(scene: &Scene, name: &str, inside: &str) -> String {
 /// `--passtos`: the outer packet has the type of service or traffic class of the inner one; without
 /// the option it has none.
 fn passes_the_type_of_service(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let start = |arguments: &[&str]| {
         let mut process = over_ipv6(client, &scene, arguments).process;
         process.wait_for("Established DTLS connection");
@@ -128,7 +122,7 @@ fn passes_the_type_of_service(client: Make, server: Make) {
     let end = |mut process: Process| {
         process.signal("INT");
         assert_eq!(process.exit_code(), 0, "{}", process.output());
-        workers_are_gone(&scene.server);
+        scene.server.wait_for_workers(0);
     };
 
     let with = start(&["--passtos"]);
@@ -167,7 +161,7 @@ fn our_client_passes_the_type_of_service() {
 /// `--tcp-keepalive`: the kernel's timer runs on the connection, with the interval asked for.
 #[test]
 fn our_client_keeps_the_tcp_connection_alive() {
-    let scene = Scene::new(Make::Real);
+    let scene = Scene::new(Make::Real, &[]);
     // `ss` shows the time left of the keepalive timer.
     for (option, shortest, longest) in [("--tcp-keepalive=77", 40, 77), ("--tcp-keepalive", 6000, 7200)] {
         let options = ClientOptions {

@@ -33,7 +33,7 @@ impl Drop for Stranger {
 /// The first process says who goes on, and leaves; the other one heeds signals, and the pid file
 /// lives as long as the tunnel.
 fn background(client: Make, server: Make, signal: &str, farewell: &str) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let pid_file = scene.fixture.path("client.pid");
     let options = ClientOptions {
         arguments: &["--background", "--pid-file", &pid_file.display().to_string()],
@@ -101,8 +101,8 @@ fn our_client_in_the_background_until_sigint() {
 
 /// `--script-tun`: a program in the place of the device.
 fn script_tun(client: Make, server: Make) {
-    let scene = Scene::new(server);
-    let ca = scene.ca();
+    let scene = Scene::new(server, &[]);
+    let ca = crate::ca(&scene);
     let environment = scene.fixture.path("environment");
     let script = format!(
         "exec bash -c 'env >{}; exec {} <&$VPNFD'",
@@ -164,7 +164,7 @@ fn our_client_with_a_program_in_place_of_the_device() {
 /// `--setuid`: the tunnel runs without privileges, and our own set-up is undone all the same.
 #[test]
 fn our_client_as_another_user() {
-    let scene = Scene::new(Make::Real);
+    let scene = Scene::new(Make::Real, &[]);
     let before = (
         scene.world.client.routes(),
         fs::read_to_string(scene.world.client.resolv_conf()).unwrap(),
@@ -198,13 +198,13 @@ fn our_client_as_another_user() {
 
 /// USR1 prints statistics, USR2 makes a new connection, HUP leaves and keeps the cookie.
 fn signals(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let options = ClientOptions {
         arguments: &["--cookieonly"],
         ..ClientOptions::default()
     };
     let login = Client::run(client, &scene.world, &scene.fixture, &options);
-    let (ca, cookie) = (scene.ca(), login.stdout.trim());
+    let (ca, cookie) = (crate::ca(&scene), login.stdout.trim());
     let script = "/usr/share/vpnc-scripts/vpnc-script";
     let arguments = ["--cafile", &ca, "--cookie", cookie, "--script", script];
     let start = |name: &str| {

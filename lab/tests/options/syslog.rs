@@ -29,7 +29,7 @@ fn receive(log: &UnixDatagram, lines: &mut Vec<String>, done: impl Fn(&[String])
 }
 
 fn messages_go_to_syslog(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let path = scene.fixture.path("log");
     let log = UnixDatagram::bind(&path).unwrap();
     log.set_read_timeout(Some(Duration::from_millis(50))).unwrap();

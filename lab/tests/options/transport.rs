@@ -84,9 +84,7 @@ fn compression(client: Make, server: Make) {
         probe::transfer(program, scene.fixture.dir(), to, from, address);
         tunnel.process.signal("INT");
         assert_eq!(tunnel.process.exit_code(), 0, "{}", tunnel.process.output());
-        wait::until("the end of the worker", || {
-            scene.server.workers().is_empty().then_some(())
-        });
+        scene.server.wait_for_workers(0);
     }
 }
 
@@ -108,7 +106,7 @@ fn compression_of_our_client_with_our_server() {
 /// `--dtls-local-port`, `--os`, `--local-hostname`, `--useragent`: seen in the packets and by the
 /// server. `--pfs` and `--dtls-ciphers=PSK-NEGOTIATE` change nothing.
 fn identity(client: Make, server: Make) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     let options = ClientOptions {
         arguments: &[
             "--dtls-local-port=4567",
@@ -146,8 +144,8 @@ fn identity_of_our_client() {
 /// host stays that of the URL.
 #[test]
 fn server_name_of_our_client() {
-    let scene = Scene::new(Make::Real);
-    let ca = scene.ca();
+    let scene = Scene::new(Make::Real, &[]);
+    let ca = crate::ca(&scene);
     let login = |host: &str, sni: Option<&str>| {
         let mut command = scene.world.client.command(Make::Culvert.program("openconnect"));
         command
@@ -189,7 +187,7 @@ fn server_name_of_our_client() {
 /// A path that drops larger datagrams without a word: what passes is found out, and packets of that
 /// size and no larger ones pass.
 fn path_mtu(client: Make, server: Make, path: u16, script: bool) {
-    let scene = Scene::new(server);
+    let scene = Scene::new(server, &[]);
     for (host, port) in [(&scene.world.server, "dport"), (&scene.world.client, "sport")] {
         host.nft(&format!(
             "add table inet lab; add chain inet lab in {{ type filter hook input priority 0; }}; \

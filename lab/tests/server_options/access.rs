@@ -43,21 +43,17 @@ fn users(scene: &Scene) -> Value {
 
 #[test]
 fn silent_connections_end_with_auth_timeout() {
-    let scene = Scene::new(&[("auth-timeout", "2")]);
+    let scene = Scene::new(Make::Culvert, &[("auth-timeout", "2")]);
     let silent = Raw::connect(&scene.world, &scene.fixture, "silent");
     assert_eq!(silent.closed(), "");
-    wait::until(&scene.server.log(), || {
-        let late = scene
-            .server
-            .log()
-            .contains("the client has not logged in by auth-timeout");
-        (late && scene.server.workers().is_empty()).then_some(())
-    });
+    let late = "the client has not logged in by auth-timeout";
+    wait::until(late, || scene.server.log().contains(late).then_some(()));
+    scene.server.wait_for_workers(0);
 }
 
 #[test]
 fn no_more_clients_than_max_clients() {
-    let scene = Scene::new(&[("max-clients", "1")]);
+    let scene = Scene::new(Make::Culvert, &[("max-clients", "1")]);
     let mut client = scene.connect(Make::Real, &[]);
     scene.ping();
     let second = run(&scene, &["--cookieonly"]);
@@ -72,15 +68,13 @@ fn no_more_clients_than_max_clients() {
     );
     client.process.signal("INT");
     client.process.wait();
-    wait::until("the first one's end", || {
-        scene.server.workers().is_empty().then_some(())
-    });
+    scene.server.wait_for_workers(0);
     cookie(&scene);
 }
 
 #[test]
 fn no_more_sessions_of_a_user_than_max_same_clients() {
-    let scene = Scene::new(&[("max-same-clients", "1")]);
+    let scene = Scene::new(Make::Culvert, &[("max-same-clients", "1")]);
     let client = scene.connect(Make::Real, &[]);
     scene.ping();
     refused(&scene, &ASIDE);
@@ -101,7 +95,7 @@ fn no_more_sessions_of_a_user_than_max_same_clients() {
 #[test]
 fn names_are_spelled_in_small_letters_with_username_case() {
     for (option, known) in [("lower", true), ("keep", false)] {
-        let scene = Scene::new(&[("username-case", option)]);
+        let scene = Scene::new(Make::Culvert, &[("username-case", option)]);
         let arguments = ["--user", "Alice"];
         if known {
             let _client = scene.connect(Make::Real, &arguments);
@@ -121,7 +115,7 @@ fn names_are_spelled_in_small_letters_with_username_case() {
 #[test]
 fn cookies_stay_where_they_were_given_with_deny_roaming() {
     for (option, stays) in [("true", true), ("false", false)] {
-        let scene = Scene::new(&[("deny-roaming", option)]);
+        let scene = Scene::new(Make::Culvert, &[("deny-roaming", option)]);
         let cookie = cookie(&scene);
         scene.world.roam("192.0.2.77");
         let arguments = [&["--cookie", &cookie][..], &ASIDE].concat();
@@ -140,7 +134,7 @@ fn cookies_stay_where_they_were_given_with_deny_roaming() {
 
 #[test]
 fn cookies_end_with_cookie_timeout() {
-    let scene = Scene::new(&[("cookie-timeout", "2")]);
+    let scene = Scene::new(Make::Culvert, &[("cookie-timeout", "2")]);
     let cookie = cookie(&scene);
     // The server adds a few seconds for clients that are just coming back.
     wait::until("the end of the session", || {
@@ -154,7 +148,7 @@ fn cookies_end_with_cookie_timeout() {
 #[test]
 fn persistent_cookies_survive_a_logout() {
     for (option, survives) in [("true", true), ("false", false)] {
-        let scene = Scene::new(&[("persistent-cookies", option)]);
+        let scene = Scene::new(Make::Culvert, &[("persistent-cookies", option)]);
         let cookie = cookie(&scene);
         let arguments = [&["--cookie", &cookie][..], &ASIDE].concat();
         let options = ClientOptions {
@@ -166,7 +160,7 @@ fn persistent_cookies_survive_a_logout() {
             client.process.wait_for("Configured as");
             client.process.signal("INT");
             assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
-            wait::until("the end", || scene.server.workers().is_empty().then_some(()));
+            scene.server.wait_for_workers(0);
         };
         connect();
         if survives {
@@ -191,18 +185,21 @@ fn group(scene: &Scene, arguments: &[&str]) -> Value {
     });
     client.process.signal("INT");
     assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
-    wait::until("the end", || scene.server.workers().is_empty().then_some(()));
+    scene.server.wait_for_workers(0);
     group
 }
 
 #[test]
 fn groups_are_offered_and_chosen() {
-    let scene = Scene::new(&[
-        ("select-group", "admins[The administrators]"),
-        ("select-group", "staff"),
-        ("default-select-group", "whatever suits"),
-        ("pre-login-banner", "Mind the gap"),
-    ]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[
+            ("select-group", "admins[The administrators]"),
+            ("select-group", "staff"),
+            ("default-select-group", "whatever suits"),
+            ("pre-login-banner", "Mind the gap"),
+        ],
+    );
     assert_eq!(group(&scene, &["--authgroup", "The administrators"]), "admins");
     assert_eq!(group(&scene, &["--authgroup", "staff"]), "staff");
     assert_eq!(
@@ -221,7 +218,7 @@ fn groups_are_offered_and_chosen() {
 
 #[test]
 fn groups_come_from_the_password_file_with_auto_select_group() {
-    let scene = Scene::new(&[("auto-select-group", "true")]);
+    let scene = Scene::new(Make::Culvert, &[("auto-select-group", "true")]);
     let unknown = run(&scene, &["--authgroup", "pirates", "--non-inter"]);
     let text = unknown.stdout + &unknown.stderr;
     assert!(
@@ -233,11 +230,14 @@ fn groups_come_from_the_password_file_with_auto_select_group() {
 
 #[test]
 fn the_address_chooses_the_group_with_select_group_by_url() {
-    let scene = Scene::new(&[
-        ("select-group", "admins"),
-        ("select-group", "staff"),
-        ("select-group-by-url", "true"),
-    ]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[
+            ("select-group", "admins"),
+            ("select-group", "staff"),
+            ("select-group-by-url", "true"),
+        ],
+    );
     assert_eq!(group(&scene, &["--usergroup", "admins"]), "admins");
 }
 
@@ -249,7 +249,7 @@ fn the_user_profile_is_announced() {
         .write_file("profile.xml", "<AnyConnectProfile/>")
         .display()
         .to_string();
-    let scene = Scene::with(world, fixture, &[("user-profile", &profile)]);
+    let scene = Scene::with(Make::Culvert, world, fixture, &[("user-profile", &profile)]);
     let login = run(&scene, &["--cookieonly", "--dump-http-traffic"]);
     let text = login.stdout + &login.stderr;
     assert!(

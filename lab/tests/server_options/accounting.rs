@@ -67,7 +67,7 @@ fn sessions_are_noted_in_utmp_and_wtmp() {
 /// Figures of a session are at most that old.
 #[test]
 fn statistics_are_reported_as_often_as_wanted() {
-    let scene = Scene::new(&[("stats-report-time", "1")]);
+    let scene = Scene::new(Make::Culvert, &[("stats-report-time", "1")]);
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
     let limit = Duration::from_secs(5);

@@ -20,7 +20,7 @@ fn wire(scene: &Scene) -> u64 {
 /// What 100 large pings of zeros cost on the wire. The client's device queues ten packets only, so
 /// that a pause of the machine can cost some; what the others cost is scaled up.
 fn cost(overrides: &[(&str, &str)], arguments: &[&str], encoding: Option<&str>) -> u64 {
-    let scene = Scene::new(overrides);
+    let scene = Scene::new(Make::Culvert, overrides);
     let mut all = vec!["-v"];
     all.extend(arguments);
     let mut client = scene.connect(Make::Real, &all);

@@ -24,6 +24,7 @@ fn clients_reach_networks_behind_other_clients() {
     let users = users(&fixture);
     world.server.run("sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
     let scene = Scene::with(
+        Make::Culvert,
         world,
         fixture,
         &[("config-per-user", &users), ("expose-iroutes", "true")],
@@ -62,7 +63,7 @@ fn commands_of_the_administrator_install_the_routes() {
         ("route-add-cmd", &add),
         ("route-del-cmd", &remove),
     ];
-    let scene = Scene::with(world, fixture, &overrides);
+    let scene = Scene::with(Make::Culvert, world, fixture, &overrides);
     let mut bob = Reflector::connect(&scene.world, &scene.fixture, reflect(), "bob");
     let routes = scene.world.server.routes();
     assert!(
@@ -90,7 +91,7 @@ fn a_command_that_fails_refuses_the_user() {
         ("route-add-cmd", "test %{RI} = 10.77.0.0/16"),
         ("route-del-cmd", &remove),
     ];
-    let scene = Scene::with(world, fixture, &overrides);
+    let scene = Scene::with(Make::Culvert, world, fixture, &overrides);
     let options = ClientOptions {
         user: "bob",
         ..ClientOptions::default()

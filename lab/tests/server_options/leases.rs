@@ -9,7 +9,7 @@ const USUAL: &str = "10.99.1.50";
 
 #[test]
 fn an_address_that_answers_is_not_leased() {
-    let scene = Scene::new(&[("ping-leases", "true")]);
+    let scene = Scene::new(Make::Culvert, &[("ping-leases", "true")]);
     let mut first = scene.connect(Make::Real, &[]);
     scene.ping();
     assert_eq!(Client::inner_v4(&scene.world).to_string(), USUAL, "nobody has it");

@@ -10,7 +10,7 @@ use crate::Scene;
 
 /// The limit of a worker's data, in octets; `None` when there is none.
 fn data_limit(option: &str) -> Option<u64> {
-    let scene = Scene::new(&[("limit-worker-memory", option)]);
+    let scene = Scene::new(Make::Culvert, &[("limit-worker-memory", option)]);
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
     let workers = scene.server.workers();
@@ -40,7 +40,10 @@ fn memory_of_workers_is_limited() {
 /// A pool process has the clients of many workers, and a limit that lets it.
 #[test]
 fn memory_of_pool_processes_is_limited() {
-    let scene = Scene::new(&[("limit-worker-memory", "true"), ("worker-processes", "2")]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[("limit-worker-memory", "true"), ("worker-processes", "2")],
+    );
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
     for process in scene.server.pool() {
@@ -51,7 +54,7 @@ fn memory_of_pool_processes_is_limited() {
 
 #[test]
 fn keys_are_used_by_as_many_threads_as_wanted() {
-    let scene = Scene::new(&[("sec-mod-scale", "7")]);
+    let scene = Scene::new(Make::Culvert, &[("sec-mod-scale", "7")]);
     let broker = children(scene.server.process.pid())[0];
     let threads = fs::read_dir(format!("/proc/{broker}/task")).unwrap();
     let signers = threads

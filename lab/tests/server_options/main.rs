@@ -16,58 +16,10 @@ mod scripts;
 mod transport;
 mod vendor_clients;
 
-use std::net::IpAddr;
 use std::path::Path;
 
-use culvert_lab::fixture::INNER_SERVER_V4;
-use culvert_lab::{Client, ClientOptions, Fixture, Make, Server, ServerOptions, World, probe};
-
-/// Our server with some options, and clients to come.
-struct Scene {
-    server: Server,
-    fixture: Fixture,
-    world: World,
-}
-
-impl Scene {
-    fn new(overrides: &[(&str, &str)]) -> Self {
-        Self::with(World::new(), Fixture::new(), overrides)
-    }
-
-    fn with(world: World, fixture: Fixture, overrides: &[(&str, &str)]) -> Self {
-        let options = ServerOptions {
-            overrides,
-            ..ServerOptions::default()
-        };
-        let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
-        Self {
-            server,
-            fixture,
-            world,
-        }
-    }
-
-    fn connect(&self, make: Make, arguments: &[&str]) -> Client {
-        let options = ClientOptions {
-            arguments,
-            ..ClientOptions::default()
-        };
-        Client::connect_with(make, &self.world, &self.fixture, &options)
-    }
-
-    /// A packet to the server through the tunnel is answered.
-    fn ping(&self) {
-        probe::ping(&self.world.client, inner_server());
-    }
-
-    fn logs(&self, client: &Client) -> String {
-        client.process.output() + &self.server.log()
-    }
-}
-
-fn inner_server() -> IpAddr {
-    INNER_SERVER_V4.parse().unwrap()
-}
+use culvert_lab::Scene;
+use culvert_lab::fixture::inner_server;
 
 /// The laboratory's program that answers pings.
 fn reflect() -> &'static Path {

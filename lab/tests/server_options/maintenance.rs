@@ -68,9 +68,7 @@ fn the_log_says_as_much_as_log_level_wants() {
         let server = Server::start_with(Make::Culvert, &world, &fixture, &options);
         let cookie = cookie(&world, &fixture);
         assert!(is_known(&world, &fixture, &cookie));
-        wait::until("the connection's end", || {
-            server.workers().is_empty().then_some(())
-        });
+        server.wait_for_workers(0);
         server.log()
     };
     let (quiet, usual, talkative, headers) = (said("1"), said("2"), said("3"), said("4"));
@@ -93,7 +91,7 @@ fn the_log_says_as_much_as_log_level_wants() {
 
 #[test]
 fn statistics_begin_anew_after_server_stats_reset_time() {
-    let scene = Scene::new(&[("server-stats-reset-time", "2")]);
+    let scene = Scene::new(Make::Culvert, &[("server-stats-reset-time", "2")]);
     let mut client = scene.connect(Make::Real, &[]);
     client.process.signal("INT");
     client.process.wait();
@@ -118,11 +116,14 @@ fn statistics_begin_anew_after_server_stats_reset_time() {
 /// Wrong passwords add up only within the time.
 #[test]
 fn points_are_forgotten_after_ban_reset_time() {
-    let scene = Scene::new(&[
-        ("max-ban-score", "1000"),
-        ("ban-reset-time", "3"),
-        ("ban-time", "1"),
-    ]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[
+            ("max-ban-score", "1000"),
+            ("ban-reset-time", "3"),
+            ("ban-time", "1"),
+        ],
+    );
     let wrong = ClientOptions {
         arguments: &["--authenticate", "--non-inter"],
         input: "wrong",
@@ -145,7 +146,10 @@ fn points_are_forgotten_after_ban_reset_time() {
 #[test]
 fn sessions_are_removed_every_sec_mod_db_cleanup_time() {
     for (interval, left) in [("1", 0), ("600", 1)] {
-        let scene = Scene::new(&[("cookie-timeout", "1"), ("sec-mod-db-cleanup-time", interval)]);
+        let scene = Scene::new(
+            Make::Culvert,
+            &[("cookie-timeout", "1"), ("sec-mod-db-cleanup-time", interval)],
+        );
         let cookie = cookie(&scene.world, &scene.fixture);
         wait::until("the end of the cookie", || {
             let sessions = json(&scene.server, &["show", "sessions", "valid"]);
@@ -189,7 +193,7 @@ fn sessions_belong_to_the_socket_file() {
 /// With this test hook of ocserv a session still ends by what the main process says.
 #[test]
 fn a_disconnected_user_is_out_with_debug_no_secmod_stats() {
-    let scene = Scene::new(&[("debug-no-secmod-stats", "true")]);
+    let scene = Scene::new(Make::Culvert, &[("debug-no-secmod-stats", "true")]);
     let cookie = cookie(&scene.world, &scene.fixture);
     assert!(is_known(&scene.world, &scene.fixture, &cookie));
     let mut client = scene.connect(Make::Real, &["--cookie", &cookie]);

@@ -23,7 +23,7 @@ fn answered(scene: &Scene) -> u32 {
 }
 
 fn is_limited(option: &str, shown: &str, arguments: &[&str]) {
-    let scene = Scene::new(&[(option, LIMIT)]);
+    let scene = Scene::new(Make::Culvert, &[(option, LIMIT)]);
     let client = scene.connect(Make::Real, arguments);
     scene.ping();
     let answered = answered(&scene);
@@ -53,7 +53,10 @@ fn packets_to_clients_are_limited() {
 /// Limits below 1000 are none.
 #[test]
 fn tiny_limits_are_no_limits() {
-    let scene = Scene::new(&[("rx-data-per-sec", "999"), ("tx-data-per-sec", "999")]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[("rx-data-per-sec", "999"), ("tx-data-per-sec", "999")],
+    );
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
     assert!(answered(&scene) > 10 * PER_SECOND);

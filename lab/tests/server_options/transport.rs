@@ -18,7 +18,10 @@ fn sniff(scene: &Scene, host: &culvert_lab::Host, interface: &str, filter: &str,
 
 #[test]
 fn packets_to_clients_are_marked() {
-    let scene = Scene::new(&[("net-priority", "0x28"), ("output-buffer", "10")]);
+    let scene = Scene::new(
+        Make::Culvert,
+        &[("net-priority", "0x28"), ("output-buffer", "10")],
+    );
     let mut client = scene.connect(Make::Real, &[]);
     client.process.wait_for("Established DTLS connection");
     let filter = |protocol: &str| format!("{protocol} and src port 443 and ip[1] = 0x28");
@@ -34,7 +37,10 @@ fn packets_to_clients_are_marked() {
 #[test]
 fn packets_to_clients_have_a_priority_in_the_queues() {
     for processes in ["per-client", "2"] {
-        let scene = Scene::new(&[("net-priority", "5"), ("worker-processes", processes)]);
+        let scene = Scene::new(
+            Make::Culvert,
+            &[("net-priority", "5"), ("worker-processes", processes)],
+        );
         for rule in [
             "add table inet marks",
             "add chain inet marks out { type filter hook postrouting priority 0; }",
@@ -63,7 +69,7 @@ fn packets_to_clients_have_a_priority_in_the_queues() {
 
 #[test]
 fn the_send_buffer_has_the_size_of_output_buffer() {
-    let scene = Scene::new(&[("output-buffer", "10"), ("mtu", "1300")]);
+    let scene = Scene::new(Make::Culvert, &[("output-buffer", "10"), ("mtu", "1300")]);
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
     let text = scene
@@ -81,7 +87,7 @@ fn the_send_buffer_has_the_size_of_output_buffer() {
 
 /// The cipher that DTLS has; `None` without DTLS.
 fn datagram_cipher(overrides: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
-    let scene = Scene::new(overrides);
+    let scene = Scene::new(Make::Culvert, overrides);
     let options = ClientOptions {
         arguments,
         ..ClientOptions::default()
@@ -97,12 +103,10 @@ fn datagram_cipher(overrides: &[(&str, &str)], arguments: &[&str]) -> Option<Str
     client.process.wait_for("Established DTLS connection");
     scene.ping();
     let text = client.process.stdout();
-    let cipher = text
-        .split("Ciphersuite (DTLS1.2)-(PSK)-(")
-        .nth(1)?
-        .split(')')
-        .next()?;
-    Some(cipher.to_owned())
+    let (_, cipher) = text
+        .split_once("Ciphersuite (DTLS1.2)-(PSK)-(")
+        .unwrap_or_else(|| panic!("no cipher with PSK: {text}"));
+    cipher.split(')').next().map(str::to_owned)
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn dtls_has_the_cipher_of_tls_with_match_tls_dtls_ciphers() {
 /// before dead peer detection would notice.
 #[test]
 fn packets_go_round_udp_after_switch_to_tcp_timeout() {
-    let scene = Scene::new(&[("switch-to-tcp-timeout", "2"), ("dpd", "60")]);
+    let scene = Scene::new(Make::Culvert, &[("switch-to-tcp-timeout", "2"), ("dpd", "60")]);
     let mut client = scene.connect(Make::Real, &[]);
     client.process.wait_for("Established DTLS connection");
     scene.ping();
@@ -153,7 +157,7 @@ fn packets_go_round_udp_after_switch_to_tcp_timeout() {
 /// A server that drains takes no new clients; those that it has stay until the time is over.
 #[test]
 fn a_server_drains() {
-    let mut scene = Scene::new(&[("server-drain-ms", "4000")]);
+    let mut scene = Scene::new(Make::Culvert, &[("server-drain-ms", "4000")]);
     let mut client = scene.connect(Make::Real, &[]);
     scene.ping();
     let told = Instant::now();
@@ -181,7 +185,7 @@ fn a_server_drains() {
 /// The server's path becomes narrow: its tunnel follows, and nothing is cut in two outside.
 #[test]
 fn the_mtu_follows_the_path_with_try_mtu_discovery() {
-    let scene = Scene::new(&[("try-mtu-discovery", "true")]);
+    let scene = Scene::new(Make::Culvert, &[("try-mtu-discovery", "true")]);
     let mut client = scene.connect(Make::Real, &[]);
     client.process.wait_for("Established DTLS connection");
     scene.ping();
