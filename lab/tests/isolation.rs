@@ -336,13 +336,12 @@ fn isolation_can_be_switched_off() {
     );
 }
 
-/// New connections need the process that makes workers: it is there again at once, and sessions
-/// do not notice.
+/// New connections and the pool need the process that makes workers: it is there again at once, what it was
+/// asked for last is asked for again, and sessions do not notice.
 #[test]
 fn a_killed_zygote_costs_nobody_anything() {
-    let scene = scene(&[]);
+    let scene = scene(POOL);
     let mut client = scene.client();
-    let worker = scene.worker();
     // One that ends right after its start is not started again.
     wait::until("an old zygote", || {
         let age = scene
@@ -352,14 +351,28 @@ fn a_killed_zygote_costs_nobody_anything() {
         (age.trim().parse::<u32>().unwrap() > 5).then_some(())
     });
     let old = scene.zygote();
+    process::kill(old, "STOP");
+    let pool = scene.server.pool();
+    let idle = *pool.iter().find(|pid| !has_device(**pid)).unwrap();
+    process::kill(idle, "9");
+    scene.wait_for_log("died: signal: 9");
     process::kill(old, "9");
     scene.wait_for_log("the process that makes workers is gone");
     let login = scene.login();
     assert_eq!(login.code, 0, "{}{}", login.stderr, scene.server.log());
     assert_ne!(scene.zygote(), old);
-    assert_eq!(scene.server.workers(), [worker]);
+    wait::until(&format!("the pool\n{}", scene.server.log()), || {
+        let new = scene.server.pool();
+        let kept = pool.iter().all(|pid| *pid == idle || new.contains(pid));
+        (new.len() == 2 && kept && !new.contains(&idle)).then_some(())
+    });
     probe::ping(&scene.world.client, inner_server());
     assert!(client.process.is_running());
+    assert!(
+        !client.process.stdout().contains("reconnect"),
+        "{}",
+        client.process.output()
+    );
 }
 
 /// A reload renews the process that makes workers; the old one is gone after the next
