@@ -18,6 +18,24 @@ use crate::net::World;
 /// Answers requests.
 type Answer = Box<dyn FnMut(&Request) -> Response + Send>;
 
+/// TLS with the server's certificate.
+///
+/// # Panics
+/// The fixture's files are gone.
+pub fn tls_server(fixture: &Fixture) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
+    let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
+}
+
 /// A gateway on port 443 of the server host, with the server's certificate. Its threads end with
 /// the test's program.
 #[derive(Debug)]
@@ -40,17 +58,7 @@ impl Gateway {
             .enter(|| TcpListener::bind("0.0.0.0:443"))
             .unwrap()
             .unwrap();
-        let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
-        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = tls_server(fixture);
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(Box::new(answer)));
         let seen = Arc::clone(&requests);

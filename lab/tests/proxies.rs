@@ -263,7 +263,7 @@ fn socks_proxy(client: Make, server: Make) {
             client,
             &["-P", &http],
             &[],
-            "Error fetching proxy response: the connection was closed in the middle",
+            "Error reading HTTP response: Connection reset by peer",
         );
     }
     scene.world.server.nft(

@@ -64,7 +64,7 @@ pub(crate) struct Finished {
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelperError {
-    /// A signal wants the client to end.
+    /// A signal wants the client to end or to connect anew; the program was killed.
     #[error("cancelled by a signal")]
     Interrupted(Signal),
     /// It could not be started.
@@ -217,7 +217,7 @@ impl Running {
                 descriptors.push((stdout.as_fd(), Interest::READ));
             }
             match signals.wait(&descriptors, Some(deadline)) {
-                Ok(()) | Err(WaitError::Interrupted(Signal::Reconnect | Signal::Statistics)) => {}
+                Ok(()) => {}
                 Err(WaitError::Interrupted(signal)) => return Err(End::Interrupted(signal)),
                 Err(WaitError::TimedOut) => return Err(End::TimedOut),
                 Err(WaitError::Io(error)) => return Err(End::Io(error)),

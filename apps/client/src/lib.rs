@@ -11,6 +11,7 @@
 //! net/        names, TCP, TLS with the user's trust, HTTP
 //! login/      from nothing to a cookie
 //! profile     the file of --xmlconfig
+//! replace     files of the user, written as a whole
 //! helper      programs that look at this host for a gateway
 //! connect     from a cookie to a tunnel
 //! token/      one-time codes
@@ -35,6 +36,7 @@ mod profile;
 mod program;
 pub mod prompt;
 mod protocol;
+mod replace;
 pub mod script;
 pub mod signals;
 mod token;

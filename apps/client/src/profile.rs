@@ -1,16 +1,14 @@
 //! The file of `--xmlconfig`: servers by name, and the profile that AnyConnect gateways keep up to
 //! date (`specs/client.md` §5.6).
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use culvert_sys::random;
 use culvert_wire::xml::{self, Element, XmlError};
-use data_encoding::HEXLOWER;
 
 use crate::prompt::reason;
+use crate::replace::replace;
 
 /// Largest file that is read.
 const SIZE_MAX: u64 = 4 << 20;
@@ -74,42 +72,24 @@ pub(crate) fn find(profile: &[u8], name: &str) -> Result<Option<Entry>, XmlError
     }))
 }
 
-/// Replaces the file, so that nobody ever sees half of it.
+/// Writes the file, as a whole.
 ///
 /// # Errors
 /// The text to show.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), String> {
     // What a symbolic link names is replaced, not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    write_beside(&target, content).map_err(|error| {
+    replace(&target, content).map_err(|error| {
         let reason = reason(&error);
         format!("Failed to write XML config file '{}': {reason}", path.display())
     })
 }
 
-fn write_beside(target: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = target.as_os_str().to_owned();
-    name.push(format!(".{}", HEXLOWER.encode(&random::array::<6>()?)));
-    let beside = PathBuf::from(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&beside)?;
-    let mode = fs::metadata(target).map_or(0o644, |old| old.permissions().mode());
-    let written = file
-        .write_all(content)
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode & 0o777)))
-        .and_then(|()| fs::rename(&beside, target));
-    if written.is_err() {
-        // The error is what matters.
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const LIST: &[u8] = b"<AnyConnectProfile><ServerList>\

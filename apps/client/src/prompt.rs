@@ -256,7 +256,8 @@ impl Asker for Console {
             .unwrap_or_else(PoisonError::into_inner)
             .next(Some(&self.signals));
         drop(echo_off);
-        if hidden && !stdin.is_terminal() {
+        // The end of the line, which nobody has typed or seen.
+        if hidden && (line.is_err() || !stdin.is_terminal()) {
             self.write("\n");
         }
         match line {

@@ -21,5 +21,7 @@ mod digest;
 mod ntlm;
 mod sign_on;
 
-pub use authenticator::{Answer, AuthError, Authenticator, Circumstances, Credentials, Scheme, Schemes};
+pub use authenticator::{
+    Answer, Attempted, AuthError, Authenticator, Circumstances, Credentials, Scheme, Schemes,
+};
 pub use sign_on::{SignOn, SignOnError};

@@ -80,6 +80,11 @@ impl NtlmChallenge {
         })
     }
 
+    /// True when the server takes nothing better than the responses of the first version.
+    pub(crate) fn is_version_1(&self) -> bool {
+        self.info.is_empty() && self.flags & EXTENDED_SECURITY == 0
+    }
+
     /// The last message.
     pub(crate) fn answer(
         &self,

@@ -7,6 +7,7 @@ mod certificate;
 mod esp;
 mod networks;
 mod pool;
+mod report;
 mod requests;
 
 use std::net::IpAddr;

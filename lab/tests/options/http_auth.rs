@@ -63,7 +63,10 @@ fn bearer_token(options: &[&str]) {
     assert_eq!(client.exit_code(), 1, "{}", client.output());
     let stderr = client.stderr();
     assert!(
-        stderr.contains("Server 'vpn.test': No more authentication methods to try\n")
+        stderr.contains("\nNo more authentication methods to try\n")
+            && stderr.contains(
+                "\nAttempting HTTP Bearer authentication to server 'vpn.test'\nPOST https://vpn.test/\n"
+            )
             && stderr.ends_with("Failed to complete authentication\n"),
         "{stderr}"
     );

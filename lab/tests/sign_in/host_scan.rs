@@ -2,6 +2,7 @@
 //! nothing is run unless the user wants it.
 
 use std::fs;
+use std::path::Path;
 
 use culvert_lab::gateway::Gateway;
 use culvert_lab::{Fixture, Make, World};
@@ -172,5 +173,35 @@ fn wrappers_that_fail() {
         let mut client = login(Make::Culvert, &world, &fixture, &arguments, None);
         assert_eq!(client.exit_code(), code, "{}", client.output());
         assert!(client.stderr().contains("CSD script '"), "{}", client.output());
+    }
+}
+
+/// A signal while the scan runs ends the login of both clients, also the one that means a reconnect
+/// later; ours takes the program along.
+#[test]
+fn signals_end_a_scan() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let _gateway = gateway(&world, &fixture, false);
+    let wrapper = fixture.write_script("wrapper", "echo $$ > $0.pid; echo begun >&2; exec sleep 8");
+    let arguments = [
+        "--csd-wrapper",
+        wrapper.to_str().unwrap(),
+        "https://vpn.test/group",
+    ];
+    for make in [Make::Real, Make::Culvert] {
+        for signal in ["USR2", "HUP", "TERM"] {
+            let mut client = login(make, &world, &fixture, &arguments, None);
+            client.wait_for("begun");
+            client.signal(signal);
+            assert_eq!(client.exit_code(), 1, "{signal}: {}", client.output());
+            assert!(
+                client.stderr().ends_with("Failed to complete authentication\n"),
+                "{make:?} {signal}: {}",
+                client.output()
+            );
+            let pid = fs::read_to_string(fixture.path("wrapper.pid")).unwrap();
+            let runs = Path::new("/proc").join(pid.trim()).exists();
+            assert_eq!(runs, make == Make::Real, "{signal}");
+        }
     }
 }

@@ -73,6 +73,8 @@ fn check(case: &str, scheme: &str, answers: &[&[u8]], makes: &[Make], error: &st
 
 /// What is said of a way through the proxy that leads to no TLS server.
 const DEAD: &str = "Failed to open HTTPS connection to vpn.test";
+/// What is said of a server that is not there: it is looked for once more.
+const DOWN: &str = "The server ends connections before anything is said: it may be down";
 const OURS: &[Make] = &[Make::Culvert];
 const BOTH: &[Make] = &[Make::Culvert, Make::Real];
 
@@ -80,25 +82,21 @@ const BOTH: &[Make] = &[Make::Culvert, Make::Real];
 fn http_proxies() {
     let long = [b"HTTP/1.1 200 OK\r\nA: ".as_slice(), &vec![b'a'; 1 << 20]].concat();
     let many = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"A: b\r\n".repeat(100_000)].concat();
-    let response = "Error fetching proxy response: ";
-    let cases: [(&str, &[u8], &[Make], &str); 11] = [
-        (
-            "closes at once",
-            b"",
-            OURS,
-            "Proxy negotiation failed: the proxy closed the connection",
-        ),
-        ("dies in the first line", b"HTTP/1.1 2", OURS, response),
+    let closed = "Error reading HTTP response: Connection reset by peer";
+    let malformed = "Failed to parse HTTP response '";
+    let cases: [(&str, &[u8], &[Make], &str); 13] = [
+        ("closes at once", b"", BOTH, closed),
+        ("dies in the first line", b"HTTP/1.1 2", BOTH, closed),
         (
             "dies in the headers",
             b"HTTP/1.1 200 OK\r\nA: b\r\n",
-            OURS,
-            response,
+            BOTH,
+            closed,
         ),
-        ("garbage", b"\x00\xff\x1b[2Jgarbage\r\n\r\n", OURS, response),
-        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", OURS, response),
-        ("a long header", &long, OURS, response),
-        ("many headers", &many, OURS, response),
+        ("garbage", b"\x00\xff\x1b[2Jgarbage\r\n\r\n", OURS, malformed),
+        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", BOTH, malformed),
+        ("a long header", &long, OURS, "HTTP response headers are too long"),
+        ("many headers", &many, OURS, "HTTP response headers are too long"),
         (
             "refuses",
             b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n",
@@ -117,7 +115,14 @@ fn http_proxies() {
             OURS,
             "The proxy sent more than its answer",
         ),
-        ("a dead tunnel", b"HTTP/1.1 200 OK\r\n\r\n", OURS, DEAD),
+        ("a dead tunnel", b"HTTP/1.1 200 OK\r\n\r\n", BOTH, DEAD),
+        ("a dead server", b"HTTP/1.1 200 OK\r\n\r\n", OURS, DOWN),
+        (
+            "one handshake with it",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            BOTH,
+            "SSL connection failure: ",
+        ),
     ];
     for (case, answer, makes, error) in cases {
         check(case, "http", &[answer], makes, error);
@@ -147,25 +152,54 @@ fn socks_proxies() {
         let reply = [5, code, 0, 1, 0, 0, 0, 0, 0, 0];
         check(text, "socks5", &[&[5, 0], &reply], BOTH, &error);
     }
-    let closed = "Proxy negotiation failed: the proxy closed the connection";
-    let cases: [(&str, &[&[u8]], &str); 6] = [
-        ("closes at once", &[], closed),
+    let closed = "Error reading connect response from SOCKS proxy: Connection reset by peer";
+    let cases: [(&str, &[&[u8]], &str); 11] = [
+        (
+            "closes at once",
+            &[],
+            "Error reading auth response from SOCKS proxy: Connection reset by peer",
+        ),
         ("dies after the method", &[&[5, 0]], closed),
         ("dies in the reply", &[&[5, 0], &[5, 0, 0, 1, 9]], closed),
         (
             "version 4",
             &[&[4, 90]],
-            "Unexpected answer from SOCKS proxy: 04 5a",
+            "Unexpected auth response from SOCKS proxy: 04 5a",
         ),
         (
             "garbage",
             &[b"HTTP/1.1 400 Bad\r\n\r\n"],
-            "Unexpected answer from SOCKS proxy: 48 54",
+            "Unexpected auth response from SOCKS proxy: 48 54",
+        ),
+        (
+            "version 4 in the reply",
+            &[&[5, 0], &[4, 0, 0, 1, 0, 0, 0, 0, 0, 0]],
+            "Unexpected connect response from SOCKS proxy: 04 00...",
+        ),
+        (
+            "an address of no kind",
+            &[&[5, 0], &[5, 0, 0, 9, 0, 0, 0, 0, 0, 0]],
+            "Unexpected address type 09 in SOCKS connect response",
+        ),
+        (
+            "an error without a name",
+            &[&[5, 0], &[5, 9, 0, 1, 0, 0, 0, 0, 0, 0]],
+            "SOCKS proxy error 09",
+        ),
+        (
+            "a password that nobody has",
+            &[&[5, 2]],
+            "SOCKS server requested username/password but we have none",
+        ),
+        (
+            "a method of no kind",
+            &[&[5, 7]],
+            "SOCKS server requested unknown authentication type 07",
         ),
         ("a dead tunnel", &[&[5, 0], &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]], DEAD),
     ];
     for (case, answers, error) in cases {
-        check(case, "socks", answers, OURS, error);
+        check(case, "socks", answers, BOTH, error);
     }
     // All kinds of addresses in the reply lead to the same: the tunnel, which is dead.
     let name = [&[5, 0, 0, 3, 4][..], b"host\0\x50"].concat();

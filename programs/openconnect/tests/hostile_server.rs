@@ -9,26 +9,15 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use culvert_lab::Fixture;
 use culvert_lab::fixture::SERVER_NAME;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use culvert_lab::{Fixture, gateway};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Answers every request on every connection with the next of `answers`, the last one again and
 /// again, and closes the connection after each. Connections whose ClientHello has more than
 /// `largest_hello` octets are closed at once.
 fn serve(fixture: &Fixture, answers: Vec<Vec<u8>>, largest_hello: u16) -> SocketAddr {
-    let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
-    let chain: Vec<_> = chain.map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = gateway::tls_server(fixture);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {

@@ -3,40 +3,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::net::SERVER_V4;
-use culvert_lab::{Fixture, Host, Make, PASSWORD, Process, Server, ServerOptions, USER, World, wait};
+use culvert_lab::{Host, PASSWORD, Process, USER, wait};
+
+use common::Lab;
 
 fn program() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_openconnect"))
 }
 
-struct Lab {
-    // Dropped in this order: programs before the namespaces they run in.
-    server: Server,
-    fixture: Fixture,
-    world: World,
-}
-
 impl Lab {
-    fn new(overrides: &[(&str, &str)]) -> Self {
-        let world = World::new();
-        let fixture = Fixture::new();
-        let options = ServerOptions {
-            overrides,
-            ..Default::default()
-        };
-        let server = Server::start_with(Make::Real, &world, &fixture, &options);
-        Self {
-            server,
-            fixture,
-            world,
-        }
-    }
-
     /// The client with the address of the server, but no trust in it and no user.
     fn bare(&self) -> Command {
         let mut command = self.world.client.command(program());

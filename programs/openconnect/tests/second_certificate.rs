@@ -13,10 +13,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use culvert_lab::fixture::SERVER_NAME;
-use culvert_lab::{Fixture, Make};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use culvert_lab::{Fixture, Make, gateway};
+use rustls::{ServerConnection, StreamOwned};
 
 /// Asks for a signature with one of two hash functions.
 const CHALLENGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<config-auth client=\"vpn\" type=\"auth-request\" \
@@ -28,16 +26,7 @@ const SUCCESS: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<config-auth 
 
 /// A server that asks, then is content. It reports the bodies of requests.
 fn serve(fixture: &Fixture) -> (SocketAddr, Receiver<String>) {
-    let chain = CertificateDer::pem_file_iter(fixture.path("server-cert.pem")).unwrap();
-    let chain: Vec<_> = chain.map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(fixture.path("server-key.pem")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = gateway::tls_server(fixture);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (bodies, received) = channel();

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -12,32 +14,11 @@ use std::process::Command;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, SERVER_NAME};
 use culvert_lab::net::SERVER_V4;
-use culvert_lab::{
-    Fixture, Make, PASSWORD, Process, Server, ServerOptions, USER, World, probe, process, wait,
-};
+use culvert_lab::{PASSWORD, Process, USER, probe, process, wait};
 
-struct Lab {
-    server: Server,
-    fixture: Fixture,
-    world: World,
-}
+use common::Lab;
 
 impl Lab {
-    fn new(overrides: &[(&str, &str)]) -> Self {
-        let world = World::new();
-        let fixture = Fixture::new();
-        let options = ServerOptions {
-            overrides,
-            ..Default::default()
-        };
-        let server = Server::start_with(Make::Real, &world, &fixture, &options);
-        Self {
-            server,
-            fixture,
-            world,
-        }
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.world.client.command(env!("CARGO_BIN_EXE_openconnect"));
         command.arg("--resolve").arg(format!("{SERVER_NAME}:{SERVER_V4}"));
@@ -341,9 +322,6 @@ fn reconnecting_gives_up_in_time() {
     client.wait_for("Configured as");
     lab.ping();
     lab.server.process.signal("KILL");
-    for worker in lab.server.workers() {
-        process::kill(worker, "KILL");
-    }
     lab.world.server.nft("add table inet g; add chain inet g in { type filter hook input priority 0; }; add rule inet g in tcp dport 443 reject with tcp reset");
     client.signal("USR2");
     assert_eq!(client.exit_code(), 1, "{}", client.output());

@@ -84,7 +84,7 @@ impl Key {
     /// For OpenSSL, which old gateways need; they know keys of RSA and on curves of NIST only.
     #[cfg(feature = "legacy-tls")]
     fn legacy(&self, leaf: &[u8]) -> Option<LegacyKey> {
-        let elsewhere = match self {
+        let key = match self {
             Self::File(key) => return key.to_pkcs8().map(LegacyKey::Memory),
             Self::Token(key) => {
                 let spki = spki_of(leaf).ok()?;
@@ -92,30 +92,37 @@ impl Key {
                 if !matches!(algorithm, SignatureAlgorithm::RSA | SignatureAlgorithm::ECDSA) {
                     return None;
                 }
-                let key = Arc::clone(key);
-                KeyElsewhere::new(move |operation| {
-                    let signature = match operation {
-                        Operation::RsaPkcs1(info) => key.sign_info(info),
-                        Operation::RsaBare(block) => key.sign_block(block),
-                        Operation::Ecdsa(digest) => key.sign_digest(digest),
-                    };
-                    signature.map_err(|error| error.to_string())
-                })
+                elsewhere(
+                    key,
+                    TokenKey::sign_info,
+                    TokenKey::sign_block,
+                    TokenKey::sign_digest,
+                )
             }
-            Self::Tpm(key, _) => {
-                let key = Arc::clone(key);
-                KeyElsewhere::new(move |operation| {
-                    let signature = match operation {
-                        Operation::RsaPkcs1(info) => key.sign_info(info),
-                        Operation::RsaBare(block) => key.sign_block(block),
-                        Operation::Ecdsa(digest) => key.sign_digest(digest),
-                    };
-                    signature.map_err(|error| error.to_string())
-                })
-            }
+            Self::Tpm(key, _) => elsewhere(key, TpmKey::sign_info, TpmKey::sign_block, TpmKey::sign_digest),
         };
-        Some(LegacyKey::Elsewhere(Arc::new(elsewhere)))
+        Some(LegacyKey::Elsewhere(Arc::new(key)))
     }
+}
+
+/// A key in hardware with the operations that OpenSSL needs: RSA over a DigestInfo and over a whole
+/// block, ECDSA over a digest.
+#[cfg(feature = "legacy-tls")]
+fn elsewhere<K: Send + Sync + 'static, E: std::fmt::Display + 'static>(
+    key: &Arc<K>,
+    sign_info: fn(&K, &[u8]) -> Result<Vec<u8>, E>,
+    sign_block: fn(&K, &[u8]) -> Result<Vec<u8>, E>,
+    sign_digest: fn(&K, &[u8]) -> Result<Vec<u8>, E>,
+) -> KeyElsewhere {
+    let key = Arc::clone(key);
+    KeyElsewhere::new(move |operation| {
+        let signature = match operation {
+            Operation::RsaPkcs1(info) => sign_info(&key, info),
+            Operation::RsaBare(block) => sign_block(&key, block),
+            Operation::Ecdsa(digest) => sign_digest(&key, digest),
+        };
+        signature.map_err(|error| error.to_string())
+    })
 }
 
 /// What the source of the certificate holds besides.

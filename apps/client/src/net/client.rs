@@ -115,6 +115,7 @@ impl HttpClient {
         self.context.output.info(&format!("{} {server}", request.method));
         if fresh {
             self.connection = None;
+            self.set_address(server, None);
         }
         let context = Arc::clone(&self.context);
         let elsewhere = Elsewhere::new(&context);
@@ -146,19 +147,25 @@ impl HttpClient {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(response),
                 Err(AuthError::Stopped) => return Err(ExchangeError::Interrupted(elsewhere.stopped())),
-                Err(error) => {
+                Err(error @ AuthError::Forged) => {
                     let text = format!("Server '{}': {error}", server.host_name());
                     context.output.error(&text);
-                    if error == AuthError::Forged {
-                        self.connection = None;
-                        return Err(ExchangeError::Failed);
-                    }
+                    self.connection = None;
+                    return Err(ExchangeError::Failed);
+                }
+                Err(error) => {
+                    context.output.error(&error.to_string());
                     return Ok(response);
                 }
             };
             if answer.fresh {
                 self.connection = None;
             }
+            if let Some(attempt) = answer.attempt {
+                let whom = format!("server '{}'", server.host_name());
+                context.output.info(&attempt.towards(&whom));
+            }
+            context.output.info(&format!("{} {server}", request.method));
             request.headers.remove(AUTHORIZATION);
             request.headers.push_first(AUTHORIZATION, answer.header.expose());
         }

@@ -20,14 +20,15 @@ use crate::signals::WaitError;
 /// How long an address may keep the next one waiting (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Connects to one of `addresses`; they are started one after the other, each 250 ms after the
-/// one before or as soon as that has failed. That an address which is `known` to work is used
-/// again is no news.
+/// Connects to one of `addresses` of a `peer` ("server", "proxy"); they are started one after the
+/// other, each 250 ms after the one before or as soon as that has failed. That an address which is
+/// `known` to work is used again is no news.
 ///
 /// # Errors
 /// None of them answers; the user has been told about each.
 pub(super) fn connect(
     context: &Context,
+    peer: &str,
     addresses: &[SocketAddr],
     known: bool,
 ) -> Result<(TcpStream, SocketAddr), Failure> {
@@ -40,7 +41,7 @@ pub(super) fn connect(
         if next_start.is_some_and(|at| at <= Instant::now()) || attempts.is_empty() {
             match waiting.next() {
                 Some(address) => {
-                    let text = format!("Attempting to connect to server {address}");
+                    let text = format!("Attempting to connect to {peer} {address}");
                     output.progress(news(Level::Debug), &text);
                     match start(address) {
                         Ok(socket) => attempts.push((socket, address)),

@@ -25,6 +25,9 @@ const HANDSHAKE_SILENCE_MAX: Duration = Duration::from_secs(40);
 /// Longest silence after a ClientHello with a post-quantum key share, which some servers and
 /// middleboxes cannot digest because of its size.
 const LARGE_HELLO_SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Shortest and longest look at a connection before another handshake begins on it.
+const LOOK_MIN: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Longest silence of the server while an answer is expected.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most octets of one record's content.
@@ -74,10 +77,12 @@ pub(super) enum Greeted {
 /// Why there is no TLS connection.
 enum OpenFailure {
     Interrupted(Signal),
-    /// The connection ended during the handshake.
-    Closed,
+    /// The connection ended during the handshake, this long after its beginning.
+    Closed(Duration),
     /// The connection broke or stayed silent during the handshake.
     NoAnswer,
+    /// The connection ends before anything is said on it.
+    Dead,
     /// The handshake failed as it does with servers that only speak old TLS.
     OldServer,
     NoInput,
@@ -119,25 +124,34 @@ impl Https {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
-        let mut result = Self::open_once(context, server, address);
-        if let Err(OpenFailure::NoAnswer | OpenFailure::Closed) = result
+        let mut result = Self::open_once(context, server, address, None);
+        // How long to see whether the next connection ends by itself.
+        let mut look = match result {
+            Err(OpenFailure::Closed(after)) => Some((after * 2 + LOOK_MIN).min(LOOK_MAX)),
+            _ => None,
+        };
+        if let Err(OpenFailure::NoAnswer | OpenFailure::Closed(_)) = result
             && context.trust.avoid_post_quantum(server)
         {
             let text = "Retrying without post-quantum key exchange";
             context.output.info(text);
-            result = Self::open_once(context, server, address);
+            result = Self::open_once(context, server, address, look.take());
+            // It was not that.
+            if let Err(OpenFailure::NoAnswer | OpenFailure::Closed(_) | OpenFailure::Dead) = result {
+                context.trust.offer_post_quantum(server);
+            }
         }
-        if let Err(OpenFailure::OldServer | OpenFailure::Closed) = result
+        if let Err(OpenFailure::OldServer | OpenFailure::Closed(_)) = result
             && context.trust.use_legacy(server)
         {
             context.output.info("Retrying with TLS for old servers");
-            result = Self::open_once(context, server, address);
+            result = Self::open_once(context, server, address, look.take());
             // A server that was only restarting is no old one.
             let weak = |connection: &Self| !connection.tls.weaknesses().is_empty();
             if !result.as_ref().is_ok_and(weak) {
                 context.trust.forget_legacy(server);
             }
-            if let Err(OpenFailure::OldServer | OpenFailure::Closed) = result
+            if let Err(OpenFailure::OldServer | OpenFailure::Closed(_)) = result
                 && let Some(hint) = context.trust.hint_for_old_servers()
             {
                 context.output.error(&hint);
@@ -146,18 +160,25 @@ impl Https {
         result.map_err(|failure| match failure {
             OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
             OpenFailure::NoInput => Failure::NoInput,
-            OpenFailure::Closed | OpenFailure::NoAnswer | OpenFailure::OldServer | OpenFailure::Failed => {
-                Failure::Failed
-            }
+            OpenFailure::Closed(_)
+            | OpenFailure::NoAnswer
+            | OpenFailure::Dead
+            | OpenFailure::OldServer
+            | OpenFailure::Failed => Failure::Failed,
         })
     }
 
+    /// One attempt. With `look` the connection must last that long before anything is said on it.
     fn open_once(
         context: &Context,
         server: &ServerUrl,
         address: Option<SocketAddr>,
+        look: Option<Duration>,
     ) -> Result<Self, OpenFailure> {
         let (socket, address, proxied) = Self::dial(context, server, address)?;
+        if let Some(look) = look {
+            must_last(context, &socket, look)?;
+        }
         let mut connection = Self::negotiate(context, server, socket, address)?;
         connection.proxied = proxied;
         Ok(connection)
@@ -183,12 +204,13 @@ impl Https {
             Some(address) => vec![address],
             None => resolve::resolve(context, server.host_name(), server.port)?,
         };
-        let connected = dial::connect(context, &addresses, known.is_some()).inspect_err(|failure| {
-            if *failure == Failure::Failed {
-                let text = format!("Failed to connect to host {}", server.host);
-                context.output.error(&text);
-            }
-        });
+        let connected =
+            dial::connect(context, "server", &addresses, known.is_some()).inspect_err(|failure| {
+                if *failure == Failure::Failed {
+                    let text = format!("Failed to connect to host {}", server.host);
+                    context.output.error(&text);
+                }
+            });
         connected.map(|(socket, address)| (socket, address, false))
     }
 
@@ -215,6 +237,7 @@ impl Https {
         let name = context.trust.checked_name(host).to_owned();
         let name =
             ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
+        context.trust.anchors().map_err(failed)?;
         output.info(&format!("SSL negotiation with {}", server.host));
         let tls = match context.trust.wants_legacy(server) {
             #[cfg(feature = "legacy-tls")]
@@ -242,16 +265,18 @@ impl Https {
             log: RecordLog::new(&context.console, context.options.trust.tls_debug),
             ended: false,
         };
+        let begun = Instant::now();
         match connection.shake_hands(context) {
             Ok(()) => {}
             Err(IoFailure::Interrupted(signal)) => {
                 output.error("SSL connection cancelled");
                 return Err(OpenFailure::Interrupted(signal));
             }
+            Err(IoFailure::Tls(_)) if context.trust.lacks_input() => return Err(OpenFailure::NoInput),
             Err(error) => {
                 output.error(&format!("SSL connection failure: {error}"));
                 return Err(match error {
-                    IoFailure::Closed => OpenFailure::Closed,
+                    IoFailure::Closed => OpenFailure::Closed(begun.elapsed()),
                     IoFailure::Lost(_) => OpenFailure::NoAnswer,
                     IoFailure::Tls(error) if may_be_old_gateway(&error) => OpenFailure::OldServer,
                     _ => OpenFailure::Failed,
@@ -472,6 +497,21 @@ impl Https {
     /// Gives socket and TLS to the tunnel.
     pub(crate) fn into_parts(self) -> (TcpStream, Tls) {
         (self.socket, self.tls)
+    }
+}
+
+/// Looks whether a connection ends by itself. Some proxies, and load balancers, accept connections to
+/// servers that are down: then no other handshake can help.
+fn must_last(context: &Context, socket: &TcpStream, look: Duration) -> Result<(), OpenFailure> {
+    let ends = [(socket.as_fd(), Interest::READ)];
+    match context.signals.wait(&ends, Some(Instant::now() + look)) {
+        Err(WaitError::TimedOut) => Ok(()),
+        Err(WaitError::Interrupted(signal)) => Err(OpenFailure::Interrupted(signal)),
+        Ok(()) | Err(WaitError::Io(_)) => {
+            let text = "The server ends connections before anything is said: it may be down";
+            context.output.error(text);
+            Err(OpenFailure::Dead)
+        }
     }
 }
 

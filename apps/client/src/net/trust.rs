@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use culvert_certs::{Anchors, Host, Pins, Policy, PolicySettings, Presented, certificate_text, spki_pin};
@@ -12,7 +13,7 @@ use culvert_wire::url::ServerUrl;
 
 use crate::options::TrustOptions;
 use crate::output::{Output, printable};
-use crate::prompt::{Asker, Console, reason};
+use crate::prompt::{AskError, Asker, Console, reason};
 
 /// The user's trust: anchors, pins and what was answered to questions in this run.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Trust {
     classical: Mutex<HashSet<(String, u16)>>,
     /// Servers that OpenSSL talks to.
     legacy: Mutex<HashSet<(String, u16)>>,
+    /// Standard input ended when the user was asked about a certificate.
+    no_input: AtomicBool,
 }
 
 impl Trust {
@@ -40,6 +43,7 @@ impl Trust {
             accepted: Mutex::default(),
             classical: Mutex::default(),
             legacy: Mutex::default(),
+            no_input: AtomicBool::new(false),
         })
     }
 
@@ -154,6 +158,17 @@ impl Trust {
         avoided.insert((server.host.clone(), server.port))
     }
 
+    /// Undoes [`Self::avoid_post_quantum`].
+    pub(super) fn offer_post_quantum(&self, server: &ServerUrl) {
+        let mut avoided = self.classical.lock().unwrap_or_else(PoisonError::into_inner);
+        avoided.remove(&(server.host.clone(), server.port));
+    }
+
+    /// True when standard input ended instead of an answer about a certificate.
+    pub(super) fn lacks_input(&self) -> bool {
+        self.no_input.load(Ordering::Relaxed)
+    }
+
     /// The certificates that are trusted.
     ///
     /// # Errors
@@ -230,7 +245,11 @@ impl Trust {
                     let text = certificate_text(leaf).unwrap_or_else(|error| error.to_string());
                     console.write(&printable(&format!("{text}\nServer key hash: {pin}\n")));
                 }
-                Err(_) => return false,
+                Err(error) => {
+                    let ended = matches!(error, AskError::NoInput(_));
+                    self.no_input.store(ended, Ordering::Relaxed);
+                    return false;
+                }
             }
         }
     }

@@ -1,15 +1,16 @@
 //! Token files (`specs/client.md` §9.2): the counter is written back before a code is used, one
 //! program at a time, and never half.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use culvert_token::{Mode, Oath};
 use culvert_vocab::SecretString;
 
 use crate::prompt::reason;
+use crate::replace::replace;
 
 /// Largest token file, in octets.
 const FILE_MAX: u64 = 1 << 20;
@@ -38,7 +39,8 @@ pub(super) fn next_code(path: &Path) -> Result<SecretString, String> {
     let mut file = open_locked(path).map_err(|error| failed("open", error))?;
     let mut token = parse(&mut file, Mode::Hotp).map_err(|error| failed("read", error))?;
     let code = token.next_code().map_err(|error| error.to_string())?;
-    replace(path, &file, &token.to_text()).map_err(|error| failed("write", error))?;
+    let text = token.to_text();
+    replace(path, text.expose().as_bytes()).map_err(|error| failed("write", error))?;
     Ok(code)
 }
 
@@ -61,60 +63,11 @@ fn parse(file: &mut File, mode: Mode) -> io::Result<Oath> {
     Oath::parse(mode, &text).map_err(io::Error::other)
 }
 
-/// Puts a new file with the same owner and mode in the place of the old one. In a folder where
-/// the user may not do that, the file itself is overwritten.
-fn replace(path: &Path, old: &File, text: &SecretString) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh);
-    match created {
-        Ok(file) => fill(file, old, text)
-            .and_then(|()| fs::rename(&fresh, path))
-            // The name, too, should outlive a crash; not every folder can be opened.
-            .inspect(|()| drop(path.parent().map(|dir| File::open(dir)?.sync_all())))
-            .inspect_err(|_| {
-                let _ = fs::remove_file(&fresh);
-            }),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-            ) =>
-        {
-            overwrite(path, text)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn fill(mut file: File, old: &File, text: &SecretString) -> io::Result<()> {
-    let like = old.metadata()?;
-    let ours = file.metadata()?;
-    if (like.uid(), like.gid()) != (ours.uid(), ours.gid()) {
-        fchown(&file, Some(like.uid()), Some(like.gid()))?;
-    }
-    file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
-    file.write_all(text.expose().as_bytes())?;
-    file.sync_all()
-}
-
-fn overwrite(path: &Path, text: &SecretString) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.rewind()?;
-    file.write_all(text.expose().as_bytes())?;
-    file.set_len(text.expose().len() as u64)?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::thread;
 
     use super::*;

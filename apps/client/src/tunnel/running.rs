@@ -168,11 +168,19 @@ impl Running {
                 .attach_stream(Instant::now(), stream, self.tunnel.config.stream)
                 .map_err(|error| Ending::Setup(format!("Failed to use the TLS connection: {error}"))),
             Err(ConnectFailure::Rejected) => Err(Ending::CookieRejected),
-            Err(ConnectFailure::Interrupted(signal)) => match Ending::of_signal(signal) {
-                Some(ending) => Err(ending),
-                None => self.reconnect(),
-            },
+            Err(ConnectFailure::Interrupted(signal)) => self.interrupted(signal),
             Err(ConnectFailure::Other) => self.reconnect(),
+        }
+    }
+
+    /// A signal has ended work without which the tunnel cannot go on as it was.
+    fn interrupted(&mut self, signal: Signal) -> Result<(), Ending> {
+        match Ending::of_signal(signal) {
+            Some(ending) => Err(ending),
+            None => {
+                self.tell_reconnect();
+                self.reconnect()
+            }
         }
     }
 
@@ -187,7 +195,7 @@ impl Running {
         match self.connector.check_host() {
             Ok(()) if over_stream => self.fall_back(),
             Ok(()) => Ok(()),
-            Err(ConnectFailure::Interrupted(signal)) => Ending::of_signal(signal).map_or(Ok(()), Err),
+            Err(ConnectFailure::Interrupted(signal)) => self.interrupted(signal),
             Err(_) => Err(Ending::HostCheckFailed),
         }
     }

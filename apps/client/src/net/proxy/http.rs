@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
-use culvert_http_auth::{AuthError, Authenticator, Circumstances};
+use culvert_http_auth::{Attempted, AuthError, Authenticator, Circumstances};
 use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
 use culvert_wire::url::ServerUrl;
 use zeroize::Zeroizing;
 
-use super::Progress;
+use super::{Notices, Progress};
+use crate::net::dump;
+use crate::output::Level;
 
 /// Most requests for one tunnel.
 const REQUESTS_MAX: usize = 10;
@@ -15,8 +17,11 @@ const REQUESTS_MAX: usize = 10;
 /// Why the proxy does not connect.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HttpError {
-    #[error("Error fetching proxy response: {0}")]
-    Response(#[from] ResponseError),
+    #[error(transparent)]
+    Response(ResponseError),
+    /// The connection failed while the proxy was to answer.
+    #[error("Error reading HTTP response: {0}")]
+    Unread(String),
     /// It says no.
     #[error("Proxy CONNECT request failed: {0}")]
     Refused(u16),
@@ -24,6 +29,15 @@ pub(super) enum HttpError {
     Authentication(AuthError),
     #[error("The proxy asks for authentication again and again")]
     TooManyRequests,
+}
+
+impl From<ResponseError> for HttpError {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Truncated => Self::Unread(super::CLOSED.into()),
+            error => Self::Response(error),
+        }
+    }
 }
 
 fn auth_text(error: AuthError) -> String {
@@ -45,6 +59,9 @@ pub(super) struct HttpConnect<'s> {
     reader: ResponseReader,
     rest: bool,
     requests: usize,
+    /// What the next request attempts.
+    attempt: Option<Attempted>,
+    notices: Notices,
 }
 
 impl<'s> HttpConnect<'s> {
@@ -67,14 +84,30 @@ impl<'s> HttpConnect<'s> {
             reader: ResponseReader::for_proxy(),
             rest: false,
             requests: 0,
+            attempt: None,
+            notices: Notices::default(),
         }
     }
 
-    /// The request, on a new connection or again on the same.
+    /// The request, on a new connection.
     pub(super) fn begin(&mut self) -> Vec<u8> {
+        let text = format!("Requesting HTTP proxy connection to {}", self.target);
+        self.notices.push(Level::Info, text);
+        self.request()
+    }
+
+    fn request(&mut self) -> Vec<u8> {
+        if let Some(attempt) = self.attempt.take() {
+            self.notices.push(Level::Info, attempt.towards("proxy"));
+        }
         self.reader = ResponseReader::for_proxy();
         self.requests += 1;
         self.request.to_bytes()
+    }
+
+    /// What to tell the user.
+    pub(super) fn notices(&mut self) -> &mut Notices {
+        &mut self.notices
     }
 
     /// Takes octets of the proxy; `random` and `now` are for authentication.
@@ -111,6 +144,18 @@ impl<'s> HttpConnect<'s> {
         random: [u8; 32],
         now: SystemTime,
     ) -> Result<(Vec<u8>, Progress), HttpError> {
+        let level = match response.status {
+            200..300 | 407 => Level::Debug,
+            _ => Level::Info,
+        };
+        let status = format!("Got HTTP response: {}", response.status_line());
+        self.notices.push(level, status);
+        for (name, value) in response.headers.iter() {
+            self.notices.push(Level::Debug, dump::header(name, value));
+        }
+        if !response.is_success() {
+            self.notices.push(Level::Debug, dump::body_length(response));
+        }
         match response.status {
             200..300 => {
                 self.authenticator
@@ -142,6 +187,7 @@ impl<'s> HttpConnect<'s> {
             .authenticator
             .answer(response.headers.get_all("Proxy-Authenticate"), &circumstances)
             .map_err(HttpError::Authentication)?;
+        self.attempt = answer.attempt;
         let value = Zeroizing::new(answer.header.expose().to_owned());
         self.request.headers.remove("Proxy-Authorization");
         self.request.headers.push("Proxy-Authorization", value.as_str());
@@ -153,7 +199,7 @@ impl<'s> HttpConnect<'s> {
         if closes || answer.fresh {
             return Ok((Vec::new(), Progress::Reconnect));
         }
-        Ok((self.begin(), Progress::More))
+        Ok((self.request(), Progress::More))
     }
 
     /// True when the proxy has sent more than its answer.

@@ -3,6 +3,7 @@
 mod http;
 mod socks;
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -19,6 +20,7 @@ use super::{Failure, dial, resolve};
 use crate::context::Context;
 use crate::identity;
 use crate::options::{Proxy, ProxyKind};
+use crate::output::{Level, Output};
 use crate::prompt::reason;
 use crate::signals::{Signal, WaitError};
 use http::HttpConnect;
@@ -39,6 +41,36 @@ pub(crate) fn by_libproxy(library: LibProxy, server: &ServerUrl) -> Option<Proxy
             .any(|scheme| url.starts_with(scheme))
     };
     named.iter().find(known).and_then(|url| Proxy::parse(url).ok())
+}
+
+/// Why nothing more can be read from a proxy that has closed the connection.
+const CLOSED: &str = "Connection reset by peer";
+
+/// Something to tell the user.
+#[derive(Debug)]
+struct Notice {
+    level: Level,
+    text: String,
+}
+
+/// Notices that nobody has shown yet.
+#[derive(Debug, Default)]
+struct Notices(VecDeque<Notice>);
+
+impl Notices {
+    fn push(&mut self, level: Level, text: String) {
+        self.0.push_back(Notice { level, text });
+    }
+
+    fn poll(&mut self) -> Option<Notice> {
+        self.0.pop_front()
+    }
+
+    fn show(&mut self, output: &Output) {
+        while let Some(Notice { level, text }) = self.poll() {
+            output.progress(level, &text);
+        }
+    }
 }
 
 /// What a proxy's octets mean.
@@ -130,13 +162,28 @@ impl<'s> Conversation<'s> {
 
     /// The proxy has closed the connection, which may be the end of its answer.
     fn handle_eof(&mut self) -> Result<Progress, ProxyError> {
-        let closed = || ProxyError::Io("the proxy closed the connection".into());
-        match self {
+        let progress = match self {
             Self::Http(http) => {
                 let random = random::array().map_err(|error| ProxyError::Io(reason(&error)))?;
-                http.handle_eof(random, SystemTime::now())?.ok_or_else(closed)
+                http.handle_eof(random, SystemTime::now())?
             }
-            Self::Socks(_) => Err(closed()),
+            Self::Socks(_) => None,
+        };
+        progress.ok_or_else(|| self.unread(CLOSED.into()))
+    }
+
+    /// The connection has failed while the proxy was to answer.
+    fn unread(&self, why: String) -> ProxyError {
+        match self {
+            Self::Http(_) => http::HttpError::Unread(why).into(),
+            Self::Socks(socks) => socks.unread(why).into(),
+        }
+    }
+
+    fn notices(&mut self) -> &mut Notices {
+        match self {
+            Self::Http(http) => http.notices(),
+            Self::Socks(socks) => socks.notices(),
         }
     }
 
@@ -181,17 +228,12 @@ pub(super) fn connect(
     for _ in 0..CONNECTIONS_MAX {
         let (socket, address) = reach(context, proxy, known)?;
         known = Some(address);
-        let name = match proxy.kind {
-            ProxyKind::Http => "HTTP",
-            ProxyKind::Socks => "SOCKS",
-        };
-        context.output.info(&format!(
-            "Requesting {name} proxy connection to {}:{}",
-            server.host, server.port
-        ));
         if converse(context, &socket, &mut conversation).map_err(failed)? {
             return Ok((socket, address));
         }
+        context
+            .output
+            .debug(&format!("Reconnecting to proxy {}", proxy.host));
     }
     Err(failed(ProxyError::TooManyConnections))
 }
@@ -205,7 +247,7 @@ fn reach(
         Some(address) => vec![address],
         None => resolve::resolve(context, &proxy.host, proxy.port)?,
     };
-    dial::connect(context, &addresses, known.is_some()).inspect_err(|failure| {
+    dial::connect(context, "proxy", &addresses, known.is_some()).inspect_err(|failure| {
         if *failure == Failure::Failed {
             let text = format!("Failed to connect to host {}", proxy.host);
             context.output.error(&text);
@@ -216,32 +258,54 @@ fn reach(
 /// Talks until the way is open (true) or a new connection is needed (false).
 fn converse(
     context: &Context,
-    mut socket: &TcpStream,
+    socket: &TcpStream,
     conversation: &mut Conversation<'_>,
 ) -> Result<bool, ProxyError> {
-    send(context, socket, &conversation.begin())?;
+    let output = &context.output;
+    let greeting = conversation.begin();
+    conversation.notices().show(output);
+    send(context, socket, &greeting)?;
     let mut buffer = [0; 4096];
     loop {
-        let deadline = Instant::now() + SILENCE_MAX;
-        let count = match socket.read(&mut buffer) {
-            Ok(0) => return Ok(conversation.handle_eof()? == Progress::Open),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                context
-                    .signals
-                    .wait(&[(socket.as_fd(), Interest::READ)], Some(deadline))?;
-                continue;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(ProxyError::Io(reason(&error))),
+        let input = match receive(context, socket, &mut buffer) {
+            Ok(input) => input,
+            Err(WaitError::Interrupted(signal)) => return Err(ProxyError::Interrupted(signal)),
+            Err(WaitError::Io(error)) => return Err(conversation.unread(reason(&error))),
+            Err(error @ WaitError::TimedOut) => return Err(conversation.unread(error.to_string())),
         };
-        let (answer, progress) = conversation.handle_input(buffer.get(..count).unwrap_or_default())?;
+        let handled = match input {
+            [] => conversation.handle_eof().map(|progress| (Vec::new(), progress)),
+            input => conversation.handle_input(input),
+        };
+        conversation.notices().show(output);
+        let (answer, progress) = handled?;
         match progress {
             Progress::More => send(context, socket, &answer)?,
             Progress::Reconnect => return Ok(false),
             // A server speaks only after the client's hello.
             Progress::Open if conversation.has_rest() => return Err(ProxyError::EarlyData),
             Progress::Open => return Ok(true),
+        }
+    }
+}
+
+/// What the proxy says next; nothing when it has closed the connection.
+fn receive<'b>(
+    context: &Context,
+    mut socket: &TcpStream,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], WaitError> {
+    let deadline = Instant::now() + SILENCE_MAX;
+    loop {
+        match socket.read(buffer) {
+            Ok(count) => return Ok(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                context
+                    .signals
+                    .wait(&[(socket.as_fd(), Interest::READ)], Some(deadline))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -6,8 +6,9 @@ use culvert_http_auth::{Credentials, SignOnError};
 use culvert_wire::url::ServerUrl;
 use zeroize::Zeroizing;
 
-use super::Progress;
+use super::{Notices, Progress};
 use crate::net::sign_on::Protector;
+use crate::output::Level;
 
 const VERSION: u8 = 5;
 /// Version of the negotiation of user name and password.
@@ -37,24 +38,37 @@ pub(super) enum SocksError {
     AuthenticationRequired,
     #[error("Password authentication to SOCKS server failed")]
     PasswordRefused,
+    #[error("SOCKS server requested username/password but we have none")]
+    NoPassword,
+    #[error("SOCKS server requested unknown authentication type {0:02x}")]
+    Method(u8),
     #[error("GSSAPI authentication to SOCKS server failed")]
+    TicketFailed,
+    #[error("SOCKS server reported GSSAPI context failure")]
     TicketRefused,
+    #[error("Unknown GSSAPI status response (0x{0:02x}) from SOCKS server")]
+    TicketStatus(u8),
     #[error("SOCKS server demands GSSAPI protection of the connection, which is not supported")]
     Protection,
     #[error("cancelled")]
     Stopped,
-    #[error("SOCKS proxy error {0:02x}: {text}", text = reply_text(*.0))]
+    #[error("SOCKS proxy error {0:02x}{text}", text = reply_text(*.0))]
     Refused(u8),
-    #[error("Unexpected answer from SOCKS proxy: {0:02x} {1:02x}")]
-    Malformed(u8, u8),
-    #[error("Unexpected address type {0:02x} in the answer of the SOCKS proxy")]
+    #[error("Unexpected auth response from SOCKS proxy: {0:02x} {1:02x}")]
+    AuthResponse(u8, u8),
+    #[error("Unexpected connect response from SOCKS proxy: {0:02x} {1:02x}...")]
+    ConnectResponse(u8, u8),
+    #[error("Unexpected address type {0:02x} in SOCKS connect response")]
     AddressType(u8),
+    /// While this was waited for, the connection failed.
+    #[error("{0} proxy: {1}")]
+    Unread(&'static str, String),
 }
 
 impl From<SignOnError> for SocksError {
     fn from(error: SignOnError) -> Self {
         match error {
-            SignOnError::Failed => Self::TicketRefused,
+            SignOnError::Failed => Self::TicketFailed,
             SignOnError::Stopped => Self::Stopped,
         }
     }
@@ -62,15 +76,15 @@ impl From<SignOnError> for SocksError {
 
 fn reply_text(code: u8) -> &'static str {
     match code {
-        1 => "general failure",
-        2 => "connection not allowed by ruleset",
-        3 => "network unreachable",
-        4 => "host unreachable",
-        5 => "connection refused by destination host",
-        6 => "TTL expired",
-        7 => "command not supported / protocol error",
-        8 => "address type not supported",
-        _ => "unknown",
+        1 => ": general failure",
+        2 => ": connection not allowed by ruleset",
+        3 => ": network unreachable",
+        4 => ": host unreachable",
+        5 => ": connection refused by destination host",
+        6 => ": TTL expired",
+        7 => ": command not supported / protocol error",
+        8 => ": address type not supported",
+        _ => "",
     }
 }
 
@@ -94,6 +108,9 @@ pub(super) struct Socks<'s> {
     login: Option<Zeroizing<Vec<u8>>>,
     ticket: Option<Box<dyn Protector + 's>>,
     request: Vec<u8>,
+    /// `host:port`
+    target: String,
+    notices: Notices,
 }
 
 impl<'s> Socks<'s> {
@@ -131,6 +148,8 @@ impl<'s> Socks<'s> {
             ticket: ticket.filter(|_| login.is_none()),
             login,
             request,
+            target: format!("{}:{}", server.host, server.port),
+            notices: Notices::default(),
         })
     }
 
@@ -151,23 +170,22 @@ impl<'s> Socks<'s> {
                 return Ok((answer, Progress::More));
             };
             let message: Vec<u8> = self.input.drain(..length).collect();
-            let (first, second) = (byte(&message, 0), byte(&message, 1));
+            let second = message.get(1).copied().unwrap_or_default();
             match self.state {
-                State::Method => answer.extend(self.method(first, second)?),
+                State::Method => answer.extend(self.method(second)?),
                 State::PasswordReply if second == 0 => {
-                    self.state = State::Reply;
-                    answer.extend_from_slice(&self.request);
+                    self.tell("Authenticated to SOCKS server using password");
+                    answer.extend(self.request());
                 }
                 State::PasswordReply => return Err(SocksError::PasswordRefused),
                 State::Token => answer.extend(self.token(message.get(4..).unwrap_or_default())?),
                 State::Protection => {
-                    let ticket = self.ticket.as_ref().ok_or(SocksError::TicketRefused)?;
+                    let ticket = self.ticket.as_ref().ok_or(SocksError::TicketFailed)?;
                     let level = ticket.unwrap(message.get(4..).unwrap_or_default())?;
                     if level.as_slice() != PROTECTION_NONE {
                         return Err(SocksError::Protection);
                     }
-                    self.state = State::Reply;
-                    answer.extend_from_slice(&self.request);
+                    answer.extend(self.request());
                 }
                 State::Reply => {
                     self.state = State::Open;
@@ -190,7 +208,10 @@ impl<'s> Socks<'s> {
             _ => VERSION,
         };
         if *first != version {
-            return Err(SocksError::Malformed(*first, *second));
+            return Err(match self.state {
+                State::Reply | State::Open => SocksError::ConnectResponse(*first, *second),
+                _ => SocksError::AuthResponse(*first, *second),
+            });
         }
         let length = match self.state {
             State::Open => return Ok(None),
@@ -202,7 +223,7 @@ impl<'s> Socks<'s> {
                 };
                 match (*second, rest) {
                     (TICKET_REFUSED, _) => return Err(SocksError::TicketRefused),
-                    (kind, _) if kind != wanted => return Err(SocksError::Malformed(*first, kind)),
+                    (kind, _) if kind != wanted => return Err(SocksError::TicketStatus(kind)),
                     (_, [high, low, ..]) => 4 + usize::from(u16::from_be_bytes([*high, *low])),
                     _ => return Ok(None),
                 }
@@ -236,13 +257,14 @@ impl<'s> Socks<'s> {
             }
         }
         self.state = State::Protection;
-        let ticket = self.ticket.as_ref().ok_or(SocksError::TicketRefused)?;
+        self.tell("GSSAPI authentication completed");
+        let ticket = self.ticket.as_ref().ok_or(SocksError::TicketFailed)?;
         ticket_message(TICKET_PROTECTION, &ticket.wrap(&PROTECTION_NONE)?)
     }
 
     /// The message with the next token; empty when there is none.
     fn say_token(&mut self, challenge: Option<&[u8]>) -> Result<Vec<u8>, SocksError> {
-        let ticket = self.ticket.as_mut().ok_or(SocksError::TicketRefused)?;
+        let ticket = self.ticket.as_mut().ok_or(SocksError::TicketFailed)?;
         let token = ticket.answer(challenge)?;
         match token.is_empty() {
             true => Ok(Vec::new()),
@@ -251,23 +273,50 @@ impl<'s> Socks<'s> {
     }
 
     /// The proxy has chosen how to authenticate.
-    fn method(&mut self, version: u8, method: u8) -> Result<Vec<u8>, SocksError> {
+    fn method(&mut self, method: u8) -> Result<Vec<u8>, SocksError> {
         match (method, &self.login) {
-            (METHOD_NONE, _) => {
-                self.state = State::Reply;
-                Ok(self.request.clone())
-            }
-            (METHOD_PASSWORD, Some(login)) => {
+            (METHOD_NONE, _) => Ok(self.request()),
+            (METHOD_PASSWORD, login) => {
+                let login = login.as_ref().map(|login| login.to_vec());
+                self.tell("SOCKS server requested password authentication");
                 self.state = State::PasswordReply;
-                Ok(login.to_vec())
+                login.ok_or(SocksError::NoPassword)
             }
             (METHOD_TICKET, _) if self.ticket.is_some() => {
+                self.tell("SOCKS server requested GSSAPI authentication");
                 self.state = State::Token;
                 self.say_token(None)
             }
             (METHOD_REFUSED, _) => Err(SocksError::AuthenticationRequired),
-            _ => Err(SocksError::Malformed(version, method)),
+            _ => Err(SocksError::Method(method)),
         }
+    }
+
+    /// The proxy knows who asks: what it is asked for.
+    fn request(&mut self) -> Vec<u8> {
+        self.state = State::Reply;
+        let text = format!("Requesting SOCKS proxy connection to {}", self.target);
+        self.notices.push(Level::Info, text);
+        self.request.clone()
+    }
+
+    fn tell(&mut self, text: &str) {
+        self.notices.push(Level::Debug, text.to_owned());
+    }
+
+    /// What to tell the user.
+    pub(super) fn notices(&mut self) -> &mut Notices {
+        &mut self.notices
+    }
+
+    /// The connection has failed while the proxy was to answer.
+    pub(super) fn unread(&self, why: String) -> SocksError {
+        let what = match self.state {
+            State::Method | State::PasswordReply => "Error reading auth response from SOCKS",
+            State::Token | State::Protection => "Failed to receive GSSAPI authentication token from",
+            State::Reply | State::Open => "Error reading connect response from SOCKS",
+        };
+        SocksError::Unread(what, why)
     }
 
     /// True when the proxy has sent more than its answer.
@@ -276,13 +325,9 @@ impl<'s> Socks<'s> {
     }
 }
 
-fn byte(message: &[u8], index: usize) -> u8 {
-    message.get(index).copied().unwrap_or_default()
-}
-
 /// A text with its length in one octet.
 fn ticket_message(kind: u8, content: &[u8]) -> Result<Vec<u8>, SocksError> {
-    let length = u16::try_from(content.len()).map_err(|_| SocksError::TicketRefused)?;
+    let length = u16::try_from(content.len()).map_err(|_| SocksError::TicketFailed)?;
     let mut message = vec![TICKET_VERSION, kind];
     message.extend(length.to_be_bytes());
     message.extend_from_slice(content);
@@ -337,6 +382,45 @@ mod tests {
         assert_eq!(login.handle_input(&named), Ok((vec![], Progress::Open)));
     }
 
+    /// The notices of openconnect 9.01, in its order.
+    #[test]
+    fn the_user_is_told_of_each_step() {
+        let told = |mut socks: Socks<'_>, inputs: &[&[u8]]| {
+            let failed = inputs.iter().find_map(|input| socks.handle_input(input).err());
+            let mut lines: Vec<String> = std::iter::from_fn(|| socks.notices().poll())
+                .map(|notice| notice.text)
+                .collect();
+            lines.extend(failed.map(|error| error.to_string()));
+            lines.push(socks.unread("gone".into()).to_string());
+            lines
+        };
+        assert_eq!(
+            told(socks("https://h/", Some("u")).unwrap(), &[&[5, 2], &[1, 0]]),
+            [
+                "SOCKS server requested password authentication",
+                "Authenticated to SOCKS server using password",
+                "Requesting SOCKS proxy connection to h:443",
+                "Error reading connect response from SOCKS proxy: gone",
+            ]
+        );
+        assert_eq!(
+            told(socks("https://h/", None).unwrap(), &[&[5, 2]]),
+            [
+                "SOCKS server requested password authentication",
+                "SOCKS server requested username/password but we have none",
+                "Error reading auth response from SOCKS proxy: gone",
+            ]
+        );
+        assert_eq!(
+            told(with_ticket(), &[&[5, 1], &[1, 1, 0, 0]]),
+            [
+                "SOCKS server requested GSSAPI authentication",
+                "GSSAPI authentication completed",
+                "Failed to receive GSSAPI authentication token from proxy: gone",
+            ]
+        );
+    }
+
     #[test]
     fn addresses_of_every_kind() {
         let v6 = socks("https://[2001:db8::1]/", None).unwrap();
@@ -371,14 +455,23 @@ mod tests {
         );
         assert_eq!(
             after(None, &[&[4, 90]]),
-            "Unexpected answer from SOCKS proxy: 04 5a"
+            "Unexpected auth response from SOCKS proxy: 04 5a"
         );
-        // A method that was not offered.
+        assert_eq!(
+            after(None, &[&[5, 0], &[4, 0]]),
+            "Unexpected connect response from SOCKS proxy: 04 00..."
+        );
+        // Methods that were not offered.
         assert_eq!(
             after(None, &[&[5, 2]]),
-            "Unexpected answer from SOCKS proxy: 05 02"
+            "SOCKS server requested username/password but we have none"
+        );
+        assert_eq!(
+            after(None, &[&[5, 7]]),
+            "SOCKS server requested unknown authentication type 07"
         );
         assert!(after(None, &[&[5, 0], &[5, 0, 0, 9]]).contains("address type 09"));
+        assert_eq!(after(None, &[&[5, 0], &[5, 9]]), "SOCKS proxy error 09");
     }
 
     proptest! {
@@ -453,16 +546,16 @@ mod tests {
         assert_eq!(error(&[begun, &[1, 0xff]]), Some(SocksError::TicketRefused));
         assert_eq!(
             error(&[begun, b"\x01\x01\x00\x03bad"]),
-            Some(SocksError::TicketRefused)
+            Some(SocksError::TicketFailed)
         );
-        assert_eq!(error(&[begun, &[1, 2]]), Some(SocksError::Malformed(1, 2)));
+        assert_eq!(error(&[begun, &[1, 2]]), Some(SocksError::TicketStatus(2)));
         assert_eq!(
             error(&[begun, known, b"\x01\x02\x00\x02w\x01"]),
             Some(SocksError::Protection)
         );
         assert_eq!(
             error(&[begun, known, b"\x01\x02\x00\x01x"]),
-            Some(SocksError::TicketRefused)
+            Some(SocksError::TicketFailed)
         );
     }
 }
