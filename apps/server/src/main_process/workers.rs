@@ -49,6 +49,14 @@ impl Server {
             WorkerToMain::Closing { reason, counters } => {
                 connection.reported = Some(reason);
                 grow(&mut connection.counters, counters);
+                // Otherwise main has refused, and said so.
+                let by_broker = matches!(connection.phase, Phase::Login);
+                if reason == WorkerReason::Refused && by_broker {
+                    let user = connection.shown.username.as_deref().unwrap_or_default();
+                    let text = format!("failed authentication attempt for user '{user}'");
+                    self.log(id, Level::Info, "could not open session");
+                    self.log(id, Level::Info, &text);
+                }
             }
             WorkerToMain::Forbidden(call) => self.handle_forbidden(id, u32::from_le_bytes(call)),
             // It may still say this while it is being told to end.
@@ -466,7 +474,7 @@ fn close_reason(connection: &Connection, status: Option<ExitStatus>) -> CloseRea
         Some(WorkerReason::SessionTimeout) => CloseReason::SessionTimeout,
         Some(WorkerReason::Error) => CloseReason::Error,
         Some(WorkerReason::Told) => CloseReason::ServerDisconnect,
-        Some(WorkerReason::Unspecified) => CloseReason::Unspecified,
+        Some(WorkerReason::Unspecified | WorkerReason::Refused) => CloseReason::Unspecified,
         None if status.is_some_and(|status| status.success()) => CloseReason::Unspecified,
         None => CloseReason::Error,
     }

@@ -93,7 +93,8 @@ fn hand_over(state: &HandOver, tcp: &OwnedFd, reporter: &Reporter, pool: OwnedFd
 
 fn farewell(end: &End, reporter: &Reporter) -> WorkerReason {
     let (level, reason) = match end {
-        End::Refused | End::PeerClosed | End::Answered => (LogLevel::Debug, WorkerReason::Unspecified),
+        End::Refused => (LogLevel::Debug, WorkerReason::Refused),
+        End::PeerClosed | End::Answered => (LogLevel::Debug, WorkerReason::Unspecified),
         End::Told => (LogLevel::Debug, WorkerReason::Told),
         End::Io(_) | End::Late => (LogLevel::Info, WorkerReason::Unspecified),
         End::Tls(_) | End::Http(_) => (LogLevel::Info, WorkerReason::Error),

@@ -55,6 +55,8 @@ pub enum WorkerToMain {
 pub enum WorkerReason {
     /// The connection ended before there was a tunnel.
     Unspecified,
+    /// The tunnel was refused.
+    Refused,
     /// The client logged out.
     UserLogout,
     /// The client disconnected and means to come back.
