@@ -18,7 +18,7 @@ mod session;
 
 pub use buffers::{Arrival, Buffers};
 pub use device::Device;
-pub use pace::Pace;
+pub use pace::{Pace, Passed};
 pub use policy::{Action, Channel, Policy, PolicyConfig, Role};
 pub use session::{
     DatagramLoss, DatagramSocket, Event, FrameError, Marks, Notice, SecondThread, Session, SessionConfig,

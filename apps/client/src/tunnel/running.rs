@@ -307,7 +307,7 @@ impl Running {
         while signalled && let Some(signal) = self.context.signals.next() {
             self.handle_signal(signal)?;
         }
-        if let Some(rest) = self.pace.after_turn(now, self.session.statistics().packets()) {
+        if let Some(rest) = self.pace.after_turn(now, self.session.statistics().passed()) {
             thread::sleep(rest);
         }
         Ok(())

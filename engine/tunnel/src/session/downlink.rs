@@ -99,6 +99,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 
     /// Opens the records in the first `filled` octets of the receive buffer.
     pub(super) fn open_stream(&mut self, now: Instant, filled: usize, buffers: &mut Buffers) {
+        self.statistics.reads += 1;
         let mut pass = Pass::default();
         let mut at = 0;
         let end = loop {
@@ -227,6 +228,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         pass: &mut Pass,
         buffers: &mut Buffers,
     ) {
+        self.statistics.reads += 1;
         let segment = segment.max(1);
         let slot = self.datagrams.get(index).and_then(Option::as_ref);
         let mut authentic = match (slot, buffers.receive.get(run.clone())) {

@@ -5,6 +5,7 @@ use std::io;
 
 use culvert_record::{FrameKind, OpenError, SealError};
 
+use crate::pace::Passed;
 use crate::policy::Channel;
 
 /// Something that the application has to know or decide.
@@ -165,11 +166,16 @@ pub struct Statistics {
     pub sent_octets: u64,
     /// Packets of either direction that were dropped.
     pub dropped: u64,
+    /// Calls that brought packets, from the device or from a transport.
+    pub reads: u64,
 }
 
 impl Statistics {
-    /// Packets of both directions.
-    pub fn packets(&self) -> u64 {
-        self.received_packets + self.sent_packets
+    /// What has passed in both directions.
+    pub fn passed(&self) -> Passed {
+        Passed {
+            packets: self.received_packets + self.sent_packets,
+            reads: self.reads,
+        }
     }
 }

@@ -164,7 +164,7 @@ impl<S: StreamSealer, L: PacketSealer> Half<S, L> {
                 blocked = blocked_now;
                 self.watch(&poller, blocked)?;
             }
-            if let Some(rest) = pace.after_turn(now, self.pass.packets) {
+            if let Some(rest) = pace.after_turn(now, self.pass.passed()) {
                 thread::sleep(rest);
             }
         }

@@ -11,6 +11,7 @@ use super::{Session, Statistics};
 use crate::buffers::{Buffers, Outbox, Outgoing};
 use crate::device::Device;
 use crate::offload::{HEADER_LEN, OffloadError, Splitter, VnetHeader, is_user_data, type_of_service};
+use crate::pace::Passed;
 use crate::policy::Channel;
 use crate::rate::RateLimit;
 
@@ -24,6 +25,7 @@ type Limit<'l> = Option<(&'l mut RateLimit, Instant)>;
 #[derive(Default)]
 pub(super) struct Pass {
     pub(super) packets: u64,
+    pub(super) reads: u64,
     octets: u64,
     dropped: u64,
     user_data: bool,
@@ -33,6 +35,14 @@ pub(super) struct Pass {
 }
 
 impl Pass {
+    /// What has passed so far.
+    pub(super) fn passed(&self) -> Passed {
+        Passed {
+            packets: self.packets,
+            reads: self.reads,
+        }
+    }
+
     /// True when there is something that the session has to act on.
     pub(super) fn is_eventful(&self) -> bool {
         self.flushed.is_eventful() || self.seal_error.is_some() || self.device_error.is_some()
@@ -137,6 +147,7 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
 impl Statistics {
     fn count_sent(&mut self, pass: &Pass) {
         self.sent_packets += pass.packets;
+        self.reads += pass.reads;
         self.sent_octets += pass.octets;
         self.dropped += pass.dropped;
     }
@@ -170,6 +181,7 @@ impl Pass {
                     break;
                 }
             };
+            self.reads += 1;
             let bytes = packet.get_mut(..len).unwrap_or_default();
             let split = if vnet_header {
                 VnetHeader::parse(bytes).and_then(|header| {

@@ -15,7 +15,9 @@ use culvert_record::{AnyDatagramChannel, FrameKind, StreamOpener, StreamSealer};
 use culvert_sys::epoll::{self, Interest, Poller};
 use culvert_sys::tun::Tun;
 use culvert_sys::udp::UdpSocket;
-use culvert_tunnel::{Arrival, Buffers, Channel, Device, Event, Role, Session, SessionConfig, TOKENS};
+use culvert_tunnel::{
+    Arrival, Buffers, Channel, Device, Event, Passed, Role, Session, SessionConfig, TOKENS,
+};
 use culvert_vocab::RekeyMethod;
 
 use crate::ipc::fields::Text;
@@ -227,9 +229,9 @@ impl Client {
         }
     }
 
-    /// Packets that have passed so far.
-    pub(super) fn packets(&self) -> u64 {
-        self.session.statistics().packets()
+    /// What has passed so far.
+    pub(super) fn passed(&self) -> Passed {
+        self.session.statistics().passed()
     }
 
     /// What it carried.
@@ -334,10 +336,10 @@ impl Client {
                 self.life = Life::Over(WorkerReason::DpdTimeout);
             }
             Event::DatagramUp { description } => {
-                let what = self
-                    .channels
-                    .as_ref()
-                    .map_or("established", |channels| channels.established());
+                let what = self.channels.as_mut().map_or("established", |channels| {
+                    channels.datagrams_work();
+                    channels.established()
+                });
                 self.log(LogLevel::Debug, &format!("{what} {description}"));
                 self.reporter
                     .tell(&WorkerToMain::DatagramChannel(Some(Text::truncated(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::{Event, Poller};
 use culvert_sys::udp::{Path, UdpSocket};
-use culvert_tunnel::{Arrival, Buffers, Pace};
+use culvert_tunnel::{Arrival, Buffers, Pace, Passed};
 
 use super::client::{CLIENT_TOKENS, Client};
 use crate::ipc::messages::WorkerReason;
@@ -36,8 +36,8 @@ pub(super) struct Clients {
     due: BinaryHeap<Reverse<(Instant, Number)>>,
     ended: Vec<Ended>,
     pace: Pace,
-    /// Packets of all clients so far.
-    packets: u64,
+    /// What all clients have passed so far.
+    passed: Passed,
 }
 
 struct Slot {
@@ -45,8 +45,8 @@ struct Slot {
     reporter: Arc<Reporter>,
     /// The earliest entry of this client in the queue.
     scheduled: Option<Instant>,
-    /// Its packets so far.
-    packets: u64,
+    /// What it has passed so far.
+    passed: Passed,
 }
 
 /// A client that is gone.
@@ -71,7 +71,7 @@ impl Clients {
             due: BinaryHeap::new(),
             ended: Vec::new(),
             pace: Pace::new(Instant::now()),
-            packets: 0,
+            passed: Passed::default(),
         })
     }
 
@@ -105,7 +105,7 @@ impl Clients {
             client: Box::new(client),
             reporter,
             scheduled: None,
-            packets: 0,
+            passed: Passed::default(),
         });
         match self.slots.get_mut(number) {
             Some(free) => {
@@ -208,7 +208,7 @@ impl Clients {
 
     /// After a turn that began at `now`: how long the process rests before the next one.
     pub(super) fn after_turn(&mut self, now: Instant) -> Option<Duration> {
-        self.pace.after_turn(now, self.packets)
+        self.pace.after_turn(now, self.passed)
     }
 
     /// The next client that has ended.
@@ -226,9 +226,9 @@ impl Clients {
             return;
         };
         let Some(slot) = place else { return };
-        let packets = slot.client.packets();
-        self.packets += packets.saturating_sub(slot.packets);
-        slot.packets = packets;
+        let passed = slot.client.passed();
+        self.passed = self.passed + (passed - slot.passed);
+        slot.passed = passed;
         if let Some(reason) = slot.client.ended() {
             let counters = slot.client.counters();
             let reporter = Arc::clone(&slot.reporter);
