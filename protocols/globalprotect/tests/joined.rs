@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use culvert_esp::{Encryption, Integrity, Spi};
 use culvert_globalprotect::client::{
@@ -15,8 +15,8 @@ use culvert_globalprotect::client::{
 use culvert_globalprotect::server::{FrontEnd, FrontEndConfig};
 use culvert_login::client::{Login as _, Step};
 use culvert_login::server::{
-    Action, AuthAnswer, AuthRequest, Claims, DatagramGrant, FrontEnd as _, Granted, Link, Opening as _,
-    Refusal, Rejection, ReportName,
+    Action, AuthAnswer, AuthRequest, Channels, Claims, DatagramGrant, FrontEnd as _, Granted, Link,
+    Opening as _, Refusal, Rejection, ReportName,
 };
 use culvert_tls::{Cipher, Negotiated, Version};
 use culvert_vocab::{AddressV4, AddressV6, FieldKind, Form, Mtu, SessionId, TunnelConfig};
@@ -377,10 +377,12 @@ fn what_the_client_says_of_its_session_is_compared() {
         ("portal", ""),
         ("domain", "domain=x"),
     ] {
-        let fields = good.split('&').map(|pair| match pair.split('=').next() == Some(field) {
-            true => wrong,
-            false => pair,
-        });
+        let fields = good
+            .split('&')
+            .map(|pair| match pair.split('=').next() == Some(field) {
+                true => wrong,
+                false => pair,
+            });
         let fields: Vec<_> = fields.filter(|pair| !pair.is_empty()).collect();
         let other = Gateway {
             cookie: Cookie::parse(&fields.join("&")).unwrap(),
@@ -391,7 +393,10 @@ fn what_the_client_says_of_its_session_is_compared() {
         assert_eq!(refused.is_err(), field != "domain", "{field}");
         assert!(parse_config(&server.exchange(&gateway.config_request(None)), true).is_ok());
         let response = server.exchange(&other.logout_request());
-        assert!(parse_success(&response).is_err_and(|refusal| refusal.is_permanent()), "{field}");
+        assert!(
+            parse_success(&response).is_err_and(|refusal| refusal.is_permanent()),
+            "{field}"
+        );
         assert!(server.sessions.is_empty(), "{field}");
         server.sessions.insert([9; 32]);
     }
@@ -424,6 +429,32 @@ fn a_default_route_is_announced_in_both_families() {
     let granted = parse_config(&response, true).unwrap();
     let routes: Vec<_> = granted.config.includes.iter().map(ToString::to_string).collect();
     assert_eq!(routes, ["0.0.0.0/0", "::/0"]);
+}
+
+/// Once its channel has worked, keys begin no other one: packets that somebody has recorded would be taken
+/// again. New keys come with a new configuration.
+#[test]
+fn keys_begin_one_channel() {
+    let mut server = Server::new(false);
+    let gateway = log_in(&mut server, "gateway", &[PASSWORD]).unwrap();
+    let mut channels = || {
+        let request = gateway.config_request(None);
+        let Action::Open(opening) = server.front_end.handle_request(request) else {
+            panic!("no wish for a tunnel");
+        };
+        open(opening, &granted()).channels
+    };
+    let begins = |channels: &dyn Channels, established| {
+        channels
+            .begin_datagrams(Instant::now(), false, established)
+            .is_some()
+    };
+    let mut first = channels();
+    // A packet that is none, or a second path, changes nothing.
+    assert!(begins(&first, false) && begins(&first, false) && !begins(&first, true));
+    first.datagrams_work();
+    assert!(!begins(&first, false));
+    assert!(begins(&channels(), false));
 }
 
 #[test]

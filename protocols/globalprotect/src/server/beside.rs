@@ -164,7 +164,11 @@ impl Beside {
                 response,
                 otherwise,
             } if session == self.session => {
-                let answer = if self.is_as_before(&claims) { response } else { otherwise };
+                let answer = if self.is_as_before(&claims) {
+                    response
+                } else {
+                    otherwise
+                };
                 self.respond(&answer)?;
                 self.events.push_back(BesideEvent::LoggedOut);
                 Ok(())

@@ -60,6 +60,12 @@ impl culvert_login::server::Channels for Channels {
         channel.ok().map(erase)
     }
 
+    /// New keys come with a new configuration only. With the old ones, after the channel has been lost,
+    /// whoever has recorded packets of the client could begin it anew.
+    fn datagrams_work(&mut self) {
+        self.esp = None;
+    }
+
     fn established(&self) -> &'static str {
         "ESP session established"
     }

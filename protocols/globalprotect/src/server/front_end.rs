@@ -146,7 +146,9 @@ impl FrontEnd {
             }
             path::HIP_CHECK if post => {
                 let asked = fields.get("md5");
-                let name = asked.and_then(hip::parse_name).filter(|_| self.config.host_reports);
+                let name = asked
+                    .and_then(hip::parse_name)
+                    .filter(|_| self.config.host_reports);
                 self.report_asked = asked.map(str::to_owned);
                 self.verify(fields, Asking::HipCheck, |session| match name {
                     Some(name) => AuthRequest::RecallReport { session, name },
@@ -155,9 +157,11 @@ impl FrontEnd {
             }
             path::HIP_REPORT if post => {
                 let report = hip::Report::of(fields, self.report_asked.as_deref());
-                self.verify(fields, Asking::HipReport(report.line), |session| match report.name {
-                    Some(name) => AuthRequest::KeepReport { session, name },
-                    None => AuthRequest::VerifyCookie { session },
+                self.verify(fields, Asking::HipReport(report.line), |session| {
+                    match report.name {
+                        Some(name) => AuthRequest::KeepReport { session, name },
+                        None => AuthRequest::VerifyCookie { session },
+                    }
                 })
             }
             path::LOGOUT if post => match fields.session("authcookie") {

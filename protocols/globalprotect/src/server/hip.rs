@@ -48,7 +48,10 @@ impl Report {
             },
             None => Self {
                 name: None,
-                line: format!("host report of '{user}': {} octets that are no report", text.len()),
+                line: format!(
+                    "host report of '{user}': {} octets that are no report",
+                    text.len()
+                ),
             },
         }
     }
@@ -102,7 +105,13 @@ mod tests {
 
     #[test]
     fn reports_have_names() {
-        let name = |sum: &str| report(&format!("<hip-report><md5-sum>{sum}</md5-sum></hip-report>"), None).name;
+        let name = |sum: &str| {
+            report(
+                &format!("<hip-report><md5-sum>{sum}</md5-sum></hip-report>"),
+                None,
+            )
+            .name
+        };
         let digits = "00112233445566778899aabbccDDEEff";
         assert_eq!(name(digits), parse_name(digits));
         assert_eq!(name(digits).map(|name| name[15]), Some(0xff));

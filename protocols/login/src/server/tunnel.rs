@@ -153,6 +153,10 @@ pub trait Channels {
     /// anybody can see. `established`: there is one already. `None`: it begins nothing.
     fn begin_datagrams(&self, now: Instant, hello: bool, established: bool) -> Option<AnyDatagramChannel>;
 
+    /// The UDP channel that has begun works. Keys that may begin only one have to be forgotten: another
+    /// channel would not know which packets this one has seen.
+    fn datagrams_work(&mut self) {}
+
     /// What the log says when the UDP channel works.
     fn established(&self) -> &'static str;
 }
