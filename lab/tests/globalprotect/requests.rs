@@ -1,7 +1,7 @@
 //! Requests that no client makes: over one connection again and again, with others' cookies, frames
 //! that are none.
 
-use culvert_lab::{Fixture, Make, PASSWORD, Raw, Server, USER, World, wait};
+use culvert_lab::{Fixture, Make, PASSWORD, Raw, Server, ServerOptions, USER, World, wait};
 
 use super::SERVER;
 
@@ -27,15 +27,15 @@ fn beside_and_in_the_tunnel() {
     let mut raw = Raw::connect(&world, &fixture, "beside");
     raw.send(&post(
         "ssl-vpn/login.esp",
-        &format!("user={USER}&passwd={PASSWORD}&clientos=Linux"),
+        &format!("user={USER}&passwd={PASSWORD}&clientos=Linux&computer=pc"),
     ));
     raw.wait_for("</jnlp>", 1);
     let cookie = texts(&raw.answer(), "argument")[1].to_owned();
     assert_eq!(cookie.len(), 64, "{cookie}");
 
     // Every configuration has keys of its own; the one SPI by which the server finds the session stays.
-    let wanted =
-        format!("authcookie={cookie}&user={USER}&ipv6-support=yes&enc-algo=aes-128-cbc&hmac-algo=sha1,md5");
+    let session = format!("authcookie={cookie}&portal=VPN&user={USER}&domain=%28empty_domain%29&computer=pc");
+    let wanted = format!("{session}&ipv6-support=yes&enc-algo=aes-128-cbc&hmac-algo=sha1,md5");
     for times in 1..=3 {
         raw.send(&post("ssl-vpn/getconfig.esp", &wanted));
         raw.wait_for("</response>", times);
@@ -50,13 +50,38 @@ fn beside_and_in_the_tunnel() {
         values.dedup();
         assert!(values.len() == count && count >= 3, "{secret}: {answer}");
     }
+    // Neither user nor computer may be others, here or on a connection of its own; the session lives.
+    let mut apart = Raw::connect(&world, &fixture, "apart");
+    let others = [
+        ("user=alice", "user=bob"),
+        ("computer=pc", "computer=mine"),
+        ("portal=VPN", "portal=x"),
+    ];
+    for (times, (right, wrong)) in (1..).zip(others) {
+        raw.send(&post("ssl-vpn/getconfig.esp", &wanted.replace(right, wrong)));
+        raw.wait_for("Invalid authentication cookie", times);
+    }
+    apart.send(&post("ssl-vpn/getconfig.esp", &wanted.replace("=pc", "=mine")));
+    apart.wait_for("Invalid authentication cookie", 1);
+    let get = format!("GET /ssl-tunnel-connect.sslvpn?user=bob&authcookie={cookie} HTTP/1.1\r\n\r\n");
+    let mut apart = Raw::connect(&world, &fixture, "apart-tunnel");
+    apart.send(get.as_bytes());
+    assert!(apart.closed().contains("HTTP/1.1 502 "));
+    for line in [
+        "refused a tunnel: user or computer are not those of the session",
+        "a cookie of another portal: 'x'",
+        "the cookie is of user 'alice' on 'pc', not of 'alice' on 'mine'",
+        "the cookie is of user 'alice' on 'pc', not of 'bob' on 'pc'",
+    ] {
+        wait::until(line, || server.log().contains(line).then_some(()));
+    }
     // Another session's cookie is worth nothing on this connection.
     let strange = "0".repeat(64);
     raw.send(&post(
         "ssl-vpn/hipreportcheck.esp",
         &format!("authcookie={strange}&md5=x"),
     ));
-    raw.wait_for("Invalid authentication cookie", 1);
+    raw.wait_for("Invalid authentication cookie", 4);
     raw.send(&post(
         "ssl-vpn/hipreportcheck.esp",
         &format!("authcookie={cookie}&md5=x"),
@@ -102,10 +127,7 @@ fn beside_and_in_the_tunnel() {
     });
 
     let mut last = Raw::connect(&world, &fixture, "logout");
-    last.send(&post(
-        "ssl-vpn/logout.esp",
-        &format!("authcookie={cookie}&user={USER}"),
-    ));
+    last.send(&post("ssl-vpn/logout.esp", &session));
     last.wait_for("status=\"success\"", 1);
     last.send(&post("ssl-vpn/getconfig.esp", &wanted));
     last.wait_for("Invalid authentication cookie", 1);
@@ -113,4 +135,44 @@ fn beside_and_in_the_tunnel() {
         (world.server.interfaces() == ["lo", "eth0"]).then_some(())
     });
     assert!(!server.log().contains(&cookie), "{}", server.log());
+}
+
+/// A client whose connection breaks before it has the answer sends its request again, as the real one does:
+/// its one-time code is not refused, and worth nothing to anybody later.
+#[test]
+fn a_repeated_login_has_the_same_answer() {
+    let (world, fixture) = (World::new(), Fixture::new());
+    let key = "3132333435363738393031323334353637383930";
+    let otp = fixture.write_file("otp", &format!("HOTP {USER} - {key}\n"));
+    let passwd = fixture.path("ocpasswd");
+    let auth = format!("plain[passwd={},otp={}]", passwd.display(), otp.display());
+    let options = ServerOptions {
+        overrides: &[("protocols", "anyconnect, globalprotect"), ("auth", &auth)],
+        ..SERVER
+    };
+    let _server = Server::start_with(Make::Culvert, &world, &fixture, &options);
+    // Killed as it is, openssl says nothing at its end.
+    let said = |body: &str, name: &str, end: &str| {
+        let mut raw = Raw::connect(&world, &fixture, name);
+        raw.send(&post("ssl-vpn/login.esp", body));
+        raw.wait_for(end, 1);
+        raw.answer()
+    };
+    let first = format!("user={USER}&passwd={PASSWORD}&clientos=Linux&computer=pc");
+    let challenges = ["first", "again"].map(|name| said(&first, name, "</challenge>"));
+    let contexts = challenges.each_ref().map(|answer| texts(answer, "inputstr")[0]);
+    assert_eq!(contexts[0], contexts[1]);
+    // The first code of the key.
+    let second = format!("user={USER}&passwd=755224&inputStr={}&computer=pc", contexts[0]);
+    let logins = ["code", "code-again"].map(|name| said(&second, name, "</jnlp>"));
+    let cookies = logins.each_ref().map(|answer| texts(answer, "argument")[1]);
+    assert_eq!(cookies[0], cookies[1]);
+    // Who goes on has got the answer.
+    let mut raw = Raw::connect(&world, &fixture, "used");
+    raw.send(&post("ssl-vpn/login.esp", &second));
+    raw.wait_for("</jnlp>", 1);
+    raw.send(&post("ssl-vpn/prelogin.esp", ""));
+    raw.wait_for("</prelogin-response>", 1);
+    let refused = said(&second, "late", "HTTP/1.1 512 ");
+    assert!(!refused.contains(cookies[0]), "{refused}");
 }

@@ -261,7 +261,9 @@ impl Conversation {
         self.cookies.spend("too many cookies")?;
         let state = self.broker.state.borrow();
         let found = state.sessions.check(cookie, host.config.display_name(), now);
-        let found = found.ok().filter(|(_, session)| self.has_certificate_of(host, session));
+        let found = found
+            .ok()
+            .filter(|(_, session)| self.has_certificate_of(host, session));
         Ok(found.map(|(key, _)| key))
     }
 
@@ -316,7 +318,10 @@ impl Conversation {
         let as_claimed = session.is_as_claimed(claims);
         if !as_claimed {
             let problem = NotAsClaimed(session, claims);
-            let text = format!("sec-mod: a log-out from {} that does not fit: {problem}", self.peer);
+            let text = format!(
+                "sec-mod: a log-out from {} that does not fit: {problem}",
+                self.peer
+            );
             log::write(log::Level::Notice, &text);
         }
         let connections = match host.config.persistent_cookies {

@@ -301,9 +301,8 @@ impl<'b> Session<'b> {
             }
             Err(end) => return Err(end),
         };
-        let goes_on = |reply: &LoginReply| {
-            matches!(reply, LoginReply::Prompt { .. } | LoginReply::Success { .. })
-        };
+        let goes_on =
+            |reply: &LoginReply| matches!(reply, LoginReply::Prompt { .. } | LoginReply::Success { .. });
         self.unconfirmed = repeatable && matches!(&answer, BrokerToWorker::Login(reply) if goes_on(reply));
         Ok(match answer {
             BrokerToWorker::Login(LoginReply::Prompt {
