@@ -125,10 +125,17 @@ mod tests {
     fn the_same_step_has_the_same_answer_for_a_while() {
         let (mut table, now) = (AnsweredSteps::new(Some([1; 32])), Instant::now());
         let step = table.step(&[b"user", b"code"]).unwrap();
-        for other in [&[b"usercode".as_slice()][..], &[b"userc", b"ode"], &[b"user", b"Code"]] {
+        for other in [
+            &[b"usercode".as_slice()][..],
+            &[b"userc", b"ode"],
+            &[b"user", b"Code"],
+        ] {
             assert_ne!(table.step(other), Some(step));
         }
-        assert_ne!(AnsweredSteps::new(Some([2; 32])).step(&[b"user", b"code"]), Some(step));
+        assert_ne!(
+            AnsweredSteps::new(Some([2; 32])).step(&[b"user", b"code"]),
+            Some(step)
+        );
         assert_eq!(table.again(step, CONNECTION, now), None);
         table.keep(step, CONNECTION, &success(1), now);
         for _ in 0..2 {

@@ -53,13 +53,22 @@ fn a_tunnel_is_for_who_has_logged_in() {
                 matches!(refused, BrokerToWorker::Tunnel(TunnelReply::Refused(_))),
                 "{user} {computer}"
             );
-            assert!(matches!(main.hear().await, BrokerToMain::LoginFailed { points: false, .. }));
+            assert!(matches!(
+                main.hear().await,
+                BrokerToMain::LoginFailed { points: false, .. }
+            ));
             let join = WorkerToBroker::Join {
                 cookie: cookie.clone(),
                 claims: claims(user, computer),
             };
-            assert_eq!(worker.ask(join).await, BrokerToWorker::Login(LoginReply::NotPending));
-            assert!(matches!(main.hear().await, BrokerToMain::LoginFailed { points: false, .. }));
+            assert_eq!(
+                worker.ask(join).await,
+                BrokerToWorker::Login(LoginReply::NotPending)
+            );
+            assert!(matches!(
+                main.hear().await,
+                BrokerToMain::LoginFailed { points: false, .. }
+            ));
         }
         // The session lives.
         let mut worker = main.connect("198.51.100.1").await;
@@ -123,11 +132,20 @@ fn reports_about_hosts_are_remembered() {
         };
         assert_eq!(worker.ask(keep).await, BrokerToWorker::Cookie(true));
         assert!(recent(worker.ask(recall(&cookie, [1; 16])).await));
-        assert!(!recent(worker.ask(recall(&cookie, [2; 16])).await), "another host's");
+        assert!(
+            !recent(worker.ask(recall(&cookie, [2; 16])).await),
+            "another host's"
+        );
         let mut elsewhere = main.connect("198.51.100.2").await;
-        assert!(!recent(elsewhere.ask(recall(&cookie, [1; 16])).await), "another address");
+        assert!(
+            !recent(elsewhere.ask(recall(&cookie, [1; 16])).await),
+            "another address"
+        );
         let unknown = SessionId::from_bytes([9; 32]);
-        assert_eq!(worker.ask(recall(&unknown, [1; 16])).await, BrokerToWorker::Cookie(false));
+        assert_eq!(
+            worker.ask(recall(&unknown, [1; 16])).await,
+            BrokerToWorker::Cookie(false)
+        );
 
         // The tunnel's process learns of it, and tells of others that it takes.
         let (tunnel, session) = main
@@ -142,6 +160,9 @@ fn reports_about_hosts_are_remembered() {
         // Main's words come first: it has said nothing else when this connection begins.
         let mut worker = main.connect("198.51.100.1").await;
         assert!(recent(worker.ask(recall(&cookie, [3; 16])).await));
-        assert!(!recent(worker.ask(recall(&cookie, [1; 16])).await), "one at a time");
+        assert!(
+            !recent(worker.ask(recall(&cookie, [1; 16])).await),
+            "one at a time"
+        );
     });
 }

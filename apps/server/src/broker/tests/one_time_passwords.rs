@@ -180,10 +180,16 @@ fn a_step_may_come_again() {
         let again = worker.login_with(first()).await;
         assert_ne!(context_of(&again), context);
         assert_eq!(worker.answer(CODES[0]).await, REFUSED);
-        assert!(matches!(main.hear().await, BrokerToMain::LoginFailed { points: true, .. }));
+        assert!(matches!(
+            main.hear().await,
+            BrokerToMain::LoginFailed { points: true, .. }
+        ));
 
         // Who uses the session has got the answer.
-        let (worker, _) = main.open(cookie, "198.51.100.1").await.unwrap_or_else(|_| panic!("refused"));
+        let (worker, _) = main
+            .open(cookie, "198.51.100.1")
+            .await
+            .unwrap_or_else(|_| panic!("refused"));
         main.close(worker, CloseReason::ClientDisconnect);
         let mut worker = main.connect("198.51.100.1").await;
         assert_eq!(worker.resume(&context, CODES[0]).await, LoginReply::NotPending);
