@@ -131,10 +131,7 @@ impl Scene {
     fn end(&self, mut client: Client) {
         client.process.signal("INT");
         assert_eq!(client.process.exit_code(), 0, "{}", self.logs(&client));
-        wait::until("the end of the session", || {
-            let nobody = self.server.occtl(&["show", "users"]).1.is_empty();
-            (nobody && self.server.workers().is_empty()).then_some(())
-        });
+        self.server.wait_until_alone();
     }
 
     /// Waits for `count` datagrams of the server's port that match `filter`.
