@@ -3,16 +3,16 @@
 use culvert_lab::{Fixture, Make, Server, ServerOptions, World};
 
 /// The real ocserv on a host of its own, and one for the client.
-pub struct Lab {
+pub(crate) struct Lab {
     // Dropped in this order: programs before the namespaces they run in.
-    pub server: Server,
-    pub fixture: Fixture,
-    pub world: World,
+    pub(crate) server: Server,
+    pub(crate) fixture: Fixture,
+    pub(crate) world: World,
 }
 
 impl Lab {
     /// Starts the server with these options in place of the ordinary ones.
-    pub fn new(overrides: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(overrides: &[(&str, &str)]) -> Self {
         let world = World::new();
         let fixture = Fixture::new();
         let options = ServerOptions {
