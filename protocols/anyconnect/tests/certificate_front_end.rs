@@ -61,7 +61,11 @@ fn the_first_request_logs_in() {
             question(None)
         );
         let session = SessionId::from_bytes([7; 32]);
-        let (page, close) = answered(front_end.handle_answer(AuthAnswer::Accepted { session, user: "test".into(), token: None }));
+        let (page, close) = answered(front_end.handle_answer(AuthAnswer::Accepted {
+            session,
+            user: "test".into(),
+            token: None,
+        }));
         assert!(
             page.starts_with("HTTP/1.1 200 OK") && page.contains("webvpn=") && !close,
             "{page}"

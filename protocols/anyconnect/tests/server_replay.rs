@@ -256,7 +256,11 @@ fn success() {
     ));
     let session = SessionId::from_cookie("ACIxgEMw64G4gFy4deu4oA/DNgMU/su5iiKFBpQRp9c=").unwrap();
     // The capture cuts the path of the profile short but kept the length of the whole answer.
-    let (answer, close) = text(front_end.handle_answer(AuthAnswer::Accepted { session, user: "test".into(), token: None }));
+    let (answer, close) = text(front_end.handle_answer(AuthAnswer::Accepted {
+        session,
+        user: "test".into(),
+        token: None,
+    }));
     let without_length = |text: &str| {
         text.lines()
             .filter(|line| !line.starts_with("Content-Length"))
@@ -319,7 +323,12 @@ fn telephones() {
         Action::AskBroker(_)
     ));
     let session = SessionId::from_cookie("AI38mzwUmZ+DKgguPitQ3mnrsa2D6zCeWKy448Y/RSQ=").unwrap();
-    let answer = text(front_end.handle_answer(AuthAnswer::Accepted { session, user: "test".into(), token: None })).0;
+    let answer = text(front_end.handle_answer(AuthAnswer::Accepted {
+        session,
+        user: "test".into(),
+        token: None,
+    }))
+    .0;
     assert!(CAPTURE.contains(&answer), "{answer}");
     assert_eq!(
         first_answer(request("POST", "/svc", "username=test")),

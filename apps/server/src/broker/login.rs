@@ -18,8 +18,8 @@ use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, Lo
 use crate::ipc::session::{ChannelBinding, ClientDescription};
 use crate::ipc::{Bytes, SecretText, Text};
 use crate::log;
-use crate::sessions::pending::Pending;
 use crate::sessions::answered::Step;
+use crate::sessions::pending::Pending;
 use crate::sessions::{CookiePolicy, Moment, NewSession, SessionKey};
 
 /// Wrong answers until a login is refused for good (`specs/server-auth.md` §1.8).
@@ -289,7 +289,9 @@ impl Conversation {
             &peer,
             user.as_str(),
             if password.is_some() { "password" } else { "" },
-            password.as_ref().map_or("", |password| password.secret().expose()),
+            password
+                .as_ref()
+                .map_or("", |password| password.secret().expose()),
             group.as_ref().map_or("", Text::as_str),
             client.user_agent.as_str(),
             client.device_type.as_str(),

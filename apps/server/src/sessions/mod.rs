@@ -170,7 +170,8 @@ impl Session {
     /// True when it is as the client says.
     pub fn is_as_claimed(&self, claims: &Claims) -> bool {
         let Claims { user, computer } = claims;
-        user.as_ref().is_none_or(|user| user.as_str() == self.user.as_str())
+        user.as_ref()
+            .is_none_or(|user| user.as_str() == self.user.as_str())
             && computer
                 .as_ref()
                 .is_none_or(|computer| *computer == self.client.computer)

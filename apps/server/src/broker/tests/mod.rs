@@ -1,8 +1,8 @@
 //! The broker driven over its channels by a fake main and fake workers.
 
 mod boundary;
-mod claims;
 mod certificates;
+mod claims;
 mod harness;
 mod logins;
 mod one_time_passwords;
