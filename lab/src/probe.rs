@@ -79,6 +79,21 @@ impl<'h> Echoes<'h> {
         assert!(arrived.is_some(), "{:?} instead of {count}", self.counts());
     }
 
+    /// How many requests or answers were lost of as many requests as there were; one at least.
+    ///
+    /// # Panics
+    /// Nothing was sent.
+    pub fn lost(&self) -> u64 {
+        let [sent, ..] = self.counts();
+        assert!(sent > 0, "nobody has pinged");
+        let all = || (self.counts() == [sent; 4]).then_some(());
+        if wait::poll_within(wait::PATIENCE, all).is_some() {
+            return 0;
+        }
+        let [sent, _, _, returned] = self.counts();
+        sent.saturating_sub(returned)
+    }
+
     /// The same for as many requests as there were; one at least.
     ///
     /// # Panics

@@ -99,7 +99,7 @@ fn keys_on_tokens() {
         "pkcs11:token=second;object=alice?pin-source=file:{}",
         pin_file.display()
     );
-    let cases: [(&[&str], &str, bool); 14] = [
+    let cases: [(&[&str], &str, bool); 13] = [
         (
             &["-c", "pkcs11:token=second;object=alice?pin-value=1234"],
             "",
@@ -149,11 +149,6 @@ fn keys_on_tokens() {
             "1234\n",
             true,
         ),
-        (
-            &["-c", "pkcs11:model=SoftHSM%20v2;id=%02;type=cert", "-p", PIN],
-            "",
-            true,
-        ),
         (&["-c", "pkcs11:token=third;object=alice"], "", false),
         (
             &["-c", "alice.pem", "-k", "pkcs11:token=third;object=alice"],
@@ -167,6 +162,10 @@ fn keys_on_tokens() {
         assert_eq!(real.code == 0, enters, "{arguments:?}: {}", real.stderr);
         assert_eq!(ours.code == 0, enters, "{arguments:?}: {}", ours.stderr);
     }
+    // Either of two tokens, whichever comes first. The real client has no PIN left for the second one.
+    let either = ["-c", "pkcs11:model=SoftHSM%20v2;id=%02;type=cert", "-p", PIN];
+    let ours = scene.log_in(Make::Culvert, &either, "");
+    assert_eq!(ours.code, 0, "{}", ours.stderr);
     for (name, id, version) in [
         ("alice", "%01", "-tls1"),
         ("bob", "%02", "-tls1_1"),
