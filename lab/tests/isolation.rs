@@ -91,9 +91,8 @@ impl Scene {
     }
 
     fn wait_for_log(&self, text: &str) {
-        wait::until(&format!("'{text}' in the log\n{}", self.server.log()), || {
-            self.server.log().contains(text).then_some(())
-        });
+        let found = wait::poll_within(wait::PATIENCE, || self.server.log().contains(text).then_some(()));
+        assert!(found.is_some(), "not in the log: '{text}'\n{}", self.server.log());
     }
 
     /// The process that clones workers.

@@ -165,16 +165,24 @@ impl Channel {
         let mut header = message_header(&mut vector);
         header.msg_control = control.0.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_LEN as _;
-        // SAFETY: `header` points to `vector` (the caller's buffer) and `control`, which are
-        // writable for their lengths and outlive the call.
-        let len = retry(|| {
-            cvt_len(unsafe {
-                libc::recvmsg(
-                    self.0.as_raw_fd(),
-                    &raw mut header,
-                    libc::MSG_CMSG_CLOEXEC | flags,
-                )
+        let mut receive = || {
+            // SAFETY: `header` points to `vector` (the caller's buffer) and `control`, which are
+            // writable for their lengths and outlive the call.
+            retry(|| {
+                cvt_len(unsafe {
+                    libc::recvmsg(
+                        self.0.as_raw_fd(),
+                        &raw mut header,
+                        libc::MSG_CMSG_CLOEXEC | flags,
+                    )
+                })
             })
+        };
+        // A peer that closed with messages unread: the kernel says so, once, before it gives out what
+        // that peer had sent.
+        let len = receive().or_else(|error| match error.kind() {
+            io::ErrorKind::ConnectionReset => receive(),
+            _ => Err(error),
         })?;
         let descriptors = detach(&header);
         if header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
@@ -330,6 +338,17 @@ mod tests {
 
         let second = far.receive(&mut buffer).unwrap().unwrap();
         assert_eq!((second.len, second.descriptors.len()), (MESSAGE_MAX, 0));
+    }
+
+    #[test]
+    fn last_words_of_a_peer_that_left_messages_unread() {
+        let (near, far) = Channel::pair().unwrap();
+        near.send(b"last", &[]).unwrap();
+        far.send(b"unread", &[]).unwrap();
+        drop(near);
+        let mut buffer = [0; 16];
+        assert_eq!(far.receive(&mut buffer).unwrap().unwrap().len, 4);
+        assert!(far.receive(&mut buffer).unwrap().is_none());
     }
 
     #[test]
