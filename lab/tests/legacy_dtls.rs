@@ -361,7 +361,7 @@ fn our_client_renews_the_keys_with_the_real_server() {
     scene.ping();
     flow.signal("INT");
     flow.wait();
-    // With ocserv an answer that is on its way while keys are renewed is missing now and then.
+    // Once an answer of 197 was missing on a busy machine; which of the two lost it is not known.
     assert!(echoes.lost() <= 2, "{echoes:?}");
     assert_eq!(tunnels(&client), 1, "{}", scene.logs(&client));
     scene.end(client);
