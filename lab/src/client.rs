@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::fixture::{Fixture, PASSWORD, SERVER_NAME, USER};
 use crate::net::{SERVER_V4, World};
@@ -10,6 +11,9 @@ use crate::{Make, wait};
 
 /// Name of the client's TUN device.
 pub const DEVICE: &str = "tunlab";
+
+/// Between two signals of the same kind.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What may be different from the ordinary client.
 #[derive(Debug, Clone)]
@@ -119,6 +123,25 @@ impl Client {
             .args(arguments)
             .arg(format!("https://{SERVER_NAME}/"));
         command
+    }
+
+    /// Sends this signal until `condition` holds: a client that is busy with an earlier one, or only on its
+    /// way to what the signal is about, may not heed the first.
+    ///
+    /// # Panics
+    /// It never does.
+    pub fn signal_until(&self, signal: &str, what: &str, mut condition: impl FnMut() -> bool) {
+        let mut next = Instant::now();
+        wait::until(&format!("{what}\n{}", self.process.output()), || {
+            if condition() {
+                return Some(());
+            }
+            if Instant::now() >= next {
+                self.process.signal(signal);
+                next = Instant::now() + AGAIN;
+            }
+            None
+        });
     }
 
     /// Inner IPv4 address of the client.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
+use crate::process::write_script;
+
 /// Name of the server in its certificate; no DNS knows it.
 pub const SERVER_NAME: &str = "vpn.test";
 /// A user of the password file, member of `staff` and `admins`.
@@ -125,8 +127,8 @@ impl Fixture {
     /// # Panics
     /// It cannot be written.
     pub fn write_script(&self, name: &str, body: &str) -> PathBuf {
-        let path = self.write_file(name, &format!("#!/bin/sh\n{body}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.path(name);
+        write_script(&path, body);
         path
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::net::Host;
 use crate::process::Process;
@@ -10,6 +10,9 @@ use crate::wait;
 
 /// Octets of a [`transfer`].
 pub const TRANSFER_SIZE: u64 = 50_000_000;
+
+/// How long nothing arrives when nothing is on its way any more.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Pings until one answer arrives.
 ///
@@ -79,29 +82,37 @@ impl<'h> Echoes<'h> {
         assert!(arrived.is_some(), "{:?} instead of {count}", self.counts());
     }
 
-    /// How many requests or answers were lost of as many requests as there were; one at least.
+    /// How many requests or answers were lost of as many requests as there were; one at least. What has not
+    /// arrived is lost when nothing has arrived for a while.
     ///
     /// # Panics
     /// Nothing was sent.
     pub fn lost(&self) -> u64 {
-        let [sent, ..] = self.counts();
-        assert!(sent > 0, "nobody has pinged");
-        let all = || (self.counts() == [sent; 4]).then_some(());
-        if wait::poll_within(wait::PATIENCE, all).is_some() {
-            return 0;
-        }
-        let [sent, _, _, returned] = self.counts();
-        sent.saturating_sub(returned)
+        let sent = self.sent();
+        let (mut last, mut since) = (self.counts(), Instant::now());
+        let settled = || {
+            let counts = self.counts();
+            if counts != last {
+                (last, since) = (counts, Instant::now());
+            }
+            (counts == [sent; 4] || since.elapsed() > SILENCE).then_some(counts)
+        };
+        let counts = wait::until("the last answer", settled);
+        sent.saturating_sub(counts[3])
     }
 
-    /// The same for as many requests as there were; one at least.
+    /// [`Self::all_arrive_once`] for as many requests as there were; one at least.
     ///
     /// # Panics
     /// See there.
     pub fn none_is_lost(&self) {
+        self.all_arrive_once(self.sent());
+    }
+
+    fn sent(&self) -> u64 {
         let [sent, ..] = self.counts();
         assert!(sent > 0, "nobody has pinged");
-        self.all_arrive_once(sent);
+        sent
     }
 
     /// Checks that nothing has arrived that was not sent. Requests may have been lost.

@@ -201,6 +201,18 @@ pub fn kill(pid: u32, signal: &str) {
     run("kill", &[&format!("-{signal}"), &pid.to_string()]);
 }
 
+/// Kills a process that may end by itself at this moment.
+///
+/// # Panics
+/// `kill` is not installed.
+pub fn kill_if_there(pid: u32) {
+    let _it_has_ended = Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+}
+
 /// Runs a program to its end and gives its standard output.
 ///
 /// # Panics
@@ -219,6 +231,18 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     text
+}
+
+/// Writes an executable script for `/bin/sh`.
+///
+/// Another program writes it: a descriptor of this one, copied by a thread that starts a program at the same
+/// moment, could still be open when the script is to be executed ("Text file busy").
+///
+/// # Panics
+/// It cannot be written.
+pub fn write_script(path: &Path, body: &str) {
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
+    run("sh", &["-c", write, "sh", body, &path.display().to_string()]);
 }
 
 /// The children of a process, oldest first.

@@ -59,6 +59,26 @@ impl Raw {
         let _closed = self.stdin.write_all(octets);
     }
 
+    /// Sends a form.
+    pub fn post(&mut self, path: &str, form: &str) {
+        let length = form.len();
+        let head = format!("POST /{path} HTTP/1.1\r\nHost: vpn\r\nContent-Length: {length}\r\n\r\n");
+        self.send((head + form).as_bytes());
+    }
+
+    /// The port that it comes from.
+    ///
+    /// # Panics
+    /// It is not connected.
+    pub fn local_port(&self, world: &World) -> u16 {
+        let text = world.client.run("ss", &["-tnpH", "state", "established"]);
+        let process = format!("pid={},", self.child.id());
+        let line = text.lines().find(|line| line.contains(&process));
+        let local = line.and_then(|line| line.split_whitespace().nth(2));
+        let port = local.and_then(|local| local.rsplit(':').next()?.parse().ok());
+        port.unwrap_or_else(|| panic!("{} has no connection: {text}", self.name))
+    }
+
     /// What the server has said so far.
     pub fn answer(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.out).unwrap()).into_owned()

@@ -72,6 +72,10 @@ impl Scene {
         wait::until(&what, || self.connects(address, port).then_some(()));
     }
 
+    fn is_answered_by(&self, address: &str) {
+        probe::ping(&self.world.client, address.parse().unwrap());
+    }
+
     fn pings(&self, address: &str) -> bool {
         probe::answers(&self.world.client, address.parse().unwrap())
     }
@@ -88,7 +92,7 @@ fn packets_that_pass_and_packets_that_do_not() {
     let client = scene.client("");
     for address in ["10.20.0.2", "10.30.0.2", "fd20::2", "fd30::2"] {
         scene.reaches(address, 22);
-        assert!(scene.pings(address), "{address}");
+        scene.is_answered_by(address);
     }
     assert_eq!(scene.tables(), "");
     scene.leave(client);
@@ -102,7 +106,7 @@ fn packets_that_pass_and_packets_that_do_not() {
     );
     for address in ["10.20.0.2", "fd20::2"] {
         scene.reaches(address, 22);
-        assert!(scene.pings(address), "{address}");
+        scene.is_answered_by(address);
     }
     for address in ["10.30.0.2", "fd30::2"] {
         assert!(
@@ -111,7 +115,7 @@ fn packets_that_pass_and_packets_that_do_not() {
         );
     }
     // The server itself, and connections to the client, are not limited.
-    assert!(scene.pings("10.99.1.1"));
+    scene.is_answered_by("10.99.1.1");
     let inner = Client::inner_v4(&scene.world);
     probe::ping(&scene.lan.host, inner);
     scene.leave(client);
@@ -122,7 +126,8 @@ fn packets_that_pass_and_packets_that_do_not() {
         scene.reaches(address, 443);
         assert!(!scene.connects(address, 22), "{address}");
     }
-    assert!(scene.pings("10.30.0.2") && !scene.pings("fd20::2"));
+    scene.is_answered_by("10.30.0.2");
+    assert!(!scene.pings("fd20::2"));
     scene.leave(client);
 
     // All but some, within the routes.
@@ -132,7 +137,8 @@ fn packets_that_pass_and_packets_that_do_not() {
         scene.reaches(address, 443);
         assert!(!scene.connects(address, 22), "{address}");
     }
-    assert!(scene.pings("10.20.0.2") && !scene.pings("fd20::2"));
+    scene.is_answered_by("10.20.0.2");
+    assert!(!scene.pings("fd20::2"));
     assert!(!scene.connects("10.30.0.2", 443));
     scene.leave(client);
 }

@@ -12,6 +12,7 @@ use culvert_lab::kerberos::REALM;
 use culvert_lab::net::SERVER_V4;
 use culvert_lab::{
     Client, ClientOptions, Finished, Fixture, Make, PASSWORD, Process, Realm, Server, USER, World, proxy,
+    wait,
 };
 
 const PROXY: &str = "http://proxy.test:3128";
@@ -76,9 +77,12 @@ impl Scene {
         login.stderr
     }
 
-    /// Whom the proxy let in.
-    fn users(&self) -> String {
-        fs::read_to_string(self.fixture.path("squid/access")).unwrap_or_default()
+    /// Waits until the proxy has noted whom it let in: that is when the connection has ended.
+    fn has_let_in(&self, user: &str) {
+        let noted = || fs::read_to_string(self.fixture.path("squid/access")).unwrap_or_default();
+        wait::until(&format!("a line about {user}"), || {
+            noted().contains(user).then_some(())
+        });
     }
 }
 
@@ -104,11 +108,7 @@ fn tickets(client: Make, server: Make) {
 
     let login = |cache: &str, arguments: &[&str]| realm.with_tickets(scene.command(client, arguments), cache);
     scene.logs_in(login("tickets", &[]));
-    assert!(
-        scene.users().contains(&format!("{USER}@{REALM}")),
-        "{}",
-        scene.users()
-    );
+    scene.has_let_in(&format!("{USER}@{REALM}"));
     scene.logs_in(login("tickets", &["--proxy-auth=digest,GSSAPI"]));
     if client == Make::Culvert {
         scene.fails(client, login("tickets", &["--proxy-auth=digest,ntlm"]));
@@ -224,7 +224,7 @@ fn domain(client: Make, server: Make) {
     scene.logs_in(with(&right, PROXY, USER));
     let expected = "--helper-protocol ntlmssp-client-1 --use-cached-creds --username";
     assert_eq!(words("right"), format!("{expected} {USER}\n"));
-    assert!(scene.users().contains(USER), "{}", scene.users());
+    scene.has_let_in(USER);
     scene.fails(client, with(&wrong, PROXY, USER));
     // The proxy's URL names the user; a password in it needs no helper.
     scene.logs_in(with(

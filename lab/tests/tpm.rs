@@ -21,6 +21,25 @@ struct Parent {
     password: &'static str,
 }
 
+/// Made anew by clients, from the template of the owner's hierarchy.
+const OWNER: Parent = Parent {
+    context: "owner.ctx",
+    handle: Some("0x40000001"),
+    password: "",
+};
+/// One that stays.
+const KEPT: Parent = Parent {
+    context: "0x81000001",
+    handle: Some("0x81000001"),
+    password: "parent",
+};
+/// The parent of older files.
+const OLD: Parent = Parent {
+    context: "old.ctx",
+    handle: None,
+    password: "",
+};
+
 /// A software TPM on a host.
 struct Tpm<'a> {
     host: &'a Host,
@@ -168,14 +187,50 @@ fn log_in(world: &World, fixture: &Fixture, client: Make, arguments: &[&str], in
     Process::start(command, fixture.dir(), "client", Some(input)).finish()
 }
 
+/// `NAME.key` and `NAME.pem` of an authority.
+fn make_authority(fixture: &Fixture, name: &str) {
+    openssl(
+        fixture,
+        &format!(
+            "req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30"
+        ),
+    );
+}
+
+/// `NAME.pem` for the key `NAME.pub`, issued by this authority to this CN.
+fn certify(fixture: &Fixture, authority: &str, name: &str, common_name: &str, more: &str) {
+    openssl(
+        fixture,
+        &format!("req -new -key {authority}.key -subj /CN={common_name} -out {name}.csr"),
+    );
+    openssl(
+        fixture,
+        &format!(
+            "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA {authority}.pem -CAkey {authority}.key \
+             -CAcreateserial -days 80 {more} -out {name}.pem"
+        ),
+    );
+}
+
+/// Keys with further arguments, what is typed, and whether they get in.
+const LOGINS: [(&str, &[&str], &str, bool); 10] = [
+    ("ec", &[], "", true),
+    ("ec384", &[], "", true),
+    ("rsa", &[], "", true),
+    ("old", &[], "", true),
+    ("locked", &["-p", "secret"], "", true),
+    ("locked", &[], "wrong\nsecret\n", true),
+    ("locked", &["-p", "wrong"], "secret\n", true),
+    ("locked", &["--non-inter"], "", false),
+    ("child", &["-p", "secret"], "parent\n", true),
+    ("ec", &["-k", "locked.key", "-p", "secret"], "", false),
+];
+
 #[test]
 fn keys_of_a_software_tpm() {
     let world = World::new();
     let fixture = Fixture::new();
-    openssl(
-        &fixture,
-        "req -x509 -newkey rsa:2048 -nodes -keyout client-ca.key -out client-ca.pem -subj /CN=Clients -days 30",
-    );
+    make_authority(&fixture, "client-ca");
     let authority = fixture.path("client-ca.pem").display().to_string();
     let options = ServerOptions {
         overrides: &[
@@ -194,53 +249,18 @@ fn keys_of_a_software_tpm() {
         "-C o -g sha256 -G ecc256:aes128cfb -c old.ctx \
          -a userwithauth|restricted|decrypt|noda|sensitivedataorigin",
     );
-    let owner = &Parent {
-        context: "owner.ctx",
-        handle: Some("0x40000001"),
-        password: "",
-    };
-    let kept = &Parent {
-        context: "0x81000001",
-        handle: Some("0x81000001"),
-        password: "parent",
-    };
-    let old = &Parent {
-        context: "old.ctx",
-        handle: None,
-        password: "",
-    };
-    tpm.key("ec", "ecc256:null", "", owner);
-    tpm.key("ec384", "ecc384:null", "", owner);
-    tpm.key("rsa", "rsa2048:null", "", owner);
-    tpm.key("locked", "rsa2048:null", "secret", owner);
-    tpm.key("old", "rsa2048:null", "", old);
-    tpm.key("child", "ecc256:null", "secret", kept);
-    for name in ["ec", "ec384", "rsa", "locked", "old", "child"] {
-        openssl(
-            &fixture,
-            &format!("req -new -key client-ca.key -subj /CN={name} -out {name}.csr"),
-        );
-        openssl(
-            &fixture,
-            &format!(
-                "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA client-ca.pem -CAkey client-ca.key \
-                 -CAcreateserial -days 80 -out {name}.pem"
-            ),
-        );
+    for (name, algorithm, password, parent) in [
+        ("ec", "ecc256:null", "", &OWNER),
+        ("ec384", "ecc384:null", "", &OWNER),
+        ("rsa", "rsa2048:null", "", &OWNER),
+        ("locked", "rsa2048:null", "secret", &OWNER),
+        ("old", "rsa2048:null", "", &OLD),
+        ("child", "ecc256:null", "secret", &KEPT),
+    ] {
+        tpm.key(name, algorithm, password, parent);
+        certify(&fixture, "client-ca", name, name, "");
     }
-    let cases: [(&str, &[&str], &str, bool); 10] = [
-        ("ec", &[], "", true),
-        ("ec384", &[], "", true),
-        ("rsa", &[], "", true),
-        ("old", &[], "", true),
-        ("locked", &["-p", "secret"], "", true),
-        ("locked", &[], "wrong\nsecret\n", true),
-        ("locked", &["-p", "wrong"], "secret\n", true),
-        ("locked", &["--non-inter"], "", false),
-        ("child", &["-p", "secret"], "parent\n", true),
-        ("ec", &["-k", "locked.key", "-p", "secret"], "", false),
-    ];
-    for (name, further, input, enters) in cases {
+    for (name, further, input, enters) in LOGINS {
         let (certificate, key) = (format!("{name}.pem"), format!("{name}.key"));
         let mut arguments = vec!["-c", certificate.as_str()];
         if !further.contains(&"-k") {
@@ -323,35 +343,12 @@ fn keys_of_a_server() {
     let fixture = Fixture::new();
     let tpm = Tpm::start(&world.server, &fixture);
     tpm.make_parents();
-    let owner = &Parent {
-        context: "owner.ctx",
-        handle: Some("0x40000001"),
-        password: "",
-    };
-    let kept = &Parent {
-        context: "0x81000001",
-        handle: Some("0x81000001"),
-        password: "parent",
-    };
-    tpm.key("open", "rsa2048:null", "", owner);
-    tpm.key("child", "ecc256:null", "secret", kept);
-    openssl(
-        &fixture,
-        "req -x509 -newkey rsa:2048 -nodes -keyout own-ca.key -out own-ca.pem -subj /CN=Own -days 30",
-    );
+    tpm.key("open", "rsa2048:null", "", &OWNER);
+    tpm.key("child", "ecc256:null", "secret", &KEPT);
+    make_authority(&fixture, "own-ca");
     fixture.write_file("names.cnf", "subjectAltName=DNS:vpn.test\n");
     for name in ["open", "child"] {
-        openssl(
-            &fixture,
-            &format!("req -new -key own-ca.key -subj /CN=vpn.test -out {name}.csr"),
-        );
-        openssl(
-            &fixture,
-            &format!(
-                "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA own-ca.pem -CAkey own-ca.key \
-                 -CAcreateserial -days 80 -extfile names.cnf -out {name}.pem"
-            ),
-        );
+        certify(&fixture, "own-ca", name, "vpn.test", "-extfile names.cnf");
     }
     fixture.write_file("srk-pin", "parent\n");
     let path = |name: &str| fixture.path(name).display().to_string();

@@ -1,20 +1,22 @@
 //! Without `-f`: a daemon with a pid file and the system log.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use culvert_lab::process::{kill, title};
 use culvert_lab::{Client, Fixture, Make, Server, ServerOptions, World, probe, wait};
 
 use crate::inner_server;
 
-/// A system log of one's own: whoever runs [`Self::command`] finds it at `/dev/log`.
+/// A system log of one's own: whoever runs [`Self::command`] finds it at `/dev/log`. It is read all the
+/// time: who writes to it waits while its queue of ten lines is full.
 struct SystemLog {
-    socket: UnixDatagram,
-    lines: String,
+    lines: Receiver<String>,
+    seen: Vec<String>,
     enter: PathBuf,
 }
 
@@ -23,7 +25,17 @@ impl SystemLog {
         let dev = fixture.path("dev");
         fs::create_dir(&dev).unwrap();
         let socket = UnixDatagram::bind(dev.join("log")).unwrap();
-        socket.set_nonblocking(true).unwrap();
+        let (sender, lines) = channel();
+        // Ends with the first line that nobody is there for any more, or with the program.
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
         let dev = dev.display();
         let enter = format!(
             "for device in null zero full random urandom tty; do\n\
@@ -34,8 +46,8 @@ impl SystemLog {
              exec \"$@\""
         );
         Self {
-            socket,
-            lines: String::new(),
+            lines,
+            seen: Vec::new(),
             enter: fixture.write_script("enter", &enter),
         }
     }
@@ -50,22 +62,9 @@ impl SystemLog {
     /// Waits for a line that contains all of `parts`.
     fn wait_for(&mut self, parts: &[&str]) -> String {
         wait::until(&format!("a line with {parts:?}"), || {
-            let mut buffer = [0; 2048];
-            loop {
-                match self.socket.recv(&mut buffer) {
-                    Ok(length) => {
-                        self.lines += &String::from_utf8_lossy(&buffer[..length]);
-                        self.lines += "\n";
-                    }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) => panic!("the log's socket: {error}"),
-                }
-            }
-            let line = self
-                .lines
-                .lines()
-                .find(|line| parts.iter().all(|part| line.contains(part)));
-            line.map(str::to_owned)
+            self.seen.extend(self.lines.try_iter());
+            let wanted = |line: &&String| parts.iter().all(|part| line.contains(part));
+            self.seen.iter().find(wanted).cloned()
         })
     }
 }

@@ -166,9 +166,10 @@ fn ambiguous_requests_to_our_server() {
     bad_requests(Make::Culvert, ambiguous_requests());
 }
 
-/// TCP segments with data that the server has sent on its only connection, repetitions apart.
-fn sent_segments(scene: &Scene) -> u64 {
-    let filter = ["-tinH", "state", "established", "sport", "=", ":443"];
+/// TCP segments with data that the server has sent on this connection, repetitions apart.
+fn sent_segments(scene: &Scene, raw: &Raw) -> u64 {
+    let port = format!(":{}", raw.local_port(&scene.world));
+    let filter = ["-tinH", "state", "established", "dport", "=", &port];
     let text = scene.world.server.run("ss", &filter);
     let value = |name: &str| {
         let (_, rest) = text.split_once(name)?;
@@ -190,7 +191,7 @@ fn seventeenth_request(server: Make) {
         raw.send(get("/").as_bytes());
         raw.wait_for("HTTP/1.1 200 OK", count);
         raw.wait_for("</config-auth>", count);
-        segments.push(sent_segments(&scene));
+        segments.push(sent_segments(&scene, &raw));
     }
     if server == Make::Culvert {
         let each: Vec<u64> = segments.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -219,7 +220,7 @@ fn our_server_forgets_connections_that_end_in_the_middle() {
     raw.send(b"POST /auth HTTP/1.1\r\nContent-Length: 100\r\n\r\nusername=b");
     drop(raw);
     for script in [
-        "exec 3<>/dev/tcp/192.0.2.1/443; printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3 >/dev/null",
+        "exec 3<>/dev/tcp/192.0.2.1/443; printf 'GET / HTTP/1.1\\r\\n\\r\\n' >&3; cat <&3 >/dev/null 2>&1; true",
         "exec 3<>/dev/tcp/192.0.2.1/443; printf '\\x16\\x03\\x01\\x02\\x00\\x01' >&3",
         "exec 3<>/dev/tcp/192.0.2.1/443",
     ] {

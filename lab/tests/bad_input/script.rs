@@ -24,11 +24,11 @@ fn failing_connect_script(client: Make, server: Make) {
         refused.stderr
     );
     assert_eq!(refused.code, 2, "{}", refused.stderr);
-    let (log, why) = match server {
-        Make::Real => (scene.server.log(), "connect-script exit status: 7"),
-        Make::Culvert => (scene.server.log(), "/connect failed: exit status: 7"),
+    let why = match server {
+        Make::Real => "connect-script exit status: 7",
+        Make::Culvert => "/connect failed: exit status: 7",
     };
-    assert!(log.contains(why), "{log}");
+    scene.server.wait_for_log(why, 1);
     scene.is_undisturbed();
     let (_, users) = scene.server.occtl(&["show", "users"]);
     assert!(!users.contains("bob"), "{users}");

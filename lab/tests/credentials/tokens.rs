@@ -60,11 +60,9 @@ fn without_reason(run: &Finished) -> Vec<String> {
         .collect()
 }
 
-/// Certificates and keys on SoftHSM's tokens: who gets in, and the words on the way.
-#[test]
-fn keys_on_tokens() {
-    let scene = Scene::new(&[("auth", "certificate")]);
-    let fixture = &scene.fixture;
+/// Two tokens, the second one with three users: the label of a key may be another than that of its
+/// certificate, and a certificate private.
+fn make_tokens(fixture: &Fixture) {
     let folder = fixture.path("tokens");
     std::fs::create_dir(&folder).unwrap();
     fixture.write_file(
@@ -94,69 +92,74 @@ fn keys_on_tokens() {
             if name == "carol" { "--private" } else { "" },
         );
     }
-    let pin_file = fixture.write_file("pin", "1234\n");
-    let pin_source = format!(
-        "pkcs11:token=second;object=alice?pin-source=file:{}",
-        pin_file.display()
-    );
-    let cases: [(&[&str], &str, bool); 13] = [
-        (
-            &["-c", "pkcs11:token=second;object=alice?pin-value=1234"],
-            "",
-            true,
-        ),
-        (&["-c", "pkcs11:token=second;object=alice"], "1234\n", true),
-        (&["-c", "pkcs11:token=second;object=alice"], "wrong\n1234\n", true),
-        (&["-c", "pkcs11:token=second;id=%01", "-p", PIN, "-v"], "", true),
-        (&["-c", "pkcs11:token=second;object=carol", "-p", PIN], "", true),
-        (&["-c", "pkcs11:token=second;object=bob", "-p", PIN], "", true),
-        (
-            &[
-                "-c",
-                "alice.pem",
-                "-k",
-                "pkcs11:token=second;object=alice",
-                "-p",
-                PIN,
-                "-v",
-            ],
-            "",
-            true,
-        ),
-        (
-            &["-c", "pkcs11:token=second;object=alice", "-k", "alice.key"],
-            "",
-            true,
-        ),
-        (
-            &[
-                "-c",
-                "pkcs11:token=second;object=alice",
-                "-F",
-                "pkcs11_pin:pkcs11_pin=1234",
-            ],
-            "",
-            true,
-        ),
-        (
-            &["-c", "pkcs11:token=second;object=alice", "--non-inter"],
-            "",
-            false,
-        ),
-        // A wrong PIN is not given twice, wherever it came from.
-        (
-            &["-c", "pkcs11:token=second;object=alice", "-p", "9999"],
-            "1234\n",
-            true,
-        ),
-        (&["-c", "pkcs11:token=third;object=alice"], "", false),
-        (
-            &["-c", "alice.pem", "-k", "pkcs11:token=third;object=alice"],
-            "",
-            false,
-        ),
-    ];
-    for (arguments, input, enters) in cases {
+}
+
+/// Command lines, what is typed, and whether they get in.
+const CASES: [(&[&str], &str, bool); 13] = [
+    (
+        &["-c", "pkcs11:token=second;object=alice?pin-value=1234"],
+        "",
+        true,
+    ),
+    (&["-c", "pkcs11:token=second;object=alice"], "1234\n", true),
+    (&["-c", "pkcs11:token=second;object=alice"], "wrong\n1234\n", true),
+    (&["-c", "pkcs11:token=second;id=%01", "-p", PIN, "-v"], "", true),
+    (&["-c", "pkcs11:token=second;object=carol", "-p", PIN], "", true),
+    (&["-c", "pkcs11:token=second;object=bob", "-p", PIN], "", true),
+    (
+        &[
+            "-c",
+            "alice.pem",
+            "-k",
+            "pkcs11:token=second;object=alice",
+            "-p",
+            PIN,
+            "-v",
+        ],
+        "",
+        true,
+    ),
+    (
+        &["-c", "pkcs11:token=second;object=alice", "-k", "alice.key"],
+        "",
+        true,
+    ),
+    (
+        &[
+            "-c",
+            "pkcs11:token=second;object=alice",
+            "-F",
+            "pkcs11_pin:pkcs11_pin=1234",
+        ],
+        "",
+        true,
+    ),
+    (
+        &["-c", "pkcs11:token=second;object=alice", "--non-inter"],
+        "",
+        false,
+    ),
+    // A wrong PIN is not given twice, wherever it came from.
+    (
+        &["-c", "pkcs11:token=second;object=alice", "-p", "9999"],
+        "1234\n",
+        true,
+    ),
+    (&["-c", "pkcs11:token=third;object=alice"], "", false),
+    (
+        &["-c", "alice.pem", "-k", "pkcs11:token=third;object=alice"],
+        "",
+        false,
+    ),
+];
+
+/// Certificates and keys on SoftHSM's tokens: who gets in, and the words on the way.
+#[test]
+fn keys_on_tokens() {
+    let scene = Scene::new(&[("auth", "certificate")]);
+    let fixture = &scene.fixture;
+    make_tokens(fixture);
+    for (arguments, input, enters) in CASES {
         let [real, ours] = [Make::Real, Make::Culvert].map(|client| scene.log_in(client, arguments, input));
         assert_eq!(without_reason(&ours), without_reason(&real), "{arguments:?}");
         assert_eq!(real.code == 0, enters, "{arguments:?}: {}", real.stderr);
@@ -174,6 +177,11 @@ fn keys_on_tokens() {
     ] {
         old_gateway(&scene, name, id, version);
     }
+    wrong_pins(&scene);
+}
+
+/// What is tried after wrong PINs, and where they come from.
+fn wrong_pins(scene: &Scene) {
     // A wrong PIN is not given again; the right one is good though few tries are left.
     let [real, ours] = [Make::Real, Make::Culvert].map(|client| {
         let uri = "pkcs11:token=second;object=alice";
@@ -187,6 +195,11 @@ fn keys_on_tokens() {
     // On either of two tokens: the real client spends the PIN on the other one.
     let some_token = scene.log_in(Make::Culvert, &["-c", "pkcs11:object=alice", "-p", PIN], "");
     assert_eq!(some_token.code, 0, "{}", some_token.stderr);
+    let pin_file = scene.fixture.write_file("pin", "1234\n");
+    let pin_source = format!(
+        "pkcs11:token=second;object=alice?pin-source=file:{}",
+        pin_file.display()
+    );
     // The real client does not read the file, and gives up after a wrong PIN of the URI.
     let by_file = scene.log_in(Make::Culvert, &["-c", &pin_source, "--non-inter"], "");
     assert_eq!(by_file.code, 0, "{}", by_file.stderr);

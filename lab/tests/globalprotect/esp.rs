@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::time::Duration;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::net::{CLIENT_V4, SERVER_V4, SERVER_V6};
@@ -55,6 +56,8 @@ fn all_algorithms() {
 
 /// Port of the clients.
 const PORT: u16 = 5555;
+/// Between three datagrams of a stranger.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// Sends datagrams in the name of the other end.
 struct Forger {
@@ -88,8 +91,10 @@ impl Forger {
 
     /// Lengths from nothing to more than any packet, with strangers' SPIs; with SPI 0 and small
     /// numbers if `zero`.
+    /// One at a time: the receiver may stand still for a moment, and its buffer is for others, too.
     fn send_junk(&self, zero: bool) {
         for length in (0..100).chain([1400, 1472]) {
+            std::thread::sleep(PAUSE);
             let mut junk = vec![0x55; length];
             self.send(&junk);
             if zero {

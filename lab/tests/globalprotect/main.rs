@@ -12,8 +12,6 @@ mod requests;
 
 use std::net::IpAddr;
 
-use std::time::{Duration, Instant};
-
 use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6};
 use culvert_lab::{
     Client, ClientOptions, Fixture, Host, Make, PASSWORD, Server, ServerOptions, World, probe, wait,
@@ -51,13 +49,11 @@ fn packets_both_ways(world: &World) {
         probe::ping(&world.server, address);
     }
     for packet_size in ["1000", "3000"] {
-        let pinged = world
-            .client
-            .command("ping")
-            .args(["-c1", "-W5", "-s", packet_size, INNER_SERVER_V4])
-            .output()
-            .unwrap();
-        assert!(pinged.status.success(), "{packet_size}");
+        wait::until(&format!("an answer to a ping of {packet_size} octets"), || {
+            let mut command = world.client.command("ping");
+            command.args(["-c1", "-W1", "-s", packet_size, INNER_SERVER_V4]);
+            command.output().unwrap().status.success().then_some(())
+        });
     }
 }
 
@@ -89,13 +85,10 @@ fn same_mtu(world: &World, over: Over) {
     }
     for host in [&world.client, &world.server] {
         let to = match host.name() == world.client.name() {
-            true => INNER_SERVER_V4.parse().unwrap(),
-            false => Client::inner_v4(world),
+            true => INNER_SERVER_V4.to_owned(),
+            false => Client::inner_v4(world).to_string(),
         };
-        let mut command = host.command("ping");
-        command.args(["-n", "-c1", "-W5", "-M", "do", "-s", &(server - 28).to_string()]);
-        let pinged = command.arg(to.to_string()).output().unwrap();
-        assert!(pinged.status.success(), "{pinged:?}");
+        host.ping_uncut(u16::try_from(server - 28).unwrap(), &to);
     }
 }
 
@@ -205,22 +198,23 @@ fn fall_back(make: Make) {
         ..ClientOptions::default()
     };
     let mut client = Client::connect_with(make, &world, &fixture, &options);
-    let output = client.process.output();
-    assert!(
-        output.contains("Failed to connect ESP tunnel; using HTTPS instead."),
-        "{output}\n{}",
-        server.log()
-    );
+    client
+        .process
+        .wait_for("Failed to connect ESP tunnel; using HTTPS instead.");
     packets_both_ways(&world);
     // And back, with the next configuration.
     world.server.nft("delete table inet lab");
-    client.process.signal("USR2");
-    client.process.wait_for("ESP session established with server");
+    client.signal_until("USR2", "ESP", || {
+        let said = client.process.output();
+        said.contains("ESP session established with server")
+    });
     packets_both_ways(&world);
     // A death in mid-session leads to the TLS tunnel at once, on a new connection: nobody logs the
     // cookie in its URL.
+    let asked = "HTTP GET /ssl-tunnel-connect.sslvpn";
+    let before = server.log().matches(asked).count();
     world.server.nft(rules);
-    server.process.wait_for("HTTP GET /ssl-tunnel-connect.sslvpn");
+    server.wait_for_log(asked, before + 1);
     packets_both_ways(&world);
     assert!(!server.log().contains("authcookie="), "{}", server.log());
     client.process.signal("INT");
@@ -257,14 +251,9 @@ fn comes_back(make: Make, ways: &[Over]) {
         for _ in 0..2 {
             let configurations = client.process.output().matches("ssl-vpn/getconfig.esp").count();
             // A client that is still busy with the previous one ignores the signal.
-            let mut next = Instant::now();
-            wait::until("a new configuration", || {
-                if Instant::now() >= next {
-                    client.process.signal("USR2");
-                    next += Duration::from_secs(3);
-                }
+            client.signal_until("USR2", "a new configuration", || {
                 let output = client.process.output();
-                (output.matches("ssl-vpn/getconfig.esp").count() > configurations).then_some(())
+                output.matches("ssl-vpn/getconfig.esp").count() > configurations
             });
             probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
             assert_eq!(Client::inner_v4(&world), before);
@@ -319,13 +308,8 @@ fn renews_its_keys(make: Make, over: Over) {
             .command("ping")
             .args(["-c1", "-W1", INNER_SERVER_V4])
             .output();
-        (keys(&server) >= 2).then_some(())
+        (keys(&server) >= 2 && client.process.output().contains("rekey due")).then_some(())
     });
-    assert!(
-        client.process.output().contains("rekey due"),
-        "{}",
-        client.process.output()
-    );
     probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
     client.process.signal("INT");
     assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
@@ -415,11 +399,10 @@ fn host_reports(make: Make, over: Over) {
     assert!(log.contains(version) && !log.contains("md5-sum is not"), "{log}");
     if make == Make::Culvert && over == Over::Esp {
         let (tunnels, questions) = (said(&server, "opened a tunnel"), said(&server, asked));
-        client.process.signal("USR2");
-        wait::until("another tunnel and another question", || {
-            let again = said(&server, "opened a tunnel") > tunnels && said(&server, asked) > questions;
-            again.then_some(())
+        client.signal_until("USR2", "another tunnel", || {
+            said(&server, "opened a tunnel") > tunnels
         });
+        server.wait_for_log(asked, questions + 1);
     }
     assert_eq!(said(&server, report), 1, "{}", server.log());
     client.process.signal("INT");

@@ -18,15 +18,12 @@ fn the_pool_carries_the_tunnels() {
         ..ServerOptions::default()
     };
     let mut server = Server::start_with(Make::Culvert, &world, &fixture, &options);
-    for (number, (make, over)) in [
+    for (make, over) in [
         (Make::Real, Over::Esp),
         (Make::Culvert, Over::Esp),
         (Make::Real, Over::Tls),
         (Make::Culvert, Over::Tls),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ] {
         let arguments = arguments(over, "--usergroup=gateway");
         let options = ClientOptions {
             arguments: &arguments,
@@ -48,11 +45,9 @@ fn the_pool_carries_the_tunnels() {
         // A new configuration for the same session, with new keys.
         let before = Client::inner_v4(&world);
         if make == Make::Culvert {
-            client.process.signal("USR2");
-            wait::until("a second tunnel", || {
-                let opened = server.log().matches("opened a tunnel").count();
-                (opened > number + 1 + usize::from(number > 1)).then_some(())
-            });
+            let opened = || server.log().matches("opened a tunnel").count();
+            let first = opened();
+            client.signal_until("USR2", "a second tunnel", || opened() > first);
             probe::ping(&world.client, INNER_SERVER_V4.parse().unwrap());
             assert_eq!(Client::inner_v4(&world), before);
         }

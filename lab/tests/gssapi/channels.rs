@@ -62,8 +62,7 @@ fn bound(server: &[(&'static str, &str)], middle: &str) {
             refused.stdout,
             scene.server.log()
         );
-        let said = scene.server.log().matches(OTHER_CONNECTION).count();
-        assert_eq!(said, times, "{}", scene.server.log());
+        scene.server.wait_for_log(OTHER_CONNECTION, times);
     }
     let control = by_way(&scene, Make::Real);
     assert_eq!(control.code, 0, "{}\n{}", control.stderr, scene.server.log());
@@ -83,10 +82,11 @@ fn bound_to_the_certificate(scene: &Scene) {
         .arg(scene.fixture.path("ca.pem"));
     let command = scene.realm.with_tickets(command, TICKETS);
     let said = Process::start(command, scene.fixture.dir(), "end-point", None).finish();
-    let log = scene.server.log();
     let expected = "nothing 401\nbound 200\nagain 401\nanother 401\nresumed True 200\n";
-    assert_eq!(said.stdout, expected, "{}\n{log}", said.stderr);
+    assert_eq!(said.stdout, expected, "{}\n{}", said.stderr, scene.server.log());
     for (why, times) in [(OTHER_CONNECTION, 3), ("Request is a replay", 1)] {
+        scene.server.wait_for_log(why, times);
+        let log = scene.server.log();
         assert_eq!(log.matches(why).count(), times, "{why}: {log}");
     }
 }

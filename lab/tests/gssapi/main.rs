@@ -171,7 +171,7 @@ fn passwords_beside_tickets() {
         scene.accepts(client, TICKETS, PASSWORD);
     }
     let stale = format!("{USER}@{REALM}: the ticket is too old (tgt-freshness-time)");
-    assert!(scene.server.log().contains(&stale), "{}", scene.server.log());
+    scene.server.wait_for_log(&stale, 1);
     scene.refuses(Make::Culvert, TICKETS, "wrong");
     // A new one is good again, without any password.
     let (world, fixture) = (&scene.world, &scene.fixture);
@@ -220,7 +220,6 @@ fn keys_and_users() {
         realm,
         server,
     } = &scene;
-    let log = || server.log();
     // A principal that stands for nobody on this host.
     realm.administer(
         world,
@@ -235,16 +234,12 @@ fn keys_and_users() {
     );
     assert_eq!(done.code, 0, "{}", done.stderr);
     scene.refuses(Make::Culvert, "admin", "");
-    assert!(log().contains("no local user: "), "{}", log());
+    server.wait_for_log("no local user: ", 1);
 
     // The KDC gets a new key for the server, whose keytab has the old one.
     realm.administer(world, fixture, &format!("cpw -randkey HTTP/{SERVER_NAME}"));
     scene.refuses(Make::Culvert, TICKETS, "");
-    assert!(
-        log().contains("the client's ticket is not accepted: "),
-        "{}",
-        log()
-    );
+    server.wait_for_log("the client's ticket is not accepted: ", 1);
     let keytab = fixture.path("vpn.test.keytab");
     let add = format!("ktadd -k {} HTTP/{SERVER_NAME}", keytab.display());
     realm.administer(world, fixture, &add);
@@ -255,7 +250,7 @@ fn keys_and_users() {
     // No keytab any more; the log says it, the client learns nothing.
     std::fs::remove_file(&keytab).unwrap();
     scene.refuses(Make::Culvert, TICKETS, "");
-    assert!(log().contains("vpn.test.keytab': No such file"), "{}", log());
+    server.wait_for_log("vpn.test.keytab': No such file", 1);
 }
 
 /// Principals are users as they are, where the configuration says so. A server without its keytab
@@ -341,11 +336,8 @@ fn tokens_of_strangers() {
     process::kill(helper, "KILL");
     say(&mut open, "Negotiate YII=");
     open.wait_for("<auth id=\"main\">", 1);
-    let log = scene.server.log();
-    assert!(
-        log.contains("gssapi helper for user '(no name)' ended by signal 9"),
-        "{log}"
-    );
+    let ended = "gssapi helper for user '(no name)' ended by signal 9";
+    scene.server.wait_for_log(ended, 1);
     // Nobody else has noticed.
     scene.accepts(Make::Culvert, TICKETS, "");
 }
@@ -445,7 +437,7 @@ fn tickets_of_curl() {
     // The ticket is for a service of another name.
     assert_eq!(curl(TICKETS, "proxy.test").stdout, "401");
     let why = "the client's ticket is not accepted: ";
-    assert!(scene.server.log().contains(why), "{}", scene.server.log());
+    scene.server.wait_for_log(why, 1);
     let accepted = curl(TICKETS, SERVER_NAME);
     assert!(
         accepted.stdout.contains("auth id=\"success\"") && accepted.stdout.ends_with("200"),
@@ -459,6 +451,5 @@ fn tickets_of_curl() {
     let mut thief = Raw::connect(&scene.world, &scene.fixture, "thief");
     say(&mut thief, ticket.unwrap().trim());
     assert!(thief.closed().starts_with("HTTP/1.1 401 "));
-    let log = scene.server.log();
-    assert!(log.contains("Request is a replay"), "{log}");
+    scene.server.wait_for_log("Request is a replay", 1);
 }

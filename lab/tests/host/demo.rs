@@ -2,13 +2,24 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use culvert_lab::process::run;
 use culvert_lab::{Process, wait};
 
-/// Runs the demo, presses Ctrl-C when it has said `moment`, and looks around.
-fn demo(moment: Option<&str>) {
+/// When Ctrl-C is pressed.
+#[derive(Clone, Copy)]
+enum Moment {
+    Never,
+    /// The demo has said this.
+    Said(&'static str),
+    /// A transfer is under way, over a path that is too narrow for it to end soon.
+    Transfer,
+}
+
+/// Runs the demo, presses Ctrl-C, and looks around.
+fn demo(moment: Moment) {
     let folder = tempfile::tempdir().unwrap();
     let temporary = folder.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
@@ -18,8 +29,18 @@ fn demo(moment: Option<&str>) {
     let mut demo = Process::start(command, folder.path(), "demo", None);
     let pid = demo.pid();
     match moment {
-        Some(moment) => {
-            demo.wait_for(moment);
+        Moment::Said(words) => demo.wait_for(words),
+        Moment::Transfer => {
+            demo.wait_for("== The client logs in");
+            let narrow = "add table inet narrow; add chain inet narrow out { type filter hook output priority 0; }; \
+                          add rule inet narrow out udp dport 443 limit rate over 2 mbytes/second drop";
+            run("ip", &["netns", "exec", &format!("cv{pid}x0c"), "nft", narrow]);
+            wait::until("a transfer", || begun(&temporary, "sender.out").then_some(()));
+        }
+        Moment::Never => {}
+    }
+    match moment {
+        Moment::Said(_) | Moment::Transfer => {
             run("kill", &["-INT", "--", &format!("-{pid}")]);
             assert_eq!(demo.exit_code(), 130, "{}", demo.output());
             let said = demo.stdout();
@@ -29,13 +50,13 @@ fn demo(moment: Option<&str>) {
                 demo.output()
             );
         }
-        None => {
+        Moment::Never => {
             demo.wait_for_within(wait::PATIENCE * 2, "everything is removed again");
             assert_eq!(demo.exit_code(), 0, "{}", demo.output());
             for word in [
                 "alice",
                 "hashes equal",
-                "0% packet loss",
+                ", 0% packet loss",
                 "Established DTLS connection",
             ] {
                 assert!(demo.stdout().contains(word), "no {word}: {}", demo.output());
@@ -50,6 +71,14 @@ fn demo(moment: Option<&str>) {
     wait::until("the end of every process of the demo", || {
         processes_with(&mark).is_empty().then_some(())
     });
+}
+
+/// True when the demo has this file.
+fn begun(temporary: &Path, name: &str) -> bool {
+    let folders = fs::read_dir(temporary).unwrap().flatten();
+    folders
+        .map(|folder| folder.path().join(name))
+        .any(|file| file.exists())
 }
 
 /// Processes whose command line or environment contains `mark`.
@@ -68,20 +97,20 @@ fn processes_with(mark: &str) -> Vec<String> {
 
 #[test]
 fn to_the_end() {
-    demo(None);
+    demo(Moment::Never);
 }
 
 #[test]
 fn interrupted_while_the_server_starts() {
-    demo(Some("== The server"));
+    demo(Moment::Said("== The server"));
 }
 
 #[test]
 fn interrupted_while_the_client_logs_in() {
-    demo(Some("== The client logs in"));
+    demo(Moment::Said("== The client logs in"));
 }
 
 #[test]
 fn interrupted_during_a_transfer() {
-    demo(Some("MB to the server in"));
+    demo(Moment::Transfer);
 }

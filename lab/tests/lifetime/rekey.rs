@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use culvert_lab::probe::Echoes;
 use culvert_lab::{Client, Make, Process, wait};
 
 use crate::{Scene, tunnels};
@@ -12,31 +13,25 @@ const TLS12: (&str, &str) = ("tls-priorities", "NORMAL:-VERS-ALL:+VERS-TLS1.2");
 const RATE: f64 = 50.0;
 
 /// Pings that go on until they are counted.
-struct Flow(Process);
+struct Flow<'s> {
+    pings: Process,
+    echoes: Echoes<'s>,
+}
 
-impl Flow {
-    fn start(scene: &Scene) -> Self {
+impl<'s> Flow<'s> {
+    fn start(scene: &'s Scene) -> Self {
+        let echoes = Echoes::of(&scene.world.client, &scene.world.server);
         let mut command = scene.world.client.command("ping");
         command.args(["-n", "-i", &format!("{}", 1.0 / RATE), "-s", "1000", "10.99.1.1"]);
-        Self(Process::start(command, scene.fixture.dir(), "flow", None))
+        let pings = Process::start(command, scene.fixture.dir(), "flow", None);
+        Self { pings, echoes }
     }
 
     /// Stops the pings and gives how many seconds' worth of them had no answer.
     fn lost(mut self) -> f64 {
-        self.0.signal("INT");
-        self.0.wait();
-        let text = self.0.stdout();
-        let summary = text.lines().find(|line| line.contains(" packets transmitted, "));
-        let numbers: Vec<u32> = summary
-            .unwrap_or_else(|| panic!("no summary: {text}"))
-            .split_ascii_whitespace()
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        let [sent, received, ..] = numbers[..] else {
-            panic!("no numbers: {text}");
-        };
-        // The last one may still be on its way.
-        f64::from(sent.saturating_sub(received).saturating_sub(1)) / RATE
+        self.pings.signal("INT");
+        self.pings.wait();
+        self.echoes.lost() as f64 / RATE
     }
 }
 

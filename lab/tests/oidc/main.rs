@@ -90,8 +90,7 @@ impl<'f> Scene<'f> {
         let login = self.start(client, token).finish();
         assert_ne!(login.code, 0, "{why}: {}", self.server.log());
         assert!(!login.stdout.contains("COOKIE="), "{}", login.stdout);
-        let after = self.server.log().matches(why).count();
-        assert!(after > before, "no '{why}': {}", self.server.log());
+        self.server.wait_for_log(why, before + 1);
         assert!(!login.stderr.contains(why), "{}", login.stderr);
     }
 
@@ -340,12 +339,9 @@ fn and_certificate() {
                 login.stdout
             );
         }
-        assert_eq!(
-            scene.server.log().matches(why).count(),
-            before + 1,
-            "{}",
-            scene.server.log()
-        );
+        scene.server.wait_for_log(why, before + 1);
+        let log = scene.server.log();
+        assert_eq!(log.matches(why).count(), before + 1, "{log}");
     }
 }
 

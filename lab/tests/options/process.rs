@@ -105,7 +105,7 @@ fn script_tun(client: Make, server: Make) {
     let ca = crate::ca(&scene);
     let environment = scene.fixture.path("environment");
     let script = format!(
-        "exec bash -c 'env >{}; exec {} <&$VPNFD'",
+        "exec bash -c 'env >{0}.part; mv {0}.part {0}; exec {1} <&$VPNFD'",
         environment.display(),
         env!("CARGO_BIN_EXE_reflect")
     );
@@ -128,10 +128,8 @@ fn script_tun(client: Make, server: Make) {
     let input = format!("{PASSWORD}\n");
     let mut process = Process::start(command, scene.fixture.dir(), "client", Some(&input));
     process.wait_for("Configured as");
-    let variables = wait::until("the program", || {
-        let text = fs::read_to_string(&environment).ok()?;
-        text.contains("VPNFD=").then_some(text)
-    });
+    let variables = wait::until("the program", || fs::read_to_string(&environment).ok());
+    assert!(variables.contains("VPNFD="), "{variables}");
     let value = |name: &str| {
         let line = variables
             .lines()

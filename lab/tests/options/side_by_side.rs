@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use culvert_lab::{Finished, Fixture, Make};
+use culvert_lab::{Finished, Fixture, Make, World};
+use culvert_sys::netns::NetworkNamespace;
 
 /// A server that nobody is.
 const NOBODY: &str = "127.0.0.1:9";
@@ -76,13 +77,16 @@ fn without_time(text: &str) -> String {
     text.lines().map(line).collect()
 }
 
-/// Runs each case with both programs, a few at a time.
+/// Runs each case with both programs, a few at a time, on a host that nobody tells a name.
 fn compare(folder: &Path, cases: &[Case]) {
     let left = Mutex::new(cases.iter());
     let differences = Mutex::new(Vec::new());
+    let world = World::new();
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
+                let host = NetworkNamespace::named(world.client.name()).unwrap();
+                host.join().unwrap();
                 loop {
                     let Some(case) = left.lock().unwrap().next() else {
                         return;
@@ -183,160 +187,164 @@ fn every_option_in_every_spelling() {
     compare(folder, &cases);
 }
 
+/// Configuration files and profiles, by name.
+const FILES: [(&str, &str); 12] = [
+    ("nested", "config=x\n"),
+    ("dashes", "--mtu 1300\n"),
+    ("short", "mt 1300\n"),
+    ("nameless", "=x\n"),
+    ("lonely", " = \n"),
+    ("quotes", "user \"a\"\nos \"linux\"\n"),
+    ("server", "server 127.0.0.1:9\nmtu =100\nqueue-len\t0\n"),
+    ("second", "no-dtls\nprotocol=zz\n"),
+    ("empty.xml", ""),
+    ("no.xml", "no XML"),
+    ("other.xml", "<a/>"),
+    (
+        "list.xml",
+        "<A><ServerList><HostEntry><HostName> My Host </HostName><HostAddress>127.0.0.1:9</HostAddress>\
+         <UserGroup>grp</UserGroup></HostEntry></ServerList></A>",
+    ),
+];
+
+/// Command lines, whose words have no blanks.
+const LINES: [&str; 107] = [
+    "",
+    "-q 127.0.0.1:9",
+    "127.0.0.1:9",
+    "127.0.0.1:9 -vv",
+    "--timestamp 127.0.0.1:9",
+    "a b",
+    "-- -v",
+    "- x",
+    "-V --bogus",
+    "-h --bogus",
+    "--bogus -V",
+    "-qV",
+    "-vh",
+    "--vers",
+    "--ver",
+    "--he",
+    "-?",
+    "-Z",
+    "-q-",
+    "--no-p h",
+    "--no-cert-check x",
+    "--version=1",
+    "--request-ip=1 h",
+    "--passtos=1 h",
+    "--hip-x",
+    "--openssl-ciphers=x h",
+    "--config=nested h",
+    "--config=dashes h",
+    "--config=short h",
+    "--config=nameless h",
+    "--config=lonely h",
+    "--config=quotes h",
+    "--config=server",
+    "--config=server x",
+    "--config=second h",
+    "--config=. h",
+    "--server=a b",
+    "--server=ftp://b --server=127.0.0.1:9",
+    "--server=nobody.invalid --server=127.0.0.1:9",
+    "http://foo",
+    "ftp://foo",
+    "https:/127.0.0.1:9",
+    "127.0.0.1:",
+    "127.0.0.1:-1",
+    "127.0.0.1:+9",
+    "127.0.0.1:70000",
+    "127.0.0.1:12x",
+    "https://127.0.0.1:9:9",
+    "https://u@127.0.0.1:9/",
+    "[::1]:9",
+    "127.0.0.1:9/path?x",
+    "-g grp 127.0.0.1:9/",
+    "-g grp 127.0.0.1:9/path",
+    "127.0.0.1:00009",
+    "-q --protocol=help h",
+    "-q --protocol=AnyConnect 127.0.0.1:9",
+    "-q --compression=ALL h",
+    "-q --os=Linux h",
+    "-q --token-mode=totp h",
+    "-q --token-mode=TOTP --token-secret=base32:A1 h",
+    "-q --token-mode=hotp --token-secret=raw,x h",
+    "-q --token-mode=oidc h",
+    "-q --token-mode=oidc --token-secret=@no h",
+    "-q --token-mode=rsa h",
+    "-q --token-mode=rsa --token-secret=/no h",
+    "-q --token-mode=totp --token-secret=@no h",
+    "-q --resolve=127.0.0.1:x 127.0.0.1:9",
+    "--resolve foo:bar 127.0.0.1:9",
+    "--resolve :x 127.0.0.1:9",
+    "--resolve 127.0.0.1:::1 127.0.0.1:9",
+    "-F a:b=c 127.0.0.1:9",
+    "-F :x=y h",
+    "-F a=b:c h",
+    "-q -P ftp://foo h",
+    "-q -P socks5h://foo h",
+    "-P 127.0.0.1:9 127.0.0.1:8",
+    "-P socks5://127.0.0.1:9 127.0.0.1:8",
+    "-q --proxy-auth=foo,basic --http-auth= 127.0.0.1:9",
+    "--no-proxy -P http://127.0.0.1:9 127.0.0.1:8",
+    "-P http://127.0.0.1:9 --no-proxy 127.0.0.1:8",
+    "-x no 127.0.0.1:9",
+    "-x . 127.0.0.1:9",
+    "-x other.xml 127.0.0.1:9",
+    "-x list.xml --server nobody.invalid",
+    "-x list.xml nobody.invalid",
+    "--pid-file=/nonexistent/x 127.0.0.1:9",
+    "-b 127.0.0.1:9",
+    "-k /nonexistent 127.0.0.1:9",
+    "-c /nonexistent 127.0.0.1:9",
+    "--mca-certificate=/nonexistent 127.0.0.1:9",
+    "--cafile /nonexistent 127.0.0.1:9",
+    "--servercert x 127.0.0.1:9",
+    "--authenticate 127.0.0.1:9",
+    "--cookieonly 127.0.0.1:9",
+    "--printcookie 127.0.0.1:9",
+    "--cookieonly -C abc h",
+    "--cookieonly -C abc= h",
+    "--cookieonly --authenticate --cookieonly -C it's h",
+    "--printcookie -C webvpn=abc 127.0.0.1:9",
+    "-C abc 127.0.0.1:9",
+    "-v -C abc= 127.0.0.1:9",
+    "--timestamp -C abc 127.0.0.1:9",
+    "-b -C abc 127.0.0.1:9",
+    "-i xxxxxxxxxxxxxxxxxxxxxxx -C a 127.0.0.1:9",
+    "--dump-http-traffic 127.0.0.1:9",
+    "--no-dtls --pfs --no-xmlpost 127.0.0.1:9",
+    "--allow-insecure-crypto 127.0.0.1:9",
+];
+
+/// Command lines, and what is typed.
+const TYPED: [(&str, &str); 6] = [
+    ("-q --cookie-on-stdin 127.0.0.1:9", "cookie"),
+    ("--cookie-on-stdin --cookieonly 127.0.0.1:9", "cookie\nmore\n"),
+    ("-q --cookie-on-stdin 127.0.0.1:9", "\n"),
+    (
+        "--passwd-on-stdin --cookie-on-stdin --cookieonly h",
+        "password\ncookie\n",
+    ),
+    (
+        "--passwd-on-stdin --cookie-on-stdin --version",
+        "password\ncookie\n",
+    ),
+    ("-q --passwd-on-stdin 127.0.0.1:9", "password"),
+];
+
 /// The habits of getopt, of the configuration file, and of values.
 #[test]
 fn command_lines() {
     let fixture = Fixture::new();
-    let folder = fixture.dir();
-    for (name, text) in [
-        ("nested", "config=x\n"),
-        ("dashes", "--mtu 1300\n"),
-        ("short", "mt 1300\n"),
-        ("nameless", "=x\n"),
-        ("lonely", " = \n"),
-        ("quotes", "user \"a\"\nos \"linux\"\n"),
-        ("server", "server 127.0.0.1:9\nmtu =100\nqueue-len\t0\n"),
-        ("second", "no-dtls\nprotocol=zz\n"),
-        ("empty.xml", ""),
-        ("no.xml", "no XML"),
-        ("other.xml", "<a/>"),
-        (
-            "list.xml",
-            "<A><ServerList><HostEntry><HostName> My Host </HostName><HostAddress>127.0.0.1:9</HostAddress>\
-             <UserGroup>grp</UserGroup></HostEntry></ServerList></A>",
-        ),
-    ] {
+    for (name, text) in FILES {
         fixture.write_file(name, text);
     }
-    let mut cases: Vec<Case> = [
-        "",
-        "-q 127.0.0.1:9",
-        "127.0.0.1:9",
-        "127.0.0.1:9 -vv",
-        "--timestamp 127.0.0.1:9",
-        "a b",
-        "-- -v",
-        "- x",
-        "-V --bogus",
-        "-h --bogus",
-        "--bogus -V",
-        "-qV",
-        "-vh",
-        "--vers",
-        "--ver",
-        "--he",
-        "-?",
-        "-Z",
-        "-q-",
-        "--no-p h",
-        "--no-cert-check x",
-        "--version=1",
-        "--request-ip=1 h",
-        "--passtos=1 h",
-        "--hip-x",
-        "--openssl-ciphers=x h",
-        "--config=nested h",
-        "--config=dashes h",
-        "--config=short h",
-        "--config=nameless h",
-        "--config=lonely h",
-        "--config=quotes h",
-        "--config=server",
-        "--config=server x",
-        "--config=second h",
-        "--config=. h",
-        "--server=a b",
-        "--server=ftp://b --server=127.0.0.1:9",
-        "--server=nobody.invalid --server=127.0.0.1:9",
-        "http://foo",
-        "ftp://foo",
-        "https:/127.0.0.1:9",
-        "127.0.0.1:",
-        "127.0.0.1:-1",
-        "127.0.0.1:+9",
-        "127.0.0.1:70000",
-        "127.0.0.1:12x",
-        "https://127.0.0.1:9:9",
-        "https://u@127.0.0.1:9/",
-        "[::1]:9",
-        "127.0.0.1:9/path?x",
-        "-g grp 127.0.0.1:9/",
-        "-g grp 127.0.0.1:9/path",
-        "127.0.0.1:00009",
-        "-q --protocol=help h",
-        "-q --protocol=AnyConnect 127.0.0.1:9",
-        "-q --compression=ALL h",
-        "-q --os=Linux h",
-        "-q --token-mode=totp h",
-        "-q --token-mode=TOTP --token-secret=base32:A1 h",
-        "-q --token-mode=hotp --token-secret=raw,x h",
-        "-q --token-mode=oidc h",
-        "-q --token-mode=oidc --token-secret=@no h",
-        "-q --token-mode=rsa h",
-        "-q --token-mode=rsa --token-secret=/no h",
-        "-q --token-mode=totp --token-secret=@no h",
-        "-q --resolve=127.0.0.1:x 127.0.0.1:9",
-        "--resolve foo:bar 127.0.0.1:9",
-        "--resolve :x 127.0.0.1:9",
-        "--resolve 127.0.0.1:::1 127.0.0.1:9",
-        "-F a:b=c 127.0.0.1:9",
-        "-F :x=y h",
-        "-F a=b:c h",
-        "-q -P ftp://foo h",
-        "-q -P socks5h://foo h",
-        "-P 127.0.0.1:9 127.0.0.1:8",
-        "-P socks5://127.0.0.1:9 127.0.0.1:8",
-        "-q --proxy-auth=foo,basic --http-auth= 127.0.0.1:9",
-        "--no-proxy -P http://127.0.0.1:9 127.0.0.1:8",
-        "-P http://127.0.0.1:9 --no-proxy 127.0.0.1:8",
-        "-x no 127.0.0.1:9",
-        "-x . 127.0.0.1:9",
-        "-x other.xml 127.0.0.1:9",
-        "-x list.xml --server nobody.invalid",
-        "-x list.xml nobody.invalid",
-        "--pid-file=/nonexistent/x 127.0.0.1:9",
-        "-b 127.0.0.1:9",
-        "-k /nonexistent 127.0.0.1:9",
-        "-c /nonexistent 127.0.0.1:9",
-        "--mca-certificate=/nonexistent 127.0.0.1:9",
-        "--cafile /nonexistent 127.0.0.1:9",
-        "--servercert x 127.0.0.1:9",
-        "--authenticate 127.0.0.1:9",
-        "--cookieonly 127.0.0.1:9",
-        "--printcookie 127.0.0.1:9",
-        "--cookieonly -C abc h",
-        "--cookieonly -C abc= h",
-        "--cookieonly --authenticate --cookieonly -C it's h",
-        "--printcookie -C webvpn=abc 127.0.0.1:9",
-        "-C abc 127.0.0.1:9",
-        "-v -C abc= 127.0.0.1:9",
-        "--timestamp -C abc 127.0.0.1:9",
-        "-b -C abc 127.0.0.1:9",
-        "-i xxxxxxxxxxxxxxxxxxxxxxx -C a 127.0.0.1:9",
-        "--dump-http-traffic 127.0.0.1:9",
-        "--no-dtls --pfs --no-xmlpost 127.0.0.1:9",
-        "--allow-insecure-crypto 127.0.0.1:9",
-    ]
-    .iter()
-    .map(|line| case(&line.split_whitespace().collect::<Vec<_>>()))
-    .collect();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    let mut cases: Vec<Case> = LINES.iter().map(|line| (words(line), "")).collect();
     cases.push(case(&["-x", "list.xml", "My Host"]));
     cases.push(case(&["-q", "-x", "list.xml", "My Host", "-g", "other"]));
-    for (line, input) in [
-        ("-q --cookie-on-stdin 127.0.0.1:9", "cookie"),
-        ("--cookie-on-stdin --cookieonly 127.0.0.1:9", "cookie\nmore\n"),
-        ("-q --cookie-on-stdin 127.0.0.1:9", "\n"),
-        (
-            "--passwd-on-stdin --cookie-on-stdin --cookieonly h",
-            "password\ncookie\n",
-        ),
-        (
-            "--passwd-on-stdin --cookie-on-stdin --version",
-            "password\ncookie\n",
-        ),
-        ("-q --passwd-on-stdin 127.0.0.1:9", "password"),
-    ] {
-        cases.push((line.split_whitespace().map(str::to_owned).collect(), input));
-    }
-    compare(folder, &cases);
+    cases.extend(TYPED.iter().map(|(line, input)| (words(line), *input)));
+    compare(fixture.dir(), &cases);
 }

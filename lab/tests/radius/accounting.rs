@@ -1,11 +1,11 @@
 //! Settings of the session from the login, and what is accounted of it.
 
-use culvert_lab::process::{children, kill, title};
+use culvert_lab::process::{children, kill, kill_if_there, title};
 use culvert_lab::{Client, Make, wait};
 use serde_json::Value;
 
 use crate::freeradius::{FreeRadius, Record};
-use crate::{PORT, Scene};
+use crate::{PORT, SOON, Scene};
 
 fn user(scene: &Scene) -> Value {
     let (code, text) = scene.server.occtl(&["-j", "show", "users"]);
@@ -158,7 +158,7 @@ struct Tunnels {
 impl Tunnels {
     fn new(options: &[(&str, &str)]) -> Self {
         let options = [
-            &[("cookie-timeout", "1"), ("sec-mod-db-cleanup-time", "1")],
+            &[("cookie-timeout", "2"), ("sec-mod-db-cleanup-time", "1")],
             options,
         ]
         .concat();
@@ -235,7 +235,7 @@ fn one_stop_for_each_start() {
     tunnels.open();
     tunnels.stall_client();
     for worker in tunnels.scene.server.workers() {
-        kill(worker, "KILL");
+        kill_if_there(worker);
     }
     tunnels.stopped("User-Error");
 
@@ -294,7 +294,7 @@ fn one_stop_for_each_start_of_a_pool() {
 /// comes before there are addresses, so an update follows.
 #[test]
 fn no_tunnel_without_an_account() {
-    let scene = Scene::accounted(Make::Culvert, "radius_timeout 1\n", ",acct-required=true", &[]);
+    let scene = Scene::accounted(Make::Culvert, SOON, ",acct-required=true", &[]);
     scene.records("Accounting-On", 1);
     scene.accepts(Make::Real, "plain", "good", &["--authgroup", "filtered"]);
     let login = scene.log_in(Make::Real, "plain", "good", &[]).stdout;
@@ -335,7 +335,7 @@ fn no_tunnel_without_an_account() {
 /// Servers that are silent for a while delay nobody, and get everything later.
 #[test]
 fn records_wait_for_their_server() {
-    let scene = Scene::new(Make::Culvert, "", false, &[]);
+    let scene = Scene::new(Make::Culvert, SOON, false, &[]);
     scene.records("Accounting-On", 1);
     scene.accepts(Make::Real, "plain", "good", &[]);
     let login = scene.log_in(Make::Real, "plain", "good", &[]).stdout;

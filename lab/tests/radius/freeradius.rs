@@ -1,7 +1,7 @@
 //! FreeRADIUS as a process of the test, with a configuration of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use culvert_lab::net::Host;
 use culvert_lab::{Fixture, Make, Process, World};
@@ -70,14 +70,41 @@ impl FreeRadius {
     pub(crate) fn start_on(host: &Host, fixture: &Fixture, port: u16, asked_by: Make) -> Self {
         let dir = fixture.path(&format!("radius{port}"));
         fs::create_dir_all(&dir).unwrap();
-        let shown = dir.display();
-        let (acct, tls) = (port + 1, port + TLS_OFFSET);
-        let files = fixture.dir().display();
-        let required = if asked_by == Make::Culvert { "yes" } else { "no" };
         fs::write(dir.join("users"), USERS).unwrap();
         fs::write(dir.join("dictionary"), "").unwrap();
-        let config = format!(
-            r#"
+        let config = configuration(&dir, fixture.dir(), port, asked_by);
+        fs::write(dir.join("radiusd.conf"), config).unwrap();
+        let mut command = host.command("freeradius");
+        command.arg("-f").arg("-d").arg(&dir).args(["-l", "stdout"]);
+        let name = format!("freeradius{port}");
+        let mut process = Process::start(command, fixture.dir(), &name, None);
+        process.wait_for("Ready to process requests");
+        Self {
+            process,
+            detail: dir.join("detail"),
+        }
+    }
+
+    /// What was accounted so far, one text for each record.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let text = fs::read_to_string(&self.detail).unwrap_or_default();
+        // The last one may be half written.
+        let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
+        whole
+            .split("\n\n")
+            .filter(|record| !record.trim().is_empty())
+            .map(|record| Record(record.to_owned()))
+            .collect()
+    }
+}
+
+/// Its configuration, in this folder; key and certificate are among the files of the fixture.
+fn configuration(folder: &Path, files: &Path, port: u16, asked_by: Make) -> String {
+    let (shown, files) = (folder.display(), files.display());
+    let (acct, tls) = (port + 1, port + TLS_OFFSET);
+    let required = if asked_by == Make::Culvert { "yes" } else { "no" };
+    format!(
+        r#"
 prefix = /usr
 raddbdir = {shown}
 confdir = {shown}
@@ -208,30 +235,7 @@ server default {{
     }}
 }}
 "#
-        );
-        fs::write(dir.join("radiusd.conf"), config).unwrap();
-        let mut command = host.command("freeradius");
-        command.arg("-f").arg("-d").arg(&dir).args(["-l", "stdout"]);
-        let name = format!("freeradius{port}");
-        let mut process = Process::start(command, fixture.dir(), &name, None);
-        process.wait_for("Ready to process requests");
-        Self {
-            process,
-            detail: dir.join("detail"),
-        }
-    }
-
-    /// What was accounted so far, one text for each record.
-    pub(crate) fn records(&self) -> Vec<Record> {
-        let text = fs::read_to_string(&self.detail).unwrap_or_default();
-        // The last one may be half written.
-        let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
-        whole
-            .split("\n\n")
-            .filter(|record| !record.trim().is_empty())
-            .map(|record| Record(record.to_owned()))
-            .collect()
-    }
+    )
 }
 
 /// A record of the accounting log.

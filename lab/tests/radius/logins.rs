@@ -8,7 +8,7 @@ use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::{Client, ClientOptions, Make, Process, Raw, wait};
 
 use crate::freeradius::{FreeRadius, SECRET, TOKEN};
-use crate::{PORT, Scene};
+use crate::{PORT, SOON, Scene};
 
 /// Passwords, texts, groups, challenges, services: on the real server and ours.
 fn answers(server: Make, client: Make) {
@@ -78,7 +78,15 @@ fn and_certificate() {
         ]
         .map(str::to_owned)
     };
-    let said = |text: &str| scene.server.log().matches(text).count();
+    let said = |text: &str, times: usize| {
+        scene.server.wait_for_log(text, times);
+        assert_eq!(
+            scene.server.log().matches(text).count(),
+            times,
+            "{}",
+            scene.logs()
+        );
+    };
     let other_user = "user 'plain' from 192.0.2.2 presented a certificate which is for user 'token'";
     let other_group = "user 'plain' requested ";
     let token = [
@@ -98,10 +106,10 @@ fn and_certificate() {
         let text = refuses("plain", "bad", &shown("plain", "staff"));
         assert!(text.contains("Nobody knows you here"), "{text}");
         refuses("plain", "good", &shown("token", "staff"));
-        assert_eq!(said(other_user), times, "{}", scene.logs());
+        said(other_user, times);
         refuses("plain", "good", &shown("stray", "staff"));
         refuses("plain", "good", &shown("plain", "admins"));
-        assert_eq!(said(other_group), 2 * times, "{}", scene.logs());
+        said(other_group, 2 * times);
         refuses("plain", "good", &[]);
         // Both rounds of the challenge, after the certificate.
         accepts("token", &[&shown("token", "tokens")[..], &token].concat());
@@ -112,8 +120,9 @@ fn and_certificate() {
 #[test]
 fn a_silent_server_delays_one_login_only() {
     let other = PORT + 100;
-    let lines =
-        format!("authserver 127.0.0.1:{PORT}:{SECRET}, localhost:{other}:{SECRET}\nradius_deadtime 600\n");
+    let lines = format!(
+        "authserver 127.0.0.1:{PORT}:{SECRET}, localhost:{other}:{SECRET}\nradius_deadtime 600\n{SOON}"
+    );
     let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
     let second = FreeRadius::start(&scene.world, &scene.fixture, other, Make::Culvert);
     scene.accepts(Make::Real, "plain", "good", &[]);
@@ -253,13 +262,13 @@ pub(crate) fn helpers(server: &Process) -> Vec<u32> {
 /// A wrong secret, replies that are not signed, servers that are not there.
 #[test]
 fn replies_that_do_not_count() {
-    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\nrequire-message-authenticator yes\n");
+    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\nrequire-message-authenticator yes\n{SOON}");
     let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
     scene.accepts(Make::Real, "plain", "good", &[]);
     scene.refuses(Make::Real, "unsigned", "good", &[]);
     scene.server.process.wait_for("it has no Message-Authenticator");
 
-    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\n");
+    let lines = format!("authserver 127.0.0.1:{PORT}:{SECRET}\n{SOON}");
     let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
     scene.accepts(Make::Real, "unsigned", "good", &[]);
     // From the first signed reply on all have to be.
@@ -267,7 +276,7 @@ fn replies_that_do_not_count() {
     scene.refuses(Make::Real, "unsigned", "good", &[]);
     scene.server.process.wait_for("it has no Message-Authenticator");
 
-    let lines = format!("authserver 127.0.0.1:{PORT}:wrong\n");
+    let lines = format!("authserver 127.0.0.1:{PORT}:wrong\n{SOON}");
     let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
     scene.refuses(Make::Real, "plain", "good", &[]);
     scene.server.process.wait_for("user 'plain': no server answers");

@@ -15,6 +15,8 @@ use freeradius::{FreeRadius, Record, SECRET};
 
 /// Port of the RADIUS server; accounting is the next one.
 const PORT: u16 = 1812;
+/// For servers that will not answer; the others have the time that a busy machine takes.
+const SOON: &str = "radius_timeout 1\n";
 
 /// A VPN server that asks a RADIUS server on the same host.
 struct Scene {
@@ -34,7 +36,7 @@ fn client_config(lines: &str) -> String {
     for (key, line) in [
         ("authserver", format!("authserver 127.0.0.1:{PORT}:{SECRET}")),
         ("acctserver", format!("acctserver 127.0.0.1:{acct}:{SECRET}")),
-        ("radius_timeout", "radius_timeout 1".to_owned()),
+        ("radius_timeout", "radius_timeout 3".to_owned()),
         ("radius_retries", "radius_retries 1".to_owned()),
         ("dictionary", "dictionary /etc/radcli/dictionary".to_owned()),
     ] {

@@ -3,7 +3,7 @@
 use culvert_lab::{Fixture, Make};
 
 use crate::freeradius::{FreeRadius, TLS_OFFSET, TOKEN};
-use crate::{PORT, Scene};
+use crate::{PORT, SOON, Scene};
 
 /// Options for TLS with a server of this name, beside those of authorities.
 fn tls(host: &str) -> String {
@@ -44,7 +44,8 @@ fn by_tcp() {
 /// A server that only another network namespace reaches.
 #[test]
 fn in_another_namespace() {
-    let mut scene = Scene::new(Make::Culvert, "namespace $CLIENT\n", false, &[]);
+    let lines = format!("namespace $CLIENT\n{SOON}");
+    let mut scene = Scene::new(Make::Culvert, &lines, false, &[]);
     scene.refuses(Make::Real, "plain", "good", &[]);
     scene.radius.process.signal("KILL");
     scene.radius.process.wait();

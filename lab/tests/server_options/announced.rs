@@ -142,7 +142,12 @@ fn files_of_groups_and_users_change_what_is_announced() {
             );
         }
     };
-    let alice = connected(&world, &fixture, USER, &["--authgroup", "staff"]);
+    // One after the other: the address is free again.
+    let connected = |user: &str, arguments: &[&str]| {
+        server.wait_until_alone();
+        connected(&world, &fixture, user, arguments)
+    };
+    let alice = connected(USER, &["--authgroup", "staff"]);
     has(
         &alice,
         &[
@@ -161,18 +166,13 @@ fn files_of_groups_and_users_change_what_is_announced() {
         "{alice}"
     );
 
-    let other_group = connected(&world, &fixture, USER, &["--authgroup", "admins"]);
+    let other_group = connected(USER, &["--authgroup", "admins"]);
     has(&other_group, &["X-CSTP-DPD: 44", "X-CSTP-DNS: 10.99.1.1"]);
 
-    let mobile = connected(
-        &world,
-        &fixture,
-        USER,
-        &["--authgroup", "staff", "--os", "android"],
-    );
+    let mobile = connected(USER, &["--authgroup", "staff", "--os", "android"]);
     has(&mobile, &["X-CSTP-DPD: 1234"]);
 
-    let bob = connected(&world, &fixture, "bob", &["--authgroup", "any"]);
+    let bob = connected("bob", &["--authgroup", "any"]);
     has(&bob, &["X-CSTP-Keepalive: 444"]);
     let address = bob
         .lines()

@@ -15,6 +15,7 @@ fn an_address_that_answers_is_not_leased() {
     assert_eq!(Client::inner_v4(&scene.world).to_string(), USUAL, "nobody has it");
     first.process.signal("INT");
     assert_eq!(first.process.exit_code(), 0, "{}", scene.logs(&first));
+    scene.server.wait_until_alone();
 
     scene.world.server.ip(&format!("address add {USUAL}/32 dev lo"));
     let mut second = scene.connect(Make::Real, &[]);

@@ -56,12 +56,15 @@ fn memory_of_pool_processes_is_limited() {
 fn keys_are_used_by_as_many_threads_as_wanted() {
     let scene = Scene::new(Make::Culvert, &[("sec-mod-scale", "7")]);
     let broker = children(scene.server.process.pid())[0];
-    let threads = fs::read_dir(format!("/proc/{broker}/task")).unwrap();
-    let signers = threads
-        .filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).ok())
-        .filter(|name| name.trim() == "ocserv-keys")
-        .count();
-    assert_eq!(signers, 7);
+    let names = || {
+        let threads = fs::read_dir(format!("/proc/{broker}/task")).unwrap().flatten();
+        threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok())
+    };
+    // A thread names itself when it first runs.
+    wait::until("the names of the threads", || {
+        let signers = names().filter(|name| name.trim() == "ocserv-keys").count();
+        (signers == 7).then_some(())
+    });
     let _client = scene.connect(Make::Real, &[]);
     scene.ping();
 }

@@ -26,8 +26,11 @@ fn packets_to_clients_are_marked() {
     client.process.wait_for("Established DTLS connection");
     let filter = |protocol: &str| format!("{protocol} and src port 443 and ip[1] = 0x28");
     let mut udp = sniff(&scene, &scene.world.server, "eth0", &filter("udp"), "udp");
-    scene.ping();
-    wait::until(&scene.logs(&client), || (!udp.is_running()).then_some(()));
+    wait::until(&scene.logs(&client), || {
+        // The first may be answered over TLS: the real client has a channel for a moment before it uses it.
+        scene.ping();
+        (!udp.is_running()).then_some(())
+    });
     let mut tcp = sniff(&scene, &scene.world.server, "eth0", &filter("tcp"), "tcp");
     scene.server.occtl(&["disconnect", "user", "alice"]);
     wait::until(&scene.logs(&client), || (!tcp.is_running()).then_some(()));
@@ -148,10 +151,7 @@ fn packets_go_round_udp_after_switch_to_tcp_timeout() {
     let mut command = scene.world.server.command("ping");
     command.args(["-n", "-i", "0.5", &address]);
     let _pings = Process::start(command, scene.fixture.dir(), "pings", None);
-    let limit = Duration::from_secs(15);
-    wait::until_within(limit, &scene.logs(&client), || {
-        (!arrival.is_running()).then_some(())
-    });
+    wait::until(&scene.logs(&client), || (!arrival.is_running()).then_some(()));
 }
 
 /// A server that drains takes no new clients; those that it has stay until the time is over.
@@ -172,7 +172,7 @@ fn a_server_drains() {
     };
     let late = Client::run(Make::Real, &scene.world, &scene.fixture, &options);
     assert_eq!(late.code, 1, "{}{}", late.stdout, late.stderr);
-    assert!(probe::answers(&scene.world.client, inner_server()));
+    probe::ping(&scene.world.client, inner_server());
     assert_eq!(client.process.exit_code(), 1, "{}", scene.logs(&client));
     assert!(
         told.elapsed() >= Duration::from_secs(4),

@@ -86,6 +86,8 @@ fn answers(make: Make) -> Vec<Vec<String>> {
         }
         client.process.signal("INT");
         assert_eq!(client.process.exit_code(), 0, "{}", client.process.output());
+        // The next one gets the same address.
+        server.wait_until_alone();
         let text = client.process.stdout();
         let known = |line: &&str| {
             line.split_once(": ")

@@ -77,7 +77,7 @@ fn with_program(make: Make) -> (Vec<Request>, String) {
     let (blob, answers, page) = (lab.path("blob"), lab.path("answers"), lab.path("page"));
     let browser = format!(
         "printf '%s|' \"$@\" > {page}\necho noise\nfor target in /favicon.ico '/api/sso/!!' \"/api/sso/$(cat {blob})?return=https%3A%2F%2Fvpn.test%2Fdone%3Fa%3Db\"; do\n\
-         for try in 1 2 3 4 5 6 7 8 9 10; do curl -sig \"http://[::1]:29786$target\" >> {answers} && break; sleep 0.2; done\ndone"
+         for try in 1 2 3 4 5 6 7 8 9 10; do curl -sig \"http://[::1]:29786$target\" >> {answers} && break; sleep 0.2; done\ndone\n: > {answers}.all"
     );
     let browser = lab.fixture.write_script("browser", &browser);
     let arguments = ["--external-browser", browser.to_str().unwrap()];
@@ -87,10 +87,10 @@ fn with_program(make: Make) -> (Vec<Request>, String) {
     // 9.01 mixes it with the result.
     let mixed = client.stdout().contains("noise");
     assert_eq!(mixed, make == Make::Real, "{}", client.output());
-    let answers = wait::until("the last answer", || {
-        let answers = fs::read_to_string(&answers).unwrap();
-        answers.contains("Location").then_some(answers)
+    wait::until("the last answer", || {
+        lab.fixture.path("answers.all").exists().then_some(())
     });
+    let answers = fs::read_to_string(&answers).unwrap();
     (lab.gateway.requests(), answers)
 }
 

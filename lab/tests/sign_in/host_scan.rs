@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use culvert_lab::gateway::Gateway;
-use culvert_lab::{Fixture, Make, World};
+use culvert_lab::process::kill_if_there;
+use culvert_lab::{Fixture, Make, World, wait};
 use culvert_wire::http::{Request, Response};
 
 use super::{COMPLETE, body, document, login, same_requests, succeeds};
@@ -182,7 +183,7 @@ fn wrappers_that_fail() {
 fn signals_end_a_scan() {
     let (world, fixture) = (World::new(), Fixture::new());
     let _gateway = gateway(&world, &fixture, false);
-    let wrapper = fixture.write_script("wrapper", "echo $$ > $0.pid; echo begun >&2; exec sleep 8");
+    let wrapper = fixture.write_script("wrapper", "echo $$ > $0.pid; echo begun >&2; exec sleep 60");
     let arguments = [
         "--csd-wrapper",
         wrapper.to_str().unwrap(),
@@ -200,8 +201,14 @@ fn signals_end_a_scan() {
                 client.output()
             );
             let pid = fs::read_to_string(fixture.path("wrapper.pid")).unwrap();
-            let runs = Path::new("/proc").join(pid.trim()).exists();
-            assert_eq!(runs, make == Make::Real, "{signal}");
+            let runs = || Path::new("/proc").join(pid.trim()).exists();
+            match make {
+                Make::Real => {
+                    assert!(runs(), "{signal}");
+                    kill_if_there(pid.trim().parse().unwrap());
+                }
+                Make::Culvert => wait::until("the end of the program", || (!runs()).then_some(())),
+            }
         }
     }
 }
