@@ -86,15 +86,18 @@ fn logins_that_hang() {
         "median of other clients' handshakes: {alone:?} before, {while_they_hang:?} while {HUNG} logins hang"
     );
     // Whoever waited for one of them would wait for seconds.
-    let bound = 5 * alone + Duration::from_millis(250);
+    let bound = 5 * alone + Duration::from_secs(1);
     assert!(while_they_hang < bound, "{alone:?}, then {while_they_hang:?}");
     // None of these could end before the others if it waited for one of them.
     for client in [Make::Real, Make::Culvert] {
         scene.accepts(client, "alice", PASSWORD, &[]);
         scene.refuses(client, "alice", "wrong", &[]);
     }
-    let after = scene.helpers();
-    assert_eq!(before, after, "all of them still hang");
+    // Those of these logins end a moment later; all others still hang.
+    wait::until("the helpers that hang", || {
+        (scene.helpers() == before).then_some(())
+    });
+    let after = before;
 
     // Killed helpers: the user is refused, the administrator learns of it.
     for pid in after.iter().take(2) {

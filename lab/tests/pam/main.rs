@@ -105,10 +105,7 @@ impl Scene {
     }
 
     fn wait_for_log(&self, text: &str, times: usize) {
-        let said = wait::poll_within(wait::PATIENCE, || {
-            (self.server.log().matches(text).count() >= times).then_some(())
-        });
-        assert!(said.is_some(), "no '{text}' in:\n{}", self.server.log());
+        self.server.wait_for_log(text, times);
     }
 }
 
@@ -185,6 +182,8 @@ fn users_of_the_system(client: Make) {
         scene.refuses(client, "nemo", "wrong\nwrong\nwrong", &staff),
         wrong
     );
+    // The client has its answer before the points are counted.
+    wait::until("the points", || scene.points().filter(|points| *points >= 20));
     assert_eq!(scene.points(), Some(20), "once for each login");
     scene.refuses(client, "old", PASSWORD, &staff);
     scene.wait_for_log(

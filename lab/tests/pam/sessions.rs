@@ -85,6 +85,12 @@ impl Scene {
         probe::ping(&self.world.client, INNER_SERVER_V4.parse().unwrap());
     }
 
+    fn wait_until_no_device_is_left(&self) {
+        wait::until("the end of the devices", || {
+            (self.world.server.interfaces() == ["lo", "eth0"]).then_some(())
+        });
+    }
+
     fn broker(&self) -> u32 {
         process::children(self.server.process.pid())
             .into_iter()
@@ -125,7 +131,7 @@ fn around_tunnels(make: Make) {
     client.process.signal("USR2");
     wait_for_reconnect(&client, 1);
     for worker in scene.server.workers() {
-        process::kill(worker, "KILL");
+        process::kill_if_there(worker);
     }
     wait_for_reconnect(&client, 2);
     scene.ping();
@@ -185,6 +191,7 @@ fn sessions_after_kills() {
     scene.wait_for_events(&[true, false]);
     scene.wait_for_helpers(0);
     drop(client);
+    scene.wait_until_no_device_is_left();
     fs::remove_file(scene.fixture.path(EVENTS)).unwrap();
 
     let login = scene.log_in(Make::Culvert, "alice", PASSWORD, &[]);
@@ -195,6 +202,7 @@ fn sessions_after_kills() {
     scene.wait_for_events(&[true, false]);
     scene.server.process.wait();
     drop(client);
+    scene.wait_until_no_device_is_left();
     // The next server honours the cookie, and begins another session.
     let options = ServerOptions {
         overrides: OPTIONS,
@@ -207,6 +215,7 @@ fn sessions_after_kills() {
     scene.wait_for_events(&[true, false, true, false]);
     assert_ne!(scene.server.process.exit_code(), 0);
     drop(client);
+    scene.wait_until_no_device_is_left();
 
     // A server that stops in order closes them, too.
     fs::remove_file(scene.fixture.path(EVENTS)).unwrap();
