@@ -110,14 +110,19 @@ proptest! {
 fn lanes_and_single_packets_agree() {
     let association = association(Encryption::Aes256Cbc, Integrity::HmacSha1);
     let mut sealer = Sealer::new(&association).unwrap();
-    for (len, count) in [(20, LANES), (1400, LANES), (57, 11), (120, 1)] {
-        let (mut records, sealed) = prepared(&mut sealer, &vec![len; count]);
-        let mut singly = records.clone();
-        sealer.protect_lanes(&mut records, sealed[0]);
-        singly
-            .chunks_exact_mut(sealed[0])
-            .for_each(|packet| sealer.protect(packet));
-        assert_eq!(records, singly, "{len}");
+    for (len, count) in [(20, LANES - 1), (1400, LANES - 1), (57, 11), (120, 1)] {
+        // The last one shorter by anything: its end falls upon any block of the others, their ends too.
+        for last in (1..=len).step_by(if len > 200 { 11 } else { 1 }) {
+            let mut lengths = vec![len; count];
+            lengths.push(last);
+            let (mut records, sealed) = prepared(&mut sealer, &lengths);
+            let mut singly = records.clone();
+            sealer.protect_lanes(&mut records, sealed[0]);
+            singly
+                .chunks_mut(sealed[0])
+                .for_each(|packet| sealer.protect(packet));
+            assert_eq!(records, singly, "{len}, {last}");
+        }
     }
 }
 
@@ -125,9 +130,13 @@ fn lanes_and_single_packets_agree() {
 fn whole_runs_are_checked_where_it_is_fast() {
     let association = association(Encryption::Aes128Cbc, Integrity::HmacSha1);
     let mut sealer = Sealer::new(&association).unwrap();
-    let (mut records, sealed) = prepared(&mut sealer, &[100; 42]);
-    sealer.complete(&mut records, &mut sealed.iter().copied());
-    let authentic = Opener::new(&association).unwrap().check_run(&records, sealed[0]);
-    let expected = if sha1::worth().is_some() { (1 << 42) - 1 } else { 0 };
-    assert_eq!(authentic, expected);
+    for last in [1, 37, 99, 100] {
+        let mut lengths = vec![100; 42];
+        lengths.push(last);
+        let (mut records, sealed) = prepared(&mut sealer, &lengths);
+        sealer.complete(&mut records, &mut sealed.iter().copied());
+        let authentic = Opener::new(&association).unwrap().check_run(&records, sealed[0]);
+        let expected = if sha1::worth().is_some() { (1 << 43) - 1 } else { 0 };
+        assert_eq!(authentic, expected, "{last}");
+    }
 }

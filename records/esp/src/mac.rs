@@ -90,8 +90,8 @@ impl Mac {
         }
     }
 
-    /// The integrity check values of messages of equal length; an empty one is no message and gets
-    /// some value. `None` when this algorithm does not do that.
+    /// The integrity check values of messages; an empty one is no message and gets some value.
+    /// `None` when this algorithm does not do that.
     pub(crate) fn compute_lanes(&self, messages: &[&[u8]; LANES]) -> Option<[Icv; LANES]> {
         match &self.key {
             Key::Sha1(_, key) => Some(key.compute(messages)),
@@ -162,24 +162,30 @@ impl LaneKey {
     }
 
     fn compute(&self, messages: &[&[u8]; LANES]) -> [Icv; LANES] {
-        let len = messages.iter().map(|message| message.len()).max().unwrap_or(0);
-        let whole = len / BLOCK;
+        let ends = messages.map(End::new);
         let mut state = self.inner.map(|word| [word; LANES]);
-        sha1_lanes::compress(&mut state, messages, whole);
-        let blocks = (len % BLOCK + 1 + LENGTH_LEN).div_ceil(BLOCK);
-        let ends = messages.map(|message| {
-            let tail = message.get(whole * BLOCK..).unwrap_or_default();
-            end(tail, blocks, BLOCK + len)
-        });
-        sha1_lanes::compress(
-            &mut state,
-            &ends.each_ref().map(<[u8; 2 * BLOCK]>::as_slice),
-            blocks,
-        );
+        let mut digests = state;
+        let mut done = 0;
+        // From one place where something ends to the next: there are two or four.
+        while let Some(next) = ends.iter().filter_map(|end| end.next_after(done)).min() {
+            let mut rest: [&[u8]; LANES] = [&[]; LANES];
+            for ((rest, message), end) in rest.iter_mut().zip(messages).zip(&ends) {
+                *rest = end.rest(message, done);
+            }
+            sha1_lanes::compress(&mut state, &rest, next - done);
+            done = next;
+            for (lane, end) in ends.iter().enumerate() {
+                if end.total == done {
+                    for (digest, word) in digests.iter_mut().zip(&state) {
+                        digest[lane] = word[lane];
+                    }
+                }
+            }
+        }
 
         // The outer message is the digest, which is there as words already.
         let mut words = [[0; LANES]; BLOCK / 4];
-        let [a, b, c, d, e] = state;
+        let [a, b, c, d, e] = digests;
         words[..6].copy_from_slice(&[a, b, c, d, e, [0x8000_0000; LANES]]);
         words[BLOCK / 4 - 1] = [(BLOCK + DIGEST_LEN) as u32 * 8; LANES];
         let mut state = self.outer.map(|word| [word; LANES]);
@@ -194,17 +200,45 @@ impl LaneKey {
     }
 }
 
-/// The last octets of a message, less than a block, and the end of one of `total` octets
-/// (FIPS 180-4 §5.1.1).
-fn end(tail: &[u8], blocks: usize, total: usize) -> [u8; 2 * BLOCK] {
-    let mut end = [0; 2 * BLOCK];
-    if let Some((octets, [mark, ..])) = end.split_at_mut_checked(tail.len()) {
-        octets.copy_from_slice(tail);
-        *mark = 0x80;
+/// Where a message that follows a key block ends (FIPS 180-4 §5.1.1). Counts are blocks.
+struct End {
+    /// What is less than a block, the mark and the length.
+    octets: [u8; 2 * BLOCK],
+    /// The blocks that are only the message's.
+    whole: usize,
+    /// With the end; 0 when there is no message.
+    total: usize,
+}
+
+impl End {
+    fn new(message: &[u8]) -> Self {
+        let whole = message.len() / BLOCK;
+        let (_, tail) = message.as_chunks::<BLOCK>();
+        let blocks = (tail.len() + 1 + LENGTH_LEN).div_ceil(BLOCK);
+        let mut octets = [0; 2 * BLOCK];
+        if let Some((to, [mark, ..])) = octets.split_at_mut_checked(tail.len()) {
+            to.copy_from_slice(tail);
+            *mark = 0x80;
+        }
+        if let Some(field) = octets.get_mut(..blocks * BLOCK).and_then(<[u8]>::last_chunk_mut) {
+            *field = ((BLOCK + message.len()) as u64 * 8).to_be_bytes();
+        }
+        let total = if message.is_empty() { 0 } else { whole + blocks };
+        Self { octets, whole, total }
     }
-    let length = (total as u64 * 8).to_be_bytes();
-    if let Some(field) = end.get_mut(..blocks * BLOCK).and_then(<[u8]>::last_chunk_mut) {
-        *field = length;
+
+    /// The next block from which on something else follows, after `done` blocks.
+    fn next_after(&self, done: usize) -> Option<usize> {
+        [self.whole, self.total].into_iter().find(|place| *place > done)
     }
-    end
+
+    /// What comes after `done` blocks, until [`Self::next_after`].
+    fn rest<'a>(&'a self, message: &'a [u8], done: usize) -> &'a [u8] {
+        let rest = if done < self.whole {
+            message.get(done * BLOCK..)
+        } else {
+            self.octets.get((done - self.whole) * BLOCK..)
+        };
+        rest.unwrap_or_default()
+    }
 }

@@ -107,28 +107,30 @@ impl Opener {
         let Some(worth) = self.mac.lanes_worth() else {
             return 0;
         };
-        let end = segment.saturating_sub(self.mac.icv_len());
-        if end <= PREFIX_LEN {
+        let icv_len = self.mac.icv_len();
+        if segment.saturating_sub(icv_len) <= PREFIX_LEN {
             return 0;
         }
         let mut authentic = 0;
         for (number, group) in run.chunks(segment * LANES).enumerate().take(RUN_MAX / LANES) {
-            if group.len() < segment * worth {
+            if group.len().div_ceil(segment) < worth {
                 break;
             }
-            let mut datagrams = group.chunks_exact(segment);
+            let mut datagrams = group.chunks(segment);
             let messages = std::array::from_fn(|_| {
-                datagrams
-                    .next()
-                    .and_then(|all| all.get(..end))
+                let datagram = datagrams.next().unwrap_or_default();
+                datagram
+                    .split_at_checked(datagram.len().saturating_sub(icv_len))
                     .unwrap_or_default()
+                    .0
             });
             let Some(values) = self.mac.compute_lanes(&messages) else {
                 return 0;
             };
-            for (lane, (datagram, value)) in group.chunks_exact(segment).zip(&values).enumerate() {
+            for (lane, (datagram, value)) in group.chunks(segment).zip(&values).enumerate() {
+                let end = datagram.len().saturating_sub(icv_len);
                 let icv = datagram.get(end..).unwrap_or_default();
-                if spi_of(datagram) == Some(self.spi) && self.mac.is(value, icv) {
+                if end > PREFIX_LEN && spi_of(datagram) == Some(self.spi) && self.mac.is(value, icv) {
                     authentic |= 1 << (number * LANES + lane);
                 }
             }

@@ -121,25 +121,27 @@ impl Sealer {
         self.mac.sign(message, icv);
     }
 
-    /// The same for several packets of `len` octets each. At most [`LANES`].
+    /// The same for several packets of `len` octets each, the last may be shorter. At most [`LANES`].
     pub(crate) fn protect_lanes(&self, packets: &mut [u8], len: usize) {
-        let end = len.saturating_sub(self.mac.icv_len());
-        let mut encrypted = packets.chunks_exact_mut(len);
+        let icv_len = self.mac.icv_len();
+        let end_of = |packet: &[u8]| packet.len().saturating_sub(icv_len);
+        let mut encrypted = packets.chunks_mut(len);
         let mut chains: [&mut [u8]; LANES] = std::array::from_fn(|_| {
             let packet = encrypted.next().unwrap_or_default();
+            let end = end_of(packet);
             packet.get_mut(HEADER_LEN..end).unwrap_or_default()
         });
         self.cipher.encrypt_lanes(&mut chains);
-        let mut signed = packets.chunks_exact(len);
+        let mut signed = packets.chunks(len);
         let messages = std::array::from_fn(|_| {
             let packet = signed.next().unwrap_or_default();
-            packet.get(..end).unwrap_or_default()
+            packet.get(..end_of(packet)).unwrap_or_default()
         });
         let Some(values) = self.mac.compute_lanes(&messages) else {
             return;
         };
-        for (packet, value) in packets.chunks_exact_mut(len).zip(values) {
-            let icv = packet.get_mut(end..).unwrap_or_default();
+        for (packet, value) in packets.chunks_mut(len).zip(values) {
+            let icv = packet.get_mut(end_of(packet)..).unwrap_or_default();
             icv.iter_mut().zip(value).for_each(|(to, octet)| *to = octet);
         }
     }
@@ -181,18 +183,25 @@ impl PacketSealer for Sealer {
         let mut lengths = lengths.peekable();
         let mut rest = records;
         while let Some(len) = lengths.next() {
-            let mut count = 1;
-            while count < LANES && lengths.next_if_eq(&len).is_some() {
+            let (mut count, mut octets) = (1, len);
+            while count < LANES
+                && let Some(next) = lengths.next_if(|next| *next <= len)
+            {
                 count += 1;
+                octets += next;
+                // A shorter one ends a run.
+                if next < len {
+                    break;
+                }
             }
-            let Some((run, behind)) = rest.split_at_mut_checked(count * len) else {
+            let Some((run, behind)) = rest.split_at_mut_checked(octets) else {
                 return;
             };
             rest = behind;
             if self.lanes_worth.is_some_and(|worth| count >= worth) {
                 self.protect_lanes(run, len);
             } else {
-                run.chunks_exact_mut(len).for_each(|packet| self.protect(packet));
+                run.chunks_mut(len).for_each(|packet| self.protect(packet));
             }
         }
     }
