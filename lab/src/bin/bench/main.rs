@@ -9,6 +9,7 @@
 mod cases;
 mod chart;
 mod cost;
+mod disturbance;
 mod measure;
 mod report;
 mod traffic;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use culvert_lab::Make;
 
 use cases::Results;
+use disturbance::Disturbance;
 use traffic::Plan;
 
 /// What can be measured alone.
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let mut plan = Plan {
         rounds: 5,
         seconds: 3,
+        disturbance: Disturbance::default(),
     };
     let (mut write, mut only) = (None, None);
     let mut arguments = std::env::args().skip(1);

@@ -123,10 +123,12 @@ pub(crate) fn markdown(rows: &[Row], plan: &Plan) -> String {
         "# Benchmark\n\n`make bench` on {cores} cores of {model}: medians of {} interleaved rounds, {} s per transfer, both ends\n\
          on this machine. Real: openconnect and ocserv of Debian 12; where one of ours meets one of theirs, the column has the\n\
          real pair's cost of the same end, and both GlobalProtect clients meet our server. The ratio says how many times better ours is; aim and floor are ratios unless they\n\
-         say otherwise.\n\n\
+         say otherwise. {}\n\n\
          | case | unit | real | ours | ratio | aim / floor | reached | bare veth | ours of it |\n\
          |---|---|---|---|---|---|---|---|---|\n",
-        plan.rounds, plan.seconds
+        plan.rounds,
+        plan.seconds,
+        plan.disturbance.summary()
     );
     for row in rows {
         let reached = match row.verdict() {

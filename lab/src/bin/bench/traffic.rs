@@ -10,6 +10,7 @@ use culvert_lab::{Fixture, Process, World};
 use serde_json::Value;
 
 use crate::cases::median;
+use crate::disturbance::Disturbance;
 
 /// Octets of the payload in the packet rate case.
 const SMALL: &str = "200";
@@ -19,10 +20,12 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// Length of each transfer.
     pub(crate) seconds: u32,
+    pub(crate) disturbance: Disturbance,
 }
 
 /// iperf3 between the hosts, towards one address.
 pub(crate) struct Traffic<'a> {
+    plan: &'a Plan,
     world: &'a World,
     address: String,
     seconds: String,
@@ -30,12 +33,13 @@ pub(crate) struct Traffic<'a> {
 }
 
 impl<'a> Traffic<'a> {
-    pub(crate) fn new(plan: &Plan, world: &'a World, fixture: &Fixture, address: IpAddr) -> Self {
+    pub(crate) fn new(plan: &'a Plan, world: &'a World, fixture: &Fixture, address: IpAddr) -> Self {
         let mut command = world.server.command("iperf3");
         command.args(["--server", "--bind", &address.to_string(), "--forceflush"]);
         let mut listener = Process::start(command, fixture.dir(), "iperf3", None);
         listener.wait_for("Server listening");
         Self {
+            plan,
             world,
             address: address.to_string(),
             seconds: plan.seconds.to_string(),
@@ -59,8 +63,13 @@ impl<'a> Traffic<'a> {
         panic!("iperf3 {arguments:?}: {problem}");
     }
 
-    /// Gbit/s that arrived.
+    /// Gbit/s that arrived, with the least disturbance.
     pub(crate) fn tcp(&self, arguments: &[&str]) -> f64 {
+        self.plan.disturbance.least(|| self.tcp_once(arguments))
+    }
+
+    /// Gbit/s that arrived in one transfer.
+    pub(crate) fn tcp_once(&self, arguments: &[&str]) -> f64 {
         let report = self.iperf3(arguments);
         report["end"]["sum_received"]["bits_per_second"]
             .as_f64()
@@ -70,7 +79,8 @@ impl<'a> Traffic<'a> {
 
     /// Small packets per second that arrived, sent as fast as the sender can.
     pub(crate) fn packets(&self) -> f64 {
-        let report = self.iperf3(&["--udp", "--bitrate", "0", "--length", SMALL]);
+        let arguments = ["--udp", "--bitrate", "0", "--length", SMALL];
+        let report = self.plan.disturbance.least(|| self.iperf3(&arguments));
         let sum = &report["end"]["sum"];
         let field = |name: &str| sum[name].as_f64().expect("iperf3's result");
         (field("packets") - field("lost_packets")) / field("seconds")
@@ -78,6 +88,10 @@ impl<'a> Traffic<'a> {
 
     /// Round trip in ms while one TCP stream fills the tunnel.
     pub(crate) fn ping_beside(&self, arguments: &[&str]) -> f64 {
+        self.plan.disturbance.least(|| self.ping_beside_once(arguments))
+    }
+
+    fn ping_beside_once(&self, arguments: &[&str]) -> f64 {
         let mut command = self.world.client.command("iperf3");
         command.args(["--client", &self.address, "--time", &self.seconds]);
         command.args(arguments).stdout(Stdio::null());
