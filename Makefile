@@ -15,10 +15,13 @@ STRIP ?= strip --strip-debug
 export CULVERT_BIN_DIR = $(abspath $(TARGET_DIR))/release
 # End-to-end tests mostly wait for timers and processes.
 export RUST_TEST_THREADS ?= 8
+# make and the shell cut at blanks, and so do the sources of OpenSSL.
+$(foreach name,CURDIR PREFIX DESTDIR SYSCONFDIR UNITDIR TARGET_DIR,\
+    $(if $(word 2,$($(name))),$(error $(name) has blanks in it: '$($(name))')))
 # OpenSSL (for old gateways) takes minutes to build and does not depend on the profile: CI, which starts
-# from nothing, builds it once.
+# from nothing, builds it once. Its libraries are the last of what is installed there.
 ifdef CI
-OPENSSL_BUILT = $(patsubst %/include,%,$(wildcard $(abspath $(TARGET_DIR))/debug/build/openssl-sys-*/out/openssl-build/install/include))
+OPENSSL_BUILT = $(patsubst %/lib/libssl.a,%,$(wildcard $(abspath $(TARGET_DIR))/debug/build/openssl-sys-*/out/openssl-build/install/lib/libssl.a))
 OPENSSL = $(if $(OPENSSL_BUILT),OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$(firstword $(OPENSSL_BUILT)))
 endif
 RELEASE = $(OPENSSL) $(CARGO) build --locked --release
@@ -26,6 +29,7 @@ RELEASE = $(OPENSSL) $(CARGO) build --locked --release
 .PHONY: build demo test lint unit e2e instructions bench fuzz install uninstall
 
 build:
+	@scripts/setup build
 	$(RELEASE)
 
 demo:
@@ -56,6 +60,7 @@ e2e: build
 # Instructions per packet, counted by callgrind, against lab/instructions.json; INSTRUCTIONS=--write
 # records them.
 instructions: build
+	@scripts/setup instructions
 	$(CULVERT_BIN_DIR)/instructions $(INSTRUCTIONS)
 
 bench:

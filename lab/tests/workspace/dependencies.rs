@@ -1,35 +1,12 @@
 //! Every dependency is one that `deny.toml` allows: its licence, where it comes from, and that it
 //! is none of the crates that are kept out. (`cargo deny check` says the same, when installed.)
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn cargo(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args(arguments)
-        .arg("--locked")
-        .current_dir(root())
-        // Each program with its own features only.
-        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::{cargo, metadata, root};
 
 /// All packages that a Linux build of the workspace and of its tests uses. (`cargo metadata` alone
 /// also lists what no enabled feature asks for.)
@@ -52,8 +29,7 @@ fn packages() -> Vec<Value> {
             Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
         })
         .collect();
-    let metadata = cargo(&["metadata", "--format-version", "1", "--filter-platform", target]);
-    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let metadata = metadata(&["--filter-platform", target]);
     let name = |package: &Value| {
         let text = |key: &str| package[key].as_str().unwrap().to_owned();
         format!("{} {}", text("name"), text("version"))
@@ -186,25 +162,68 @@ fn only_the_client_has_openssl() {
     }
 }
 
-/// `docs/dependencies.md` says why each direct dependency is there.
+/// `docs/dependencies.md` says why each direct dependency is there, and names no other.
 #[test]
 fn every_direct_dependency_is_documented() {
     let page = fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    // That of libFuzzer is no member of the workspace.
     let documented: BTreeSet<&str> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
         .map(|cell| cell.split(" (").next().unwrap_or(cell))
         .flat_map(|cell| cell.split(", "))
+        .filter(|name| !["crate", "libfuzzer-sys"].contains(name))
         .collect();
-    for package in packages().iter().filter(|package| package["source"].is_null()) {
-        for dependency in package["dependencies"].as_array().unwrap() {
-            let name = dependency["name"].as_str().unwrap();
-            let ours = dependency["source"].is_null();
-            assert!(
-                ours || documented.contains(name),
-                "{name} of {} is not in docs/dependencies.md",
-                package["name"]
-            );
-        }
+    let packages = packages();
+    let direct: BTreeSet<&str> = packages
+        .iter()
+        .filter(|package| package["source"].is_null())
+        .flat_map(|package| package["dependencies"].as_array().unwrap())
+        .filter(|dependency| !dependency["source"].is_null())
+        .map(|dependency| dependency["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(documented, direct);
+}
+
+/// What each of our crates in this lock file depends on, by name.
+fn locked() -> Vec<(String, BTreeSet<String>)> {
+    let lock = fs::read_to_string(root().join("fuzz/libfuzzer/Cargo.lock")).unwrap();
+    let crates = lock.split("[[package]]\n").skip(1);
+    let quoted = |text: &str| text.split('"').nth(1).unwrap().to_owned();
+    crates
+        .filter(|entry| !entry.contains("\nsource = "))
+        .map(|entry| {
+            let (head, list) = entry.split_once("dependencies = [\n").unwrap();
+            let names = list.lines().take_while(|line| *line != "]").map(|line| {
+                let name = quoted(line);
+                name.split(' ').next().unwrap().to_owned()
+            });
+            (quoted(head), names.collect())
+        })
+        .collect()
+}
+
+/// libFuzzer's own lock file follows the crates; `make fuzz` refuses to build otherwise.
+#[test]
+fn the_lock_file_of_the_fuzzer_is_up_to_date() {
+    let metadata = metadata(&["--no-deps"]);
+    let mut examined = 0;
+    for (name, locked) in locked().iter().filter(|(name, _)| name != "culvert-libfuzzer") {
+        let packages = metadata["packages"].as_array().unwrap();
+        let package = packages.iter().find(|package| package["name"] == **name).unwrap();
+        let needed = |with_optional: bool| -> BTreeSet<String> {
+            let dependencies = package["dependencies"].as_array().unwrap().iter();
+            dependencies
+                .filter(|dependency| dependency["kind"] != "dev")
+                .filter(|dependency| with_optional || dependency["optional"] == false)
+                .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        assert!(
+            needed(false).is_subset(locked) && locked.is_subset(&needed(true)),
+            "fuzz/libfuzzer/Cargo.lock: {name}; cargo update --workspace --manifest-path fuzz/libfuzzer/Cargo.toml"
+        );
+        examined += 1;
     }
+    assert!(examined > 20, "{examined}");
 }
