@@ -1,16 +1,11 @@
 //! Reading of DER, and of BER made into DER: old PKCS#12 files have indefinite lengths and octet
 //! strings in pieces (X.690 §8.1.3.6, §8.7.3).
 
+use culvert_wire::der::{INTEGER, OCTET_STRING, OID, SEQUENCE, append};
 use zeroize::Zeroizing;
 
 use crate::CredentialError;
 
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const OID: u8 = 0x06;
-pub(crate) const SEQUENCE: u8 = 0x30;
-/// `[0]` around a value.
-pub(crate) const EXPLICIT_0: u8 = 0xa0;
 /// `[0]` in place of OCTET STRING.
 pub(crate) const IMPLICIT_0: u8 = 0x80;
 
@@ -19,8 +14,8 @@ const INDEFINITE: u8 = 0x80;
 /// Deepest nesting; a PKCS#12 file needs about ten levels.
 const DEPTH_MAX: usize = 32;
 
-/// Reads the elements of one level in order.
-#[derive(Debug, Clone, Copy)]
+/// Reads the elements of one level in order, which may be secret.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     /// What is being read, for errors.
@@ -99,7 +94,7 @@ impl<'a> Reader<'a> {
 }
 
 /// One element of an encoding.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
     pub(crate) content: &'a [u8],
@@ -183,26 +178,12 @@ fn header(ber: &[u8]) -> Option<(usize, Option<usize>)> {
     }
 }
 
-/// Appends an element in DER.
-pub(crate) fn append(tag: u8, content: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    let len = content.len();
-    match u8::try_from(len) {
-        Ok(len) if len < 0x80 => out.push(len),
-        _ => {
-            let octets = len.to_be_bytes();
-            let used: Vec<u8> = octets.into_iter().skip_while(|octet| *octet == 0).collect();
-            // At most eight octets of length.
-            out.push(0x80 | used.len() as u8);
-            out.extend_from_slice(&used);
-        }
-    }
-    out.extend_from_slice(content);
-}
-
 fn dotted(octets: &[u8]) -> Option<String> {
     let mut arcs: Vec<u64> = Vec::new();
     let mut value: u64 = 0;
+    if octets.last().is_some_and(|last| last & 0x80 != 0) {
+        return None;
+    }
     for octet in octets {
         value = value.checked_mul(128)? + u64::from(octet & 0x7f);
         if octet & 0x80 == 0 {
@@ -269,6 +250,9 @@ mod tests {
             Reader::new(&der, "").oid().as_deref(),
             Ok("1.2.840.113549.1.5.13")
         );
+        for damaged in [&[6, 0][..], &[6, 2, 0x2a, 0x86]] {
+            assert!(Reader::new(damaged, "").oid().is_err(), "{damaged:?}");
+        }
     }
 
     proptest! {

@@ -20,7 +20,7 @@ pub fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Credent
         let content = block
             .content
             .ok_or(CredentialError::Malformed("PEM certificate"))?;
-        found.push(CertificateDer::from(content.to_vec()));
+        found.push(CertificateDer::from(content.expose().to_vec()));
         if found.len() > CERTIFICATES_MAX {
             return Err(CredentialError::Malformed(
                 "certificate file: too many certificates",

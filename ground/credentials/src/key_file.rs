@@ -1,7 +1,9 @@
+use culvert_vocab::SecretBytes;
+use culvert_wire::der::{INTEGER, OCTET_STRING, SEQUENCE};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 use zeroize::Zeroizing;
 
-use crate::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, is_one_sequence};
+use crate::ber::{Reader, is_one_sequence};
 use crate::legacy_pem::DekInfo;
 use crate::pem::Block;
 use crate::scheme::Scheme;
@@ -25,7 +27,7 @@ pub enum KeyFormat {
 /// A private key of a file (`specs/client.md` §8.1), not opened yet.
 #[derive(Debug, Clone)]
 pub struct KeyFile {
-    content: Zeroizing<Vec<u8>>,
+    content: SecretBytes,
     protection: Protection,
 }
 
@@ -70,19 +72,21 @@ impl KeyFile {
         }
     }
 
-    /// The key. For [`KeyFormat::Plain`] the passphrase does not matter.
+    /// The key, wiped when dropped. For [`KeyFormat::Plain`] the passphrase does not matter.
     ///
     /// # Errors
     /// [`CredentialError::WrongPassphrase`], or the algorithms are not supported.
-    pub fn open(&self, passphrase: &Passphrase) -> Result<PrivateKeyDer<'static>, CredentialError> {
-        let (der, structure) = match &self.protection {
-            Protection::None(structure) => (self.content.clone(), *structure),
-            Protection::Pem(dek_info, structure) => {
-                (dek_info.decrypt(&self.content, passphrase)?, *structure)
-            }
-            Protection::Pkcs8(scheme, _) => (scheme.decrypt(&self.content, passphrase)?, Structure::Pkcs8),
+    pub fn open(
+        &self,
+        passphrase: &Passphrase,
+    ) -> Result<Zeroizing<PrivateKeyDer<'static>>, CredentialError> {
+        let content = self.content.expose();
+        let key = match &self.protection {
+            Protection::None(structure) => structure.key(content),
+            Protection::Pem(dek_info, structure) => structure.key(&dek_info.decrypt(content, passphrase)?),
+            Protection::Pkcs8(scheme, _) => Structure::Pkcs8.key(&scheme.decrypt(content, passphrase)?),
         };
-        Ok(structure.key(&der))
+        Ok(Zeroizing::new(key))
     }
 
     fn from_block(block: Block) -> Result<Option<Self>, CredentialError> {
@@ -93,7 +97,7 @@ impl KeyFile {
             "PRIVATE KEY" => Structure::Pkcs8,
             "ENCRYPTED PRIVATE KEY" => {
                 let content = block.content.ok_or(CredentialError::Malformed(WHAT))?;
-                return Self::encrypted_pkcs8(&content, KeyFormat::EncryptedPkcs8Pem).map(Some);
+                return Self::encrypted_pkcs8(content.expose(), KeyFormat::EncryptedPkcs8Pem).map(Some);
             }
             "DSA PRIVATE KEY" => return unsupported("a DSA key"),
             "TSS KEY BLOB" => return unsupported("a TPM 1.2 key"),
@@ -103,7 +107,7 @@ impl KeyFile {
         let content = block.content.ok_or(CredentialError::Malformed(WHAT))?;
         let protection = match &block.dek_info {
             Some(text) => Protection::Pem(DekInfo::parse(text)?, structure),
-            None if is_one_sequence(&content) => Protection::None(structure),
+            None if is_one_sequence(content.expose()) => Protection::None(structure),
             None => return Err(CredentialError::Malformed(WHAT)),
         };
         Ok(Some(Self { content, protection }))
@@ -126,7 +130,7 @@ impl KeyFile {
             _ => return Err(CredentialError::NoKey),
         };
         Ok(Self {
-            content: Zeroizing::new(der.to_vec()),
+            content: der.to_vec().into(),
             protection: Protection::None(structure),
         })
     }
@@ -141,7 +145,7 @@ impl KeyFile {
         }
         let scheme = Scheme::parse(algorithm)?;
         Ok(Self {
-            content: Zeroizing::new(info.content(OCTET_STRING)?.to_vec()),
+            content: info.content(OCTET_STRING)?.to_vec().into(),
             protection: Protection::Pkcs8(scheme, format),
         })
     }

@@ -56,17 +56,20 @@ impl Passphrase {
         let Some(text) = self.text.as_ref().map(SecretString::expose) else {
             return vec![Zeroizing::new(Vec::new())];
         };
-        let mut forms = vec![terminated(text.encode_utf16())];
+        let mut forms = vec![terminated(text.encode_utf16(), text.len())];
         if !text.is_ascii() {
-            forms.push(terminated(text.bytes().map(u16::from)));
+            forms.push(terminated(text.bytes().map(u16::from), text.len()));
         }
         forms
     }
 }
 
-fn terminated(units: impl Iterator<Item = u16>) -> Zeroizing<Vec<u8>> {
-    let octets = units.chain([0]).flat_map(u16::to_be_bytes);
-    Zeroizing::new(octets.collect())
+/// Big-endian with a zero at the end. `units_max` is the most that there are, so that nothing is left behind
+/// in memory when the octets move.
+fn terminated(units: impl Iterator<Item = u16>, units_max: usize) -> Zeroizing<Vec<u8>> {
+    let mut octets = Zeroizing::new(Vec::with_capacity(2 * (units_max + 1)));
+    octets.extend(units.chain([0]).flat_map(u16::to_be_bytes));
+    octets
 }
 
 #[cfg(test)]

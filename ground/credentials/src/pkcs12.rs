@@ -1,9 +1,11 @@
+use culvert_vocab::SecretBytes;
+use culvert_wire::der::{EXPLICIT_0, OCTET_STRING, SEQUENCE};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
-use crate::ber::{EXPLICIT_0, IMPLICIT_0, OCTET_STRING, Reader, SEQUENCE, to_der};
+use crate::ber::{IMPLICIT_0, Reader, to_der};
 use crate::pkcs12_kdf::Hash;
-use crate::scheme::{Scheme, iterations};
+use crate::scheme::{ITERATIONS_MAX, Scheme, iterations};
 use crate::{CredentialError, Passphrase};
 
 const DATA: &str = "1.2.840.113549.1.7.1";
@@ -14,20 +16,23 @@ const WHAT: &str = "PKCS#12 file";
 const NESTING_MAX: usize = 4;
 /// Most bags of one file.
 const BAGS_MAX: usize = 256;
+/// Most work for one file with one passphrase, in iterations: for the check, a key and some certificates, each as
+/// costly as it may be.
+const WORK_MAX: u64 = 4 * ITERATIONS_MAX;
 
 /// A PKCS#12 file (RFC 7292), not opened yet.
 #[derive(Debug, Clone)]
 pub struct Pkcs12 {
     /// The AuthenticatedSafe as it is in the file, over which the MAC goes.
-    content: Zeroizing<Vec<u8>>,
+    content: SecretBytes,
     mac: Option<MacData>,
 }
 
 /// What an opened PKCS#12 file holds.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// Private keys in the order of the file.
-    pub keys: Vec<PrivatePkcs8KeyDer<'static>>,
+    /// Private keys in the order of the file, wiped when dropped.
+    pub keys: Vec<Zeroizing<PrivatePkcs8KeyDer<'static>>>,
     /// Certificates in the order of the file, which says nothing.
     pub certificates: Vec<CertificateDer<'static>>,
 }
@@ -66,19 +71,27 @@ impl Pkcs12 {
     /// Checks the integrity and decrypts everything that a client needs.
     ///
     /// # Errors
-    /// [`CredentialError::WrongPassphrase`], or the file is damaged or uses what is not supported.
+    /// [`CredentialError::WrongPassphrase`], or the file is damaged, uses what is not supported or wants too
+    /// much work to be done.
     pub fn open(&self, passphrase: &Passphrase) -> Result<Contents, CredentialError> {
-        if let Some(mac) = &self.mac
-            && !mac.verify(&self.content, passphrase)
-        {
-            return Err(CredentialError::WrongPassphrase);
-        }
-        let safe = to_der(&self.content, WHAT)?;
+        self.open_within(WORK_MAX, passphrase)
+    }
+
+    fn open_within(&self, work: u64, passphrase: &Passphrase) -> Result<Contents, CredentialError> {
         let mut opening = Opening {
             passphrase,
             contents: Contents::default(),
             bags: 0,
+            work,
         };
+        let content = self.content.expose();
+        if let Some(mac) = &self.mac {
+            opening.spend(mac.iterations.into())?;
+            if !mac.verify(content, passphrase) {
+                return Err(CredentialError::WrongPassphrase);
+            }
+        }
+        let safe = to_der(content, WHAT)?;
         let mut infos = Reader::new(&safe, WHAT).enter(SEQUENCE)?;
         while !infos.is_empty() {
             opening.content_info(infos.enter(SEQUENCE)?)?;
@@ -88,7 +101,7 @@ impl Pkcs12 {
 }
 
 /// Version 3 and the octets of the AuthenticatedSafe; `None` if this is no PFX.
-fn authenticated_safe(pfx: &mut Reader<'_>) -> Option<Zeroizing<Vec<u8>>> {
+fn authenticated_safe(pfx: &mut Reader<'_>) -> Option<SecretBytes> {
     if pfx.unsigned().ok()? != 3 {
         return None;
     }
@@ -97,7 +110,7 @@ fn authenticated_safe(pfx: &mut Reader<'_>) -> Option<Zeroizing<Vec<u8>>> {
         return None;
     }
     let octets = info.enter(EXPLICIT_0).ok()?.content(OCTET_STRING).ok()?;
-    Some(Zeroizing::new(octets.to_vec()))
+    Some(octets.to_vec().into())
 }
 
 impl MacData {
@@ -132,9 +145,22 @@ struct Opening<'a> {
     passphrase: &'a Passphrase,
     contents: Contents,
     bags: usize,
+    /// How much may still be done.
+    work: u64,
 }
 
 impl Opening<'_> {
+    fn spend(&mut self, work: u64) -> Result<(), CredentialError> {
+        let left = self.work.checked_sub(work);
+        self.work = left.ok_or(CredentialError::TooCostly("iterations"))?;
+        Ok(())
+    }
+
+    fn decrypt(&mut self, scheme: &Scheme, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+        self.spend(scheme.work())?;
+        scheme.decrypt(ciphertext, self.passphrase)
+    }
+
     fn content_info(&mut self, mut info: Reader<'_>) -> Result<(), CredentialError> {
         let kind = info.oid()?;
         let mut content = info.enter(EXPLICIT_0)?;
@@ -150,7 +176,7 @@ impl Opening<'_> {
                 encrypted.oid()?;
                 let scheme = Scheme::parse(encrypted.content(SEQUENCE)?)?;
                 let ciphertext = encrypted_content(&mut encrypted)?;
-                let bags = to_der(&scheme.decrypt(&ciphertext, self.passphrase)?, WHAT)?;
+                let bags = to_der(&self.decrypt(&scheme, &ciphertext)?, WHAT)?;
                 self.safe_contents(&bags, NESTING_MAX)
             }
             _ => Err(CredentialError::Unsupported(
@@ -181,7 +207,7 @@ impl Opening<'_> {
             "1.2.840.113549.1.12.10.1.2" => {
                 let mut info = reader.enter(SEQUENCE)?;
                 let scheme = Scheme::parse(info.content(SEQUENCE)?)?;
-                let key = scheme.decrypt(info.content(OCTET_STRING)?, self.passphrase)?;
+                let key = self.decrypt(&scheme, info.content(OCTET_STRING)?)?;
                 self.add_key(&key);
             }
             "1.2.840.113549.1.12.10.1.3" => {
@@ -199,7 +225,7 @@ impl Opening<'_> {
     }
 
     fn add_key(&mut self, pkcs8: &[u8]) {
-        self.contents.keys.push(pkcs8.to_vec().into());
+        self.contents.keys.push(Zeroizing::new(pkcs8.to_vec().into()));
     }
 }
 
@@ -217,5 +243,27 @@ fn encrypted_content(reader: &mut Reader<'_>) -> Result<Zeroizing<Vec<u8>>, Cred
             Ok(joined)
         }
         _ => Err(CredentialError::Malformed(WHAT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A check and a key, both with one iteration; the certificate is in the clear.
+    const BUNDLE: &[u8] = include_bytes!("../tests/vectors/bundle.p12");
+
+    #[test]
+    fn work_is_limited_over_the_whole_file() {
+        let bundle = Pkcs12::parse(BUNDLE).unwrap().unwrap();
+        let opened = |work| {
+            bundle
+                .open_within(work, &Passphrase::new("pass".into()))
+                .map(|_| ())
+        };
+        assert_eq!(opened(2), Ok(()));
+        for too_little in [0, 1] {
+            assert_eq!(opened(too_little), Err(CredentialError::TooCostly("iterations")));
+        }
     }
 }

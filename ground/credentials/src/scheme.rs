@@ -4,10 +4,11 @@
 use std::num::NonZeroU32;
 
 use aws_lc_rs::pbkdf2;
+use culvert_wire::der::{INTEGER, OCTET_STRING, SEQUENCE};
 use md5::Digest;
 use zeroize::Zeroizing;
 
-use crate::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, is_one_sequence};
+use crate::ber::{Reader, is_one_sequence};
 use crate::cipher::Cipher;
 use crate::pkcs12_kdf::{Hash, Purpose};
 use crate::{CredentialError, Passphrase};
@@ -123,6 +124,22 @@ impl Scheme {
             cipher,
             iv,
         })
+    }
+
+    /// What the derivation of a key costs, in iterations; so much of scrypt's work takes about as long.
+    pub(crate) fn work(&self) -> u64 {
+        match self {
+            Self::Pbes1 { iterations, .. }
+            | Self::Pkcs12 { iterations, .. }
+            | Self::Pbes2 {
+                derivation: Derivation::Pbkdf2 { iterations, .. },
+                ..
+            } => (*iterations).into(),
+            Self::Pbes2 {
+                derivation: Derivation::Scrypt { params, .. },
+                ..
+            } => scrypt_work(params),
+        }
     }
 
     /// Decrypts. What comes out must be one SEQUENCE, otherwise the passphrase is wrong.
@@ -293,6 +310,11 @@ fn scrypt_params(n: u64, r: u64, p: u64) -> Result<scrypt::Params, CredentialErr
     scrypt::Params::new(log_n, r, p, scrypt::Params::RECOMMENDED_LEN).map_err(|_| malformed)
 }
 
+/// N times r times p.
+fn scrypt_work(params: &scrypt::Params) -> u64 {
+    (u64::from(params.r()) * u64::from(params.p())) << params.log_n()
+}
+
 fn cipher_and_iv(mut reader: Reader<'_>) -> Result<(Cipher, Vec<u8>), CredentialError> {
     let oid = reader.oid()?;
     let cipher = match oid.as_str() {
@@ -346,7 +368,10 @@ mod tests {
             iterations(u64::MAX),
             Err(CredentialError::TooCostly("iterations"))
         );
-        assert!(scrypt_params(16384, 8, 1).is_ok());
+        assert_eq!(
+            scrypt_params(16384, 8, 1).map(|params| scrypt_work(&params)),
+            Ok(16384 * 8)
+        );
         for (n, r, p) in [(1 << 40, 8, 1), (16384, u64::MAX, 1), (16384, 8, 1 << 40)] {
             let refused = scrypt_params(n, r, p).map(|_| ());
             assert_eq!(refused, Err(CredentialError::TooCostly("scrypt")));

@@ -84,6 +84,7 @@ fn passphrase(text: &str) -> Passphrase {
 fn assert_opens(file: &[u8], what: &str, format: KeyFormat, expected: &[u8]) {
     let key = KeyFile::parse(file).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(key.format(), format, "{what}");
+    assert!(format!("{key:?}").contains("content: SecretBytes(..)"), "{what}");
     let opened = key
         .open(&passphrase(PASSPHRASE))
         .unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -123,8 +124,8 @@ fn keys_in_the_clear() {
         assert_opens(&files.read("old.pem"), key, KeyFormat::Plain, &old);
         let kind = KeyFile::parse(&old).unwrap().open(&Passphrase::absent()).unwrap();
         match structure {
-            "rsa" => assert!(matches!(kind, PrivateKeyDer::Pkcs1(_))),
-            _ => assert!(matches!(kind, PrivateKeyDer::Sec1(_))),
+            "rsa" => assert!(matches!(*kind, PrivateKeyDer::Pkcs1(_))),
+            _ => assert!(matches!(*kind, PrivateKeyDer::Sec1(_))),
         }
     }
 }

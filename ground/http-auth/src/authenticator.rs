@@ -159,6 +159,9 @@ pub enum AuthError {
     /// Nothing is left to try.
     #[error("No more authentication methods to try")]
     Exhausted,
+    /// The same, but something would be left if a challenge of NTLM were shorter.
+    #[error("The NTLM challenge is too long to be answered")]
+    ChallengeTooLong,
     /// The other side asks for the password itself, which nobody has allowed.
     #[error("Basic authentication is disabled by default")]
     BasicDisabled,
@@ -228,6 +231,7 @@ impl<'s> Authenticator<'s> {
     ) -> Result<Answer, AuthError> {
         let challenges: Vec<Challenge<'_>> = lines.map(Challenge::parse).collect();
         let mut fresh = false;
+        let mut end = AuthError::Exhausted;
         for scheme in Scheme::ALL {
             let offered = offered(&challenges, scheme);
             let attempt = self.attempts[scheme.index()];
@@ -248,9 +252,12 @@ impl<'s> Authenticator<'s> {
                     });
                 }
                 Err(Unanswered::Stopped) => return Err(AuthError::Stopped),
-                Err(Unanswered::Failed) => {
+                Err(failure @ (Unanswered::Failed | Unanswered::TooLong)) => {
                     self.attempts[scheme.index()] = Attempt::Failed;
                     fresh |= attempt != Attempt::None;
+                    if failure == Unanswered::TooLong {
+                        end = AuthError::ChallengeTooLong;
+                    }
                 }
                 Err(Unanswered::NotOffered) if attempt != Attempt::None => {
                     self.attempts[scheme.index()] = Attempt::Failed;
@@ -263,7 +270,7 @@ impl<'s> Authenticator<'s> {
         if basic && self.schemes.by_default && self.credentials.is_some() {
             return Err(AuthError::BasicDisabled);
         }
-        Err(AuthError::Exhausted)
+        Err(end)
     }
 
     /// Takes the header lines of a success: an answer to a ticket proves the other side.
@@ -313,8 +320,7 @@ impl<'s> Authenticator<'s> {
                 offered,
                 (credentials, self.token.as_ref()),
                 circumstances,
-            )
-            .ok_or(Unanswered::NotOffered),
+            ),
         }
     }
 }
@@ -328,9 +334,12 @@ struct Message {
 }
 
 /// Why a scheme has no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unanswered {
     /// Not offered, or not in a way that is known.
     NotOffered,
+    /// The challenge wants to be repeated, and is longer than an answer can be.
+    TooLong,
     Failed,
     Stopped,
 }
@@ -396,37 +405,41 @@ fn credentials_step(
     offered: &[&str],
     (credentials, token): (Option<&Credentials>, Option<&SecretString>),
     circumstances: &Circumstances<'_>,
-) -> Option<Message> {
+) -> Result<Message, Unanswered> {
+    let credentials = credentials.ok_or(Unanswered::NotOffered);
     let (header, next, attempt) = match (scheme, attempt) {
         (Scheme::Ntlm, Attempt::None) => {
             credentials?;
             (ntlm::negotiate(), Attempt::Begun(1), None)
         }
         (Scheme::Ntlm, Attempt::Begun(_)) => {
-            let challenge = NtlmChallenge::parse(offered.first()?)?;
+            let challenge = offered.first().and_then(|text| NtlmChallenge::parse(text));
+            let challenge = challenge.ok_or(Unanswered::NotOffered)?;
             let name = match challenge.is_version_1() {
                 true => "HTTP NTLM",
                 false => "HTTP NTLMv2",
             };
             let message = challenge.answer(credentials?, circumstances);
+            let message = message.ok_or(Unanswered::TooLong)?;
             (message, Attempt::Sent, Some(name))
         }
         (Scheme::Digest, Attempt::None | Attempt::Sent) => {
-            let known = offered.iter().find_map(|text| DigestChallenge::parse(text))?;
-            if attempt == Attempt::Sent && !known.stale {
-                return None;
-            }
+            let known = offered.iter().find_map(|text| DigestChallenge::parse(text));
+            let known = known
+                .filter(|known| attempt == Attempt::None || known.stale)
+                .ok_or(Unanswered::NotOffered)?;
             let message = known.answer(credentials?, circumstances);
             (message, Attempt::Sent, Some("Digest"))
         }
         (Scheme::Basic, Attempt::None) => (basic::answer(credentials?), Attempt::Sent, Some("HTTP Basic")),
         (Scheme::Bearer, Attempt::None) => {
-            let header = format!("Bearer {}", token?.expose()).into();
+            let token = token.ok_or(Unanswered::NotOffered)?;
+            let header = format!("Bearer {}", token.expose()).into();
             (header, Attempt::Sent, Some("HTTP Bearer"))
         }
-        _ => return None,
+        _ => return Err(Unanswered::NotOffered),
     };
-    Some(Message {
+    Ok(Message {
         header,
         next,
         attempt: attempt.map(Attempted::with),

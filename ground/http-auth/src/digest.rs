@@ -4,6 +4,7 @@ use culvert_vocab::SecretString;
 use data_encoding::{BASE64, HEXLOWER};
 use md5::Md5;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::challenge::parameters;
 use crate::{Circumstances, Credentials};
@@ -127,21 +128,19 @@ impl DigestChallenge {
 
     fn response(&self, credentials: &Credentials, method: &str, uri: &str, cnonce: &str) -> String {
         let hash = |text: &str| self.algorithm.hash(text);
-        let mut key = hash(&format!(
-            "{}:{}:{}",
-            credentials.user,
-            self.realm,
-            credentials.password.expose()
-        ));
+        let password = credentials.password.expose();
+        let whole = Zeroizing::new(format!("{}:{}:{password}", credentials.user, self.realm));
+        let mut key = Zeroizing::new(hash(&whole));
         if self.algorithm.session {
-            key = hash(&format!("{key}:{}:{cnonce}", self.nonce));
+            let session = Zeroizing::new(format!("{}:{}:{cnonce}", *key, self.nonce));
+            key = Zeroizing::new(hash(&session));
         }
         let request = hash(&format!("{method}:{uri}"));
-        if self.qop {
-            hash(&format!("{key}:{}:{NC}:{cnonce}:auth:{request}", self.nonce))
-        } else {
-            hash(&format!("{key}:{}:{request}", self.nonce))
-        }
+        let proof = match self.qop {
+            true => format!("{}:{}:{NC}:{cnonce}:auth:{request}", *key, self.nonce),
+            false => format!("{}:{}:{request}", *key, self.nonce),
+        };
+        hash(&Zeroizing::new(proof))
     }
 }
 

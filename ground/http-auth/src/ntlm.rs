@@ -85,12 +85,13 @@ impl NtlmChallenge {
         self.info.is_empty() && self.flags & EXTENDED_SECURITY == 0
     }
 
-    /// The last message.
+    /// The last message; `None` when a part of it, which may repeat as much of the challenge as its sender
+    /// likes, is longer than its length can say.
     pub(crate) fn answer(
         &self,
         credentials: &Credentials,
         circumstances: &Circumstances<'_>,
-    ) -> SecretString {
+    ) -> Option<SecretString> {
         let (domain, user) = match credentials.user.split_once('\\') {
             Some((domain, user)) => (domain, user),
             None => (self.target.as_str(), credentials.user.as_str()),
@@ -113,14 +114,19 @@ impl NtlmChallenge {
             flags |= TARGET_INFO;
         }
         let (domain, user, host) = (utf16(domain), utf16(user), utf16(WORKSTATION));
-        // Order of the payload, and of the fields that point into it.
-        let payload = [&domain, &user, &host, &lm, &nt];
-        let fields = [3, 4, 0, 1, 2];
+        let mut end = HEADER_LEN;
+        let mut place = |part: &[u8]| {
+            let length = u16::try_from(part.len()).ok()?;
+            let offset = end;
+            end += u32::from(length);
+            Some((length, offset))
+        };
+        // The order of the payload is not that of the fields which point into it.
+        let (at_domain, at_user, at_host) = (place(&domain)?, place(&user)?, place(&host)?);
+        let (at_lm, at_nt) = (place(&lm)?, place(&nt)?);
         let mut message = Zeroizing::new(SIGNATURE.to_vec());
         message.extend(3u32.to_le_bytes());
-        for index in fields {
-            let length = payload[index].len() as u16;
-            let offset = HEADER_LEN + payload[..index].iter().map(|part| part.len() as u32).sum::<u32>();
+        for (length, offset) in [at_lm, at_nt, at_domain, at_user, at_host] {
             message.extend(length.to_le_bytes());
             message.extend(length.to_le_bytes());
             message.extend(offset.to_le_bytes());
@@ -128,10 +134,10 @@ impl NtlmChallenge {
         // No session key.
         message.extend([0; 8]);
         message.extend(flags.to_le_bytes());
-        for part in payload {
+        for part in [&domain, &user, &host, &lm, &nt] {
             message.extend_from_slice(part);
         }
-        header(&message)
+        Some(header(&message))
     }
 
     /// NTLM2 session: the nonces of both sides go into the responses (MS-NLMP §3.3.1).
@@ -154,7 +160,7 @@ impl NtlmChallenge {
         now: SystemTime,
     ) -> (Vec<u8>, Vec<u8>) {
         let name = utf16(&format!("{}{domain}", user.to_uppercase()));
-        let key = hmac(nt_hash(password).as_slice(), &[&name]);
+        let key = Zeroizing::new(hmac(nt_hash(password).as_slice(), &[&name]));
         let theirs = attribute(&self.info, TIMESTAMP).and_then(|time| time.try_into().ok());
         let time = theirs.unwrap_or_else(|| windows_time(now));
         let mut blob = vec![1, 1, 0, 0, 0, 0, 0, 0];
@@ -163,13 +169,13 @@ impl NtlmChallenge {
         blob.extend([0; 4]);
         blob.extend_from_slice(&self.info);
         blob.extend([0; 4]);
-        let mut nt = hmac(&key, &[&self.nonce, &blob]).to_vec();
+        let mut nt = hmac(key.as_slice(), &[&self.nonce, &blob]).to_vec();
         nt.extend(&blob);
         // A server that tells its time wants no LM response.
         let lm = if theirs.is_some() {
             vec![0; 24]
         } else {
-            let mut lm = hmac(&key, &[&self.nonce, &nonce]).to_vec();
+            let mut lm = hmac(key.as_slice(), &[&self.nonce, &nonce]).to_vec();
             lm.extend(nonce);
             lm
         };
@@ -247,7 +253,8 @@ fn nt_hash(password: &str) -> Zeroizing<[u8; 16]> {
 
 fn lm_hash(password: &str) -> Zeroizing<[u8; 16]> {
     let mut key = Zeroizing::new([0; 14]);
-    for (octet, given) in key.iter_mut().zip(password.to_uppercase().bytes()) {
+    let upper = Zeroizing::new(password.to_uppercase());
+    for (octet, given) in key.iter_mut().zip(upper.bytes()) {
         *octet = given;
     }
     let mut hash = Zeroizing::new([0; 16]);
@@ -283,6 +290,7 @@ fn des(key: &[u8], data: &[u8; 8]) -> [u8; 8] {
 #[cfg(test)]
 mod tests {
     use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -316,6 +324,7 @@ mod tests {
         assert_eq!(
             challenge
                 .answer(&credentials("DOM\\user", "SecREt01"), &circumstances)
+                .expect("short parts")
                 .expose(),
             "NTLM TlRMTVNTUAADAAAAGAAYAFwAAAAYABgAdAAAAAYABgBAAAAACAAIAEYAAAAOAA4ATgAAAAAAAAAAAAAAggEIAEQATwBNAHUAcwBlAHIA\
              VQBOAEsATgBPAFcATgB2uNI9SBQfzQAAAAAAAAAAAAAAAAAAAADnG8i8vDc3z8Komv3TLjZ9ouNHccPbyDs="
@@ -370,6 +379,53 @@ mod tests {
             "86c35097ac9cec102554764a57cccc19aaaaaaaaaaaaaaaa"
         );
         assert_eq!(HEXLOWER.encode(&nt[..16]), "68cd0ab851e51c96aabc927bebef6a1c");
+    }
+
+    /// What the field at `offset` points to.
+    fn pointed(message: &[u8], offset: usize) -> &[u8] {
+        field(message, offset).expect("a field that points into the message")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        /// However much a server says of itself: each field of the answer points to what it is for, or there
+        /// is no answer.
+        #[test]
+        fn fields_point_to_their_parts(
+            info_len in prop_oneof![0usize..200, 65400usize..65600],
+            target in prop_oneof![0usize..20, 32700usize..32800],
+            user in prop_oneof![0usize..20, 32700usize..32800],
+        ) {
+            let challenge = NtlmChallenge {
+                flags: EXTENDED_SECURITY | TARGET_INFO,
+                nonce: SERVER_NONCE,
+                target: "t".repeat(target),
+                info: vec![1; info_len],
+            };
+            let circumstances = Circumstances {
+                method: "GET",
+                uri: "/",
+                random: [0xaa; 32],
+                now: SystemTime::UNIX_EPOCH,
+            };
+            let user = "u".repeat(user);
+            let answer = challenge.answer(&credentials(&user, "p"), &circumstances);
+            let nt_len = if info_len == 0 { 24 } else { 16 + 28 + info_len + 4 };
+            let longest = nt_len.max(2 * target).max(2 * user.len());
+            prop_assert_eq!(answer.is_some(), longest <= usize::from(u16::MAX));
+            if let Some(answer) = answer {
+                let message = answer.expose().strip_prefix("NTLM ").expect("a scheme");
+                let message = BASE64.decode(message.as_bytes()).expect("base64");
+                prop_assert_eq!(pointed(&message, 12).len(), 24);
+                let nt = pointed(&message, 20);
+                prop_assert_eq!(nt.len(), nt_len);
+                prop_assert!(info_len == 0 || nt[44..44 + info_len] == challenge.info);
+                prop_assert_eq!(pointed(&message, 28), utf16(&challenge.target));
+                prop_assert_eq!(pointed(&message, 36), utf16(&user));
+                prop_assert_eq!(pointed(&message, 44), utf16(WORKSTATION));
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
 use cryptoki::session::Session;
+use culvert_wire::der;
 use rustls::SignatureScheme;
 
 use crate::Pkcs11Error;
@@ -111,8 +112,10 @@ impl Key {
         let (r, s) = signature
             .split_at_checked(signature.len() / 2)
             .ok_or(Pkcs11Error::Scheme)?;
-        let integers = [der_integer(r), der_integer(s)].concat();
-        Ok(der(0x30, &integers))
+        Ok(der::element(
+            der::SEQUENCE,
+            &[der::integer(r), der::integer(s)].concat(),
+        ))
     }
 
     fn raw(&self, kind: KeyType, mechanism: &Mechanism<'_>, data: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
@@ -129,39 +132,5 @@ impl Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
-    }
-}
-
-/// An unsigned big-endian number.
-fn der_integer(number: &[u8]) -> Vec<u8> {
-    let start = number.iter().position(|octet| *octet != 0);
-    let number = start.and_then(|start| number.get(start..)).unwrap_or(&[0]);
-    match number.first() {
-        Some(first) if first & 0x80 != 0 => der(2, &[&[0], number].concat()),
-        _ => der(2, number),
-    }
-}
-
-/// An element of at most 255 octets: two numbers of P-521 are 136 to 139.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let len = content.len() as u8;
-    let header: &[u8] = if len < 0x80 {
-        &[tag, len]
-    } else {
-        &[tag, 0x81, len]
-    };
-    [header, content].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers() {
-        assert_eq!(der_integer(&[0, 0, 1]), [2, 1, 1]);
-        assert_eq!(der_integer(&[0x80]), [2, 2, 0, 0x80]);
-        assert_eq!(der_integer(&[0, 0]), [2, 1, 0]);
-        assert_eq!(der(0x30, &[0; 0x90])[..3], [0x30, 0x81, 0x90]);
     }
 }

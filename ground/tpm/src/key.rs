@@ -2,10 +2,10 @@ use std::fmt;
 
 use aws_lc_rs::digest::{Algorithm, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512, digest};
 use culvert_vocab::SecretString;
+use culvert_wire::der::{SEQUENCE, element, integer};
 use rustls::SignatureScheme;
 use zeroize::Zeroizing;
 
-use crate::der::{SEQUENCE, element, integer};
 use crate::file::{Parent, hierarchy_name};
 use crate::padding;
 use crate::public::{ALG_ECDSA, ALG_NULL, ALG_RSAPSS, ALG_RSASSA, Curve, Kind};

@@ -9,7 +9,6 @@
 
 mod auth;
 mod command;
-mod der;
 mod device;
 mod error;
 mod file;

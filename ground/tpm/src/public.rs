@@ -1,7 +1,8 @@
 //! TPMT_PUBLIC (TPM 2.0 Library, part 2, §12.2.4): kind and attributes of a key.
 
+use culvert_wire::der::{SEQUENCE, bit_string, element, integer};
+
 use crate::TpmError;
-use crate::der::{SEQUENCE, bit_string, element, integer};
 use crate::marshal::{Reader, Writer};
 
 pub(crate) const ALG_RSA: u16 = 0x0001;

@@ -2,15 +2,13 @@
 //! GeneralString OPTIONAL, dclocator-hint [2] INTEGER OPTIONAL }` in DER, and what is in it: a
 //! Kerberos message with its length before it (RFC 4120 §7.2.2).
 
+use culvert_wire::der::{GENERAL_STRING, INTEGER, OCTET_STRING, SEQUENCE, element};
+
 /// Longest Kerberos message, in octets.
 pub const MESSAGE_MAX: usize = 65536;
 /// Longest name of a realm, in octets.
 const REALM_MAX: usize = 127;
 
-const SEQUENCE: u8 = 0x30;
-const OCTET_STRING: u8 = 0x04;
-const GENERAL_STRING: u8 = 0x1b;
-const INTEGER: u8 = 0x02;
 /// `[0]`, `[1]`, `[2]`, constructed.
 const FIELDS: [u8; 3] = [0xa0, 0xa1, 0xa2];
 /// `AS-REQ`, `TGS-REQ`: the application tags 10 and 12.
@@ -91,23 +89,7 @@ pub fn is_too_big(reply: &[u8]) -> bool {
 pub fn encode_reply(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     let framed = [&length.to_be_bytes()[..], message].concat();
-    wrap(SEQUENCE, &wrap(FIELDS[0], &wrap(OCTET_STRING, &framed)))
-}
-
-fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut encoded = vec![tag];
-    match u8::try_from(content.len()) {
-        Ok(short @ 0..=0x7f) => encoded.push(short),
-        _ => {
-            let length = content.len().to_be_bytes();
-            let zeros = length.iter().take_while(|octet| **octet == 0).count();
-            let digits = length.get(zeros..).unwrap_or_default();
-            encoded.push(0x80 | digits.len() as u8);
-            encoded.extend_from_slice(digits);
-        }
-    }
-    encoded.extend_from_slice(content);
-    encoded
+    element(SEQUENCE, &element(FIELDS[0], &element(OCTET_STRING, &framed)))
 }
 
 /// Elements of DER, one after the other.

@@ -276,7 +276,7 @@ impl Loading<'_> {
             return Err(self.failed("Failed to load PKCS#12 certificate: it holds no certificate"));
         }
         let key = match (keys.into_iter().next(), &self.source.key) {
-            (Some(key), _) => self.private_key(&PrivateKeyDer::Pkcs8(key))?,
+            (Some(key), _) => self.private_key(&PrivateKeyDer::Pkcs8(key.secret_pkcs8_der().into()))?,
             (None, Some(_)) => self.key_file(&self.source.certificate, Zeroizing::default())?,
             (None, None) => {
                 return Err(self.failed("Failed to load PKCS#12 certificate: it holds no private key"));
@@ -317,7 +317,8 @@ impl Loading<'_> {
         let (locked, silent): (Locked, &[Passphrase]) = match file.format() {
             KeyFormat::Plain => {
                 let key = file.open(&Passphrase::absent());
-                return self.private_key(&key.map_err(|error| load_failure(&error))?);
+                let key = key.map_err(|error| load_failure(&error))?;
+                return self.private_key(&key);
             }
             KeyFormat::EncryptedPem => (ENCRYPTED_PEM, &[]),
             KeyFormat::EncryptedPkcs8Pem => (PKCS8_PEM, &empty),

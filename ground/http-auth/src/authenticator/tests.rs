@@ -72,6 +72,27 @@ fn the_user_is_told_what_is_attempted() {
     );
 }
 
+/// A challenge of NTLM that is repeated in the answer and too long for that: other schemes are used; without one
+/// the user is told why.
+#[test]
+fn a_challenge_that_is_too_long() {
+    let mut message = b"NTLMSSP\0\x02\0\0\0".to_vec();
+    message.extend([0; 8]);
+    // Target information.
+    message.extend(0x0080_0000u32.to_le_bytes());
+    message.extend([0; 16]);
+    message.extend([0xff, 0xff, 0xff, 0xff, 48, 0, 0, 0]);
+    message.extend([1; 65535]);
+    let long = format!("NTLM {}", BASE64.encode(&message));
+    let mut both = authenticator(Schemes::parse("ntlm,digest"));
+    assert_eq!(answer(&mut both, &["NTLM"]), Ok(("NTLM".into(), false)));
+    assert_eq!(answer(&mut both, &[&long, DIGEST]), Ok(("Digest".into(), true)));
+    let mut alone = authenticator(Schemes::parse("ntlm"));
+    assert_eq!(answer(&mut alone, &["NTLM"]), Ok(("NTLM".into(), false)));
+    assert_eq!(answer(&mut alone, &[&long]), Err(AuthError::ChallengeTooLong));
+    assert_eq!(answer(&mut alone, &[&long]), Err(AuthError::Exhausted));
+}
+
 #[test]
 fn a_stale_nonce_is_no_failure() {
     let mut digest = authenticator(Schemes::default());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use culvert_wire::der::{EXPLICIT_0, SEQUENCE, SET, element, integer};
 use culvert_wire::xml::Element;
 use data_encoding::BASE64;
 
@@ -80,30 +81,13 @@ pub(super) fn auth_element(proof: &SecondProof) -> Element {
 
 /// DER PKCS#7 SignedData with certificates and nothing else (RFC 2315 §9.1).
 fn pkcs7(chain: &[Vec<u8>]) -> Vec<u8> {
-    let version = der(0x02, &[1]);
-    let no_members = der(0x31, &[]);
-    let content = der(0x30, DATA);
-    let certificates = der(0xa0, &chain.concat());
+    let version = integer(&[1]);
+    let no_members = element(SET, &[]);
+    let content = element(SEQUENCE, DATA);
+    let certificates = element(EXPLICIT_0, &chain.concat());
     let signed = [version, no_members.clone(), content, certificates, no_members].concat();
-    let signed = der(0xa0, &der(0x30, &signed));
-    der(0x30, &[SIGNED_DATA, &signed].concat())
-}
-
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let len = content.len().to_be_bytes();
-    let used = len.iter().position(|octet| *octet != 0).unwrap_or(len.len() - 1);
-    let digits = len.get(used..).unwrap_or_default();
-    let mut out = vec![tag];
-    match digits {
-        [short @ 0..=0x7f] => out.push(*short),
-        // At most eight digits.
-        digits => {
-            out.push(0x80 | digits.len() as u8);
-            out.extend_from_slice(digits);
-        }
-    }
-    out.extend_from_slice(content);
-    out
+    let signed = element(EXPLICIT_0, &element(SEQUENCE, &signed));
+    element(SEQUENCE, &[SIGNED_DATA, &signed].concat())
 }
 
 fn base64(octets: &[u8]) -> String {
@@ -118,11 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_and_lines() {
-        assert_eq!(der(4, &[1]), [4, 1, 1]);
-        assert_eq!(der(4, &[0; 128])[..3], [4, 0x81, 128]);
-        assert_eq!(der(4, &[0; 300])[..4], [4, 0x82, 1, 44]);
-        assert_eq!(der(4, &[]), [4, 0]);
+    fn base64_in_lines() {
         let text = base64(&[0; 60]);
         assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [64, 16]);
     }

@@ -45,7 +45,9 @@ fn auth_text(error: AuthError) -> String {
         AuthError::BasicDisabled => {
             "Proxy requested Basic authentication which is disabled by default".into()
         }
-        AuthError::Exhausted | AuthError::Forged | AuthError::Stopped => error.to_string(),
+        AuthError::Exhausted | AuthError::ChallengeTooLong | AuthError::Forged | AuthError::Stopped => {
+            error.to_string()
+        }
     }
 }
 
