@@ -56,8 +56,7 @@ pub trait Login {
 
     /// Something has come that may be the result of the [`SignIn`]: the target of a request to
     /// its port, or a line of its program or the user.
-    fn handle_browser(&mut self, result: &str) -> Returned {
-        let _ = result;
+    fn handle_browser(&mut self, _result: &str) -> Returned {
         Returned::Stranger
     }
 
