@@ -254,8 +254,6 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
@@ -267,8 +265,12 @@ mod tests {
     fn run_one(script: &str, limit: Duration, foreign: bool) -> Result<Finished, HelperError> {
         let folder = tempfile::tempdir().expect("folder");
         let program = folder.path().join("helper");
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+        // Another program writes it: this one's descriptor, copied by a test beside that starts a program at the
+        // same moment, could still be open when it is to be executed ("Text file busy").
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"";
+        let mut writer = Command::new("/bin/sh");
+        let written = writer.args(["-c", write, "sh", script]).arg(&program).status();
+        assert!(written.expect("a shell").success());
         let signals = Signals::new().expect("signals");
         Helper {
             program: &program,

@@ -303,7 +303,7 @@ fn repaired_after_the_guard_was_killed_too(dir: &Path) {
 }
 
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");
         sleep(Duration::from_millis(20));

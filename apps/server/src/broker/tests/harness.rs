@@ -22,7 +22,7 @@ use crate::ipc::{SecretText, Text};
 pub(super) const HASH_OF_PW: &str = "$5$abcdefgh$ijtOJ//yvc/9bq1g0llFn9dB688BwBDRD90DlKKSKE1";
 
 /// Nothing that a broker answers takes longer, on any machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread()
