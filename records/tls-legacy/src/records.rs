@@ -10,9 +10,9 @@ use openssl::ssl::{ErrorCode, SslStream};
 use crate::pipe::Pipe;
 
 /// Octets of a record's header.
-const HEADER_LEN: usize = 5;
+pub(crate) const HEADER_LEN: usize = 5;
 /// Largest body of a record in any version (RFC 5246 §6.2.3).
-const BODY_MAX: usize = 16384 + 2048;
+pub(crate) const BODY_MAX: usize = 16384 + 2048;
 /// Header, initialization vector, the longest MAC, and the padding of a block.
 const EXPANSION_MAX: usize = HEADER_LEN + 16 + 48 + 16;
 

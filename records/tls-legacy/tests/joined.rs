@@ -7,9 +7,10 @@ mod ends;
 mod verifier;
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::sync::Arc;
 
-use culvert_tls::{Algorithms, ClientSettings, Handshake, TlsError};
+use culvert_tls::{Algorithms, ClientSettings, Handshake, Opened, TlsError};
 use culvert_tls_legacy::{LegacyConnection, LegacySettings, OldestVersion};
 use ends::Ends;
 use openssl::pkey::PKey;
@@ -120,6 +121,36 @@ fn the_finished_message_of_rustls() {
     .unwrap();
     let finished = client.borrow().client_finished().unwrap();
     assert_eq!(peer_finished(&server), finished);
+}
+
+/// The record after the one that ends the HTTP exchange has begun when the connection is taken over.
+#[test]
+fn a_take_over_in_the_middle_of_a_record() {
+    for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+        for early in [1, 4, 5, 20] {
+            let mut server = server(version);
+            let client = legacy(true);
+            join_legacy(&mut server, &client).unwrap();
+            let mut said = |text: &[u8]| {
+                server.write_all(text).unwrap();
+                std::mem::take(&mut server.get_mut().output)
+            };
+            let (response, packet) = (said(b"response"), said(b"packet"));
+            let mut client = client.into_inner();
+            client
+                .handle_input(&[&response, &packet[..early]].concat())
+                .unwrap();
+            assert_eq!(client.poll_plaintext().unwrap().unwrap(), b"response");
+            assert_eq!(client.poll_plaintext().unwrap(), None);
+            let mut records = client.into_records().unwrap();
+            let mut unread = [&records.unread, &packet[early..]].concat();
+            let opened = records.opener.open(&mut unread).unwrap();
+            let Opened::ApplicationData { payload, .. } = opened else {
+                panic!("{opened:?}");
+            };
+            assert_eq!(&unread[payload], b"packet");
+        }
+    }
 }
 
 #[test]

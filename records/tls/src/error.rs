@@ -8,6 +8,9 @@ pub enum TlsError {
     /// The peer's octets are not a TLS record.
     #[error("the peer does not speak TLS")]
     NotTls,
+    /// A record after the handshake is none that may come there.
+    #[error(transparent)]
+    Record(#[from] culvert_record::OpenError),
     /// More than one record's worth of plaintext was to be written at once.
     #[error("{0} octets do not fit one TLS record")]
     Oversize(usize),

@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use crate::finished::{Transcript, VERIFY_DATA_LEN};
-use crate::opener::Progress;
+use crate::opener::{KeyedOpener, Progress};
 use crate::protection::{HANDSHAKE, HEADER_LEN, KeyState, MAX_PLAINTEXT, next_secret, traffic_keys};
 use crate::secret_log::{SecretLog, TrafficSecrets};
 use crate::signature::{NotingResolver, NotingVerifier, SeenScheme};
@@ -41,6 +41,9 @@ pub struct Handshake {
     peer_closed: bool,
     /// For TLS 1.2.
     transcript: Transcript,
+    /// Opens what rustls opens after a handshake of TLS 1.3: a message whose beginning rustls has at the
+    /// take-over, and of which it does not tell, must be known.
+    follower: Option<KeyedOpener>,
 }
 
 /// A connection after the take-over.
@@ -113,6 +116,7 @@ impl Handshake {
             input,
             peer_closed: false,
             transcript: Transcript::default(),
+            follower: None,
         }
     }
 
@@ -290,12 +294,10 @@ impl Handshake {
             return Err(TlsError::PendingOutput);
         }
         let Negotiated { version, cipher, .. } = self.negotiated().ok_or(TlsError::Cipher)?;
-        let TrafficSecrets { client, server } = self.secrets.take();
-        let from_server = self.is_client();
-        let (ours, theirs) = if from_server {
-            (client, server)
-        } else {
-            (server, client)
+        let (ours, theirs) = self.traffic_secrets();
+        let progress = match self.follower.take() {
+            Some(follower) => follower.into_parts().1,
+            None => Progress::new(self.is_client()),
         };
         let extracted = self.connection.dangerous_extract_secrets()?;
         let (sequence, secrets) = extracted.tx;
@@ -304,7 +306,7 @@ impl Handshake {
         let receiving = key_state(version, cipher, sequence, &secrets, theirs)?;
         Ok(Records {
             sealer: Sealer::new(sending)?,
-            opener: Opener::new(receiving, Progress::new(from_server))?,
+            opener: Opener::new(receiving, progress)?,
             unread: self.input,
         })
     }
@@ -330,6 +332,8 @@ impl Handshake {
         if is_client && tls12 && !self.connection.is_handshaking() && record.first() == Some(&HANDSHAKE) {
             return Err(TlsError::Renegotiation);
         }
+        let tls13 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let followed = (tls13 && !self.connection.is_handshaking()).then(|| record.to_vec());
         while !record.is_empty() {
             match self.connection.read_tls(&mut record) {
                 Ok(read) if read > 0 => {}
@@ -339,8 +343,47 @@ impl Handshake {
             }
         }
         self.input.drain(..record_len);
-        self.connection.process_new_packets()?;
+        let state = self.connection.process_new_packets()?;
+        if let Some(record) = followed.filter(|_| !state.peer_has_closed()) {
+            self.follow(record)?;
+        }
         Ok(true)
+    }
+
+    /// Opens a record with application keys that rustls has just taken.
+    fn follow(&mut self, mut record: Vec<u8>) -> Result<(), TlsError> {
+        let mut follower = match self.follower.take() {
+            Some(follower) => follower,
+            None => self.start_following()?,
+        };
+        follower.open(&mut record)?;
+        self.follower = Some(follower);
+        Ok(())
+    }
+
+    fn start_following(&self) -> Result<KeyedOpener, TlsError> {
+        let Negotiated { version, cipher, .. } = self.negotiated().ok_or(TlsError::Cipher)?;
+        let (_, theirs) = self.traffic_secrets();
+        let secret = theirs.ok_or(TlsError::TrafficSecrets)?;
+        let (key, iv) = traffic_keys(cipher, &secret).ok_or(TlsError::TrafficSecrets)?;
+        let first = KeyState {
+            version,
+            cipher,
+            key,
+            iv,
+            sequence: 0,
+            traffic_secret: Some(secret),
+        };
+        KeyedOpener::new(first, Progress::new(self.is_client()))
+    }
+
+    /// First generation of the secrets for what we send and for what the peer sends.
+    fn traffic_secrets(&self) -> (Option<SecretBytes>, Option<SecretBytes>) {
+        let TrafficSecrets { client, server } = self.secrets.traffic();
+        match self.is_client() {
+            true => (client, server),
+            false => (server, client),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ const IDLE_RECORDS_MAX: u8 = 32;
 /// Longest NewSessionTicket message: its fields at their limits (RFC 8446 §4.6.1).
 const TICKET_MAX: usize = 2 * 65535 + 255 + 16;
 
+/// Octets before the body of a handshake message: its kind and length.
+const MESSAGE_HEADER_LEN: usize = 4;
 const NEW_SESSION_TICKET: u8 = 4;
 const KEY_UPDATE: u8 = 24;
 const CLOSE_NOTIFY: u8 = 0;
@@ -72,8 +74,18 @@ pub(crate) struct Progress {
     from_server: bool,
     /// Records since the last one with application data.
     idle_records: u8,
-    /// Octets still to come of a NewSessionTicket that spans records.
-    ticket_left: usize,
+    /// A message whose end has not come.
+    message: Message,
+}
+
+/// What has come of a handshake message that spans records.
+#[derive(Default, Serialize, Deserialize)]
+struct Message {
+    header: [u8; MESSAGE_HEADER_LEN],
+    /// Octets of the header so far; 0 between two messages.
+    header_len: usize,
+    /// Octets of the body still to come, once the header is whole.
+    left: usize,
 }
 
 impl Progress {
@@ -81,7 +93,7 @@ impl Progress {
         Self {
             from_server,
             idle_records: 0,
-            ticket_left: 0,
+            message: Message::default(),
         }
     }
 }
@@ -133,7 +145,7 @@ impl KeyedOpener {
         let opened = match plain.content_type {
             APPLICATION_DATA if plain.range.is_empty() => Opened::Ignored { consumed },
             APPLICATION_DATA => {
-                if self.progress.ticket_left != 0 {
+                if self.progress.message.header_len != 0 {
                     return Err(OpenError::Malformed);
                 }
                 self.progress.idle_records = 0;
@@ -226,46 +238,59 @@ impl KeyedOpener {
     }
 
     /// Messages after the handshake: tickets, which are skipped, and KeyUpdate, which must end
-    /// its record (RFC 8446 §5.1).
-    fn handshake(&mut self, mut messages: &[u8], consumed: usize) -> Result<Opened, OpenError> {
+    /// its record (RFC 8446 §5.1). Any may begin in an earlier record.
+    fn handshake(&mut self, mut octets: &[u8], consumed: usize) -> Result<Opened, OpenError> {
         if self.protection.version() == Version::Tls12 {
             return Err(OpenError::Renegotiation);
         }
-        if messages.is_empty() {
+        if octets.is_empty() {
             return Err(OpenError::Malformed);
         }
-        if let &[KEY_UPDATE, 0, 0, 1, request] = messages
-            && self.progress.ticket_left == 0
-        {
-            let requested = match request {
-                0 => false,
-                1 => true,
-                _ => return Err(OpenError::Malformed),
-            };
-            self.protection.update().ok_or(OpenError::Malformed)?;
-            return Ok(Opened::KeyUpdate { consumed, requested });
-        }
-        while !messages.is_empty() {
-            if self.progress.ticket_left == 0 {
-                self.progress.ticket_left = self.ticket_len(messages)?;
+        let mut requested = None;
+        while let Some((first, rest)) = octets.split_first() {
+            if requested.is_some() {
+                return Err(OpenError::Malformed);
             }
-            let here = self.progress.ticket_left.min(messages.len());
-            self.progress.ticket_left -= here;
-            messages = messages.get(here..).unwrap_or_default();
+            let message = &mut self.progress.message;
+            if let Some(octet) = message.header.get_mut(message.header_len) {
+                *octet = *first;
+                message.header_len += 1;
+                octets = rest;
+                if message.header_len == MESSAGE_HEADER_LEN {
+                    message.left = body_len(message.header, self.progress.from_server)?;
+                }
+            } else {
+                let here = message.left.min(octets.len());
+                message.left -= here;
+                octets = octets.get(here..).unwrap_or_default();
+                if message.header[0] == KEY_UPDATE {
+                    requested = Some(match first {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(OpenError::Malformed),
+                    });
+                }
+            }
+            let message = &mut self.progress.message;
+            if message.header_len == MESSAGE_HEADER_LEN && message.left == 0 {
+                *message = Message::default();
+            }
         }
-        Ok(Opened::Ignored { consumed })
-    }
-
-    /// Length of the NewSessionTicket message that begins here, header included. No known peer
-    /// splits a message within its header, so that counts as malformed.
-    fn ticket_len(&self, message: &[u8]) -> Result<usize, OpenError> {
-        let Some(&[NEW_SESSION_TICKET, high, mid, low]) = message.first_chunk::<4>() else {
-            return Err(OpenError::Malformed);
+        let Some(requested) = requested else {
+            return Ok(Opened::Ignored { consumed });
         };
-        let len = usize::from(high) << 16 | usize::from(mid) << 8 | usize::from(low);
-        if !self.progress.from_server || len > TICKET_MAX {
-            return Err(OpenError::Malformed);
-        }
-        Ok(4 + len)
+        self.protection.update().ok_or(OpenError::Malformed)?;
+        Ok(Opened::KeyUpdate { consumed, requested })
+    }
+}
+
+/// Octets of the body of the handshake message that begins so.
+fn body_len(header: [u8; MESSAGE_HEADER_LEN], from_server: bool) -> Result<usize, OpenError> {
+    let [kind, high, mid, low] = header;
+    let len = usize::from(high) << 16 | usize::from(mid) << 8 | usize::from(low);
+    match kind {
+        NEW_SESSION_TICKET if from_server && len <= TICKET_MAX => Ok(len),
+        KEY_UPDATE if len == 1 => Ok(len),
+        _ => Err(OpenError::Malformed),
     }
 }

@@ -8,17 +8,17 @@ mod common;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::{CIPHERS, Identity, VERSIONS, client_settings, connected, exchange, localhost, only, server};
+use common::{
+    CIPHERS, Identity, VERSIONS, client_settings, connected, exchange, handshake_record, localhost, only,
+    server,
+};
 use culvert_certs::{Anchors, CertificateChain, Host, Policy, PolicySettings};
 use culvert_tls::{
     Algorithms, ContentType, Handshake, Opened, PrivateKey, ServerSettings, TlsError, Version, server_config,
 };
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ServerSessionMemoryCache;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 
 #[test]
 fn a_refused_certificate_ends_the_handshake_with_an_alert() {
@@ -49,60 +49,22 @@ fn a_refused_certificate_ends_the_handshake_with_an_alert() {
     }
 }
 
-/// Asks for a certificate and accepts all.
-#[derive(Debug)]
-struct AnyClient;
-
-impl ClientCertVerifier for AnyClient {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
-
 #[test]
 fn client_certificates() {
     let identity = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
     let user = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let mut anchors = RootCertStore::empty();
+    anchors.add(user.certificate.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(anchors), provider)
+        .allow_unauthenticated()
+        .build()
+        .unwrap();
     for version in VERSIONS {
         let config = server_config(ServerSettings {
             keys: vec![identity.certified()],
             sessions: None,
-            client_verifier: Some(Arc::new(AnyClient)),
+            client_verifier: Some(verifier.clone()),
             algorithms: only(version, CIPHERS[1]),
             server_precedence: false,
         })
@@ -242,6 +204,39 @@ fn keys_that_were_updated_before_the_take_over_are_followed() {
         panic!("no data");
     };
     assert_eq!(&up[consumed..][payload], b"up");
+}
+
+/// The end of a message comes after the take-over; rustls has had its beginning.
+#[test]
+fn messages_that_span_the_take_over() {
+    let identity = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let algorithms = only(Version::Tls13, CIPHERS[1]);
+    let config = server(vec![identity.certified()], algorithms.clone());
+    // Lifetime, age_add, nonce, ticket, extensions (RFC 8446 §4.6.1).
+    let ticket = [4, 0, 0, 17, 0, 0, 0, 60, 9, 9, 9, 9, 1, 0, 0, 3, 7, 7, 7, 0, 0];
+    let update = [24, 0, 0, 1, 1];
+    for (message, is_update) in [(&ticket[..], false), (&update, true)] {
+        for split in 1..message.len() {
+            let (mut client, server) = connected(&client_settings(algorithms.clone()), &config);
+            let mut sealer = server.into_records().unwrap().sealer;
+            // An earlier message is no matter.
+            let mut early = handshake_record(&mut sealer, &ticket);
+            early.extend(handshake_record(&mut sealer, &message[..split]));
+            client.handle_input(&early).unwrap();
+            assert_eq!(client.poll_plaintext().unwrap(), None);
+            let mut opener = client.into_records().unwrap().opener;
+            let mut late = handshake_record(&mut sealer, &message[split..]);
+            let consumed = late.len();
+            let expected = match is_update {
+                true => Opened::KeyUpdate {
+                    consumed,
+                    requested: true,
+                },
+                false => Opened::Ignored { consumed },
+            };
+            assert_eq!(opener.open(&mut late), Ok(expected), "{split}");
+        }
+    }
 }
 
 /// Needs the program `openssl`.

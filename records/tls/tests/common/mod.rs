@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use culvert_certs::{Anchors, Host, Policy, PolicySettings};
 use culvert_tls::{
-    Algorithms, Cipher, ClientSettings, Group, Handshake, PrivateKey, ServerSettings, Version, server_config,
+    Algorithms, Cipher, ClientSettings, ContentType, Group, Handshake, PrivateKey, Sealer, ServerSettings,
+    Version, server_config,
 };
 use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
 use rustls::ServerConfig;
@@ -116,4 +117,15 @@ pub(crate) fn connected(client: &ClientSettings, server: &ServerConfig) -> (Hand
     exchange(&mut client, &mut server);
     assert!(!client.is_handshaking() && !server.is_handshaking());
     (client, server)
+}
+
+/// A record with (a part of) handshake messages.
+pub(crate) fn handshake_record(sealer: &mut Sealer, message: &[u8]) -> Vec<u8> {
+    let start = sealer.headroom();
+    let mut record = vec![0; sealer.sealed_len(message.len())];
+    record[start..start + message.len()].copy_from_slice(message);
+    sealer
+        .seal(ContentType::Handshake, &mut record, message.len())
+        .unwrap();
+    record
 }
