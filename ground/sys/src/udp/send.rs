@@ -72,9 +72,13 @@ impl UdpSocket {
         let send = || retry(|| self.socket.send_with_flags(data, libc::MSG_NOSIGNAL));
         let sent = send().or_else(|error| {
             // A segment that the path does not take spoils smaller datagrams, too (before Linux 6.14), and
-            // what could go in fragments.
+            // what could go in fragments; where nothing can be segmented, any does.
             let stale = !segmented && set.load(Ordering::Relaxed) != 0;
-            if !stale || !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) {
+            let spoilt = matches!(
+                error.raw_os_error(),
+                Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO)
+            );
+            if !stale || !spoilt {
                 return Err(error);
             }
             self.set_segment(0, set)?;
