@@ -201,4 +201,52 @@ impl Pair {
         assert_eq!(self.to_server.pop().as_deref(), Some(&b"data"[..]));
         assert_eq!(self.to_client.pop().as_deref(), Some(&b"data"[..]));
     }
+
+    /// A corrupted datagram of an established association is as good as lost.
+    pub(crate) fn drops_what_is_corrupted(&mut self, octet: usize, xor: u8) {
+        let record = self.seal(false, b"some data");
+        self.fates = vec![Fate::Corrupt(octet, xor)];
+        self.send(true, record);
+        self.run(Duration::from_secs(1));
+        assert!(self.to_server.is_empty());
+        self.exchange();
+    }
+
+    /// However the handshake fares: both ends are established and understand each other, or not both are.
+    pub(crate) fn is_not_misled(&mut self) {
+        self.run(Duration::from_secs(70));
+        if self.is_established() {
+            self.exchange();
+        }
+    }
+
+    /// After so many steps of the handshake, junk with and without the beginning of a record neither panics
+    /// nor disturbs an established association.
+    pub(crate) fn withstands(&mut self, junk: &[Vec<u8>], prefix: &[u8], steps: usize) {
+        for _ in 0..steps {
+            self.run(Duration::from_millis(10));
+        }
+        let was_established = self.is_established();
+        for octets in junk {
+            let len = (octets.len() as u16).to_be_bytes();
+            for datagram in [&[prefix, &len, octets].concat(), octets] {
+                self.deliver(true, datagram.clone());
+                self.deliver(false, datagram.clone());
+            }
+        }
+        if was_established {
+            assert!(self.is_established());
+            self.exchange();
+        }
+    }
+}
+
+/// The datagram number `which` is corrupted.
+pub(crate) fn corrupted(which: usize, octet: usize, xor: u8) -> Vec<Fate> {
+    [vec![Fate::Deliver; which], vec![Fate::Corrupt(octet, xor)]].concat()
+}
+
+/// Octets that anybody could send.
+pub(crate) fn junk() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)
 }

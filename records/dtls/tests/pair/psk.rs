@@ -7,7 +7,7 @@ use culvert_record::{ChannelState, SealError};
 use culvert_vocab::SecretBytes;
 use proptest::prelude::*;
 
-use crate::network::{Fate, Pair, fate};
+use crate::network::{Fate, Pair, corrupted, fate, junk};
 
 fn psk() -> SecretBytes {
     SecretBytes::new(vec![0x42; 32])
@@ -76,55 +76,27 @@ proptest! {
     #[test]
     fn corrupted_data_is_dropped(octet: usize, xor in 1u8.., suite in prop::sample::select(CipherSuite::PSK.to_vec())) {
         let client = ClientConfig { suites: vec![suite], ..client_config() };
-        let mut pair = established(client, ServerConfig::new(psk()));
-        let record = pair.seal(false, b"some data");
-        pair.fates = vec![Fate::Corrupt(octet, xor)];
-        pair.send(true, record);
-        pair.run(Duration::from_secs(1));
-        prop_assert!(pair.to_server.is_empty());
-        pair.exchange();
+        established(client, ServerConfig::new(psk())).drops_what_is_corrupted(octet, xor);
     }
 
     /// A corrupted handshake never ends with different ideas of the keys: both ends are
     /// established and understand each other, or not both are.
     #[test]
     fn corrupted_handshakes_do_not_mislead(which in 0usize..5, octet: usize, xor in 1u8..) {
-        let mut fates = vec![Fate::Deliver; which];
-        fates.push(Fate::Corrupt(octet, xor));
-        let mut pair = pair(client_config(), ServerConfig::new(psk()), fates);
-        pair.run(Duration::from_secs(70));
-        if pair.is_established() {
-            pair.exchange();
-        }
+        let fates = corrupted(which, octet, xor);
+        pair(client_config(), ServerConfig::new(psk()), fates).is_not_misled();
     }
 
     /// Arbitrary octets in every state neither panic nor disturb an established association.
     #[test]
     fn junk_never_panics(
-        junk in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+        junk in junk(),
         prefix in prop::sample::select(vec![
             &[][..], &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0], &[22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 9],
             &[21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0], &[23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 99]]),
         steps in 0usize..4,
     ) {
-        let mut pair = pair(client_config(), ServerConfig::new(psk()), Vec::new());
-        for _ in 0..steps {
-            pair.run(Duration::from_millis(10));
-        }
-        let was_established = pair.is_established();
-        for bytes in junk {
-            let mut datagram = prefix.to_vec();
-            datagram.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
-            datagram.extend_from_slice(&bytes);
-            pair.deliver(true, datagram.clone());
-            pair.deliver(false, datagram);
-            pair.deliver(true, bytes.clone());
-            pair.deliver(false, bytes);
-        }
-        if was_established {
-            prop_assert!(pair.is_established());
-            pair.exchange();
-        }
+        pair(client_config(), ServerConfig::new(psk()), Vec::new()).withstands(&junk, prefix, steps);
     }
 
     #[test]
