@@ -194,15 +194,18 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// Four octets of header, no encryption.
+    /// Octets that [`Plain`] adds.
+    pub(crate) const HEADER: usize = 4;
+
+    /// No encryption.
     struct Plain;
 
     impl PacketSealer for Plain {
         fn headroom(&self) -> usize {
-            4
+            HEADER
         }
 
         fn tailroom(&self) -> usize {
@@ -210,15 +213,16 @@ mod tests {
         }
 
         fn sealed_len(&self, len: usize) -> usize {
-            len + 4
+            HEADER + len
         }
 
         fn seal(&mut self, _kind: FrameKind, _buffer: &mut [u8], len: usize) -> Result<usize, SealError> {
-            Ok(len + 4)
+            Ok(HEADER + len)
         }
     }
 
-    fn batch_of(lengths: &[usize]) -> Batch {
+    /// Complete records of payloads of these lengths.
+    pub(crate) fn batch_of(lengths: &[usize]) -> Batch {
         let mut batch = Batch::new();
         for len in lengths {
             batch

@@ -6,11 +6,11 @@
     reason = "a counting allocator is unsafe by its trait"
 )]
 
+mod pair;
 mod records;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use culvert_sys::tcp;
 use culvert_sys::udp::{Path, UdpSocket};
 use culvert_tunnel::offload::{Coalescer, HEADER_LEN, Splitter, VnetHeader};
 use culvert_tunnel::{Arrival, Buffers, Device, Marks, Role, Session, SessionConfig, SharedSocket, TOKENS};
+use pair::{LOCAL, tcp_pair, udp_pair};
 use records::{Datagrams, Opener, Sealer};
 
 thread_local! {
@@ -45,8 +46,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Two sessions of one process, on one poller and with one set of buffers.
 struct Loop {
@@ -157,9 +156,7 @@ impl Loop {
 fn datagrams_cost_no_allocation() {
     let mut test = Loop::new();
     let now = Instant::now();
-    let near = UdpSocket::bind(LOCAL).unwrap();
-    let far = UdpSocket::connected(Some(LOCAL), near.local_addr().unwrap()).unwrap();
-    near.connect(far.local_addr().unwrap()).unwrap();
+    let (near, far) = udp_pair();
     let [client, server] = &mut test.sessions;
     server
         .attach_datagram(now, far, Datagrams::server(), &[], &mut test.buffers)
@@ -210,13 +207,10 @@ fn datagrams_of_a_shared_socket_cost_no_allocation() {
 fn a_stream_costs_no_allocation() {
     let mut test = Loop::new();
     let now = Instant::now();
-    let listener = TcpListener::bind(LOCAL).unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let far = listener.accept().unwrap().0;
-    for (session, socket) in test.sessions.iter_mut().zip([near, far]) {
+    for (session, socket) in test.sessions.iter_mut().zip(<[OwnedFd; 2]>::from(tcp_pair())) {
         let (sealer, opener) = (Sealer::default(), Opener::default());
         session
-            .attach_stream(now, socket.into(), sealer, opener, &[], &mut test.buffers)
+            .attach_stream(now, socket, sealer, opener, &[], &mut test.buffers)
             .unwrap();
     }
     test.exchange(200);

@@ -179,7 +179,10 @@ fn next_of(stream: &mut Packet, change: Change) -> Vec<u8> {
         (Change::Ack, Transport::Tcp { ack, .. }) => *ack = ack.wrapping_add(1),
         (Change::Window, Transport::Tcp { window, .. }) => *window ^= 1,
         (Change::Gap, Transport::Tcp { sequence, .. }) => *sequence = sequence.wrapping_add(1),
-        (Change::Options, Transport::Tcp { options, .. }) => options.extend_from_slice(&[1; 4]),
+        // A header has room for 40 octets of them (RFC 9293 §3.1).
+        (Change::Options, Transport::Tcp { options, .. }) if options.len() < 40 => {
+            options.extend_from_slice(&[1; 4]);
+        }
         (Change::Ttl, _) => packet.ttl ^= 1,
         (Change::Tos, _) => packet.tos ^= 2,
         (Change::Id, _) => packet.id = packet.id.wrapping_add(9),

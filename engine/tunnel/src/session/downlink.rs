@@ -9,12 +9,13 @@ use culvert_record::{StreamOpened, StreamOpener, StreamSealer};
 use culvert_sys::tcp;
 use culvert_sys::udp::SendError;
 
-use super::event::{DatagramLoss, Event, Notice, StreamError};
+use super::deliver::restore;
+use super::event::{DatagramLoss, Event, StreamError};
 use super::socket::DatagramSocket;
-use super::{Role, Session};
+use super::{OVERLAP, Session};
 use crate::buffers::{Arrival, Buffers, RECEIVE_MAX};
-use crate::offload::{HEADER_LEN, is_user_data};
-use crate::policy::Channel;
+use crate::offload::is_user_data;
+use crate::policy::{Channel, Role};
 use crate::rate::RateLimit;
 
 /// Receive calls of one pass: empty datagrams and junk, which anybody can send, must not keep it
@@ -27,10 +28,10 @@ const PARTIAL_MAX: usize = 64 * 1024;
 
 /// What one pass over received records found.
 #[derive(Default)]
-struct Pass {
-    frames: bool,
-    data: bool,
-    user_data: bool,
+pub(super) struct Pass {
+    pub(super) frames: bool,
+    pub(super) data: bool,
+    pub(super) user_data: bool,
     key_update: bool,
     /// Packets beyond the limit.
     dropped: u64,
@@ -321,12 +322,18 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         if self.active == Some(index) {
             self.finish_pass(Channel::Datagram, now, pass, buffers);
         } else {
+            // It was replaced. Whether the peer is there is for the other one to show.
             self.deliver(buffers);
+            self.statistics.dropped += pass.dropped;
+            if pass.user_data {
+                self.policy.user_data(now);
+            }
         }
     }
 
     /// Sends what the handshake wants sent and notices changes of its state.
     pub(super) fn check_datagram(&mut self, index: usize, now: Instant) {
+        let replaced = self.is_replaced(index);
         let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
             return;
         };
@@ -335,17 +342,18 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
         match slot.channel.state() {
             ChannelState::Connecting => {}
-            ChannelState::Established if self.active == Some(index) => {}
+            ChannelState::Established if replaced || self.active == Some(index) => {}
             ChannelState::Established => {
                 let description = slot.channel.description().unwrap_or_default().to_owned();
                 self.recall(now);
-                if let Some(previous) = self.active.replace(index) {
-                    self.remove_datagram(previous);
+                if self.active.replace(index).is_some() {
+                    self.replaced_until = Some(now + OVERLAP);
                 }
                 self.policy.opened(Channel::Datagram, now);
                 self.events.push_back(Event::DatagramUp { description });
             }
             ChannelState::Failed if self.active == Some(index) => self.datagram_lost(DatagramLoss::Closed),
+            ChannelState::Failed if replaced => self.remove_datagram(index),
             ChannelState::Failed => {
                 let refused = slot.channel.is_refused();
                 self.remove_datagram(index);
@@ -371,169 +379,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
             self.control_frame(channel, kind, payload, now, buffers);
         }
     }
-
-    fn control_frame(
-        &mut self,
-        channel: Channel,
-        kind: FrameKind,
-        payload: Vec<u8>,
-        now: Instant,
-        buffers: &mut Buffers,
-    ) {
-        match kind {
-            FrameKind::ProbeRequest => self.answer_probe(channel, &payload, now, buffers),
-            FrameKind::ProbeResponse => {
-                self.events.push_back(Event::ProbeResponse {
-                    channel,
-                    payload_len: payload.len(),
-                });
-            }
-            FrameKind::Disconnect => self.events.push_back(Event::Disconnect {
-                channel,
-                reason: payload,
-            }),
-            FrameKind::Data | FrameKind::Keepalive => {}
-            kind => self.events.push_back(Event::Frame {
-                channel,
-                kind,
-                payload,
-            }),
-        }
-    }
-
-    /// A client answers with nothing, a server with the same octets
-    /// (`specs/cstp-dtls.md` §4, §12.1).
-    fn answer_probe(&mut self, channel: Channel, payload: &[u8], now: Instant, buffers: &mut Buffers) {
-        let echo = if self.config.role == Role::Server {
-            payload
-        } else {
-            &[]
-        };
-        match self.send(now, channel, FrameKind::ProbeResponse, echo, buffers) {
-            Ok(()) if channel == Channel::Datagram && echo.len() > usize::from(self.config.mtu) => {
-                self.events.push_back(Event::LargeProbe { size: echo.len() });
-            }
-            Err(super::FrameError::TooLarge) => {
-                self.events
-                    .push_back(Event::DatagramTooLarge { size: echo.len() });
-                // An answer all the same: the peer is being watched.
-                let _ = self.send(now, channel, FrameKind::ProbeResponse, &[], buffers);
-            }
-            // Without an answer the peer asks again; failures of the channel are events.
-            Ok(()) | Err(_) => {}
-        }
-    }
-
-    /// Writes the collected packets to the device.
-    pub(super) fn deliver(&mut self, buffers: &mut Buffers) {
-        let Buffers {
-            receive, coalescer, ..
-        } = buffers;
-        let Some(slot) = self.device.as_mut() else {
-            coalescer.flush(receive, |joined, _| {
-                self.statistics.dropped += joined.packets as u64
-            });
-            return;
-        };
-        let mut refused = false;
-        let mut gone = None;
-        let statistics = &mut self.statistics;
-        coalescer.flush(receive, |joined, parts| {
-            let written = if slot.backlog.is_empty() {
-                slot.device.write(parts)
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
-            };
-            match written {
-                Ok(()) => {
-                    statistics.received_packets += joined.packets as u64;
-                    statistics.received_octets += joined.octets as u64;
-                }
-                Err(error) if is_full(&error) => {
-                    slot.backlog.push(parts);
-                }
-                Err(error) => {
-                    statistics.dropped += joined.packets as u64;
-                    refused |= joined.packets > 1 && error.kind() == io::ErrorKind::InvalidInput;
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected
-                    ) {
-                        gone = Some(error);
-                    }
-                }
-            }
-        });
-        if refused {
-            slot.offload = culvert_sys::tun::Offload::default();
-            self.notice(Notice::NoSuperPackets);
-        }
-        if let Some(error) = gone {
-            self.device_failed(error);
-        }
-    }
-
-    /// Writes a packet that was restored to the packet buffer, after those before it. It is not
-    /// joined with others: lines that are worth compressing for are slow.
-    fn deliver_restored(&mut self, now: Instant, len: usize, pass: &mut Pass, buffers: &mut Buffers) {
-        self.deliver(buffers);
-        let (header, body) = buffers.outgoing.packet.split_at_mut(HEADER_LEN);
-        header.fill(0);
-        let body = body.get(..len).unwrap_or_default();
-        (pass.frames, pass.data) = (true, true);
-        pass.user_data = pass.user_data || is_user_data(body);
-        let limit = &mut self.received_limit;
-        let admitted = limit.as_mut().is_none_or(|limit| limit.admit(now, len));
-        let Some(slot) = self.device.as_mut().filter(|_| admitted) else {
-            self.statistics.dropped += 1;
-            return;
-        };
-        let parts = [io::IoSlice::new(header), io::IoSlice::new(body)];
-        let written = if slot.backlog.is_empty() {
-            slot.device.write(&parts)
-        } else {
-            Err(io::ErrorKind::WouldBlock.into())
-        };
-        match written {
-            Ok(()) => {
-                self.statistics.received_packets += 1;
-                self.statistics.received_octets += len as u64;
-            }
-            Err(error) if is_full(&error) => slot.backlog.push(&parts),
-            Err(_) => self.statistics.dropped += 1,
-        }
-    }
-
-    /// Writes what waited for the device.
-    pub(super) fn device_writable(&mut self) {
-        let Some(slot) = self.device.as_mut() else { return };
-        while let Some(packet) = slot.backlog.front() {
-            let (header, body) = packet.split_at(HEADER_LEN.min(packet.len()));
-            match slot
-                .device
-                .write(&[io::IoSlice::new(header), io::IoSlice::new(body)])
-            {
-                Err(error) if is_full(&error) => return,
-                Ok(()) => {
-                    self.statistics.received_packets += 1;
-                    self.statistics.received_octets += body.len() as u64;
-                }
-                Err(_) => self.statistics.dropped += 1,
-            }
-            slot.backlog.pop();
-        }
-    }
-}
-
-/// Has a compressed packet of the receive buffer restored to the packet buffer, behind room for
-/// the device's header; gives its length.
-fn restore(
-    buffers: &mut Buffers,
-    payload: Range<usize>,
-    decompress: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
-) -> Option<usize> {
-    let out = buffers.outgoing.packet.get_mut(HEADER_LEN..)?;
-    decompress(buffers.receive.get(payload)?, out)
 }
 
 /// Handshake datagrams are repeated by their own timers, so a loss here needs no care. An error may belong
@@ -545,8 +390,4 @@ fn send_best_effort(socket: &DatagramSocket, datagram: &[u8]) {
             let _ = socket.send(datagram, datagram.len(), None);
         }
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use culvert_record::{DatagramChannel, FrameKind, StreamOpener, StreamSealer};
 use culvert_vocab::RekeyMethod;
 
-use super::{DatagramLoss, Event, FrameError, Role, Session};
+use super::Session;
+use super::event::{DatagramLoss, Event, FrameError};
 use crate::buffers::Buffers;
-use crate::policy::{Action, Channel};
+use crate::policy::{Action, Channel, Role};
 
 impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
     /// Does what is due; cheap when nothing is.
@@ -17,7 +18,14 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
         // What the other thread has sent may have changed what is due.
         self.recall(now);
+        if self.replaced_until.is_some_and(|until| until <= now) {
+            let replaced = self.active.map_or(0, |active| 1 - active);
+            self.remove_datagram(replaced);
+        }
         for index in 0..self.datagrams.len() {
+            if self.is_replaced(index) {
+                continue;
+            }
             let Some(slot) = self.datagrams.get_mut(index).and_then(Option::as_mut) else {
                 continue;
             };
@@ -38,9 +46,13 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         let channels = self
             .datagrams
             .iter()
-            .flatten()
-            .filter_map(|slot| slot.channel.poll_timeout());
-        channels.chain(self.policy.poll_timeout()).min()
+            .enumerate()
+            .filter(|(index, _)| !self.is_replaced(*index))
+            .filter_map(|(_, slot)| slot.as_ref()?.channel.poll_timeout());
+        channels
+            .chain(self.replaced_until)
+            .chain(self.policy.poll_timeout())
+            .min()
     }
 
     fn act(&mut self, action: Action, now: Instant, buffers: &mut Buffers) {

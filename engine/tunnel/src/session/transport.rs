@@ -195,7 +195,7 @@ impl<C: PacketSealer> Outlet for Datagram<C> {
                     batch.finish_run(&run);
                 }
                 Err(SendError::WouldBlock) => return flushed,
-                Err(SendError::NoSegmentation) => self.runs.refuse(0),
+                Err(SendError::NoSegmentation) if run.records > 1 => self.runs.refuse(0),
                 // One by one the last, shorter one may fit, and what need not stay whole goes in
                 // fragments.
                 Err(SendError::TooLarge) if run.records > 1 => self.runs.refuse(run.segment),
@@ -212,6 +212,10 @@ impl<C: PacketSealer> Outlet for Datagram<C> {
                 }
                 Err(SendError::Io(error)) => {
                     flushed.error = Some(error);
+                    return flushed;
+                }
+                Err(error @ SendError::NoSegmentation) => {
+                    flushed.error = Some(io::Error::other(error));
                     return flushed;
                 }
             }

@@ -93,18 +93,6 @@ impl<S: StreamSealer, O: StreamOpener, D: DatagramChannel> Session<S, O, D> {
         }
     }
 
-    /// Renews the keys of the stream once they have protected as much as they should, whatever the
-    /// timers say.
-    pub(super) fn renew_worn_keys(&mut self, now: Instant, buffers: &mut Buffers) {
-        if self
-            .stream_sender()
-            .is_some_and(|sender| sender.sealer.wants_rekey())
-        {
-            // An error has become an event already.
-            let _ = self.rekey_stream(now, false, buffers);
-        }
-    }
-
     /// Takes note of packets that were sent at `now`, and acts on what happened.
     pub(super) fn account(&mut self, channel: Channel, pass: Pass, now: Instant) {
         self.statistics.count_sent(&pass);

@@ -141,7 +141,7 @@ impl Pair {
     }
 
     pub(crate) fn run_until(&mut self, condition: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !condition(self) {
             assert!(
                 Instant::now() < deadline,
