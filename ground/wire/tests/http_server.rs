@@ -123,7 +123,10 @@ fn get(target_len: usize, header_len: usize) -> Vec<u8> {
 #[test]
 fn limits_of_url_and_headers() {
     assert!(read(&get(255, 100)).is_ok());
-    assert_eq!(read(&get(256, 100)), Err(RequestError::TargetTooLong));
+    assert_eq!(read(&get(256, 100)), Err(RequestError::TargetTooLong(255)));
+    let longer = |len| RequestReader::with_targets(2048).handle_input(&get(len, HEADERS_MAX));
+    assert!(longer(2048).is_ok());
+    assert_eq!(longer(2049), Err(RequestError::TargetTooLong(2048)));
     assert!(read(&get(10, HEADERS_MAX)).is_ok());
     assert_eq!(read(&get(10, HEADERS_MAX + 1)), Err(RequestError::HeadersTooLong));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a:b\r\n".repeat(257));
@@ -147,7 +150,7 @@ fn limits_of_the_body() {
 #[test]
 fn an_endless_head_is_refused_early() {
     for (part, error) in [
-        (&b"aaaaaaaaaaaaaaaa"[..], RequestError::TargetTooLong),
+        (&b"aaaaaaaaaaaaaaaa"[..], RequestError::TargetTooLong(255)),
         (b"GET / HTTP/1.1\r\n", RequestError::HeadersTooLong),
     ] {
         let mut reader = RequestReader::new();

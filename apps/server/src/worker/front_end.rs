@@ -4,7 +4,7 @@
 use culvert_kkdcp as kkdcp;
 use culvert_login::server::{self, AuthAnswer, AuthRequest};
 use culvert_vocab::SessionId;
-use culvert_wire::http::{Request, Response};
+use culvert_wire::http::{Request, Response, TARGET_MAX};
 
 use super::camouflage::{Camouflage, Verdict};
 use super::protocols::{self, FrontEnd, Wish};
@@ -75,6 +75,16 @@ impl<'s> FrontEnds<'s> {
             }
             None => Action::CloseSilently,
         }
+    }
+
+    /// Longest URL that a client may send, in octets: before one is there nobody knows whose it is.
+    pub(super) fn target_max(&self) -> usize {
+        let longest = self
+            .protocols
+            .iter()
+            .map(|front_end| front_end.target_max())
+            .max();
+        longest.unwrap_or(TARGET_MAX)
     }
 
     /// True when a URL's query may be a secret.

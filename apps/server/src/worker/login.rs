@@ -169,7 +169,7 @@ fn is_unlikely_phone(request: &Request) -> bool {
 impl<'b> Session<'b> {
     /// Answers requests until one asks for the tunnel.
     fn serve(&mut self) -> Result<Wish<'b>, End> {
-        let mut reader = RequestReader::new();
+        let mut reader = RequestReader::with_targets(self.front_end.target_max());
         let mut buffer = [0; 16384];
         loop {
             while let Some(plaintext) = self.handshake.poll_plaintext()? {

@@ -96,6 +96,7 @@ pub(super) trait FrontEnd<'s> {
     fn handle_request(&mut self, request: Request) -> Action<'s>;
     fn handle_answer(&mut self, answer: AuthAnswer) -> Action<'s>;
     fn client(&self) -> ClientDescription;
+    fn target_max(&self) -> usize;
     fn has_secret_queries(&self) -> bool;
     fn repeats_steps(&self) -> bool;
     fn poll_note(&mut self) -> Option<String>;
@@ -119,6 +120,10 @@ where
 
     fn client(&self) -> ClientDescription {
         server::FrontEnd::client(self)
+    }
+
+    fn target_max(&self) -> usize {
+        server::FrontEnd::target_max(self)
     }
 
     fn has_secret_queries(&self) -> bool {

@@ -11,7 +11,7 @@ pub const BODY_MAX: usize = 262_144;
 /// Most header lines of one request.
 const HEADER_LINES_MAX: usize = 256;
 /// Room for a head within the other limits: start line, separators, line ends.
-const HEAD_MAX: usize = HEADERS_MAX + TARGET_MAX + 64 + 4 * HEADER_LINES_MAX;
+const HEAD_REST_MAX: usize = HEADERS_MAX + 64 + 4 * HEADER_LINES_MAX;
 
 /// Why a request was refused. A server answers none of these: it closes the connection
 /// (`specs/anyconnect.md` §5).
@@ -20,9 +20,9 @@ pub enum RequestError {
     /// Not an HTTP/1.x request head; also a line end without CR, or a folded header.
     #[error("malformed HTTP request")]
     Malformed,
-    /// More than [`TARGET_MAX`] octets of URL.
-    #[error("request URL longer than {TARGET_MAX} octets")]
-    TargetTooLong,
+    /// More than so many octets of URL.
+    #[error("request URL longer than {0} octets")]
+    TargetTooLong(usize),
     /// Header names and values above [`HEADERS_MAX`] octets, or too many lines.
     #[error("request headers longer than {HEADERS_MAX} octets")]
     HeadersTooLong,
@@ -64,6 +64,7 @@ enum State {
 /// everything whose end could be read in two ways.
 #[derive(Debug)]
 pub struct RequestReader {
+    target_max: usize,
     state: State,
     buffer: Vec<u8>,
 }
@@ -77,7 +78,13 @@ impl Default for RequestReader {
 impl RequestReader {
     /// A reader at the start of a connection.
     pub fn new() -> Self {
+        Self::with_targets(TARGET_MAX)
+    }
+
+    /// The same for URLs of at most `max` octets.
+    pub fn with_targets(max: usize) -> Self {
         Self {
+            target_max: max,
             state: State::Head,
             buffer: Vec::new(),
         }
@@ -95,15 +102,15 @@ impl RequestReader {
         let searched = self.buffer.len().saturating_sub(3);
         self.buffer.extend_from_slice(input);
         let Some(end) = find(&self.buffer[searched..], b"\r\n\r\n").map(|at| searched + at + 4) else {
-            check_unfinished_head(&self.buffer)?;
+            check_unfinished_head(&self.buffer, self.target_max)?;
             return Ok(None);
         };
         let body = self.buffer.split_off(end);
         let head = std::mem::take(&mut self.buffer);
-        if head.len() > HEAD_MAX {
+        if head.len() > HEAD_REST_MAX + self.target_max {
             return Err(RequestError::HeadersTooLong);
         }
-        let request = parse_head(&head)?;
+        let request = parse_head(&head, self.target_max)?;
         self.state = match body_length(&request)? {
             BodyLength::Known(len) => State::Body { request, len },
             BodyLength::Chunked => State::Chunked {
@@ -183,7 +190,7 @@ fn parse_length(text: &str) -> Result<usize, RequestError> {
     }
 }
 
-fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
+fn parse_head(head: &[u8], target_max: usize) -> Result<Request, RequestError> {
     if has_bare_line_end(head) {
         return Err(RequestError::Malformed);
     }
@@ -197,8 +204,8 @@ fn parse_head(head: &[u8]) -> Result<Request, RequestError> {
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(RequestError::Malformed);
     };
-    if target.len() > TARGET_MAX {
-        return Err(RequestError::TargetTooLong);
+    if target.len() > target_max {
+        return Err(RequestError::TargetTooLong(target_max));
     }
     let mut request = Request::new(method, target);
     request.version = if version == 0 {
@@ -225,15 +232,15 @@ fn parse_headers(lines: &[httparse::Header<'_>]) -> Result<Headers, RequestError
 
 /// Limits that can be judged before the head is complete, so that a slow or endless head does
 /// not occupy more memory than a good one.
-fn check_unfinished_head(head: &[u8]) -> Result<(), RequestError> {
+fn check_unfinished_head(head: &[u8], target_max: usize) -> Result<(), RequestError> {
     if has_bare_line_end(head) {
         return Err(RequestError::Malformed);
     }
     let start_line_ends = head.contains(&b'\n');
-    if !start_line_ends && head.len() > TARGET_MAX + 64 {
-        return Err(RequestError::TargetTooLong);
+    if !start_line_ends && head.len() > target_max + 64 {
+        return Err(RequestError::TargetTooLong(target_max));
     }
-    if head.len() > HEAD_MAX {
+    if head.len() > HEAD_REST_MAX + target_max {
         return Err(RequestError::HeadersTooLong);
     }
     Ok(())

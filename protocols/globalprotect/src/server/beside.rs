@@ -16,7 +16,7 @@ use culvert_wire::http::{Request, RequestReader, Response};
 
 use super::channels::{Announced, Channels, stream};
 use super::config_answer::{Grant, config_answer};
-use super::front_end::FrontEnd;
+use super::front_end::{FrontEnd, TARGET_MAX};
 use super::opening::{Opening, Wish};
 use crate::data::Sources;
 use crate::wire::{EspParameters, START_TUNNEL};
@@ -63,7 +63,7 @@ impl Beside {
             input: Vec::new(),
             output: VecDeque::new(),
             events: VecDeque::new(),
-            reader: RequestReader::new(),
+            reader: RequestReader::with_targets(TARGET_MAX),
             front_end: FrontEnd::new(Arc::new(config)),
             session,
             claims,
@@ -119,45 +119,7 @@ impl Beside {
                 self.respond(&response)?;
                 if close { Err(Broken) } else { Ok(()) }
             }
-            Action::Open(opening) if *opening.session() != self.session => {
-                self.respond(&opening.refuse(Refusal::NotAcceptable))?;
-                Err(Broken)
-            }
-            Action::Open(opening) if !self.is_as_before(&opening.claims) => {
-                let note = "refused a tunnel: user or computer are not those of the session";
-                self.events.push_back(BesideEvent::Note(note.to_owned()));
-                self.respond(&opening.refuse(Refusal::NotAcceptable))?;
-                match opening.wish {
-                    Wish::Config(_) => Ok(()),
-                    Wish::Stream(_) => Err(Broken),
-                }
-            }
-            Action::Open(Opening {
-                wish: Wish::Config(_),
-                ..
-            }) => {
-                let esp = self.fresh_keys(random);
-                self.grant.esp.clone_from(&esp);
-                self.respond(&config_answer(&self.grant))?;
-                let channels = Channels {
-                    esp,
-                    sources: self.sources.clone(),
-                    beside: None,
-                };
-                self.events.push_back(BesideEvent::Channels(Box::new(channels)));
-                Ok(())
-            }
-            Action::Open(Opening {
-                wish: Wish::Stream(_),
-                ..
-            }) => {
-                self.write(START_TUNNEL)?;
-                let (sealer, opener) = self.tls.take().ok_or(Broken)?;
-                let unread = std::mem::take(&mut self.input);
-                let stream = stream(sealer, opener, self.sources.clone());
-                self.events.push_back(BesideEvent::Stream(stream, unread));
-                Ok(())
-            }
+            Action::Open(opening) => self.open(opening, random),
             Action::EndSession {
                 session,
                 claims,
@@ -175,6 +137,44 @@ impl Beside {
             }
             // Another login, or another session: on another connection.
             Action::AskBroker(_) | Action::EndSession { .. } | Action::CloseSilently => Err(Broken),
+        }
+    }
+
+    /// A tunnel of this session in place of the present one: with new keys for ESP, or over this connection.
+    fn open(&mut self, opening: Opening, random: Random<'_>) -> Result<(), Broken> {
+        if *opening.session() != self.session {
+            self.respond(&opening.refuse(Refusal::NotAcceptable))?;
+            return Err(Broken);
+        }
+        let fits = self.is_as_before(&opening.claims);
+        if !fits {
+            let note = "refused a tunnel: user or computer are not those of the session";
+            self.events.push_back(BesideEvent::Note(note.to_owned()));
+            self.respond(&opening.refuse(Refusal::NotAcceptable))?;
+        }
+        match opening.wish {
+            Wish::Config(_) if !fits => Ok(()),
+            Wish::Stream(_) if !fits => Err(Broken),
+            Wish::Config(_) => {
+                let esp = self.fresh_keys(random);
+                self.grant.esp.clone_from(&esp);
+                self.respond(&config_answer(&self.grant))?;
+                let channels = Channels {
+                    esp,
+                    sources: self.sources.clone(),
+                    beside: None,
+                };
+                self.events.push_back(BesideEvent::Channels(Box::new(channels)));
+                Ok(())
+            }
+            Wish::Stream(_) => {
+                self.write(START_TUNNEL)?;
+                let (sealer, opener) = self.tls.take().ok_or(Broken)?;
+                let unread = std::mem::take(&mut self.input);
+                let stream = stream(sealer, opener, self.sources.clone());
+                self.events.push_back(BesideEvent::Stream(stream, unread));
+                Ok(())
+            }
         }
     }
 

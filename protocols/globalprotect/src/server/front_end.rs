@@ -19,6 +19,9 @@ type Action = culvert_login::server::Action<Opening>;
 
 /// Most requests of one connection.
 const REQUESTS_MAX: u32 = 64;
+/// Longest URL, in octets. Some clients send the parameters of a prelogin in it
+/// (`specs/globalprotect.md` §4), and a name of other letters than ASCII is long in the tunnel's.
+pub(super) const TARGET_MAX: usize = 2048;
 /// Longest name of a portal's or gateway's host that is repeated to clients.
 const HOST_MAX: usize = 255;
 
@@ -105,6 +108,9 @@ impl FrontEnd {
         ours
     }
 
+    /// Whoever has the cookie ends the session with it. What else the client says of the session only
+    /// decides about the answer, as `specs/globalprotect.md` §15 wants it: a client that has lost a name
+    /// must not leave a session behind.
     fn log_out(&mut self, session: SessionId, fields: &Fields) -> Action {
         let refusal = config_refusal(true);
         let ours = self.is_ours(fields) && fields.get("domain") == Some(pages::NO_DOMAIN);
@@ -338,6 +344,10 @@ impl culvert_login::server::FrontEnd for FrontEnd {
 
     fn client(&self) -> ClientDescription {
         self.client.describe()
+    }
+
+    fn target_max(&self) -> usize {
+        TARGET_MAX
     }
 
     /// The cookie is one of the tunnel's parameters.

@@ -1,7 +1,7 @@
 //! What a protocol offers for one connection of a client: requests in, actions out.
 
 use culvert_vocab::SessionId;
-use culvert_wire::http::{Request, Response};
+use culvert_wire::http::{Request, Response, TARGET_MAX};
 
 use super::{AuthAnswer, AuthRequest, Claims};
 
@@ -64,6 +64,11 @@ pub trait FrontEnd {
 
     /// What the client said about itself so far.
     fn client(&self) -> ClientDescription;
+
+    /// Longest URL that its clients may send, in octets.
+    fn target_max(&self) -> usize {
+        TARGET_MAX
+    }
 
     /// True when what stands behind the path in its URLs may be a secret.
     fn has_secret_queries(&self) -> bool {
