@@ -38,13 +38,13 @@ pub(super) struct Login {
     user: Option<UserName>,
     wish: GroupWish,
     client: ClientDescription,
-    /// Its client may repeat steps.
-    repeatable: bool,
+    /// Its client may repeat steps; the name that it typed.
+    pub(super) repeated: Option<Text<1024>>,
     /// The last step, if its answer is to be kept.
     step: Option<Step>,
-    tries: u8,
+    pub(super) tries: u8,
     /// Number of the prompt that was asked.
-    prompt: u8,
+    pub(super) prompt: u8,
     /// Time spent in the broker so far.
     spent: Duration,
 }
@@ -72,8 +72,8 @@ struct Beginning {
     client: ClientDescription,
     /// The client's TLS connection, where that matters.
     channel: Option<ChannelBinding>,
-    /// The client may repeat this step, and others.
-    repeatable: bool,
+    /// See [`Login::repeated`].
+    repeated: Option<Text<1024>>,
     step: Option<Step>,
 }
 
@@ -87,14 +87,15 @@ impl Conversation {
     ) -> Result<LoginReply, Violation> {
         self.spend_login()?;
         let step = self.first_step(host, &start);
-        if let Some(reply) = step.and_then(|step| self.answer_again(host, step)) {
+        if let Some(reply) = self.answer_to_copy(host, step).await {
             return Ok(reply);
         }
         if self.take_pending().is_some() {
             self.failed(true);
         }
+        let judging = self.judge(step);
         let beginning = Beginning {
-            repeatable: start.repeatable,
+            repeated: start.repeatable.then(|| start.user.clone()),
             step,
             scheme: None,
             user: UserName::new(start.user.as_str())
@@ -105,7 +106,8 @@ impl Conversation {
             client: start.client,
             channel: None,
         };
-        self.begin(host, beginning).await
+        let reply = self.begin(host, beginning).await?;
+        Ok(self.judged(judging, reply))
     }
 
     /// A step of a login by HTTP authentication: the first one, or the next one of the login that is
@@ -130,7 +132,7 @@ impl Conversation {
             group: step.group,
             client: step.client,
             channel: Some(step.channel),
-            repeatable: false,
+            repeated: None,
             step: None,
         };
         self.begin(host, beginning).await
@@ -209,7 +211,7 @@ impl Conversation {
                 user,
                 wish,
                 client: start.client,
-                repeatable: start.repeatable,
+                repeated: start.repeated,
                 step: start.step,
                 tries: self.tries,
                 prompt: 0,
@@ -235,10 +237,11 @@ impl Conversation {
                 Err(Violation("a password in place of a token"))
             }
             Some(mut pending) if !self.is_refused() => {
-                pending.login.step = self
-                    .next_step(host, &pending.id, &answer)
-                    .filter(|_| pending.login.repeatable);
-                self.step(host, pending, answer).await
+                let step = self.step_of_answer(host, &pending, &answer);
+                pending.login.step = step;
+                let judging = self.judge(step);
+                let reply = self.step(host, pending, answer).await?;
+                Ok(self.judged(judging, reply))
             }
             // Its time is over, or it had to make room, or the source was banned.
             _ => Ok(LoginReply::Failed(LoginFailure::Credentials)),
@@ -256,7 +259,7 @@ impl Conversation {
             return Ok(LoginReply::Failed(LoginFailure::Credentials));
         }
         let step = self.next_step(host, context, &answer);
-        if let Some(reply) = step.and_then(|step| self.answer_again(host, step)) {
+        if let Some(reply) = self.answer_to_copy(host, step).await {
             return Ok(reply);
         }
         let resumed = {
@@ -268,92 +271,20 @@ impl Conversation {
         let Some(mut pending) = resumed.filter(|pending| pending.login.scheme.is_none()) else {
             return Ok(LoginReply::NotPending);
         };
-        pending.login.step = step.filter(|_| pending.login.repeatable);
+        pending.login.step = step.filter(|_| pending.login.repeated.is_some());
         self.tries = self.tries.max(pending.login.tries);
-        self.step(host, pending, answer).await
+        let judging = self.judge(pending.login.step);
+        let reply = self.step(host, pending, answer).await?;
+        Ok(self.judged(judging, reply))
     }
 
-    /// The first step of a login, as it may come again.
-    fn first_step(&self, host: &LoadedHost, start: &LoginStart) -> Option<Step> {
-        let LoginStart {
-            user,
-            password,
-            group,
-            client,
-            repeatable,
-        } = start;
-        let peer = self.peer.to_string();
-        let parts = [
-            "start",
-            host.config.display_name(),
-            &peer,
-            user.as_str(),
-            if password.is_some() { "password" } else { "" },
-            password
-                .as_ref()
-                .map_or("", |password| password.secret().expose()),
-            group.as_ref().map_or("", Text::as_str),
-            client.user_agent.as_str(),
-            client.device_type.as_str(),
-            client.device_platform.as_str(),
-            client.computer.as_str(),
-        ];
-        let state = self.broker.state.borrow();
-        let step = state.answered.step(&parts.map(str::as_bytes));
-        step.filter(|_| *repeatable)
-    }
-
-    /// An answer to the prompt of a login, as it may come again.
-    fn next_step(&self, host: &LoadedHost, context: &SessionId, answer: &SecretString) -> Option<Step> {
-        let (name, peer) = (host.config.display_name(), self.peer.to_string());
-        let state = self.broker.state.borrow();
-        state.answered.step(&[
-            b"answer",
-            name.as_bytes(),
-            peer.as_bytes(),
-            context.expose(),
-            answer.expose().as_bytes(),
-        ])
-    }
-
-    /// What was answered to the same step before, as long as the client may not have got it and nothing
-    /// has come of it: the same session again, or the same prompt.
-    fn answer_again(&mut self, host: &LoadedHost, step: Step) -> Option<LoginReply> {
-        if self.is_refused() {
-            return None;
-        }
-        let (name, now) = (host.config.display_name(), Instant::now());
-        let mut state = self.broker.state.borrow_mut();
-        let reply = state.answered.again(step, self.id, now)?;
-        match &reply {
-            LoginReply::Prompt { context, .. } => {
-                let pending = state.pending.resume(context, self.peer, name, now)?;
-                let tries = pending.login.tries;
-                state.pending.insert(self.id, pending).ok()?;
-                drop(state);
-                self.tries = self.tries.max(tries);
-            }
-            LoginReply::Success {
-                cookie, user, group, ..
-            } => {
-                let (_, session) = state.sessions.check(cookie, name, now).ok()?;
-                if session.in_use() || !self.has_certificate_of(host, session) {
-                    return None;
-                }
-                drop(state);
-                self.finished = true;
-                self.logged_in(host, user, group.as_ref(), Duration::ZERO);
-            }
-            _ => return None,
-        }
-        log::write(
-            log::Level::Debug,
-            &format!("sec-mod: a repeated login step from {}", self.peer),
-        );
-        Some(reply)
-    }
-
-    fn logged_in(&self, host: &LoadedHost, user: &UserName, group: Option<&GroupName>, took: Duration) {
+    pub(super) fn logged_in(
+        &self,
+        host: &LoadedHost,
+        user: &UserName,
+        group: Option<&GroupName>,
+        took: Duration,
+    ) {
         self.broker.tell_main(&BrokerToMain::LoggedIn {
             id: self.id,
             user: user.clone(),
@@ -361,15 +292,6 @@ impl Conversation {
             host: Text::truncated(host.config.display_name()),
             took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
         });
-    }
-
-    /// Keeps the answer to the last step of a login, whose client may send it again.
-    fn keep_answer(&self, step: Option<Step>, reply: LoginReply) -> LoginReply {
-        if let Some(step) = step {
-            let mut state = self.broker.state.borrow_mut();
-            state.answered.keep(step, self.id, &reply, Instant::now());
-        }
-        reply
     }
 
     /// Lets the method judge an answer. Meanwhile the login is in no table: it ends with this
@@ -630,7 +552,7 @@ impl Conversation {
         told::login(log::Level::Debug, host, &text);
     }
 
-    fn is_refused(&self) -> bool {
+    pub(super) fn is_refused(&self) -> bool {
         self.finished || self.barred.get() || self.tries >= TRIES
     }
 

@@ -18,6 +18,7 @@ mod oidc;
 mod pam_sessions;
 mod places;
 mod radius;
+mod repeated;
 mod service;
 mod settings;
 mod state;

@@ -23,6 +23,7 @@ use super::loaded::Loaded;
 use super::login::Login;
 use super::pam_sessions::PamSessions;
 use super::places::Places;
+use super::repeated::{ORPHANS, StepsUnderWay};
 use super::settings::source;
 use super::tls_cache::TlsCache;
 use super::told;
@@ -33,7 +34,7 @@ use crate::ipc::messages::{
 };
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
-use crate::sessions::answered::AnsweredSteps;
+use crate::sessions::answered::{AnsweredSteps, KEPT};
 use crate::sessions::journal::{Journal, JournalError};
 use crate::sessions::pending::{GONE, PendingTable};
 use crate::sessions::{Moment, Session, SessionKey, SessionTable};
@@ -59,6 +60,7 @@ pub(super) struct State {
     pub(super) sessions: SessionTable,
     pub(super) pending: PendingTable<Login>,
     pub(super) answered: AnsweredSteps,
+    pub(super) under_way: StepsUnderWay,
     pub(super) tls: TlsCache,
     pub(super) signed_once: SignedOnce,
     pub(super) outbox: Outbox,
@@ -85,6 +87,7 @@ impl Broker {
         let state = State {
             pending: PendingTable::new(global.max_clients, global.auth_timeout),
             answered: AnsweredSteps::new(culvert_sys::random::array().ok()),
+            under_way: StepsUnderWay::default(),
             tls: TlsCache::new(global.max_clients),
             signed_once: SignedOnce::default(),
             loaded: Rc::new(loaded),
@@ -230,9 +233,11 @@ impl Broker {
         let now = Moment::now();
         let mut state = self.state.borrow_mut();
         if let Some(handle) = state.connections.remove(&id) {
-            handle.task.abort();
+            match state.outlives(id) {
+                true => self.end_later(id, handle.task),
+                false => handle.task.abort(),
+            }
         }
-        let waits = state.pending.detach(id, now.monotonic);
         let held = state.sessions.of_connection(id);
         let held = held.map(|(_, session)| (session.user.clone(), session.id.clone()));
         let closed = state.sessions.close(id, reason, counters, now.monotonic);
@@ -253,7 +258,19 @@ impl Broker {
         }
         state.send_stops();
         drop(state);
-        if waits {
+        self.detach_login(id);
+        match closed {
+            Some(closed) if !closed.others.is_empty() => {
+                self.tell_main(&BrokerToMain::Disconnect(closed.others));
+            }
+            _ => {}
+        }
+    }
+
+    /// The login of a connection that has gone may go on over another one, but not for ever.
+    fn detach_login(self: &Rc<Self>, id: ConnectionId) {
+        let detached = self.state.borrow_mut().pending.detach(id, Instant::now());
+        if detached {
             // A helper process must not wait for the next maintenance.
             let broker = Rc::clone(self);
             tokio::task::spawn_local(async move {
@@ -261,12 +278,22 @@ impl Broker {
                 broker.state.borrow_mut().pending.expire(Instant::now());
             });
         }
-        match closed {
-            Some(closed) if !closed.others.is_empty() => {
-                self.tell_main(&BrokerToMain::Disconnect(closed.others));
+    }
+
+    /// Ends the task of a connection that has gone: its step is still being judged, and its client may
+    /// send it again.
+    fn end_later(self: &Rc<Self>, id: ConnectionId, task: AbortHandle) {
+        let broker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(KEPT).await;
+                if !broker.state.borrow().under_way.is_waited_for(id) {
+                    break;
+                }
             }
-            _ => {}
-        }
+            task.abort();
+            broker.detach_login(id);
+        });
     }
 
     /// Reads the configuration again; says why not, and goes on with the old one, when that fails.
@@ -400,6 +427,12 @@ impl State {
         let holders = self.sessions.remove(key, Some(why));
         self.note(key, now);
         holders
+    }
+
+    /// True when a step of a connection that has gone is to be judged nevertheless.
+    fn outlives(&self, id: ConnectionId) -> bool {
+        let alive = |id: ConnectionId| self.connections.contains_key(&id);
+        self.under_way.is_judged_for(id) && self.under_way.orphans(alive) <= ORPHANS
     }
 
     /// Logins from a banned source fail, also with the right password.

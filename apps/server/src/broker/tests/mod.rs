@@ -6,4 +6,5 @@ mod claims;
 mod harness;
 mod logins;
 mod one_time_passwords;
+mod repeated;
 mod tunnels;

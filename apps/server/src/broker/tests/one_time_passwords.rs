@@ -7,12 +7,12 @@ use crate::ipc::messages::{
 };
 use crate::ipc::session::CloseReason;
 
-const REFUSED: LoginReply = LoginReply::Failed(LoginFailure::Credentials);
+pub(super) const REFUSED: LoginReply = LoginReply::Failed(LoginFailure::Credentials);
 const KEY: &str = "3132333435363738393031323334353637383930";
 /// The first codes of `KEY`.
-const CODES: [&str; 4] = ["755224", "287082", "359152", "969429"];
+pub(super) const CODES: [&str; 4] = ["755224", "287082", "359152", "969429"];
 
-fn files(options: &str) -> Files {
+pub(super) fn files(options: &str) -> Files {
     let files = Files::new("");
     files.authenticate(&format!("auth = \"plain[{options}]\""));
     let users = format!("test:staff,admins:{HASH_OF_PW}\nbare:staff:\nalone:*:{HASH_OF_PW}\n");
