@@ -14,6 +14,12 @@ use crate::wire::EspParameters;
 
 /// Most entries kept of any list.
 const LIST_MAX: usize = 4096;
+/// Most lines for the log.
+const NOTES_MAX: usize = 64;
+/// Most search domains: programs of the user get all of them in one variable.
+const DOMAINS_MAX: usize = 64;
+/// Longest name of a domain, in octets (RFC 1035 §2.3.4).
+const DOMAIN_MAX: usize = 253;
 /// Silence after which the peer is probed.
 const DPD: Duration = Duration::from_secs(10);
 /// Time by which a new configuration is fetched before the old one's end.
@@ -130,8 +136,10 @@ impl Reader {
                 }
             }
             "netmask" => {
-                self.netmask = text.parse().ok();
-                self.option("netmask", text);
+                if let Ok(netmask) = text.parse() {
+                    self.netmask = Some(netmask);
+                    self.option("netmask", text);
+                }
             }
             "ip-address-v6" if self.ipv6 => {
                 if let Ok(address) = text.parse() {
@@ -193,12 +201,12 @@ impl Reader {
         let domains: Vec<String> = members(element)
             .flat_map(|member| {
                 member
-                    .split([' ', ',', ';'])
-                    .filter(|domain| !domain.is_empty())
+                    .split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+                    .filter(|domain| (1..=DOMAIN_MAX).contains(&domain.len()))
                     .map(str::to_owned)
                     .collect::<Vec<_>>()
             })
-            .take(LIST_MAX)
+            .take(DOMAINS_MAX)
             .collect();
         if !domains.is_empty() {
             self.option("search", domains.join(" "));
@@ -249,7 +257,7 @@ impl Reader {
     }
 
     fn note(&mut self, text: String) {
-        if self.notes.len() < LIST_MAX {
+        if self.notes.len() < NOTES_MAX {
             self.notes.push(text);
         }
     }
@@ -446,6 +454,68 @@ mod tests {
         let routes: Vec<_> = granted.config.includes.iter().map(ToString::to_string).collect();
         assert_eq!(routes, ["10.0.0.0/8", "192.0.2.0/24", "198.51.100.7/32"]);
         assert_eq!(granted.notes.len(), 1);
+    }
+
+    /// Texts that are none of what they should be change nothing, whether they stand alone or after a good
+    /// one, and of endless lists a part is kept.
+    #[test]
+    fn garbage_is_left_out() {
+        let good = "<ip-address>10.77.0.2</ip-address><mtu>1300</mtu><dns><member>10.0.0.1</member></dns>\
+            <gw-address>192.0.2.1</gw-address><timeout>600</timeout><access-routes><member>10.0.0.0/8</member></access-routes>";
+        let expected = config(good).unwrap();
+        for (name, texts) in [
+            ("ip-address", &["", "10.77.0.300", "fd00::1", "\u{661}.2.3.4"][..]),
+            ("netmask", &["", "24", "fd00::"]),
+            ("ip-address-v6", &["", "10.77.0.2", "fd00::1/64"]),
+            ("dns", &["<member>x</member>", "10.0.0.9", "<member/>"]),
+            ("wins", &["<member>10.0.0.1.2</member>"]),
+            (
+                "access-routes",
+                &[
+                    "<member>10.0.0.0/33</member>",
+                    "<member>::/129</member>",
+                    "<member>10.0.0.0/255.0.255.0</member>",
+                ],
+            ),
+            (
+                "exclude-access-routes",
+                &["<member>10.0.0.0/-1</member>", "<member>/8</member>"],
+            ),
+            ("dns-suffix", &["<member> , ;</member>", "corp.example"]),
+            ("lifetime", &["-1", "99999999999", "1e3", "0"]),
+            ("timeout", &["-1", "18446744073709551616", "0x600"]),
+            ("disconnect-on-idle", &["-1", "4294967296"]),
+            ("ssl-tunnel-url", &["", "/a b", "/a\nX: y", "/\u{e9}"]),
+            ("gw-address-v6", &["192.0.2.1", "x"]),
+            ("unknown", &["x"]),
+        ] {
+            for text in texts {
+                let granted = config(&format!("{good}<{name}>{text}</{name}>")).unwrap();
+                let granted = Granted {
+                    notes: Vec::new(),
+                    ..granted
+                };
+                assert_eq!(granted, expected, "{name}: {text}");
+            }
+        }
+        let many = |name: &str, member: &str| {
+            format!(
+                "<{name}>{}</{name}>",
+                format!("<member>{member}</member>").repeat(9000)
+            )
+        };
+        let lists = [
+            many("access-routes", "10.0.0.0/8"),
+            many("dns-suffix", "a b\nc"),
+            many("wins", "junk"),
+        ];
+        let granted = config(&format!("{V4}{}", lists[0])).unwrap();
+        assert_eq!(granted.config.includes.len(), LIST_MAX);
+        let granted = config(&format!("{V4}{}", lists[1])).unwrap();
+        assert_eq!(granted.config.search_domains.len(), DOMAINS_MAX);
+        assert_eq!(granted.config.search_domains[..4], ["a", "b", "c", "a"]);
+        let granted = config(&format!("{V4}{}", lists[2])).unwrap();
+        assert_eq!(granted.notes.len(), NOTES_MAX);
     }
 
     proptest! {

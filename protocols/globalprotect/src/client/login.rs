@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 
 use culvert_login::Jar;
-use culvert_login::client::{
-    self, Exchange, LoggedIn, Message, MessageLevel, REDIRECTS_MAX, Returned, SignIn, SignInResult, Step,
-};
-use culvert_vocab::{Choice, Field, FieldKind, Form, SecretString};
+use culvert_login::client::{self, Exchange, LoggedIn, Message, MessageLevel, REDIRECTS_MAX, Returned, Step};
+use culvert_vocab::{Form, SecretString};
 use culvert_wire::http::{Response, ResponseError};
 use culvert_wire::url::{Redirect, ServerUrl, UrlError};
 use culvert_wire::xml::Element;
@@ -14,8 +12,10 @@ use culvert_wire::xml::Element;
 use super::answer::{Answer, Refusal, classify};
 use super::challenge::Challenge;
 use super::login_answer;
+use super::place::{Interface, Place};
 use super::portal::Portal;
 use super::prelogin::{Prelogin, Saml};
+use super::questions::{self, Credentials};
 use super::request::{Client, post};
 use super::sign_in::SignedIn;
 use crate::wire::{CLIENT_VERSION, Parameters, path};
@@ -85,12 +85,6 @@ pub enum LoginError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interface {
-    Portal,
-    Gateway,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
     /// Prelogin is out.
@@ -116,7 +110,7 @@ pub struct Login {
     interface: Interface,
     /// The other interface may be tried.
     either: bool,
-    /// Prelogin request that the user gave.
+    /// Prelogin request that the user gave, or a redirect.
     given_prelogin: Option<String>,
     /// Name of the secret, if the user gave one: a browser sign-in was done elsewhere.
     field: Option<String>,
@@ -173,22 +167,23 @@ impl Login {
 
     fn send_prelogin(&mut self) -> Step {
         self.state = State::Prelogin;
-        let target = match (&self.given_prelogin, self.interface) {
-            (Some(target), _) => target.clone(),
-            (None, interface) => {
-                let path = match interface {
-                    Interface::Portal => path::PORTAL_PRELOGIN,
-                    Interface::Gateway => path::GATEWAY_PRELOGIN,
-                };
-                let os = self.config.client.os.name();
-                format!("{path}?tmp=tmp&clientVer={CLIENT_VERSION}&clientos={os}")
-            }
-        };
         let body = match self.config.external_auth {
             true => Parameters::new().with("cas-support", "yes"),
             false => Parameters::new(),
         };
-        self.post(&target, &body)
+        self.post(&self.prelogin_target(), &body)
+    }
+
+    fn prelogin_target(&self) -> String {
+        if let Some(target) = &self.given_prelogin {
+            return target.clone();
+        }
+        let path = match self.interface {
+            Interface::Portal => path::PORTAL_PRELOGIN,
+            Interface::Gateway => path::GATEWAY_PRELOGIN,
+        };
+        let os = self.config.client.os.name();
+        format!("{path}?tmp=tmp&clientVer={CLIENT_VERSION}&clientos={os}")
     }
 
     fn post(&self, target: &str, body: &Parameters) -> Step {
@@ -251,7 +246,11 @@ impl Login {
         if self.redirects > REDIRECTS_MAX {
             return Err(LoginError::Redirects);
         }
-        let target = match self.server.redirect(location)? {
+        let asked = ServerUrl {
+            path: self.prelogin_target(),
+            ..self.server.clone()
+        };
+        let target = match asked.redirect(location)? {
             Redirect::Local(target) => target,
             Redirect::NewHost(target) => {
                 self.jar.clear();
@@ -281,6 +280,7 @@ impl Login {
             Err(Refusal::NotHere(text)) if self.either && self.interface == Interface::Portal => {
                 self.say(MessageLevel::Debug, text);
                 self.interface = Interface::Gateway;
+                self.given_prelogin = None;
                 return Ok(self.send_prelogin());
             }
             Err(Refusal::NotHere(_)) if self.either => return Err(LoginError::NotGlobalProtect),
@@ -298,27 +298,10 @@ impl Login {
     }
 
     fn ask_browser(&mut self, saml: &Saml) -> Result<Step, LoginError> {
-        let method = &saml.method;
-        let url = saml.url().map_err(LoginError::Browser)?;
-        let otherwise = format!(
-            "SAML {method} authentication is required via {url}\nWhen SAML authentication is complete, specify destination form field by appending :field_name to login URL."
-        );
-        if !self.config.external_auth {
-            return Err(LoginError::Browser(otherwise));
-        }
+        let browser = self.config.external_auth;
+        let sign_in = questions::sign_in(&self.prelogin, saml, browser).map_err(LoginError::Browser)?;
         self.state = State::SigningIn;
-        Ok(Step::Browser(SignIn {
-            url,
-            result: SignInResult::Text {
-                hint: "After the sign-in, paste the link of the last page (globalprotectcallback:...):"
-                    .into(),
-                otherwise,
-            },
-            form: Form {
-                message: self.prelogin.message.clone(),
-                ..Form::default()
-            },
-        }))
+        Ok(Step::Browser(sign_in))
     }
 
     fn has_portal_cookie(&self) -> bool {
@@ -333,54 +316,17 @@ impl Login {
             return Err(LoginError::PasswordsDisabled);
         }
         self.state = State::Asking;
-        let text = |text: Option<&str>, default: &str| text.unwrap_or(default).to_owned();
-        let field = |name: &str, label: String, kind: FieldKind, value: Option<SecretString>| Field {
-            name: name.to_owned(),
-            label,
-            kind,
-            value,
-            ignored: false,
+        self.asked_code = match self.challenge {
+            Some(_) => !self.asked_code,
+            None => self.field.is_none() && self.prelogin.wants_token(),
         };
-        let user_kind = match self.user {
-            Some(_) => FieldKind::Hidden,
-            None => FieldKind::Text,
+        let credentials = Credentials {
+            user: self.user.as_ref(),
+            secret_name: self.secret_name(),
+            code: self.asked_code,
         };
-        let username_label = text(self.prelogin.username_label.as_deref(), "Username");
-        let user = field(
-            "user",
-            format!("{username_label}: "),
-            user_kind,
-            self.user.clone(),
-        );
-        let (id, message, label, code) = match &self.challenge {
-            Some(challenge) => (
-                "_challenge",
-                challenge.prompt.clone(),
-                "Challenge: ".to_owned(),
-                !self.asked_code,
-            ),
-            None => (
-                "_login",
-                text(
-                    self.prelogin.message.as_deref(),
-                    "Please enter your username and password",
-                ),
-                format!("{}: ", text(self.prelogin.password_label.as_deref(), "Password")),
-                self.field.is_none() && self.prelogin.wants_token(),
-            ),
-        };
-        self.asked_code = code;
-        let kind = match code {
-            true => FieldKind::Token,
-            false => FieldKind::Password,
-        };
-        let secret = field(self.secret_name(), label, kind, None);
-        Ok(Step::Form(Form {
-            id: id.to_owned(),
-            message: Some(message).filter(|message| !message.is_empty()),
-            fields: vec![user, secret],
-            ..Form::default()
-        }))
+        let form = questions::login_form(&self.prelogin, self.challenge.as_ref(), &credentials);
+        Ok(Step::Form(form))
     }
 
     fn handle_login(&mut self, blind: bool, answer: Result<Answer, Refusal>) -> Result<Step, LoginError> {
@@ -444,31 +390,10 @@ impl Login {
             let line = gateway.log_line();
             push(&mut self.messages, MessageLevel::Info, line);
         }
-        let choices = portal
-            .gateways
-            .iter()
-            .enumerate()
-            .map(|(at, gateway)| Choice {
-                value: gateway.address.clone(),
-                label: gateway.label.clone(),
-                selected: at == 0,
-            })
-            .collect();
+        let form = questions::gateway_form(&portal.gateways);
         self.portal = Some(portal);
         self.state = State::Choosing;
-        Ok(Step::Form(Form {
-            id: "_portal".into(),
-            message: Some("Please select GlobalProtect gateway.".into()),
-            fields: vec![Field {
-                name: "gateway".into(),
-                label: "GATEWAY:".into(),
-                kind: FieldKind::Select(choices),
-                value: None,
-                ignored: false,
-            }],
-            group_field: Some(0),
-            ..Form::default()
-        }))
+        Ok(Step::Form(form))
     }
 
     fn handle_choice(&mut self, form: &Form) -> Result<Step, LoginError> {
@@ -551,20 +476,8 @@ impl client::Login for Login {
 
     /// Only the choice of a gateway has a group; it changes nothing in the form.
     fn select_group(&mut self, value: &str) -> Result<Step, client::LoginError> {
-        let field = Field {
-            name: "gateway".into(),
-            label: "GATEWAY:".into(),
-            kind: FieldKind::Hidden,
-            value: Some(value.into()),
-            ignored: false,
-        };
         match self.state {
-            State::Choosing => Ok(Step::Form(Form {
-                id: "_portal".into(),
-                fields: vec![field],
-                group_field: Some(0),
-                ..Form::default()
-            })),
+            State::Choosing => Ok(Step::Form(questions::chosen_gateway_form(value))),
             _ => Err(LoginError::OutOfTurn.into()),
         }
     }
@@ -581,7 +494,7 @@ impl client::Login for Login {
                 .find(|field| field.name == name)
                 .and_then(|field| field.value.clone())
         };
-        self.user = value("user").or(self.user.take());
+        self.user = value(questions::USER).or(self.user.take());
         self.secret = value(self.secret_name()).unwrap_or_default();
         Ok(self.send_login(false))
     }
@@ -611,34 +524,5 @@ impl client::Login for Login {
 fn push(messages: &mut VecDeque<Message>, level: MessageLevel, text: String) {
     if messages.len() < MESSAGES_MAX {
         messages.push_back(Message { level, text });
-    }
-}
-
-/// What the URL's path, or `--usergroup`, says.
-struct Place {
-    interface: Option<Interface>,
-    field: Option<String>,
-    prelogin: Option<String>,
-}
-
-impl Place {
-    fn parse(path: &str) -> Self {
-        let (path, field) = match path.rsplit_once(':') {
-            Some((path, field)) if !field.is_empty() => (path, Some(field.to_owned())),
-            _ => (path, None),
-        };
-        let interface = if path == "portal" || path.starts_with("global-protect") {
-            Some(Interface::Portal)
-        } else if path == "gateway" || path.starts_with("ssl-vpn") {
-            Some(Interface::Gateway)
-        } else {
-            None
-        };
-        let verbatim = path.ends_with(".esp") || path.contains(".esp?");
-        Self {
-            interface,
-            field,
-            prelogin: verbatim.then(|| path.to_owned()),
-        }
     }
 }

@@ -31,72 +31,93 @@ pub(super) fn parse(jnlp: &Element, computer: &str) -> Result<Accepted, String> 
     if let Some(status) = jnlp.attribute("status").filter(|status| *status != "success") {
         return Err(format!("the gateway answers with status {status}"));
     }
-    let arguments: Vec<Option<String>> = jnlp
-        .child("application-desc")
-        .ok_or("the gateway's answer has no arguments")?
-        .elements()
-        .filter(|element| element.name == "argument")
-        .map(|element| present(&element.text()))
-        .collect();
-    let argument = |at: usize| arguments.get(at).and_then(Option::as_deref);
-    let mut fatal = Vec::new();
-    if argument(AUTHCOOKIE).is_none() {
-        fatal.push("no authcookie".to_owned());
-    }
-    if argument(USER).is_none() {
-        fatal.push("no user".to_owned());
-    }
-    for (at, name, wanted) in [
-        (CONNECTION_TYPE, "connection-type", "tunnel"),
-        (VERSION, "clientVer", CLIENT_VERSION),
-    ] {
-        if argument(at) != Some(wanted) {
-            let found = argument(at).unwrap_or("nothing");
-            fatal.push(format!("{name} is {found} instead of {wanted}"));
-        }
-    }
-    if !fatal.is_empty() {
+    let arguments = Arguments::of(jnlp).ok_or("the gateway's answer has no arguments")?;
+    let problems = arguments.problems();
+    if !problems.is_empty() {
         return Err(format!(
             "the gateway's answer cannot be used: {}",
-            fatal.join(", ")
-        ));
-    }
-    let fields = [
-        ("authcookie", AUTHCOOKIE),
-        ("portal", PORTAL),
-        ("user", USER),
-        ("domain", DOMAIN),
-        ("preferred-ip", PREFERRED_IP),
-        ("preferred-ipv6", PREFERRED_IPV6),
-    ];
-    let cookie = fields
-        .into_iter()
-        .fold(Parameters::new(), |cookie, (name, at)| {
-            cookie.with_some(name, argument(at))
-        })
-        .with("computer", computer);
-    let mut notes = Vec::new();
-    for (name, at) in [
-        ("authentication-source", AUTHENTICATION_SOURCE),
-        ("password-expiration-days", PASSWORD_EXPIRATION),
-    ] {
-        notes.extend(argument(at).map(|value| format!("GlobalProtect login returned {name}={value}")));
-    }
-    for (name, at) in [("portal", PORTAL), ("domain", DOMAIN)] {
-        if argument(at).is_none() {
-            notes.push(format!("GlobalProtect login returned no {name}"));
-        }
-    }
-    let unexpected = arguments.iter().skip(LAST_KNOWN + 1).flatten().count();
-    if unexpected > 0 {
-        notes.push(format!(
-            "GlobalProtect login returned {unexpected} unexpected values"
+            problems.join(", ")
         ));
     }
     Ok(Accepted {
-        cookie: Cookie::new(cookie),
-        notes,
+        cookie: arguments.cookie(computer),
+        notes: arguments.notes(),
     })
+}
+
+/// What the positions of a login answer hold; `None` where nothing is said.
+struct Arguments(Vec<Option<String>>);
+
+impl Arguments {
+    fn of(jnlp: &Element) -> Option<Self> {
+        let list = jnlp.child("application-desc")?.elements();
+        let arguments = list.filter(|element| element.name == "argument");
+        Some(Self(arguments.map(|element| present(&element.text())).collect()))
+    }
+
+    fn get(&self, at: usize) -> Option<&str> {
+        self.0.get(at).and_then(Option::as_deref)
+    }
+
+    /// What makes the answer useless.
+    fn problems(&self) -> Vec<String> {
+        let needed = [("authcookie", AUTHCOOKIE), ("user", USER)];
+        let missing = needed.into_iter().filter(|(_, at)| self.get(*at).is_none());
+        let fixed = [
+            (CONNECTION_TYPE, "connection-type", "tunnel"),
+            (VERSION, "clientVer", CLIENT_VERSION),
+        ];
+        let other = fixed
+            .into_iter()
+            .filter(|(at, _, wanted)| self.get(*at) != Some(*wanted));
+        missing
+            .map(|(name, _)| format!("no {name}"))
+            .chain(other.map(|(at, name, wanted)| {
+                let found = self.get(at).unwrap_or("nothing");
+                format!("{name} is {found} instead of {wanted}")
+            }))
+            .collect()
+    }
+
+    fn cookie(&self, computer: &str) -> Cookie {
+        let fields = [
+            ("authcookie", AUTHCOOKIE),
+            ("portal", PORTAL),
+            ("user", USER),
+            ("domain", DOMAIN),
+            ("preferred-ip", PREFERRED_IP),
+            ("preferred-ipv6", PREFERRED_IPV6),
+        ];
+        let fields = fields.into_iter().fold(Parameters::new(), |cookie, (name, at)| {
+            cookie.with_some(name, self.get(at))
+        });
+        Cookie::new(fields.with("computer", computer))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (name, at) in [
+            ("authentication-source", AUTHENTICATION_SOURCE),
+            ("password-expiration-days", PASSWORD_EXPIRATION),
+        ] {
+            notes.extend(
+                self.get(at)
+                    .map(|value| format!("GlobalProtect login returned {name}={value}")),
+            );
+        }
+        for (name, at) in [("portal", PORTAL), ("domain", DOMAIN)] {
+            if self.get(at).is_none() {
+                notes.push(format!("GlobalProtect login returned no {name}"));
+            }
+        }
+        let unexpected = self.0.iter().skip(LAST_KNOWN + 1).flatten().count();
+        if unexpected > 0 {
+            notes.push(format!(
+                "GlobalProtect login returned {unexpected} unexpected values"
+            ));
+        }
+        notes
+    }
 }
 
 /// The value of an argument, decoded; some texts stand for nothing.

@@ -9,8 +9,10 @@ mod gateway;
 mod hip;
 mod login;
 mod login_answer;
+mod place;
 mod portal;
 mod prelogin;
+mod questions;
 mod request;
 mod sign_in;
 

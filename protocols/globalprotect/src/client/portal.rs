@@ -10,6 +10,8 @@ use super::answer::child_text;
 
 /// Most gateways that are used.
 const GATEWAYS_MAX: usize = 1024;
+/// Longest version that is believed, in octets.
+const VERSION_MAX: usize = 64;
 /// Time by which host checks come before the portal's interval.
 const HIP_MARGIN: u64 = 60;
 /// Shortest and longest time between host checks.
@@ -66,7 +68,7 @@ impl Portal {
             });
         Self {
             name: text("portal-name"),
-            version: text("version"),
+            version: text("version").filter(|version| is_version(version)),
             hip_interval: interval,
             gateways,
             user_cookie: cookie("portal-userauthcookie"),
@@ -131,6 +133,11 @@ impl GatewayEntry {
         };
         format!("  {} ({}) [{priority}]", self.label, self.address)
     }
+}
+
+/// Programs of the user get it as a variable, and gateways as a parameter.
+fn is_version(text: &str) -> bool {
+    text.len() <= VERSION_MAX && text.bytes().all(|octet| octet.is_ascii_graphic())
 }
 
 /// The smallest priority among the rules for this region or any.
@@ -217,6 +224,7 @@ mod tests {
         let portal = portal(
             &[
                 entry("Berlin", "<fqdn>gw.example:8443</fqdn>"),
+                entry("Six", "<ipv6>2001:db8::1</ipv6>"),
                 entry("plain.example", ""),
                 entry("", "<description>nowhere</description>"),
                 entry("not a host", ""),
@@ -230,12 +238,28 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [("Berlin", "gw.example:8443"), ("plain.example", "plain.example")]
+            [
+                ("Berlin", "gw.example:8443"),
+                ("Six", "[2001:db8::1]"),
+                ("plain.example", "plain.example")
+            ]
         );
         assert_eq!(
-            portal.gateways[1].log_line(),
+            portal.gateways[2].log_line(),
             "  plain.example (plain.example) [unprioritized]"
         );
+    }
+
+    #[test]
+    fn versions_are_words() {
+        let version = |text: &str| {
+            let text = format!("<policy><version>{text}</version></policy>");
+            Portal::parse(&xml::parse(text.as_bytes()).unwrap(), "").version
+        };
+        assert_eq!(version("6.1.2-83      ").as_deref(), Some("6.1.2-83"));
+        for text in ["", "1 2", "1\n2", "&#27;[2J", "\u{e9}", &"1".repeat(65)] {
+            assert_eq!(version(text), None, "{text}");
+        }
     }
 
     #[test]
