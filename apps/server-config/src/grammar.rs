@@ -21,6 +21,8 @@ pub(crate) enum Item {
         name: String,
         /// Everything after the separator without leading white space and without a comment.
         value: String,
+        /// The line is such a repetition.
+        repeated: bool,
     },
 }
 
@@ -80,6 +82,7 @@ fn read_line(text: &str, previous_option: Option<&str>) -> Result<Option<Item>, 
         return Ok(Some(Item::Option {
             name: name.to_owned(),
             value: before_comment(trimmed).to_owned(),
+            repeated: true,
         }));
     }
     if let Some(section) = trimmed.strip_prefix('[') {
@@ -95,6 +98,7 @@ fn read_line(text: &str, previous_option: Option<&str>) -> Result<Option<Item>, 
     Ok(Some(Item::Option {
         name: trim_blanks(name).to_owned(),
         value,
+        repeated: false,
     }))
 }
 
@@ -146,6 +150,18 @@ mod tests {
             item: Item::Option {
                 name: name.into(),
                 value: value.into(),
+                repeated: false,
+            },
+        }
+    }
+
+    fn repeated(number: usize, name: &str, value: &str) -> Line {
+        Line {
+            number,
+            item: Item::Option {
+                name: name.into(),
+                value: value.into(),
+                repeated: true,
             },
         }
     }
@@ -165,7 +181,7 @@ mod tests {
             Ok(vec![
                 option(4, "a", "1"),
                 option(5, "b", "2"),
-                option(6, "b", "c = 3"),
+                repeated(6, "b", "c = 3"),
                 option(7, "url", "http://x:1/?a=b"),
                 option(8, "d", "x;y ; z"),
             ])
@@ -184,7 +200,7 @@ mod tests {
                 option(4, "d", ""),
                 option(5, "e", "#value"),
                 option(6, "route", "1"),
-                option(7, "route", "2"),
+                repeated(7, "route", "2"),
             ])
         );
         assert_eq!(read(b"foo #a=b\n"), Err(BadLine(1)));
@@ -199,8 +215,8 @@ mod tests {
                 option(1, "a", "1"),
                 section(2, "vhost:x"),
                 option(3, "b", "2"),
-                option(4, "b", "more"),
-                option(7, "b", "and more"),
+                repeated(4, "b", "more"),
+                repeated(7, "b", "and more"),
             ])
         );
     }

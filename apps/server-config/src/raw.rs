@@ -96,7 +96,14 @@ pub(crate) fn hosts(lines: Vec<Line>, report: &mut Report) -> RawConfig {
     for Line { number, item } in lines {
         match item {
             Item::Section(text) => section = config.open_section(&text, number, report),
-            Item::Option { name, value } => config.add(&section, &name, &value, number, report),
+            Item::Option {
+                name,
+                value,
+                repeated,
+            } => {
+                doubt_repetition(repeated, &name, &value, number, report);
+                config.add(&section, &name, &value, number, report);
+            }
         }
     }
     for (_, values) in &mut config.vhosts {
@@ -162,14 +169,31 @@ impl RawConfig {
     }
 }
 
+/// Warns of an indented line that was hardly meant as one more value of the option above it.
+fn doubt_repetition(repeated: bool, name: &str, value: &str, line: usize, report: &mut Report) {
+    let meant = value.split(['=', ':']).next().unwrap_or_default().trim();
+    if repeated && table::find(meant).is_some() {
+        report.warn_at(
+            line,
+            format!("line {line} is indented, so it is another value of '{name}', not the option '{meant}'"),
+        );
+    }
+}
+
 /// The values of a per-user or per-group file.
 pub(crate) fn user_values(lines: Vec<Line>, report: &mut Report) -> Values {
     let mut values = Values::default();
     for Line { number, item } in lines {
-        let Item::Option { name, value } = item else {
+        let Item::Option {
+            name,
+            value,
+            repeated,
+        } = item
+        else {
             report.warn_at(number, "sections have no meaning here");
             continue;
         };
+        doubt_repetition(repeated, &name, &value, number, report);
         let known = table::find(&name).filter(|option| matches!(option.scope, Scope::User | Scope::UserOnly));
         match known {
             None => report.warn_at(number, format!("skipping unknown option '{name}'")),

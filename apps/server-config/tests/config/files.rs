@@ -116,6 +116,25 @@ fn values_with_grammars_of_their_own() {
     assert_eq!(host.kkdcp.len(), 1);
 }
 
+/// As text copied from an indented example.
+#[test]
+fn an_indented_line_that_looks_like_an_option_is_warned_of() {
+    let (config, notes) =
+        with("custom-header = A: b\n  banner = hello\n  Banners: none\n\tC: d\n").expect("valid");
+    assert_eq!(
+        config.default_host.custom_header,
+        ["A: b", "banner = hello", "Banners: none", "C: d"]
+    );
+    let warnings: Vec<_> = texts(&notes)
+        .into_iter()
+        .filter(|text| text.contains("indented"))
+        .collect();
+    assert_eq!(
+        warnings,
+        ["warning: line 9 is indented, so it is another value of 'custom-header', not the option 'banner'"]
+    );
+}
+
 #[test]
 fn doubtful_lines_give_notes_and_warnings_in_their_order() {
     let (config, notes) = with(
