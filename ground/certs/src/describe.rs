@@ -6,6 +6,8 @@ use data_encoding::{BASE64, HEXLOWER};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2sn};
+use x509_parser::oid_registry::Oid;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
@@ -99,7 +101,7 @@ pub fn certificate_text(certificate: &[u8]) -> Result<String, CertError> {
     line(
         1,
         "Signature Algorithm",
-        &parsed.signature_algorithm.algorithm.to_id_string(),
+        &algorithm_text(&parsed.signature_algorithm.algorithm),
     );
     if let Ok(Some(san)) = parsed.subject_alternative_name() {
         for name in &san.value.general_names {
@@ -128,8 +130,13 @@ fn key_text(certificate: &X509Certificate<'_>) -> String {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) => format!("RSA ({} bits)", key.key_size()),
         Ok(PublicKey::EC(key)) => format!("EC ({} bits)", key.key_size()),
-        _ => certificate.public_key().algorithm.algorithm.to_id_string(),
+        _ => algorithm_text(&certificate.public_key().algorithm.algorithm),
     }
+}
+
+/// The usual name, else the number.
+fn algorithm_text(algorithm: &Oid<'_>) -> String {
+    oid2sn(algorithm, oid_registry()).map_or_else(|_| algorithm.to_id_string(), str::to_owned)
 }
 
 fn name_text(name: &GeneralName<'_>) -> (&'static str, String) {

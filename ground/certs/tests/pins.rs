@@ -74,6 +74,7 @@ fn facts_of_a_certificate() {
         "\tDNSname: *.wild.test\n",
         "\tIPAddress: 2001:db8::7\n",
         "EC (256 bits)",
+        "\tSignature Algorithm: ecdsa-with-SHA256\n",
     ] {
         assert!(text.contains(line), "{line:?} in {text}");
     }
