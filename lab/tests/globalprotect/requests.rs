@@ -5,11 +5,6 @@ use culvert_lab::{Fixture, Make, PASSWORD, Raw, Server, ServerOptions, USER, Wor
 
 use super::SERVER;
 
-fn post(path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("POST /{path} HTTP/1.1\r\nHost: vpn\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
-}
-
 /// The texts of all elements of this name, in order.
 fn texts<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     let (start, end) = (format!("<{name}>"), format!("</{name}>"));
@@ -25,10 +20,10 @@ fn beside_and_in_the_tunnel() {
     let (world, fixture) = (World::new(), Fixture::new());
     let server = Server::start_with(Make::Culvert, &world, &fixture, &SERVER);
     let mut raw = Raw::connect(&world, &fixture, "beside");
-    raw.send(&post(
+    raw.post(
         "ssl-vpn/login.esp",
         &format!("user={USER}&passwd={PASSWORD}&clientos=Linux&computer=pc"),
-    ));
+    );
     raw.wait_for("</jnlp>", 1);
     let cookie = texts(&raw.answer(), "argument")[1].to_owned();
     assert_eq!(cookie.len(), 64, "{cookie}");
@@ -37,7 +32,7 @@ fn beside_and_in_the_tunnel() {
     let session = format!("authcookie={cookie}&portal=VPN&user={USER}&domain=%28empty_domain%29&computer=pc");
     let wanted = format!("{session}&ipv6-support=yes&enc-algo=aes-128-cbc&hmac-algo=sha1,md5");
     for times in 1..=3 {
-        raw.send(&post("ssl-vpn/getconfig.esp", &wanted));
+        raw.post("ssl-vpn/getconfig.esp", &wanted);
         raw.wait_for("</response>", times);
     }
     let answer = raw.answer();
@@ -58,10 +53,10 @@ fn beside_and_in_the_tunnel() {
         ("portal=VPN", "portal=x"),
     ];
     for (times, (right, wrong)) in (1..).zip(others) {
-        raw.send(&post("ssl-vpn/getconfig.esp", &wanted.replace(right, wrong)));
+        raw.post("ssl-vpn/getconfig.esp", &wanted.replace(right, wrong));
         raw.wait_for("Invalid authentication cookie", times);
     }
-    apart.send(&post("ssl-vpn/getconfig.esp", &wanted.replace("=pc", "=mine")));
+    apart.post("ssl-vpn/getconfig.esp", &wanted.replace("=pc", "=mine"));
     apart.wait_for("Invalid authentication cookie", 1);
     let get = format!("GET /ssl-tunnel-connect.sslvpn?user=bob&authcookie={cookie} HTTP/1.1\r\n\r\n");
     let mut apart = Raw::connect(&world, &fixture, "apart-tunnel");
@@ -77,15 +72,15 @@ fn beside_and_in_the_tunnel() {
     }
     // Another session's cookie is worth nothing on this connection.
     let strange = "0".repeat(64);
-    raw.send(&post(
+    raw.post(
         "ssl-vpn/hipreportcheck.esp",
         &format!("authcookie={strange}&md5=x"),
-    ));
+    );
     raw.wait_for("Invalid authentication cookie", 4);
-    raw.send(&post(
+    raw.post(
         "ssl-vpn/hipreportcheck.esp",
         &format!("authcookie={cookie}&md5=x"),
-    ));
+    );
     raw.wait_for("<hip-report-needed>no<", 1);
     raw.send(format!("GET /ssl-tunnel-connect.sslvpn?authcookie={strange} HTTP/1.1\r\n\r\n").as_bytes());
     assert!(raw.closed().contains("HTTP/1.1 502 "));
@@ -123,18 +118,43 @@ fn beside_and_in_the_tunnel() {
     tunnel.wait_for("START_TUNNEL", 1);
     tunnel.send(b"\x1a\x2b\x3c\x4d\0\0\0\0\0\0\0\0\0\0\0\0");
     tunnel.wait_until("keepalive", |answer| {
-        answer.ends_with("\x1a+<M\0\0\0\0\0\0\0\0\0\0\0\0")
+        answer.contains("\x1a+<M\0\0\0\0\0\0\0\0\0\0\0\0")
     });
 
     let mut last = Raw::connect(&world, &fixture, "logout");
-    last.send(&post("ssl-vpn/logout.esp", &session));
+    last.post("ssl-vpn/logout.esp", &session);
     last.wait_for("status=\"success\"", 1);
-    last.send(&post("ssl-vpn/getconfig.esp", &wanted));
+    last.post("ssl-vpn/getconfig.esp", &wanted);
     last.wait_for("Invalid authentication cookie", 1);
     wait::until("the end of the session", || {
         (world.server.interfaces() == ["lo", "eth0"]).then_some(())
     });
     assert!(!server.log().contains(&cookie), "{}", server.log());
+
+    // Whoever has the cookie may end the session, whatever else he says of it; but that is no success.
+    let mut wrong = Raw::connect(&world, &fixture, "wrong-logout");
+    wrong.post(
+        "ssl-vpn/login.esp",
+        &format!("user={USER}&passwd={PASSWORD}&clientos=Linux&computer=pc"),
+    );
+    wrong.wait_for("</jnlp>", 1);
+    let second = texts(&wrong.answer(), "argument")[1].to_owned();
+    // Some clients send a long prelogin in its URL, whenever they like.
+    let prelogin = format!("ssl-vpn/prelogin.esp?data={}", "e".repeat(1000));
+    wrong.post(&prelogin, "");
+    wrong.wait_for("</prelogin-response>", 1);
+    wrong.post("ssl-vpn/getconfig.esp", &wanted.replace(&cookie, &second));
+    wrong.wait_for("<ip-address>", 1);
+    wrong.post(&prelogin, "");
+    wrong.wait_for("</prelogin-response>", 2);
+    wrong.post(
+        "ssl-vpn/logout.esp",
+        &session.replace(&cookie, &second).replace("=pc", "=mine"),
+    );
+    assert!(wrong.closed().contains("Invalid authentication cookie"));
+    wait::until("the end of the second session", || {
+        (world.server.interfaces() == ["lo", "eth0"]).then_some(())
+    });
 }
 
 /// A client whose connection breaks before it has the answer sends its request again, as the real one does:
@@ -154,7 +174,7 @@ fn a_repeated_login_has_the_same_answer() {
     // Killed as it is, openssl says nothing at its end.
     let said = |body: &str, name: &str, end: &str| {
         let mut raw = Raw::connect(&world, &fixture, name);
-        raw.send(&post("ssl-vpn/login.esp", body));
+        raw.post("ssl-vpn/login.esp", body);
         raw.wait_for(end, 1);
         raw.answer()
     };
@@ -169,9 +189,9 @@ fn a_repeated_login_has_the_same_answer() {
     assert_eq!(cookies[0], cookies[1]);
     // Who goes on has got the answer.
     let mut raw = Raw::connect(&world, &fixture, "used");
-    raw.send(&post("ssl-vpn/login.esp", &second));
+    raw.post("ssl-vpn/login.esp", &second);
     raw.wait_for("</jnlp>", 1);
-    raw.send(&post("ssl-vpn/prelogin.esp", ""));
+    raw.post("ssl-vpn/prelogin.esp", "");
     raw.wait_for("</prelogin-response>", 1);
     let refused = said(&second, "late", "HTTP/1.1 512 ");
     assert!(!refused.contains(cookies[0]), "{refused}");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hanging;
+mod repeated;
 mod sessions;
 
 use std::fs;
