@@ -19,10 +19,12 @@ export RUST_TEST_THREADS ?= 8
 $(foreach name,CURDIR PREFIX DESTDIR SYSCONFDIR UNITDIR TARGET_DIR,\
     $(if $(word 2,$($(name))),$(error $(name) has blanks in it: '$($(name))')))
 # OpenSSL (for old gateways) takes minutes to build and does not depend on the profile: CI, which starts
-# from nothing, builds it once. Its libraries are the last of what is installed there.
+# from nothing, builds it once. Its libraries are the last of what is installed there; an old target
+# folder may hold older ones.
 ifdef CI
-OPENSSL_BUILT = $(patsubst %/lib/libssl.a,%,$(wildcard $(abspath $(TARGET_DIR))/debug/build/openssl-sys-*/out/openssl-build/install/lib/libssl.a))
-OPENSSL = $(if $(OPENSSL_BUILT),OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$(firstword $(OPENSSL_BUILT)))
+OPENSSL_LIBRARIES = $(abspath $(TARGET_DIR))/debug/build/openssl-sys-*/out/openssl-build/install/lib/libssl.a
+OPENSSL_BUILT = $(patsubst %/lib/libssl.a,%,$(shell ls -t $(OPENSSL_LIBRARIES) 2>/dev/null | head -n 1))
+OPENSSL = $(if $(OPENSSL_BUILT),OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR=$(OPENSSL_BUILT))
 endif
 RELEASE = $(OPENSSL) $(CARGO) build --locked --release
 
