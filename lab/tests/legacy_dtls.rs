@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use culvert_lab::fixture::{INNER_SERVER_V4, INNER_SERVER_V6};
 use culvert_lab::probe::Echoes;
-use culvert_lab::{
-    Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, World, client, probe, wait,
-};
+use culvert_lab::{Client, Make, Process, Scene, client, probe, wait};
 
 /// A cipher of the resumption modes.
 struct Mode {
@@ -86,74 +84,38 @@ const MODES: [Mode; 9] = [
 
 const NEWER: usize = 2;
 
-/// A server and a place for clients.
-struct Scene {
-    server: Server,
-    fixture: Fixture,
-    world: World,
+/// A client whose packets go over DTLS.
+fn connect(scene: &Scene, make: Make, arguments: &[&str]) -> Client {
+    let mut client = scene.connect(make, &[arguments, &["-v"]].concat());
+    client.process.wait_for("Established DTLS connection");
+    client
 }
 
-impl Scene {
-    fn new(make: Make, overrides: &[(&str, &str)]) -> Self {
-        let world = World::new();
-        let fixture = Fixture::new();
-        let options = ServerOptions {
-            overrides,
-            ..ServerOptions::default()
-        };
-        Self {
-            server: Server::start_with(make, &world, &fixture, &options),
-            fixture,
-            world,
-        }
-    }
+fn end(scene: &Scene, mut client: Client) {
+    client.process.signal("INT");
+    assert_eq!(client.process.exit_code(), 0, "{}", scene.logs(&client));
+    scene.server.wait_until_alone();
+}
 
-    /// A client whose packets go over DTLS.
-    fn connect(&self, make: Make, arguments: &[&str]) -> Client {
-        let arguments = [arguments, &["-v"]].concat();
-        let options = ClientOptions {
-            arguments: &arguments,
-            ..ClientOptions::default()
-        };
-        let mut client = Client::connect_with(make, &self.world, &self.fixture, &options);
-        client.process.wait_for("Established DTLS connection");
-        client
-    }
+/// Waits for 20 datagrams of the server's port that match `filter`.
+fn sniff(scene: &Scene, name: &str, filter: &str) -> Process {
+    let mut command = scene.world.server.command("tcpdump");
+    let filter = format!("udp and port 443 and {filter}");
+    command.args(["-i", "eth0", "-n", "--immediate-mode", "-c", "20", &filter]);
+    let mut sniffer = Process::start(command, scene.fixture.dir(), name, None);
+    sniffer.wait_for("listening on eth0");
+    sniffer
+}
 
-    fn ping(&self) {
-        probe::ping(&self.world.client, address(INNER_SERVER_V4));
+/// The largest packet passes without being cut, and its neighbours, over which padding differs.
+fn ping_at_full_size(scene: &Scene) -> u16 {
+    let device = format!("/sys/class/net/{}/mtu", client::DEVICE);
+    let mtu: u16 = scene.world.client.run("cat", &[&device]).trim().parse().unwrap();
+    assert!((1280..1500).contains(&mtu), "{mtu}");
+    for less in 0..17 {
+        scene.world.client.ping_uncut(mtu - 28 - less, INNER_SERVER_V4);
     }
-
-    fn logs(&self, client: &Client) -> String {
-        client.process.output() + &self.server.log()
-    }
-
-    fn end(&self, mut client: Client) {
-        client.process.signal("INT");
-        assert_eq!(client.process.exit_code(), 0, "{}", self.logs(&client));
-        self.server.wait_until_alone();
-    }
-
-    /// Waits for `count` datagrams of the server's port that match `filter`.
-    fn sniff(&self, name: &str, filter: &str, count: &str) -> Process {
-        let mut command = self.world.server.command("tcpdump");
-        let filter = format!("udp and port 443 and {filter}");
-        command.args(["-i", "eth0", "-n", "--immediate-mode", "-c", count, &filter]);
-        let mut sniffer = Process::start(command, self.fixture.dir(), name, None);
-        sniffer.wait_for("listening on eth0");
-        sniffer
-    }
-
-    /// The largest packet passes without being cut, and its neighbours, over which padding differs.
-    fn ping_at_full_size(&self) -> u16 {
-        let device = format!("/sys/class/net/{}/mtu", client::DEVICE);
-        let mtu: u16 = self.world.client.run("cat", &[&device]).trim().parse().unwrap();
-        assert!((1280..1500).contains(&mtu), "{mtu}");
-        for less in 0..17 {
-            self.world.client.ping_uncut(mtu - 28 - less, INNER_SERVER_V4);
-        }
-        mtu
-    }
+    mtu
 }
 
 fn address(text: &str) -> IpAddr {
@@ -168,7 +130,7 @@ fn packets_pass_in_every_mode(client_make: Make, server_make: Make) {
         Make::Culvert => MODES.len(),
     };
     for mode in &MODES[..known] {
-        let mut client = scene.connect(client_make, mode.arguments);
+        let mut client = connect(&scene, client_make, mode.arguments);
         let output = client.process.stdout();
         assert!(output.contains(mode.description), "{}", scene.logs(&client));
         let data = |direction: &str| {
@@ -177,11 +139,11 @@ fn packets_pass_in_every_mode(client_make: Make, server_make: Make) {
                 mode.version
             )
         };
-        let mut sniffers = ["dst", "src"].map(|direction| scene.sniff(direction, &data(direction), "20"));
+        let mut sniffers = ["dst", "src"].map(|direction| sniff(&scene, direction, &data(direction)));
         scene.ping();
         probe::ping(&scene.world.client, address(INNER_SERVER_V6));
         probe::ping(&scene.world.server, Client::inner_v4(&scene.world));
-        let mtu = scene.ping_at_full_size();
+        let mtu = ping_at_full_size(&scene);
         for words in [
             "DTLS initialised. DPD 20, Keepalive 300",
             &format!(", max={mtu})"),
@@ -197,7 +159,7 @@ fn packets_pass_in_every_mode(client_make: Make, server_make: Make) {
             let (_, all) = scene.server.occtl(&["show", "user", "alice"]);
             assert!(all.contains(mode.description), "{all}{users}");
         }
-        scene.end(client);
+        end(&scene, client);
     }
 }
 
@@ -219,12 +181,12 @@ fn our_client_in_every_mode_with_our_server() {
 /// Without the pre-shared key a client that offers everything gets what its TLS channel has.
 fn chosen(client_make: Make, overrides: &[(&str, &str)], arguments: &[&str]) -> String {
     let scene = Scene::new(Make::Culvert, overrides);
-    let client = scene.connect(client_make, arguments);
+    let client = connect(&scene, client_make, arguments);
     scene.ping();
     let output = client.process.stdout();
     let cipher = output.split("Ciphersuite ").nth(1).expect("a cipher");
     let cipher = cipher.lines().next().unwrap().trim_end_matches('.').to_owned();
-    scene.end(client);
+    end(&scene, client);
     cipher
 }
 
@@ -258,11 +220,7 @@ fn the_server_chooses_by_its_options_and_by_the_cipher_of_tls() {
 fn a_server_that_forbids_resumed_sessions() {
     let scene = Scene::new(Make::Culvert, &[("dtls-legacy", "false")]);
     for make in [Make::Real, Make::Culvert] {
-        let options = ClientOptions {
-            arguments: &["--dtls-ciphers=AES128-SHA:OC-DTLS1_2-AES256-GCM"],
-            ..ClientOptions::default()
-        };
-        let client = Client::connect_with(make, &scene.world, &scene.fixture, &options);
+        let client = scene.connect(make, &["--dtls-ciphers=AES128-SHA:OC-DTLS1_2-AES256-GCM"]);
         scene.ping();
         let output = client.process.output();
         for words in [
@@ -272,7 +230,7 @@ fn a_server_that_forbids_resumed_sessions() {
         ] {
             assert!(output.contains(words), "{words}: {output}");
         }
-        scene.end(client);
+        end(&scene, client);
     }
 }
 
@@ -285,10 +243,10 @@ fn sessions_in_a_pool() {
         (Make::Culvert, "--dtls-ciphers=AES256-SHA"),
         (Make::Real, "--dtls12-ciphers=AES128-GCM-SHA256"),
     ] {
-        let client = scene.connect(make, &[cipher]);
+        let client = connect(&scene, make, &[cipher]);
         scene.ping();
-        scene.ping_at_full_size();
-        scene.end(client);
+        ping_at_full_size(&scene);
+        end(&scene, client);
     }
 }
 
@@ -314,7 +272,7 @@ fn handshakes(client: &Client) -> usize {
 fn connections_are_made_anew(client_make: Make, cipher: &str) {
     let overrides = [("rekey-time", "2"), ("rekey-method", "ssl")];
     let scene = Scene::new(Make::Culvert, &overrides);
-    let client = scene.connect(client_make, &[cipher]);
+    let client = connect(&scene, client_make, &[cipher]);
     let address = Client::inner_v4(&scene.world);
     scene.ping();
     client.process.signal("USR2");
@@ -326,7 +284,7 @@ fn connections_are_made_anew(client_make: Make, cipher: &str) {
     let output = client.process.output();
     assert!(output.contains("User requested reconnect"), "{output}");
     assert!(output.contains("CSTP rekey due"), "{output}");
-    scene.end(client);
+    end(&scene, client);
 }
 
 #[test]
@@ -339,8 +297,8 @@ fn our_client_connects_anew_in_dtls_12() {
     connections_are_made_anew(Make::Culvert, "--dtls-ciphers=OC-DTLS1_2-AES256-GCM");
 }
 
-/// The real server announces rehandshakes also here: our client begins another session in the
-/// second slot, and no packet is lost.
+/// The real server announces rehandshakes also here: our client begins another session in the second slot. What
+/// the server still sends in the first one, as its way to the client is slow, is not lost.
 #[test]
 fn our_client_renews_the_keys_with_the_real_server() {
     let overrides = [
@@ -349,11 +307,14 @@ fn our_client_renews_the_keys_with_the_real_server() {
         ("dtls-legacy", "true"),
     ];
     let scene = Scene::new(Make::Real, &overrides);
-    let client = scene.connect(Make::Culvert, &["--dtls-ciphers=AES128-SHA"]);
+    let client = connect(&scene, Make::Culvert, &["--dtls-ciphers=AES128-SHA"]);
     scene.ping();
+    let slow = "qdisc add dev eth0 root tbf rate 1mbit burst 4kb limit 200kb";
+    scene.world.server.run("tc", &slow.split(' ').collect::<Vec<_>>());
     let echoes = Echoes::of(&scene.world.client, &scene.world.server);
     let mut command = scene.world.client.command("ping");
-    command.args(["-n", "-i", "0.05", INNER_SERVER_V4]);
+    // Twenty are always on their way.
+    command.args(["-n", "-q", "-f", "-l", "20", "-s", "500", INNER_SERVER_V4]);
     let mut flow = Process::start(command, scene.fixture.dir(), "flow", None);
     wait::until_within(Duration::from_secs(40), &scene.logs(&client), || {
         (handshakes(&client) >= 2).then_some(())
@@ -361,10 +322,9 @@ fn our_client_renews_the_keys_with_the_real_server() {
     scene.ping();
     flow.signal("INT");
     flow.wait();
-    // Once an answer of 197 was missing on a busy machine; which of the two lost it is not known.
-    assert!(echoes.lost() <= 2, "{echoes:?}");
+    echoes.none_is_lost();
     assert_eq!(tunnels(&client), 1, "{}", scene.logs(&client));
-    scene.end(client);
+    end(&scene, client);
 }
 
 /// Every third datagram is lost: the handshake still completes, whoever has to repeat.
@@ -377,7 +337,7 @@ fn handshakes_complete_on_a_bad_network() {
         (Make::Culvert, "--dtls-ciphers=AES128-SHA"),
         (Make::Culvert, "--dtls12-ciphers=AES256-GCM-SHA384"),
     ] {
-        let client = scene.connect(make, &[cipher]);
-        scene.end(client);
+        let client = connect(&scene, make, &[cipher]);
+        end(&scene, client);
     }
 }
