@@ -134,6 +134,8 @@ fn a_program_stands_in_for_the_browser() {
         "--usergroup=gateway",
         "--external-browser",
         &browser,
+        "-vv",
+        "--dump-http-traffic",
     ];
     let mut client = login(Make::Culvert, &world, &fixture, &arguments, None);
     assert_eq!(client.exit_code(), 0, "{}", client.output());
@@ -142,6 +144,11 @@ fn a_program_stands_in_for_the_browser() {
         "{}",
         client.output()
     );
+    // What the program gave and the gateway answered are secrets.
+    let said = client.stderr();
+    for secret in ["0123456789abcdef", "C%2b%3d"] {
+        assert!(said.contains("<elided>") && !said.contains(secret), "{said}");
+    }
     assert!(
         client.stdout().starts_with("authcookie=0123456789abcdef"),
         "{}",
@@ -201,7 +208,10 @@ fn a_gateway_of_the_portal_in_two_phases() {
         (value("HOST"), value("CONNECT_URL")),
         ("192.0.2.1", "https://vpn.test/")
     );
+    let (_, cookie) = value("COOKIE").split_once('=').unwrap();
+    let authcookie = cookie.split('&').next().unwrap();
     for make in [Make::Real, Make::Culvert] {
+        let before = gateway.requests().len();
         let mut command = world.client.command(make.program("openconnect"));
         command
             .args([
@@ -213,11 +223,14 @@ fn a_gateway_of_the_portal_in_two_phases() {
             ])
             .args(["--resolve", value("RESOLVE"), "--no-dtls", value("CONNECT_URL")]);
         let finished = culvert_lab::Process::start(command, fixture.dir(), "second", None).finish();
+        let requests = gateway.requests().split_off(before);
+        let config = requests
+            .iter()
+            .find(|request| request.target == "/ssl-vpn/getconfig.esp");
+        let config = config.map(body).unwrap_or_default();
         assert!(
-            gateway
-                .requests()
-                .iter()
-                .any(|request| request.target == "/ssl-vpn/getconfig.esp")
+            config.contains(&format!("&authcookie={authcookie}&")),
+            "{make:?}: {config}"
         );
         assert!(finished.code == 1 || finished.code == 2, "{finished:?}");
     }
