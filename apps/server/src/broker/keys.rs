@@ -370,3 +370,41 @@ fn sign_all(queue: &Mutex<mpsc::Receiver<Job>>) {
         let _caller_may_be_gone = job.signature.send(job.key.sign(job.scheme, &job.message));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A key each of whose signatures ends only when `together` of them have begun.
+    fn patient_key(together: usize) -> Arc<PrivateKey> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["vpn.test".into()]).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap();
+        let spki = spki_of(certificate.der()).unwrap();
+        let begun = (Mutex::new(0), Condvar::new());
+        let sign = move |_: SignatureScheme, _: &[u8]| {
+            let (count, changed) = &begun;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let waited =
+                changed.wait_timeout_while(count, Duration::from_secs(20), |begun| *begun < together);
+            (!waited.unwrap().1.timed_out()).then(|| b"signature".to_vec())
+        };
+        Arc::new(PrivateKey::elsewhere(&spki, Box::new(sign)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn handshakes_are_signed_at_the_same_time() {
+        let keys = KeyService::start(2, &Load::new(2)).unwrap();
+        let key = patient_key(2);
+        let message = [&[b' '; 64][..], b"TLS 1.3, server CertificateVerify\0", &[7; 32]].concat();
+        let scheme = u16::from(SignatureScheme::ECDSA_NISTP256_SHA256);
+        let sign = || keys.sign(Arc::clone(&key), scheme, message.clone());
+        let signatures = tokio::join!(sign(), sign());
+        assert_eq!(signatures, (Ok(b"signature".to_vec()), Ok(b"signature".to_vec())));
+    }
+}
