@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use culvert_dtls::{ClientConfig, Connection, ResumptionConfig};
 use culvert_globalprotect::client::EspOffer;
 use culvert_record::{StreamOpener, StreamSealer};
+use culvert_tls::{Opener, Records, Sealer, TlsError};
 use culvert_vocab::{SecretBytes, TunnelConfig};
 use culvert_wire::compress::Method;
 
-use crate::net::ExchangeError;
+use crate::net::{ExchangeError, Https};
+use crate::output::Output;
 use crate::signals::Signal;
 
 /// Packets of more octets are compressed, where that was agreed on (`specs/cstp-dtls.md` §12.2).
@@ -69,6 +71,45 @@ pub(crate) struct Stream {
     pub(crate) renews_keys: bool,
     /// How packets are compressed.
     pub(crate) compression: Option<Method>,
+}
+
+/// The two ends of a TLS channel, in the framing of a protocol.
+pub(crate) type Framed = (Box<dyn StreamSealer>, Box<dyn StreamOpener>);
+
+impl Stream {
+    /// Takes a connection over for packets: `frame` puts a protocol's framing around its records.
+    ///
+    /// # Errors
+    /// See [`ConnectFailure`]; the user has been told.
+    pub(crate) fn take_over(
+        connection: Https,
+        output: &Output,
+        compression: Option<Method>,
+        frame: impl FnOnce(Sealer, Opener) -> Framed,
+    ) -> Result<Self, ConnectFailure> {
+        let cipher = connection.tls().description().unwrap_or_default();
+        let renews_keys = connection.tls().is_tls13();
+        let (socket, tls) = connection.into_parts();
+        let records = tls.into_records().map_err(|error: TlsError| {
+            output.error(&format!("Failed to take over the TLS connection: {error}"));
+            ConnectFailure::Other
+        })?;
+        let Records {
+            sealer,
+            opener,
+            unread,
+        } = records;
+        let (sealer, opener) = frame(sealer, opener);
+        Ok(Self {
+            socket,
+            sealer,
+            opener,
+            unread,
+            cipher,
+            renews_keys,
+            compression,
+        })
+    }
 }
 
 /// How to open the UDP channel.

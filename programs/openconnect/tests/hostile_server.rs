@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use culvert_lab::fixture::SERVER_NAME;
@@ -247,6 +247,51 @@ fn connect_responses_that_are_none() {
     let output = client(&fixture, server, &arguments);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).ends_with("Cookie was rejected by server; exiting.\n"));
+}
+
+/// What the server has begun to answer, it has been told: a password that counts once is not sent again, though
+/// the connection was an old one.
+#[test]
+fn half_an_answer_is_not_asked_for_again() {
+    let fixture = Fixture::new();
+    let config = gateway::tls_server(&fixture);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    let (asked, requests) = mpsc::channel();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, socket.unwrap());
+            let mut request = [0; 16384];
+            while let Ok(count @ 1..) = stream.read(&mut request) {
+                let request = String::from_utf8_lossy(&request[..count]).into_owned();
+                let is_reply = request.contains("auth-reply");
+                asked.send(is_reply).unwrap();
+                if is_reply {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap();
+                    stream.flush().unwrap();
+                    stream.sock.write_all(b"no record of TLS").unwrap();
+                    break;
+                }
+                let form = "<config-auth><auth id=\"main\"><form><input type=\"password\" name=\"password\" \
+                            label=\"P:\"/></form></auth></config-auth>";
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", form.len());
+                stream
+                    .write_all(&[head.as_bytes(), form.as_bytes()].concat())
+                    .unwrap();
+                stream.flush().unwrap();
+            }
+        }
+    });
+    let output = client(
+        &fixture,
+        server,
+        &["--cookieonly", "--form-entry", "main:password=once"],
+    );
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("Failed to read from SSL socket: "), "{errors}");
+    assert_eq!(requests.try_iter().collect::<Vec<_>>(), [false, true], "{errors}");
 }
 
 #[test]

@@ -86,46 +86,16 @@ pub(super) fn examine(context: &Context, scan: &HostScan, peer: Option<&Peer>) -
         (None, Some(file)) => (file, None),
         (None, None) => return Err(failed("There is no program for the host scan")),
     };
-    let group = scan.group.as_str();
-    // Programs connect to the server that the login is at, not to another of the same name.
-    let address = peer.filter(|peer| !peer.proxied).map(|peer| peer.address.ip());
-    let host = match address {
-        Some(IpAddr::V6(address)) => format!("[{address}]"),
-        Some(address) => address.to_string(),
-        None => scan.server.host.clone(),
-    };
-    let url = ServerUrl {
-        host,
-        path: scan.start.trim_start_matches('/').to_owned(),
-        ..scan.server.clone()
-    };
-    let host_name = url.host_name().to_owned();
-    let url = match scan.start.as_str() {
-        "" => url.to_string().trim_end_matches('/').to_owned(),
-        _ => url.to_string(),
-    };
-    let certificates = fingerprints(context, peer);
-    let mut arguments: Vec<OsString> = first.map(Into::into).into_iter().collect();
-    for (name, value) in [
-        ("-ticket", scan.ticket.as_str()),
-        ("-stub", "0"),
-        ("-group", group),
-        ("-certhash", certificates.as_str()),
-        ("-url", url.as_str()),
-    ] {
-        arguments.push(name.into());
-        arguments.push(format!("\"{value}\"").into());
-    }
-    arguments.push("-langselen".into());
     let pin = peer.and_then(|peer| peer.pin.as_deref()).unwrap_or_default();
     let pin = pin.strip_prefix("pin-sha256:").unwrap_or(pin);
+    let url = url(scan, peer);
     let helper = Helper {
         program,
-        arguments,
+        arguments: arguments(scan, first, &fingerprints(context, peer), &url),
         environment: vec![
             ("CSD_SHA256", Some(pin.to_owned())),
             ("CSD_TOKEN", Some(scan.token.expose().to_owned())),
-            ("CSD_HOSTNAME", Some(host_name)),
+            ("CSD_HOSTNAME", Some(url.host_name().to_owned())),
         ],
         user: options.user,
         output: HelperOutput::Shown,
@@ -155,6 +125,42 @@ pub(super) fn examine(context: &Context, scan: &HostScan, peer: Option<&Peer>) -
         }
         None => Err(failed(&format!("CSD script '{shown}' exited abnormally"))),
     }
+}
+
+/// Where the program reports to: the server that the login is at, not another of the same name.
+fn url(scan: &HostScan, peer: Option<&Peer>) -> ServerUrl {
+    let address = peer.filter(|peer| !peer.proxied).map(|peer| peer.address.ip());
+    let host = match address {
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        Some(address) => address.to_string(),
+        None => scan.server.host.clone(),
+    };
+    ServerUrl {
+        host,
+        path: scan.start.trim_start_matches('/').to_owned(),
+        ..scan.server.clone()
+    }
+}
+
+/// The command line of the program, whose first argument is `first`.
+fn arguments(scan: &HostScan, first: Option<&Path>, certificates: &str, url: &ServerUrl) -> Vec<OsString> {
+    let url = match scan.start.as_str() {
+        "" => url.to_string().trim_end_matches('/').to_owned(),
+        _ => url.to_string(),
+    };
+    let mut arguments: Vec<OsString> = first.map(Into::into).into_iter().collect();
+    for (name, value) in [
+        ("-ticket", scan.ticket.as_str()),
+        ("-stub", "0"),
+        ("-group", scan.group.as_str()),
+        ("-certhash", certificates),
+        ("-url", url.as_str()),
+    ] {
+        arguments.push(name.into());
+        arguments.push(format!("\"{value}\"").into());
+    }
+    arguments.push("-langselen".into());
+    arguments
 }
 
 /// MD5 of the server's certificate and of the client's, if it has one.

@@ -12,7 +12,7 @@ use culvert_tls::TlsError;
 use culvert_wire::http::{Request, Response, ResponseError};
 use culvert_wire::url::ServerUrl;
 
-use super::https::{Greeted, IoFailure};
+use super::https::{Greeted, IoFailure, Reached};
 use super::sign_on::Elsewhere;
 use super::{Failure, Https, dump};
 use crate::context::Context;
@@ -87,7 +87,7 @@ pub(crate) struct HttpClient {
     context: Arc<Context>,
     connection: Option<Https>,
     /// Addresses that worked, so that a session stays with one server.
-    addresses: HashMap<(String, u16), SocketAddr>,
+    addresses: HashMap<(String, u16), Reached>,
     peer: Option<Peer>,
 }
 
@@ -115,7 +115,7 @@ impl HttpClient {
         self.context.output.info(&format!("{} {server}", request.method));
         if fresh {
             self.connection = None;
-            self.set_address(server, None);
+            self.forget_address(server);
         }
         let context = Arc::clone(&self.context);
         let elsewhere = Elsewhere::new(&context);
@@ -188,7 +188,8 @@ impl HttpClient {
     }
 
     /// Sends the request that `build` makes for the connection it goes over. A request that fails
-    /// on a re-used connection is made and sent once more on a new one.
+    /// on a re-used connection is made and sent once more on a new one, unless the server may be busy with it
+    /// or has begun to answer: what it was told then counts.
     ///
     /// # Errors
     /// See [`ExchangeError`].
@@ -291,7 +292,11 @@ impl HttpClient {
         match failure {
             IoFailure::Interrupted(signal) => ExchangeError::Interrupted(signal),
             IoFailure::Response(error) => ExchangeError::Response(error),
-            failure @ (IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_)) => {
+            failure @ (IoFailure::Closed
+            | IoFailure::Lost(_)
+            | IoFailure::Silent
+            | IoFailure::Broken(_)
+            | IoFailure::Tls(_)) => {
                 let text = format!("Failed to read from SSL socket: {failure}");
                 self.context.output.error(&text);
                 ExchangeError::Failed
@@ -322,12 +327,11 @@ impl HttpClient {
     fn open(&mut self, server: &ServerUrl) -> Result<&mut Https, ExchangeError> {
         if self.connection.is_none() {
             let key = (server.host.clone(), server.port);
-            let known = self.addresses.get(&key).copied();
-            let connection = Https::open(&self.context, server, known)?;
-            self.addresses.insert(key, connection.address());
+            let connection = Https::open(&self.context, server, self.addresses.get(&key))?;
+            self.addresses.insert(key, connection.reached().clone());
             self.peer = Some(Peer {
                 address: connection.address(),
-                proxied: connection.is_proxied(),
+                proxied: connection.reached().is_proxied(),
                 certificate: connection
                     .tls()
                     .peer_certificates()
@@ -374,13 +378,15 @@ impl HttpClient {
         self.peer.as_ref()
     }
 
-    /// Remembers `address` as the one to use for `server`, or forgets what was remembered.
-    pub(crate) fn set_address(&mut self, server: &ServerUrl, address: Option<SocketAddr>) {
+    /// Forgets the address at which `server` was, and gives it for [`Self::remember_address`].
+    pub(crate) fn forget_address(&mut self, server: &ServerUrl) -> Option<Reached> {
+        self.addresses.remove(&(server.host.clone(), server.port))
+    }
+
+    /// `server` is at this address after all.
+    pub(crate) fn remember_address(&mut self, server: &ServerUrl, reached: Reached) {
         let key = (server.host.clone(), server.port);
-        match address {
-            Some(address) => self.addresses.insert(key, address),
-            None => self.addresses.remove(&key),
-        };
+        self.addresses.insert(key, reached);
     }
 
     /// Takes the connection out, for the tunnel.

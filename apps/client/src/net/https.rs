@@ -1,33 +1,24 @@
 //! One TLS connection in its HTTP phase.
 
+mod open;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use culvert_sys::epoll::Interest;
-use culvert_sys::libproxy::LibProxy;
 use culvert_tls::TlsError;
 use culvert_wire::http::{Request, Response, ResponseError, ResponseReader};
 use culvert_wire::url::ServerUrl;
-use rustls_pki_types::ServerName;
 
 use super::record_log::RecordLog;
-use super::tls::{Tls, may_be_old_gateway};
-use super::{Failure, dial, proxy, resolve};
+use super::tls::Tls;
 use crate::context::Context;
-use crate::credentials::LoadFailure;
 use crate::prompt::reason;
 use crate::signals::{Signal, WaitError};
+pub(super) use open::Reached;
 
-/// Longest silence of the server in a TLS handshake.
-const HANDSHAKE_SILENCE_MAX: Duration = Duration::from_secs(40);
-/// Longest silence after a ClientHello with a post-quantum key share, which some servers and
-/// middleboxes cannot digest because of its size.
-const LARGE_HELLO_SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Shortest and longest look at a connection before another handshake begins on it.
-const LOOK_MIN: Duration = Duration::from_millis(100);
-const LOOK_MAX: Duration = Duration::from_secs(2);
 /// Longest silence of the server while an answer is expected.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Most octets of one record's content.
@@ -43,9 +34,15 @@ pub(super) enum IoFailure {
     /// The server ended the connection.
     #[error("the server closed the connection")]
     Closed,
-    /// The connection broke, or nothing comes.
+    /// The connection broke before anything came.
     #[error("{0}")]
     Lost(String),
+    /// Nothing comes; the server may be busy with what it was asked.
+    #[error("the server does not answer")]
+    Silent,
+    /// The connection broke, or nothing more comes, in the middle of the answer.
+    #[error("{0}")]
+    Broken(String),
     /// TLS does not accept what the server sent.
     #[error("{}", tls_text(.0))]
     Tls(TlsError),
@@ -57,7 +54,7 @@ impl From<WaitError> for IoFailure {
     fn from(error: WaitError) -> Self {
         match error {
             WaitError::Interrupted(signal) => Self::Interrupted(signal),
-            WaitError::TimedOut => Self::Lost("the server does not answer".into()),
+            WaitError::TimedOut => Self::Silent,
             WaitError::Io(error) => Self::Lost(reason(&error)),
         }
     }
@@ -74,39 +71,12 @@ pub(super) enum Greeted {
     Ended,
 }
 
-/// Why there is no TLS connection.
-enum OpenFailure {
-    Interrupted(Signal),
-    /// The connection ended during the handshake, this long after its beginning.
-    Closed(Duration),
-    /// The connection broke or stayed silent during the handshake.
-    NoAnswer,
-    /// The connection ends before anything is said on it.
-    Dead,
-    /// The handshake failed as it does with servers that only speak old TLS.
-    OldServer,
-    NoInput,
-    Failed,
-}
-
-impl From<Failure> for OpenFailure {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Interrupted(signal) => Self::Interrupted(signal),
-            Failure::NoInput => Self::NoInput,
-            Failure::Failed => Self::Failed,
-        }
-    }
-}
-
 /// A connected and verified server, before or between HTTP exchanges.
 pub(crate) struct Https {
     socket: TcpStream,
     tls: Tls,
     server: ServerUrl,
-    address: SocketAddr,
-    /// The address is a proxy's.
-    proxied: bool,
+    reached: Reached,
     /// `--gnutls-debug`
     log: Option<RecordLog>,
     /// Nothing more can be exchanged.
@@ -114,208 +84,6 @@ pub(crate) struct Https {
 }
 
 impl Https {
-    /// Connects, negotiates TLS and applies the user's trust. `address` is used instead of a name
-    /// look-up if it is given.
-    ///
-    /// # Errors
-    /// The user has been told.
-    pub(crate) fn open(
-        context: &Context,
-        server: &ServerUrl,
-        address: Option<SocketAddr>,
-    ) -> Result<Self, Failure> {
-        let mut result = Self::open_once(context, server, address, None);
-        // How long to see whether the next connection ends by itself.
-        let mut look = match result {
-            Err(OpenFailure::Closed(after)) => Some((after * 2 + LOOK_MIN).min(LOOK_MAX)),
-            _ => None,
-        };
-        if let Err(OpenFailure::NoAnswer | OpenFailure::Closed(_)) = result
-            && context.trust.avoid_post_quantum(server)
-        {
-            let text = "Retrying without post-quantum key exchange";
-            context.output.info(text);
-            result = Self::open_once(context, server, address, look.take());
-            // It was not that.
-            if let Err(OpenFailure::NoAnswer | OpenFailure::Closed(_) | OpenFailure::Dead) = result {
-                context.trust.offer_post_quantum(server);
-            }
-        }
-        if let Err(OpenFailure::OldServer | OpenFailure::Closed(_)) = result
-            && context.trust.use_legacy(server)
-        {
-            context.output.info("Retrying with TLS for old servers");
-            result = Self::open_once(context, server, address, look.take());
-            // A server that was only restarting is no old one.
-            let weak = |connection: &Self| !connection.tls.weaknesses().is_empty();
-            if !result.as_ref().is_ok_and(weak) {
-                context.trust.forget_legacy(server);
-            }
-            if let Err(OpenFailure::OldServer | OpenFailure::Closed(_)) = result
-                && let Some(hint) = context.trust.hint_for_old_servers()
-            {
-                context.output.error(&hint);
-            }
-        }
-        result.map_err(|failure| match failure {
-            OpenFailure::Interrupted(signal) => Failure::Interrupted(signal),
-            OpenFailure::NoInput => Failure::NoInput,
-            OpenFailure::Closed(_)
-            | OpenFailure::NoAnswer
-            | OpenFailure::Dead
-            | OpenFailure::OldServer
-            | OpenFailure::Failed => Failure::Failed,
-        })
-    }
-
-    /// One attempt. With `look` the connection must last that long before anything is said on it.
-    fn open_once(
-        context: &Context,
-        server: &ServerUrl,
-        address: Option<SocketAddr>,
-        look: Option<Duration>,
-    ) -> Result<Self, OpenFailure> {
-        let (socket, address, proxied) = Self::dial(context, server, address)?;
-        if let Some(look) = look {
-            must_last(context, &socket, look)?;
-        }
-        let mut connection = Self::negotiate(context, server, socket, address)?;
-        connection.proxied = proxied;
-        Ok(connection)
-    }
-
-    fn dial(
-        context: &Context,
-        server: &ServerUrl,
-        known: Option<SocketAddr>,
-    ) -> Result<(TcpStream, SocketAddr, bool), Failure> {
-        let network = &context.options.network;
-        let named = match network.libproxy {
-            true => LibProxy::load()
-                .ok()
-                .and_then(|library| proxy::by_libproxy(library, server)),
-            false => None,
-        };
-        if let Some(proxy) = network.proxy.as_ref().or(named.as_ref()) {
-            return proxy::connect(context, proxy, server, known)
-                .map(|(socket, address)| (socket, address, true));
-        }
-        let addresses = match known {
-            Some(address) => vec![address],
-            None => resolve::resolve(context, server.host_name(), server.port)?,
-        };
-        let connected =
-            dial::connect(context, "server", &addresses, known.is_some()).inspect_err(|failure| {
-                if *failure == Failure::Failed {
-                    let text = format!("Failed to connect to host {}", server.host);
-                    context.output.error(&text);
-                }
-            });
-        connected.map(|(socket, address)| (socket, address, false))
-    }
-
-    fn negotiate(
-        context: &Context,
-        server: &ServerUrl,
-        socket: TcpStream,
-        address: SocketAddr,
-    ) -> Result<Self, OpenFailure> {
-        let output = &context.output;
-        let host = server.host_name();
-        let failed = |text: String| {
-            output.error(&text);
-            OpenFailure::Failed
-        };
-        let load_failure = |failure: LoadFailure| {
-            if failure == LoadFailure::Failed {
-                output.error("Loading certificate failed. Aborting.");
-            }
-            OpenFailure::from(Failure::from(failure))
-        };
-        // The user is told of his certificate, or asked for its passphrase, before TLS begins.
-        let identity = context.credentials.identity(context).map_err(load_failure)?;
-        let name = context.trust.checked_name(host).to_owned();
-        let name =
-            ServerName::try_from(name).map_err(|_| failed(format!("'{host}' is no valid server name")))?;
-        context.trust.anchors().map_err(failed)?;
-        output.info(&format!("SSL negotiation with {}", server.host));
-        let tls = match context.trust.wants_legacy(server) {
-            #[cfg(feature = "legacy-tls")]
-            true => {
-                let mut settings = context.trust.legacy_settings(server).map_err(failed)?;
-                settings.identity = context
-                    .credentials
-                    .legacy_identity(context)
-                    .map_err(load_failure)?;
-                Tls::legacy(&settings, name)
-            }
-            _ => {
-                let mut settings = context.trust.settings(server).map_err(failed)?;
-                settings.identity = identity;
-                Tls::modern(&settings, name)
-            }
-        };
-        let tls = tls.map_err(|error| failed(format!("SSL connection failure: {error}")))?;
-        let mut connection = Self {
-            socket,
-            tls,
-            server: server.clone(),
-            address,
-            proxied: false,
-            log: RecordLog::new(&context.console, context.options.trust.tls_debug),
-            ended: false,
-        };
-        let begun = Instant::now();
-        match connection.shake_hands(context) {
-            Ok(()) => {}
-            Err(IoFailure::Interrupted(signal)) => {
-                output.error("SSL connection cancelled");
-                return Err(OpenFailure::Interrupted(signal));
-            }
-            Err(IoFailure::Tls(_)) if context.trust.lacks_input() => return Err(OpenFailure::NoInput),
-            Err(error) => {
-                output.error(&format!("SSL connection failure: {error}"));
-                return Err(match error {
-                    IoFailure::Closed => OpenFailure::Closed(begun.elapsed()),
-                    IoFailure::Lost(_) => OpenFailure::NoAnswer,
-                    IoFailure::Tls(error) if may_be_old_gateway(&error) => OpenFailure::OldServer,
-                    _ => OpenFailure::Failed,
-                });
-            }
-        }
-        let description = connection.tls.description().unwrap_or_default();
-        output.info(&format!(
-            "Connected to HTTPS on {} with ciphersuite {description}",
-            server.host
-        ));
-        let weaknesses = connection.tls.weaknesses();
-        if !weaknesses.is_empty() {
-            let text = weaknesses.join(", ");
-            output.error(&format!("WARNING: The TLS of server '{host}' is weak: {text}"));
-        }
-        Ok(connection)
-    }
-
-    fn shake_hands(&mut self, context: &Context) -> Result<(), IoFailure> {
-        let mut silence = match context.trust.offers_post_quantum(&self.server) {
-            true => LARGE_HELLO_SILENCE_MAX,
-            false => HANDSHAKE_SILENCE_MAX,
-        };
-        // The limits hold for each wait: the user may be asked about the certificate in between.
-        self.flush(context, Instant::now() + silence)?;
-        while self.tls.is_handshaking() {
-            let result = self.receive(context, Instant::now() + silence);
-            silence = HANDSHAKE_SILENCE_MAX;
-            // The alert for the server, if there is one; the error matters more than its fate.
-            let flushed = self.flush(context, Instant::now() + silence);
-            if !result? {
-                return Err(IoFailure::Closed);
-            }
-            flushed?;
-        }
-        Ok(())
-    }
-
     /// True when this connection leads to the host and port of `server` and can carry one more
     /// exchange.
     pub(super) fn serves(&mut self, server: &ServerUrl) -> bool {
@@ -401,6 +169,21 @@ impl Https {
         context: &Context,
         reader: &mut ResponseReader,
     ) -> Result<Response, IoFailure> {
+        let response = self.read_to_its_end(context, reader);
+        response.map_err(|failure| match failure {
+            IoFailure::Closed if reader.has_input() => ResponseError::Truncated.into(),
+            IoFailure::Lost(_) | IoFailure::Silent | IoFailure::Tls(_) if reader.has_input() => {
+                IoFailure::Broken(failure.to_string())
+            }
+            other => other,
+        })
+    }
+
+    fn read_to_its_end(
+        &mut self,
+        context: &Context,
+        reader: &mut ResponseReader,
+    ) -> Result<Response, IoFailure> {
         loop {
             while let Some(plaintext) = self.tls.poll_plaintext().map_err(IoFailure::Tls)? {
                 if let Some(response) = reader.handle_input(&plaintext)? {
@@ -474,14 +257,14 @@ impl Https {
         Ok(())
     }
 
-    /// The server's address as connected.
+    /// The address of the server or its proxy.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.reached.address
     }
 
-    /// True when [`Self::address`] is that of a proxy.
-    pub(super) fn is_proxied(&self) -> bool {
-        self.proxied
+    /// What was connected to.
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// The socket.
@@ -497,21 +280,6 @@ impl Https {
     /// Gives socket and TLS to the tunnel.
     pub(crate) fn into_parts(self) -> (TcpStream, Tls) {
         (self.socket, self.tls)
-    }
-}
-
-/// Looks whether a connection ends by itself. Some proxies, and load balancers, accept connections to
-/// servers that are down: then no other handshake can help.
-fn must_last(context: &Context, socket: &TcpStream, look: Duration) -> Result<(), OpenFailure> {
-    let ends = [(socket.as_fd(), Interest::READ)];
-    match context.signals.wait(&ends, Some(Instant::now() + look)) {
-        Err(WaitError::TimedOut) => Ok(()),
-        Err(WaitError::Interrupted(signal)) => Err(OpenFailure::Interrupted(signal)),
-        Ok(()) | Err(WaitError::Io(_)) => {
-            let text = "The server ends connections before anything is said: it may be down";
-            context.output.error(text);
-            Err(OpenFailure::Dead)
-        }
     }
 }
 

@@ -9,8 +9,11 @@ use culvert_anyconnect::mtu::Prober;
 use culvert_globalprotect::data::{EspChannel, MagicPing};
 use culvert_record::{AnyDatagramChannel, erase};
 use culvert_sys::udp::UdpSocket;
+use culvert_tunnel::DatagramLoss;
 use culvert_vocab::Mtu;
 
+use super::ending::Ending;
+use super::running::{Running, seconds};
 use super::status::{self, DatagramState};
 use crate::connect::{COMPRESS_LIMIT, DatagramOffer};
 
@@ -154,11 +157,112 @@ impl Datagram {
     }
 }
 
+impl Running {
+    /// Begins an attempt, if the server offers the channel.
+    pub(super) fn start_datagram(&mut self, now: Instant) {
+        let Some(offer) = self.datagram.offer() else {
+            return;
+        };
+        let options = &self.context.options;
+        let opened = open(offer, self.tunnel.gateway, options.network.udp_port, now);
+        let attached = opened.and_then(|(socket, channel)| {
+            self.session
+                .attach_datagram(now, socket, channel, &[], &mut self.buffers)
+        });
+        match attached {
+            Ok(()) => {
+                if let DatagramOffer::Dtls(_) = offer {
+                    let timers = self.timers(self.tunnel.config.datagram);
+                    self.context.output.debug(&format!(
+                        "DTLS initialised. DPD {}, Keepalive {}",
+                        seconds(timers.dpd),
+                        seconds(timers.keepalive)
+                    ));
+                }
+                self.datagram.connecting();
+            }
+            Err(error) => {
+                self.context
+                    .output
+                    .error(&format!("Set up UDP failed; using SSL instead: {error}"));
+                self.datagram.failed(now);
+            }
+        }
+    }
+
+    /// The channel works.
+    pub(super) fn datagram_up(&mut self, now: Instant, cipher: String) {
+        let output = &self.context.output;
+        let Some(DatagramOffer::Dtls(offer)) = self.datagram.offer() else {
+            output.info(&format!("ESP session established with server. {cipher}"));
+            self.connector.datagram_established();
+            return self.datagram.established(cipher);
+        };
+        output.info(&format!(
+            "Established DTLS connection (using Culvert). Ciphersuite {cipher}."
+        ));
+        let base_mtu = offer.base_mtu;
+        self.datagram.established(cipher);
+        self.begin_mtu_search(now, base_mtu);
+    }
+
+    /// The attempt has failed; `refused`: the server knows nothing of it.
+    pub(super) fn datagram_failed(&mut self, now: Instant, refused: bool) -> Result<(), Ending> {
+        let output = &self.context.output;
+        if self.is_datagram_only() {
+            output.error("Failed to connect ESP tunnel; using HTTPS instead.");
+            return self.fall_back();
+        }
+        match refused {
+            true => {
+                output.error("The server does not resume the DTLS session (possible MITM attack); using SSL");
+                self.session.detach_datagram();
+                self.datagram.disable();
+            }
+            false => {
+                output.info("DTLS handshake failed; using SSL");
+                self.datagram.failed(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The channel has ended.
+    pub(super) fn datagram_lost(&mut self, now: Instant, loss: &DatagramLoss) -> Result<(), Ending> {
+        let output = &self.context.output;
+        match (loss, self.is_datagram_only()) {
+            (DatagramLoss::Seal(_), true) => {
+                output.info("The ESP keys are used up");
+                self.reconnect()
+            }
+            (loss, true) => {
+                output.error(&format!("ESP connection lost: {loss}"));
+                self.fall_back()
+            }
+            (loss, false) => {
+                output.error(&format!("DTLS connection lost: {loss}"));
+                self.start_datagram(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// The channel's keys are to be renewed.
+    pub(super) fn rekey_datagram(&mut self, now: Instant) -> Result<(), Ending> {
+        if self.is_datagram_only() {
+            self.context.output.info("ESP rekey due");
+            return self.reconnect();
+        }
+        self.start_datagram(now);
+        Ok(())
+    }
+}
+
 /// A socket and a fresh channel for `offer`.
 ///
 /// # Errors
 /// The socket could not be made, or the offer cannot be used.
-pub(super) fn open(
+fn open(
     offer: &DatagramOffer,
     server: SocketAddr,
     local_port: u16,

@@ -1,5 +1,14 @@
+use std::time::{Duration, Instant};
+
+use culvert_record::FrameKind;
+use culvert_tunnel::Channel;
+
+use super::running::Running;
 use crate::output::Output;
 use crate::signals::Signal;
+
+/// How long the goodbye may wait for a blocked socket.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 /// Why a session is over (`specs/client.md` §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +97,47 @@ impl Ending {
             | Self::HostCheckFailed
             | Self::DeviceLost
             | Self::Setup(_) => 1,
+        }
+    }
+}
+
+impl Running {
+    /// Tells the server that the session is over, if it is to know, and waits a little until that
+    /// has been sent.
+    pub(super) fn say_goodbye(&mut self, ending: &Ending) {
+        let Some(reason) = ending.goodbye() else {
+            return;
+        };
+        let Some(bye) = self.connector.log_out(reason) else {
+            return;
+        };
+        let give_up = Instant::now() + GOODBYE_MAX;
+        let sent = self.session.send(
+            Instant::now(),
+            Channel::Stream,
+            FrameKind::Disconnect,
+            &bye,
+            &mut self.buffers,
+        );
+        if sent.is_err() {
+            return;
+        }
+        while !self.session.stream_flushed() && Instant::now() < give_up {
+            if self.poller.wait(&mut self.events, Some(give_up)).is_err() {
+                return;
+            }
+            for index in 0..self.events.len() {
+                if let Some(event) = self
+                    .events
+                    .get(index)
+                    .filter(|event| self.session.owns(event.token))
+                {
+                    self.session
+                        .handle_ready(Instant::now(), event, &mut self.buffers);
+                }
+            }
+            // Nothing that happens now matters any more.
+            while self.session.poll_event().is_some() {}
         }
     }
 }

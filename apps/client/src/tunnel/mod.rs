@@ -3,6 +3,7 @@
 mod bring_up;
 mod datagram;
 mod ending;
+mod mtu;
 mod reconnect;
 mod roaming;
 mod running;

@@ -1,9 +1,10 @@
 //! A new connection for an old session (`specs/client.md` §14.1).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use culvert_vocab::TunnelConfig;
 
+use super::datagram::Datagram;
 use super::ending::Ending;
 use super::running::Running;
 use crate::connect::{ConnectFailure, Tunnel};
@@ -107,6 +108,31 @@ impl Running {
     pub(super) fn tell_reconnect(&self) {
         self.context.output.info("Caller paused the connection");
         self.context.output.info("User requested reconnect");
+    }
+
+    /// Opens the TLS channel of a tunnel that has none; UDP is then over.
+    pub(super) fn fall_back(&mut self) -> Result<(), Ending> {
+        self.session.detach_datagram();
+        self.datagram = Datagram::new(None, false);
+        match self.connector.connect_stream() {
+            Ok(stream) => self
+                .attach_stream(Instant::now(), stream, self.tunnel.config.stream)
+                .map_err(|error| Ending::Setup(format!("Failed to use the TLS connection: {error}"))),
+            Err(ConnectFailure::Rejected) => Err(Ending::CookieRejected),
+            Err(ConnectFailure::Interrupted(signal)) => self.interrupted(signal),
+            Err(ConnectFailure::Other) => self.reconnect(),
+        }
+    }
+
+    /// A signal has ended work without which the tunnel cannot go on as it was.
+    pub(super) fn interrupted(&mut self, signal: Signal) -> Result<(), Ending> {
+        match Ending::of_signal(signal) {
+            Some(ending) => Err(ending),
+            None => {
+                self.tell_reconnect();
+                self.reconnect()
+            }
+        }
     }
 
     /// One attempt; none where it would only lead into the tunnel that has no connection.

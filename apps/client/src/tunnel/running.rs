@@ -6,22 +6,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use culvert_anyconnect::mtu::{PROBE_FILL, client_data_mtu};
-use culvert_record::{AnyDatagramChannel, FrameKind, PacketSealer, StreamOpener, StreamSealer};
+use culvert_record::{AnyDatagramChannel, StreamOpener, StreamSealer};
 use culvert_sys::clock::suspended;
 use culvert_sys::epoll::{Events, Interest, Poller};
-use culvert_sys::rtnl::{self, LinkChange, Rtnl};
-use culvert_tunnel::{
-    Buffers, Channel, DatagramLoss, Event, FrameError, Pace, Role, SecondThread, Session, SessionConfig,
-};
-use culvert_vocab::{Mtu, RekeyMethod, Timers};
+use culvert_tunnel::{Buffers, Channel, Event, Pace, Role, SecondThread, Session, SessionConfig};
+use culvert_vocab::{RekeyMethod, Timers};
 
-use super::datagram::{self, Datagram};
+use super::datagram::Datagram;
 use super::ending::Ending;
 use super::roaming::Roaming;
 use super::setup::{Facts, NetworkSetup};
 use super::status;
-use crate::connect::{ConnectFailure, Connector, DatagramOffer, Stream, Tunnel};
+use crate::connect::{ConnectFailure, Connector, Stream, Tunnel};
 use crate::context::Context;
 use crate::options::ProtocolName;
 use crate::process::PidFile;
@@ -34,8 +30,6 @@ pub(super) const PROGRAM_TOKEN: u64 = 1;
 pub(super) const NETWORK_TOKEN: u64 = 2;
 /// News of a sleep of the machine.
 pub(super) const SLEEP_TOKEN: u64 = 3;
-/// How long the goodbye may wait for a blocked socket.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 type ClientSession = Session<Box<dyn StreamSealer>, Box<dyn StreamOpener>, AnyDatagramChannel>;
 
@@ -49,17 +43,17 @@ pub(super) struct Running {
     pub(super) datagram: Datagram,
     pub(super) poller: Arc<Poller>,
     pub(super) roaming: Roaming,
-    events: Events,
-    buffers: Buffers,
+    pub(super) events: Events,
+    pub(super) buffers: Buffers,
     pace: Pace,
-    cipher: String,
+    pub(super) cipher: String,
     /// The TLS channel's name, for the user.
-    stream_name: String,
+    pub(super) stream_name: String,
     /// The keys of the TLS channel can be renewed in place.
     renews_keys: bool,
     /// When the server wants to hear about this host again.
     next_check: Option<Instant>,
-    expires: Option<SystemTime>,
+    pub(super) expires: Option<SystemTime>,
     /// The device exists.
     pub(super) device_up: bool,
 }
@@ -134,7 +128,8 @@ impl Running {
         Ok(())
     }
 
-    fn attach_stream(&mut self, now: Instant, stream: Stream, timers: Timers) -> io::Result<()> {
+    /// Uses this TLS channel.
+    pub(super) fn attach_stream(&mut self, now: Instant, stream: Stream, timers: Timers) -> io::Result<()> {
         let timers = self.timers(timers);
         self.context.output.info(&format!(
             "CSTP connected. DPD {}, Keepalive {}",
@@ -159,31 +154,6 @@ impl Running {
         self.session.stream_socket().is_none()
     }
 
-    /// Opens the TLS channel of a tunnel that has none; UDP is then over.
-    fn fall_back(&mut self) -> Result<(), Ending> {
-        self.session.detach_datagram();
-        self.datagram = Datagram::new(None, false);
-        match self.connector.connect_stream() {
-            Ok(stream) => self
-                .attach_stream(Instant::now(), stream, self.tunnel.config.stream)
-                .map_err(|error| Ending::Setup(format!("Failed to use the TLS connection: {error}"))),
-            Err(ConnectFailure::Rejected) => Err(Ending::CookieRejected),
-            Err(ConnectFailure::Interrupted(signal)) => self.interrupted(signal),
-            Err(ConnectFailure::Other) => self.reconnect(),
-        }
-    }
-
-    /// A signal has ended work without which the tunnel cannot go on as it was.
-    fn interrupted(&mut self, signal: Signal) -> Result<(), Ending> {
-        match Ending::of_signal(signal) {
-            Some(ending) => Err(ending),
-            None => {
-                self.tell_reconnect();
-                self.reconnect()
-            }
-        }
-    }
-
     /// Tells the server about this host, when it is time.
     fn check_host(&mut self, now: Instant) -> Result<(), Ending> {
         if self.next_check.is_none_or(|at| at > now) {
@@ -201,42 +171,11 @@ impl Running {
     }
 
     /// The server's timers, as far as the user does not overrule them.
-    fn timers(&self, mut timers: Timers) -> Timers {
+    pub(super) fn timers(&self, mut timers: Timers) -> Timers {
         if let Some(dpd) = self.context.options.tunnel.force_dpd {
             timers.dpd = Some(Duration::from_secs(dpd.into()));
         }
         timers
-    }
-
-    fn start_datagram(&mut self, now: Instant) {
-        let Some(offer) = self.datagram.offer() else {
-            return;
-        };
-        let options = &self.context.options;
-        let opened = datagram::open(offer, self.tunnel.gateway, options.network.udp_port, now);
-        let attached = opened.and_then(|(socket, channel)| {
-            self.session
-                .attach_datagram(now, socket, channel, &[], &mut self.buffers)
-        });
-        match attached {
-            Ok(()) => {
-                if let DatagramOffer::Dtls(_) = offer {
-                    let timers = self.timers(self.tunnel.config.datagram);
-                    self.context.output.debug(&format!(
-                        "DTLS initialised. DPD {}, Keepalive {}",
-                        seconds(timers.dpd),
-                        seconds(timers.keepalive)
-                    ));
-                }
-                self.datagram.connecting();
-            }
-            Err(error) => {
-                self.context
-                    .output
-                    .error(&format!("Set up UDP failed; using SSL instead: {error}"));
-                self.datagram.failed(now);
-            }
-        }
     }
 
     /// Brings the device up, carries packets, and cleans up at the end.
@@ -300,7 +239,10 @@ impl Running {
         while let Some(event) = self.session.poll_event() {
             self.handle_event(now, event)?;
         }
-        self.drive_datagram(now);
+        if self.datagram.wants_attempt(now) {
+            self.start_datagram(now);
+        }
+        self.search_mtu(now);
         self.check_host(now)?;
         self.roaming.notice_sleep(now, suspended());
         self.check_network(now)?;
@@ -329,37 +271,10 @@ impl Running {
                 return self.reconnect();
             }
             Event::RekeyDue(Channel::Stream) => return self.rekey_stream(now),
-            Event::RekeyDue(Channel::Datagram) if self.is_datagram_only() => {
-                output.info("ESP rekey due");
-                return self.reconnect();
-            }
-            Event::RekeyDue(Channel::Datagram) => self.start_datagram(now),
+            Event::RekeyDue(Channel::Datagram) => return self.rekey_datagram(now),
             Event::DatagramUp { description } => self.datagram_up(now, description),
-            Event::DatagramFailed { .. } if self.is_datagram_only() => {
-                output.error("Failed to connect ESP tunnel; using HTTPS instead.");
-                return self.fall_back();
-            }
-            Event::DatagramLost(DatagramLoss::Seal(_)) if self.is_datagram_only() => {
-                output.info("The ESP keys are used up");
-                return self.reconnect();
-            }
-            Event::DatagramLost(loss) if self.is_datagram_only() => {
-                output.error(&format!("ESP connection lost: {loss}"));
-                return self.fall_back();
-            }
-            Event::DatagramFailed { refused: true } => {
-                output.error("The server does not resume the DTLS session (possible MITM attack); using SSL");
-                self.session.detach_datagram();
-                self.datagram.disable();
-            }
-            Event::DatagramFailed { refused: false } => {
-                output.info("DTLS handshake failed; using SSL");
-                self.datagram.failed(now);
-            }
-            Event::DatagramLost(loss) => {
-                output.error(&format!("DTLS connection lost: {loss}"));
-                self.start_datagram(now);
-            }
+            Event::DatagramFailed { refused } => return self.datagram_failed(now, refused),
+            Event::DatagramLost(loss) => return self.datagram_lost(now, &loss),
             Event::Disconnect { reason, .. } => {
                 let reason = String::from_utf8_lossy(reason.get(1..).unwrap_or_default()).into_owned();
                 output.error(&format!("Received server disconnect: '{reason}'"));
@@ -400,109 +315,6 @@ impl Running {
         self.reconnect()
     }
 
-    fn datagram_up(&mut self, now: Instant, cipher: String) {
-        let base = match self.datagram.offer() {
-            Some(DatagramOffer::Dtls(offer)) => offer.base_mtu,
-            Some(DatagramOffer::Esp(_)) | None => {
-                self.context
-                    .output
-                    .info(&format!("ESP session established with server. {cipher}"));
-                self.connector.datagram_established();
-                return self.datagram.established(cipher);
-            }
-        };
-        self.context.output.info(&format!(
-            "Established DTLS connection (using Culvert). Ciphersuite {cipher}."
-        ));
-        let granted = self.tunnel.config.mtu;
-        let mtu = self.session.datagram_channel().map_or(granted, |channel| {
-            let overhead = channel.headroom() + channel.tailroom();
-            let sealed_len = |len| channel.sealed_len(len);
-            client_data_mtu(base, self.tunnel.gateway.is_ipv6(), overhead, sealed_len, granted)
-        });
-        self.apply_mtu(mtu);
-        let inner_ipv6 = self.tunnel.config.ipv6.is_some();
-        self.datagram.established(cipher);
-        self.datagram.probe(now, mtu, inner_ipv6);
-        if let Some((min, max)) = self.datagram.prober().map(|prober| prober.bounds())
-            && min < max
-        {
-            let text = format!("Initiating MTU detection (min={min}, max={max})");
-            self.context.output.debug(&text);
-        }
-    }
-
-    /// Path MTU probes and new attempts.
-    fn drive_datagram(&mut self, now: Instant) {
-        if self.datagram.wants_attempt(now) {
-            self.start_datagram(now);
-        }
-        let Some(prober) = self.datagram.prober() else {
-            return;
-        };
-        if prober.poll_timeout().is_some_and(|at| at <= now) {
-            prober.handle_timeout(now);
-        }
-        while let Some(size) = self.datagram.prober().and_then(|prober| prober.poll_probe()) {
-            let payload = vec![PROBE_FILL; size];
-            let sent = self.session.send(
-                now,
-                Channel::Datagram,
-                FrameKind::ProbeRequest,
-                &payload,
-                &mut self.buffers,
-            );
-            if sent == Err(FrameError::TooLarge)
-                && let Some(prober) = self.datagram.prober()
-            {
-                prober.handle_too_big(now);
-            }
-        }
-        if let Some(mtu) = self.datagram.take_mtu() {
-            let before = self.tunnel.config.mtu;
-            let (found, was) = (mtu.get(), before.get());
-            match mtu == before {
-                true => {
-                    let text = format!("No change in MTU after detection (was {was})");
-                    self.context.output.debug(&text);
-                }
-                false => {
-                    let text = format!("Detected MTU of {found} bytes (was {was})");
-                    self.context.output.info(&text);
-                }
-            }
-            self.apply_mtu(mtu);
-        }
-    }
-
-    /// Uses `mtu` from now on.
-    fn apply_mtu(&mut self, mtu: Mtu) {
-        if mtu != self.tunnel.config.mtu {
-            self.tunnel.config.mtu = mtu;
-            self.session.set_mtu(mtu.get());
-            self.set_device_mtu();
-        }
-    }
-
-    /// Gives the device the tunnel's MTU, if it exists. After `--setuid` with a script it keeps the one
-    /// it has.
-    fn set_device_mtu(&mut self) {
-        let Some(device) = self.setup.device().filter(|_| self.device_up) else {
-            return;
-        };
-        let change = LinkChange {
-            mtu: Some(self.tunnel.config.mtu.get().into()),
-            ..LinkChange::default()
-        };
-        let changed = rtnl::interface_index(device).and_then(|index| Rtnl::open()?.set_link(index, change));
-        if let Err(error) = changed {
-            self.context
-                .output
-                .debug(&format!("Failed to change the MTU of {device}: {error}"));
-            self.setup.renew(&self.tunnel);
-        }
-    }
-
     fn handle_signal(&mut self, signal: Signal) -> Result<(), Ending> {
         match signal {
             Signal::Statistics => {
@@ -519,86 +331,12 @@ impl Running {
         }
     }
 
-    /// The "Configured as" lines.
-    pub(super) fn summary(&self) -> Vec<String> {
-        let configured = status::configured_as(
-            &self.tunnel.config,
-            &self.stream_name,
-            !self.is_datagram_only(),
-            &self.datagram.full_name(),
-            self.datagram.status(),
-        );
-        std::iter::once(configured)
-            .chain(status::expiry(self.expires))
-            .collect()
-    }
-
-    fn show_statistics(&self) {
-        let left = |channel: Channel, timers: &Timers| {
-            let period = timers
-                .rekey
-                .filter(|_| timers.rekey_method != RekeyMethod::None)?;
-            Some(period.saturating_sub(self.session.last_rekey(channel)?.elapsed()))
-        };
-        let config = &self.tunnel.config;
-        let lines = status::statistics(
-            &self.session.statistics(),
-            &self.cipher,
-            self.datagram.name(),
-            self.datagram.cipher(),
-            left(Channel::Stream, &config.stream),
-            left(Channel::Datagram, &config.datagram),
-        );
-        for line in self.summary().iter().chain(&lines) {
-            self.context.output.always(line);
-        }
-    }
-
     /// Closes the transports before a reconnect.
     pub(super) fn detach(&mut self) {
         self.session.detach_stream();
         self.session.detach_datagram();
         // What the old channels still had to say must not be taken for news of the next ones.
         while self.session.poll_event().is_some() {}
-    }
-
-    /// Tells the server that the session is over, if it is to know, and waits a little until that
-    /// has been sent.
-    fn say_goodbye(&mut self, ending: &Ending) {
-        let Some(reason) = ending.goodbye() else {
-            return;
-        };
-        let Some(bye) = self.connector.log_out(reason) else {
-            return;
-        };
-        let give_up = Instant::now() + GOODBYE_MAX;
-        let sent = self.session.send(
-            Instant::now(),
-            Channel::Stream,
-            FrameKind::Disconnect,
-            &bye,
-            &mut self.buffers,
-        );
-        if sent.is_err() {
-            return;
-        }
-        while !self.session.stream_flushed() && Instant::now() < give_up {
-            if self.poller.wait(&mut self.events, Some(give_up)).is_err() {
-                return;
-            }
-            for index in 0..self.events.len() {
-                if let Some(event) = self
-                    .events
-                    .get(index)
-                    .filter(|event| self.session.owns(event.token))
-                {
-                    self.session
-                        .handle_ready(Instant::now(), event, &mut self.buffers);
-                }
-            }
-            // Nothing that happens now matters any more.
-            while self.session.poll_event().is_some() {}
-        }
     }
 }
 
@@ -616,6 +354,7 @@ fn second_thread() -> SecondThread {
     }
 }
 
-fn seconds(time: Option<Duration>) -> u64 {
+/// A timer for the user; 0 is none.
+pub(super) fn seconds(time: Option<Duration>) -> u64 {
     time.map_or(0, |time| time.as_secs())
 }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use culvert_tunnel::Statistics;
-use culvert_vocab::TunnelConfig;
+use culvert_tunnel::{Channel, Statistics};
+use culvert_vocab::{RekeyMethod, Timers, TunnelConfig};
 use culvert_wire::compress::Method;
+
+use super::running::Running;
 
 /// Where the UDP channel stands, in the words of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,42 @@ pub(crate) fn statistics(
         datagram_rekey.map(|left| format!("Next {datagram_name} rekey in {} seconds", left.as_secs())),
     );
     lines
+}
+
+impl Running {
+    /// The "Configured as" lines.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let configured = configured_as(
+            &self.tunnel.config,
+            &self.stream_name,
+            !self.is_datagram_only(),
+            &self.datagram.full_name(),
+            self.datagram.status(),
+        );
+        std::iter::once(configured).chain(expiry(self.expires)).collect()
+    }
+
+    /// Answers SIGUSR1.
+    pub(super) fn show_statistics(&self) {
+        let left = |channel: Channel, timers: &Timers| {
+            let period = timers
+                .rekey
+                .filter(|_| timers.rekey_method != RekeyMethod::None)?;
+            Some(period.saturating_sub(self.session.last_rekey(channel)?.elapsed()))
+        };
+        let config = &self.tunnel.config;
+        let lines = statistics(
+            &self.session.statistics(),
+            &self.cipher,
+            self.datagram.name(),
+            self.datagram.cipher(),
+            left(Channel::Stream, &config.stream),
+            left(Channel::Datagram, &config.datagram),
+        );
+        for line in self.summary().iter().chain(&lines) {
+            self.context.output.always(line);
+        }
+    }
 }
 
 #[cfg(test)]

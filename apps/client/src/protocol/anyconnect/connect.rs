@@ -14,7 +14,7 @@ use culvert_anyconnect::psk;
 use culvert_anyconnect::wire::bye_payload;
 use culvert_dtls::ResumptionConfig;
 use culvert_sys::{random, tcp};
-use culvert_tls::Records;
+use culvert_tls::TlsError;
 use culvert_vocab::{SecretBytes, TunnelConfig};
 use culvert_wire::compress::Method;
 use culvert_wire::http::Request;
@@ -221,78 +221,73 @@ impl CstpConnector {
         requested: Option<RequestedMtu>,
         dtls: Option<DtlsRequest>,
     ) -> Result<Tunnel, ConnectFailure> {
-        let failed = |text: String| {
-            self.request.context.output.error(&text);
-            ConnectFailure::Other
-        };
-        let address = connection.address();
-        let cipher = connection.tls().description().unwrap_or_default();
-        let renews_keys = connection.tls().is_tls13();
-        let offer = dtls.map(|asked| {
-            let offer = connected.dtls?;
-            match asked.has_offered(&offer.mode) {
-                true => Ok((offer, asked)),
-                false => Err("No DTLS: the server chose a cipher that was not offered".to_owned()),
-            }
-        });
-        let datagram = match offer {
-            Some(Err(why)) => {
-                let output = &self.request.context.output;
-                output.error(&why);
-                output.error("Set up UDP failed; using SSL instead");
-                None
-            }
-            Some(Ok((offer, asked))) => {
-                let handshake = match offer.mode {
-                    DtlsMode::Psk => Handshake::Psk {
-                        app_id: offer.id,
-                        key: psk_of(&connection)
-                            .map_err(|error| failed(format!("Failed to derive the DTLS key: {error}")))?,
-                    },
-                    DtlsMode::Resumed(cipher) => Handshake::Resumption(ResumptionConfig::client(
-                        cipher.version,
-                        cipher.suite,
-                        asked.master_secret,
-                        offer.id,
-                    )),
-                };
-                Some(DatagramOffer::Dtls(DtlsOffer {
-                    port: offer.port,
-                    handshake,
-                    base_mtu: connected
-                        .base_mtu
-                        .or(requested.map(|mtu| mtu.base))
-                        .unwrap_or(BASE_MTU_UNKNOWN),
-                    compression: connected.datagram_encoding,
-                }))
-            }
+        let offer = match dtls {
+            Some(asked) => self.datagram_offer(&connection, &connected, requested, asked)?,
             None => None,
         };
-        let (socket, tls) = connection.into_parts();
-        let Records {
-            sealer,
-            opener,
-            unread,
-        } = tls
-            .into_records()
-            .map_err(|error| failed(format!("Failed to take over the TLS connection: {error}")))?;
-        self.request.previous = Some(connected.config.clone());
         let compression = connected.stream_encoding;
         let agreed = compression.map(|method| Compression::new(method, COMPRESS_LIMIT));
+        let address = connection.address();
+        let output = &self.request.context.output;
+        let stream = Stream::take_over(connection, output, compression, |sealer, opener| {
+            (
+                Box::new(Compressing::new(CstpSealer::new(sealer), agreed.clone())),
+                Box::new(Compressing::new(CstpOpener::new(opener), agreed)),
+            )
+        })?;
+        self.request.previous = Some(connected.config.clone());
         Ok(Tunnel {
             config: connected.config,
             address,
-            stream: Some(Stream {
-                socket,
-                sealer: Box::new(Compressing::new(CstpSealer::new(sealer), agreed.clone())),
-                opener: Box::new(Compressing::new(CstpOpener::new(opener), agreed)),
-                unread,
-                cipher,
-                renews_keys,
-                compression,
-            }),
-            datagram,
+            stream: Some(stream),
+            datagram: offer.map(DatagramOffer::Dtls),
         })
+    }
+
+    /// The UDP channel that the server grants, if it is one that was asked for.
+    fn datagram_offer(
+        &self,
+        connection: &Https,
+        connected: &Connected,
+        requested: Option<RequestedMtu>,
+        asked: DtlsRequest,
+    ) -> Result<Option<DtlsOffer>, ConnectFailure> {
+        let output = &self.request.context.output;
+        let refused = |why: &str| {
+            output.error(why);
+            output.error("Set up UDP failed; using SSL instead");
+            Ok(None)
+        };
+        let granted = match &connected.dtls {
+            Ok(granted) if asked.has_offered(&granted.mode) => granted,
+            Ok(_) => return refused("No DTLS: the server chose a cipher that was not offered"),
+            Err(why) => return refused(why),
+        };
+        let id = granted.id.clone();
+        let handshake = match granted.mode {
+            DtlsMode::Psk => Handshake::Psk {
+                app_id: id,
+                key: psk_of(connection).map_err(|error| {
+                    output.error(&format!("Failed to derive the DTLS key: {error}"));
+                    ConnectFailure::Other
+                })?,
+            },
+            DtlsMode::Resumed(cipher) => Handshake::Resumption(ResumptionConfig::client(
+                cipher.version,
+                cipher.suite,
+                asked.master_secret,
+                id,
+            )),
+        };
+        Ok(Some(DtlsOffer {
+            port: granted.port,
+            handshake,
+            base_mtu: connected
+                .base_mtu
+                .or(requested.map(|mtu| mtu.base))
+                .unwrap_or(BASE_MTU_UNKNOWN),
+            compression: connected.datagram_encoding,
+        }))
     }
 }
 
@@ -305,13 +300,13 @@ impl Connector for CstpConnector {
             .previous
             .as_ref()
             .is_some_and(|config| config.dynamic_dns);
-        let Some(address) = self.http.peer().map(|peer| peer.address).filter(|_| dynamic) else {
+        let server = &self.request.server;
+        let Some(known) = dynamic.then(|| self.http.forget_address(server)).flatten() else {
             return self.connect_once();
         };
-        self.http.set_address(&self.request.server, None);
         match self.connect_once() {
             Err(ConnectFailure::Other) => {
-                self.http.set_address(&self.request.server, Some(address));
+                self.http.remember_address(&self.request.server, known);
                 self.connect_once()
             }
             result => result,
@@ -326,7 +321,7 @@ impl Connector for CstpConnector {
 }
 
 /// The pre-shared key of the UDP channel, from the TLS channel.
-fn psk_of(connection: &Https) -> Result<SecretBytes, culvert_tls::TlsError> {
+fn psk_of(connection: &Https) -> Result<SecretBytes, TlsError> {
     let mut key = zeroize::Zeroizing::new([0; psk::PSK_LEN]);
     let tls = connection.tls();
     tls.exporter(psk::PSK_EXPORTER_LABEL, key.as_mut_slice())?;

@@ -12,7 +12,6 @@ use culvert_globalprotect::client::{
 use culvert_globalprotect::data::{GpstClientOpener, GpstClientSealer};
 use culvert_globalprotect::wire::{FRAME_HEADER_LEN, START_TUNNEL, parse_frame_header};
 use culvert_sys::tcp::{self, PathInfo};
-use culvert_tls::Records;
 use culvert_vocab::{Mtu, TunnelConfig};
 use culvert_wire::http::{Request, Response};
 
@@ -211,24 +210,11 @@ impl GpConnector {
                 ));
             }
         };
-        let cipher = connection.tls().description().unwrap_or_default();
-        let renews_keys = connection.tls().is_tls13();
-        let (socket, tls) = connection.into_parts();
-        let Records {
-            sealer,
-            opener,
-            unread,
-        } = tls
-            .into_records()
-            .map_err(|error| failed(format!("Failed to take over the TLS connection: {error}")))?;
-        Ok(Stream {
-            socket,
-            sealer: Box::new(GpstClientSealer::new(sealer)),
-            opener: Box::new(GpstClientOpener::new(opener)),
-            unread,
-            cipher,
-            renews_keys,
-            compression: None,
+        Stream::take_over(*connection, output, None, |sealer, opener| {
+            (
+                Box::new(GpstClientSealer::new(sealer)),
+                Box::new(GpstClientOpener::new(opener)),
+            )
         })
     }
 }
