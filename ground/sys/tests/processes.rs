@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::process::parent_id;
+
 use culvert_sys::channel::Channel;
 use culvert_sys::process::{self, Fork, Resource};
 use culvert_sys::signal;
@@ -17,7 +19,7 @@ fn main() {
 /// We play main: the first child is the zygote, whose clone we must be able to reap.
 fn a_clone_belongs_to_our_parent() {
     let (near, far) = Channel::pair().unwrap();
-    let me = std::process::id().cast_signed();
+    let me = std::process::id();
     let zygote = match process::fork().unwrap() {
         Fork::Parent(pid) => pid,
         Fork::Child => match process::clone_into_parent().unwrap() {
@@ -25,7 +27,7 @@ fn a_clone_belongs_to_our_parent() {
                 far.send(&worker.to_ne_bytes(), &[]).unwrap();
                 std::process::exit(3)
             }
-            Fork::Child => std::process::exit(if process::parent_id() == me { 4 } else { 5 }),
+            Fork::Child => std::process::exit(if parent_id() == me { 4 } else { 5 }),
         },
     };
     assert_eq!(process::wait(zygote).unwrap().code(), Some(3));

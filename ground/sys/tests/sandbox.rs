@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{ExitStatusExt, parent_id};
 use std::process::ExitStatus;
 use std::ptr::null;
 use std::time::Duration;
@@ -194,7 +194,7 @@ fn landlock_denies_files_ports_and_signals() {
             denied(TcpListener::bind("127.0.0.1:0").map(drop));
         }
         if version >= sandbox::LANDLOCK_COMPLETE {
-            denied(process::kill(process::parent_id(), libc::SIGCONT));
+            denied(process::kill(parent_id().cast_signed(), libc::SIGCONT));
         }
     });
     assert_eq!(status.code(), Some(0));
@@ -308,7 +308,7 @@ fn landlock_denies_helpers_changes() {
                 drop(TcpListener::bind("127.0.0.1:0").unwrap());
             }
             if version >= sandbox::LANDLOCK_COMPLETE {
-                denied(process::kill(process::parent_id(), libc::SIGCONT));
+                denied(process::kill(parent_id().cast_signed(), libc::SIGCONT));
             }
         });
         assert_eq!(status.code(), Some(0), "service: {service}");

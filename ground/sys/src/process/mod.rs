@@ -135,12 +135,6 @@ pub fn kill_group(leader: Pid, signal: i32) -> io::Result<()> {
     cvt(unsafe { libc::kill(-leader, signal) }).map(|_| ())
 }
 
-/// Process id of the parent.
-pub fn parent_id() -> Pid {
-    // SAFETY: getppid has no preconditions.
-    unsafe { libc::getppid() }
-}
-
 /// Starts a session of its own, without a terminal.
 ///
 /// # Errors
