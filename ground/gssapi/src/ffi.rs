@@ -1,204 +1,41 @@
 //! The library's functions. Everything outside this module is safe code: objects of the library
 //! are owned here, released once, and never null where they are used.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+mod context;
+mod types;
+
+use std::ffi::{CString, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
-use std::time::{Duration, SystemTime};
 
 use culvert_sys::library::Library;
 use zeroize::Zeroizing;
 
-use crate::{GssError, TOKEN_MAX};
+pub(crate) use self::context::Context;
+use self::types::{
+    AcceptContext, AcquireCredentials, AcquireCredentialsFrom, DeleteContext, DisplayName, DisplayStatus,
+    ExtractAuthTime, HOST_BASED_SERVICE, Handle, ImportName, InitContext, KERBEROS, LocalName, OidSet,
+    RawBuffer, RegisterKeytab, Release, ReleaseBuffer, SPNEGO, SetNegotiable, Store, StoreElement, Unwrap,
+    Wrap, set,
+};
+use crate::GssError;
 
 /// MIT, then Heimdal.
 const LIBRARIES: [&str; 3] = ["libgssapi_krb5.so.2", "libgssapi.so.3", "libgssapi_krb5.so"];
 
-const COMPLETE: u32 = 0;
-const CONTINUE_NEEDED: u32 = 1;
 /// Calling and routine errors; the rest is information.
 const ERRORS: u32 = 0xffff_0000;
-/// Routine error: the channel bindings of both sides differ.
-const BAD_BINDINGS: u32 = 4 << 16;
 const GSS_CODE: c_int = 1;
 const MECH_CODE: c_int = 2;
 const USAGE_INITIATE: c_int = 1;
 const USAGE_ACCEPT: c_int = 2;
-/// Both sides prove who they are.
-const MUTUAL: u32 = 2;
 /// What is attempted with the keys of a server.
 const KEYTAB: &str = "cannot use the keytab";
 /// What is attempted with the tickets of a user.
 const TICKET: &str = "no ticket for the service";
 /// Most lines of an error's text.
 const STATUS_LINES_MAX: usize = 8;
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Oid {
-    length: u32,
-    elements: *const c_void,
-}
-
-#[repr(C)]
-struct OidSet {
-    count: usize,
-    elements: *const Oid,
-}
-
-// SAFETY: those of this module point to constant octets.
-unsafe impl Sync for Oid {}
-
-impl Oid {
-    const fn new(encoded: &'static [u8]) -> Self {
-        Self {
-            length: encoded.len() as u32,
-            elements: encoded.as_ptr().cast(),
-        }
-    }
-}
-
-/// 1.3.6.1.5.5.2
-static SPNEGO: Oid = Oid::new(&[0x2b, 6, 1, 5, 5, 2]);
-/// 1.2.840.113554.1.2.2
-static KERBEROS: Oid = Oid::new(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2]);
-/// 1.2.840.113554.1.2.1.4, `service@host`
-static HOST_BASED_SERVICE: Oid = Oid::new(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 1, 4]);
-
-fn set(oid: &'static Oid) -> OidSet {
-    OidSet {
-        count: 1,
-        elements: oid,
-    }
-}
-
-#[repr(C)]
-struct RawBuffer {
-    length: usize,
-    value: *mut c_void,
-}
-
-impl RawBuffer {
-    const fn empty() -> Self {
-        Self {
-            length: 0,
-            value: null_mut(),
-        }
-    }
-
-    /// For input: the library only reads it.
-    fn of(octets: &[u8]) -> Self {
-        Self {
-            length: octets.len(),
-            value: octets.as_ptr().cast_mut().cast(),
-        }
-    }
-}
-
-/// `gss_channel_bindings_struct`, without addresses (RFC 5801 §3: no address types).
-#[repr(C)]
-struct RawBindings {
-    initiator_type: u32,
-    initiator: RawBuffer,
-    acceptor_type: u32,
-    acceptor: RawBuffer,
-    application_data: RawBuffer,
-}
-
-impl RawBindings {
-    /// For input: the library only reads it, and what it points to.
-    fn of(data: &[u8]) -> Self {
-        Self {
-            initiator_type: 0,
-            initiator: RawBuffer::empty(),
-            acceptor_type: 0,
-            acceptor: RawBuffer::empty(),
-            application_data: RawBuffer::of(data),
-        }
-    }
-}
-
-/// `gss_key_value_element_struct`
-#[repr(C)]
-struct StoreElement {
-    key: *const c_char,
-    value: *const c_char,
-}
-
-/// `gss_key_value_set_struct`
-#[repr(C)]
-struct Store {
-    count: u32,
-    elements: *const StoreElement,
-}
-
-type Minor = *mut u32;
-type Handle = *mut c_void;
-
-type ImportName = unsafe extern "C" fn(Minor, *const RawBuffer, *const Oid, *mut Handle) -> u32;
-type Release = unsafe extern "C" fn(Minor, *mut Handle) -> u32;
-type DeleteContext = unsafe extern "C" fn(Minor, *mut Handle, *mut RawBuffer) -> u32;
-type ReleaseBuffer = unsafe extern "C" fn(Minor, *mut RawBuffer) -> u32;
-type InitContext = unsafe extern "C" fn(
-    Minor,
-    Handle,
-    *mut Handle,
-    Handle,
-    *const Oid,
-    u32,
-    u32,
-    *const RawBindings,
-    *const RawBuffer,
-    *mut *const Oid,
-    *mut RawBuffer,
-    *mut u32,
-    *mut u32,
-) -> u32;
-type AcceptContext = unsafe extern "C" fn(
-    Minor,
-    *mut Handle,
-    Handle,
-    *const RawBuffer,
-    *const RawBindings,
-    *mut Handle,
-    *mut *const Oid,
-    *mut RawBuffer,
-    *mut u32,
-    *mut u32,
-    *mut Handle,
-) -> u32;
-type AcquireCredentials = unsafe extern "C" fn(
-    Minor,
-    Handle,
-    u32,
-    *const OidSet,
-    c_int,
-    *mut Handle,
-    *mut *mut OidSet,
-    *mut u32,
-) -> u32;
-type AcquireCredentialsFrom = unsafe extern "C" fn(
-    Minor,
-    Handle,
-    u32,
-    *const OidSet,
-    c_int,
-    *const Store,
-    *mut Handle,
-    *mut *mut OidSet,
-    *mut u32,
-) -> u32;
-type SetNegotiable = unsafe extern "C" fn(Minor, Handle, *const OidSet) -> u32;
-type DisplayName = unsafe extern "C" fn(Minor, Handle, *mut RawBuffer, *mut *const Oid) -> u32;
-type LocalName = unsafe extern "C" fn(Minor, Handle, *const Oid, *mut RawBuffer) -> u32;
-type DisplayStatus = unsafe extern "C" fn(Minor, u32, c_int, *const Oid, *mut u32, *mut RawBuffer) -> u32;
-type Wrap =
-    unsafe extern "C" fn(Minor, Handle, c_int, u32, *const RawBuffer, *mut c_int, *mut RawBuffer) -> u32;
-type Unwrap =
-    unsafe extern "C" fn(Minor, Handle, *const RawBuffer, *mut RawBuffer, *mut c_int, *mut u32) -> u32;
-type RegisterKeytab = unsafe extern "C" fn(*const c_char) -> u32;
-type ExtractAuthTime = unsafe extern "C" fn(Minor, Handle, *mut i64) -> u32;
 
 /// The loaded library.
 #[derive(Clone, Copy)]
@@ -438,14 +275,6 @@ impl Gssapi {
     fn no_ticket(self) -> Option<GssError> {
         self.acquire(&set(&KERBEROS), USAGE_INITIATE, TICKET).err()
     }
-
-    /// A context at its start.
-    pub(crate) fn context(self) -> Context {
-        Context {
-            library: self,
-            handle: null_mut(),
-        }
-    }
 }
 
 /// A name of the library.
@@ -506,175 +335,5 @@ impl Drop for Credentials {
     }
 }
 
-/// A security context of either side.
-pub(crate) struct Context {
-    library: Gssapi,
-    /// Null before the first call.
-    handle: Handle,
-}
-
-/// A token for the other side, and whether the context is complete.
-pub(crate) type Turn = (Zeroizing<Vec<u8>>, bool);
-
-impl Context {
-    /// The initiator's next step, with the user's own tickets; `bindings` name the channel.
-    pub(crate) fn init(
-        &mut self,
-        target: &Name,
-        input: Option<&[u8]>,
-        bindings: Option<&[u8]>,
-    ) -> Result<Turn, GssError> {
-        let input = checked(input.unwrap_or_default())?;
-        let bindings = bindings.map(RawBindings::of);
-        let first = self.handle.is_null();
-        let (mut minor, mut output) = (0, RawBuffer::empty());
-        // SAFETY: the context and the name are the library's own; the other pointers lead to live
-        // values of the right types, or are null where that means the default.
-        let major = unsafe {
-            (self.library.init_context)(
-                &raw mut minor,
-                null_mut(),
-                &raw mut self.handle,
-                target.handle,
-                &raw const SPNEGO,
-                MUTUAL,
-                0,
-                bindings.as_ref().map_or(null(), std::ptr::from_ref),
-                &raw const input,
-                null_mut(),
-                &raw mut output,
-                null_mut(),
-                null_mut(),
-            )
-        };
-        let token = self.library.take(output);
-        self.library
-            .check(TICKET, major, minor)
-            .map_err(|error| match first {
-                true => self.library.no_ticket().unwrap_or(error),
-                false => error,
-            })?;
-        Ok((token, major & CONTINUE_NEEDED == COMPLETE))
-    }
-
-    /// The acceptor's next step; the initiator's name when the context is complete. An initiator that
-    /// binds itself to a channel must have named that of `bindings`. Delegated credentials are not
-    /// taken.
-    pub(crate) fn accept(
-        &mut self,
-        keys: &Credentials,
-        input: &[u8],
-        bindings: Option<&[u8]>,
-    ) -> Result<(Turn, Option<Name>), GssError> {
-        let input = checked(input)?;
-        let bindings = bindings.map(RawBindings::of);
-        let (mut minor, mut output, mut name) = (0, RawBuffer::empty(), null_mut());
-        // SAFETY: as above.
-        let major = unsafe {
-            (self.library.accept_context)(
-                &raw mut minor,
-                &raw mut self.handle,
-                keys.handle,
-                &raw const input,
-                bindings.as_ref().map_or(null(), std::ptr::from_ref),
-                &raw mut name,
-                null_mut(),
-                &raw mut output,
-                null_mut(),
-                null_mut(),
-                null_mut(),
-            )
-        };
-        let token = self.library.take(output);
-        let name = (!name.is_null()).then_some(Name {
-            library: self.library,
-            handle: name,
-        });
-        if major & ERRORS == BAD_BINDINGS {
-            return Err(GssError::Bindings);
-        }
-        self.library
-            .check("the client's ticket is not accepted", major, minor)?;
-        let complete = major & CONTINUE_NEEDED == COMPLETE;
-        Ok(((token, complete), name.filter(|_| complete)))
-    }
-
-    /// When the initiator got its first ticket; only of a complete context.
-    pub(crate) fn auth_time(&self) -> Result<SystemTime, GssError> {
-        // MIT writes 32 bits, Heimdal 64.
-        let (mut minor, mut time) = (0, 0i64);
-        // SAFETY: a context of the library, and room for either of the two.
-        let major = unsafe { (self.library.extract_auth_time)(&raw mut minor, self.handle, &raw mut time) };
-        self.library
-            .check("cannot tell the age of the client's ticket", major, minor)?;
-        let written = match cfg!(target_endian = "big") && time > i64::from(u32::MAX) {
-            true => time >> 32,
-            false => time,
-        };
-        let seconds = u64::try_from(written).unwrap_or(0);
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-
-    /// Protects the integrity of a message (RFC 2743 §2.3.3).
-    pub(crate) fn wrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
-        let (mut minor, mut output) = (0, RawBuffer::empty());
-        let input = RawBuffer::of(message);
-        // SAFETY: a context of the library; the other pointers lead to live values.
-        let major = unsafe {
-            (self.library.wrap)(
-                &raw mut minor,
-                self.handle,
-                0,
-                0,
-                &raw const input,
-                null_mut(),
-                &raw mut output,
-            )
-        };
-        let wrapped = self.library.take(output);
-        self.library.check("cannot protect a message", major, minor)?;
-        Ok(wrapped)
-    }
-
-    /// Checks and opens a message of the other side.
-    pub(crate) fn unwrap(&self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, GssError> {
-        let (mut minor, mut output) = (0, RawBuffer::empty());
-        let input = checked(message)?;
-        // SAFETY: as above.
-        let major = unsafe {
-            (self.library.unwrap)(
-                &raw mut minor,
-                self.handle,
-                &raw const input,
-                &raw mut output,
-                null_mut(),
-                null_mut(),
-            )
-        };
-        let opened = self.library.take(output);
-        self.library.check("a forged message", major, minor)?;
-        Ok(opened)
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        if !self.handle.is_null() {
-            let mut minor = 0;
-            // SAFETY: owned by this value, released once.
-            unsafe { (self.library.delete_context)(&raw mut minor, &raw mut self.handle, null_mut()) };
-        }
-    }
-}
-
 // SAFETY: both libraries let an object be used by one thread after another.
 unsafe impl Send for Name {}
-// SAFETY: as above.
-unsafe impl Send for Context {}
-
-fn checked(octets: &[u8]) -> Result<RawBuffer, GssError> {
-    match octets.len() > TOKEN_MAX {
-        true => Err(GssError::Token("the other side's token is too large")),
-        false => Ok(RawBuffer::of(octets)),
-    }
-}
