@@ -96,7 +96,6 @@ fn act(
     interactive: bool,
 ) -> Result<Outcome, ClientError> {
     let shown = clean(argument);
-    let json = settings.json;
     let text = |out: String| Ok(Outcome::printed(0, out));
     match action {
         Action::Help => text(commands::help(true)),
@@ -112,137 +111,79 @@ fn act(
         }),
         Action::Events => events::follow(settings),
         Action::Status => show_status(settings),
-        Action::Users => {
-            let connections = connections(settings, &Request::Users)?;
-            let out = if json {
-                users::json(&connections, now())
-            } else {
-                users::table(&connections, now())
-            };
-            Ok(Outcome {
-                seen: seen_users(&connections),
-                ..Outcome::listing(out)
-            })
-        }
+        Action::Users => show_users(settings),
         Action::User => show_user(settings, &Request::User(argument.to_owned())),
         Action::Id => with_id(argument, interactive, |id| show_user(settings, &Request::Id(id))),
-        Action::Iroutes => {
-            let connections = connections(settings, &Request::Users)?;
-            let out = if json {
-                users::iroute_json(&connections)
-            } else {
-                users::iroute_table(&connections)
-            };
-            Ok(Outcome::listing(out))
-        }
-        Action::Bans => {
-            let bans = bans(settings)?;
-            let out = if json {
-                sessions::ban_json(&bans, now())
-            } else {
-                sessions::ban_table(&bans, now())
-            };
-            let seen = bans.iter().filter(|ban| ban.banned_until.is_some());
-            let seen = seen.map(|ban| ("[IP]", ban.ip.to_string())).collect();
-            Ok(Outcome {
-                seen,
-                ..Outcome::listing(out)
-            })
-        }
-        Action::BanPoints => {
-            let bans = bans(settings)?;
-            Ok(Outcome::listing(if json {
-                sessions::point_json(&bans)
-            } else {
-                sessions::point_table(&bans)
-            }))
-        }
-        Action::Sessions { valid_only } => {
-            let list = session_list(settings, valid_only)?;
-            let out = if json {
-                sessions::json(&list)
-            } else {
-                sessions::table(&list, now())
-            };
-            let seen = list
-                .iter()
-                .map(|session| ("[SID]", session.id.short().to_owned()))
-                .collect();
-            Ok(Outcome {
-                seen,
-                ..Outcome::listing(out)
-            })
-        }
+        Action::Iroutes => show_iroutes(settings),
+        Action::Bans => show_bans(settings),
+        Action::BanPoints => show_ban_points(settings),
+        Action::Sessions { valid_only } => show_sessions(settings, valid_only),
         Action::Session => show_session(settings, argument),
-        Action::DisconnectUser => {
-            let done = done(settings, &Request::DisconnectUser(argument.to_owned()))?;
-            Ok(said(
-                done,
-                format!("user '{shown}' was disconnected"),
-                format!("could not disconnect user '{shown}'"),
-            ))
-        }
+        Action::DisconnectUser => order(
+            settings,
+            &Request::DisconnectUser(argument.to_owned()),
+            format!("user '{shown}' was disconnected"),
+            format!("could not disconnect user '{shown}'"),
+        ),
         Action::DisconnectId => with_id(argument, interactive, |id| {
-            let done = done(settings, &Request::DisconnectId(id))?;
-            Ok(said(
-                done,
+            order(
+                settings,
+                &Request::DisconnectId(id),
                 format!("connection ID '{shown}' was disconnected"),
                 format!("could not disconnect ID '{shown}'"),
-            ))
+            )
         }),
-        Action::TerminateUser => {
-            let done = done(settings, &Request::TerminateUser(argument.to_owned()))?;
-            Ok(said(
-                done,
-                format!("user '{shown}' was terminated (session invalidated)"),
-                format!("could not terminate user '{shown}'"),
-            ))
-        }
+        Action::TerminateUser => order(
+            settings,
+            &Request::TerminateUser(argument.to_owned()),
+            format!("user '{shown}' was terminated (session invalidated)"),
+            format!("could not terminate user '{shown}'"),
+        ),
         Action::TerminateId => with_id(argument, interactive, |id| {
-            let done = done(settings, &Request::TerminateId(id))?;
-            Ok(said(
-                done,
+            order(
+                settings,
+                &Request::TerminateId(id),
                 format!("connection ID '{shown}' was terminated (session invalidated)"),
                 format!("could not terminate ID '{shown}'"),
-            ))
+            )
         }),
         Action::TerminateSession => terminate_session(settings, argument),
         Action::Unban => match argument.parse::<IpAddr>() {
             Err(_) => Ok(Outcome::failed(format!("Cannot parse IP: {shown}"))),
-            Ok(ip) => {
-                let done = done(settings, &Request::Unban(ip))?;
-                Ok(said(
-                    done,
-                    format!("IP '{shown}' was unbanned"),
-                    format!("could not unban IP '{shown}'"),
-                ))
-            }
+            Ok(ip) => order(
+                settings,
+                &Request::Unban(ip),
+                format!("IP '{shown}' was unbanned"),
+                format!("could not unban IP '{shown}'"),
+            ),
         },
-        Action::Reload => {
-            let done = done(settings, &Request::Reload)?;
-            Ok(said(
-                done,
-                "Server scheduled to reload".to_owned(),
-                "Error scheduling reload".to_owned(),
-            ))
-        }
-        Action::Stop => {
-            let done = done(settings, &Request::Stop)?;
-            Ok(said(
-                done,
-                "Server scheduled to stop".to_owned(),
-                "Error scheduling server stop".to_owned(),
-            ))
-        }
+        Action::Reload => order(
+            settings,
+            &Request::Reload,
+            "Server scheduled to reload",
+            "Error scheduling reload",
+        ),
+        Action::Stop => order(
+            settings,
+            &Request::Stop,
+            "Server scheduled to stop",
+            "Error scheduling server stop",
+        ),
     }
 }
 
-fn said(done: bool, yes: String, no: String) -> Outcome {
-    if done {
-        Outcome::printed(0, yes + "\n")
-    } else {
-        Outcome::printed(1, no + "\n")
-    }
+/// Has the server do something, and says whether it did.
+fn order(
+    settings: &Settings,
+    request: &Request,
+    yes: impl Into<String>,
+    no: impl Into<String>,
+) -> Result<Outcome, ClientError> {
+    let reply = Conversation::begin(&settings.socket, request)?.reply()?;
+    Ok(match reply {
+        Reply::Done(true) => Outcome::printed(0, yes.into() + "\n"),
+        _ => Outcome::printed(1, no.into() + "\n"),
+    })
 }
 
 /// Reads an id as C's `atoi` does; 0 and no number at all show the help.
@@ -268,11 +209,6 @@ fn leading_number(text: &str) -> i64 {
     }
     let number = digits.parse().unwrap_or(i64::MAX);
     if text.starts_with('-') { -number } else { number }
-}
-
-fn done(settings: &Settings, request: &Request) -> Result<bool, ClientError> {
-    let reply = Conversation::begin(&settings.socket, request)?.reply()?;
-    Ok(matches!(reply, Reply::Done(true)))
 }
 
 fn connections(settings: &Settings, request: &Request) -> Result<Vec<Connection>, ClientError> {
@@ -318,6 +254,69 @@ fn show_status(settings: &Settings) -> Result<Outcome, ClientError> {
         }
         Ok(Reply::Status(status)) => Outcome::printed(0, status::text(&status, settings.debug, now())),
         _ => Outcome::printed(1, status::offline(settings.json)),
+    })
+}
+
+fn show_users(settings: &Settings) -> Result<Outcome, ClientError> {
+    let connections = connections(settings, &Request::Users)?;
+    let out = if settings.json {
+        users::json(&connections, now())
+    } else {
+        users::table(&connections, now())
+    };
+    Ok(Outcome {
+        seen: seen_users(&connections),
+        ..Outcome::listing(out)
+    })
+}
+
+fn show_iroutes(settings: &Settings) -> Result<Outcome, ClientError> {
+    let connections = connections(settings, &Request::Users)?;
+    Ok(Outcome::listing(if settings.json {
+        users::iroute_json(&connections)
+    } else {
+        users::iroute_table(&connections)
+    }))
+}
+
+fn show_bans(settings: &Settings) -> Result<Outcome, ClientError> {
+    let bans = bans(settings)?;
+    let out = if settings.json {
+        sessions::ban_json(&bans, now())
+    } else {
+        sessions::ban_table(&bans, now())
+    };
+    let seen = bans.iter().filter(|ban| ban.banned_until.is_some());
+    let seen = seen.map(|ban| ("[IP]", ban.ip.to_string())).collect();
+    Ok(Outcome {
+        seen,
+        ..Outcome::listing(out)
+    })
+}
+
+fn show_ban_points(settings: &Settings) -> Result<Outcome, ClientError> {
+    let bans = bans(settings)?;
+    Ok(Outcome::listing(if settings.json {
+        sessions::point_json(&bans)
+    } else {
+        sessions::point_table(&bans)
+    }))
+}
+
+fn show_sessions(settings: &Settings, valid_only: bool) -> Result<Outcome, ClientError> {
+    let list = session_list(settings, valid_only)?;
+    let out = if settings.json {
+        sessions::json(&list)
+    } else {
+        sessions::table(&list, now())
+    };
+    let seen = list
+        .iter()
+        .map(|session| ("[SID]", session.id.short().to_owned()))
+        .collect();
+    Ok(Outcome {
+        seen,
+        ..Outcome::listing(out)
     })
 }
 
@@ -402,11 +401,11 @@ fn terminate_session(settings: &Settings, prefix: &str) -> Result<Outcome, Clien
             "warning: session '{short}' (user: {user}) has an active connection; the connection will not be dropped\n"
         );
     }
-    let done = done(settings, &Request::TerminateSession(session.id.clone()))?;
-    let outcome = said(
-        done,
+    let outcome = order(
+        settings,
+        &Request::TerminateSession(session.id.clone()),
         format!("session '{short}' was terminated"),
         format!("could not terminate session '{short}'"),
-    );
+    )?;
     Ok(Outcome { err, ..outcome })
 }

@@ -99,102 +99,118 @@ pub(super) fn details(connections: &[Connection], now: u64) -> String {
 
 fn detail(c: &Connection, now: u64) -> String {
     let mut out = String::new();
-    let limit = |limit: Option<u64>| limit.map(rate).unwrap_or_default();
-    line(&mut out, &[("ID", c.id.to_string())]);
+    whose(&mut out, c);
+    addresses(&mut out, c);
+    line(&mut out, &[("User-Agent", shown(c.user_agent.as_deref()))]);
+    carried(&mut out, c, now);
+    let timers = [("DPD", c.dpd.to_string()), ("KeepAlive", c.keepalive.to_string())];
+    line(&mut out, &timers);
+    line(&mut out, &[("Hostname", shown(c.hostname.as_deref()))]);
+    session(&mut out, c, now);
+    channels(&mut out, c);
+    out.push('\n');
+    network(&mut out, c);
+    out.push('\n');
+    out
+}
+
+fn whose(out: &mut String, c: &Connection) {
+    line(out, &[("ID", c.id.to_string())]);
     line(
-        &mut out,
+        out,
         &[
             ("Username", name_or_none(c.username.as_deref())),
             ("Groupname", name_or_none(c.groupname.as_deref())),
         ],
     );
-    line(&mut out, &[("State", state(c.state).to_owned())]);
-    line(&mut out, &[("vhost", clean(&c.vhost))]);
+    line(out, &[("State", state(c.state).to_owned())]);
+    line(out, &[("vhost", clean(&c.vhost))]);
     line(
-        &mut out,
+        out,
         &[("Device", shown(c.device.as_deref())), ("MTU", shown(c.mtu))],
     );
+}
+
+fn addresses(out: &mut String, c: &Connection) {
     line(
-        &mut out,
+        out,
         &[
             ("Remote IP", shown(c.remote_ip)),
             ("Location", location(c.location.as_deref())),
         ],
     );
-    line(&mut out, &[("Local Device IP", shown(c.local_ip))]);
+    line(out, &[("Local Device IP", shown(c.local_ip))]);
     line(
-        &mut out,
+        out,
         &[
             ("IPv4", shown(c.ipv4.map(|p| p.client))),
             ("P-t-P IPv4", shown(c.ipv4.map(|p| p.server))),
         ],
     );
     line(
-        &mut out,
+        out,
         &[
             ("IPv6", shown(c.ipv6.map(|p| p.client))),
             ("P-t-P IPv6", shown(c.ipv6.map(|p| p.server))),
         ],
     );
-    line(&mut out, &[("User-Agent", shown(c.user_agent.as_deref()))]);
+}
+
+/// What it may carry, and what it has carried.
+fn carried(out: &mut String, c: &Connection, now: u64) {
+    let limit = |limit: Option<u64>| limit.map(rate).unwrap_or_default();
     line(
-        &mut out,
+        out,
         &[("Limit RX", limit(c.rx_limit)), ("Limit TX", limit(c.tx_limit))],
     );
     if let Some(traffic) = c.traffic {
         let both = |count: u64| format!("{count} ({})", bytes(count));
-        line(&mut out, &[("RX", both(traffic.rx)), ("TX", both(traffic.tx))]);
+        line(out, &[("RX", both(traffic.rx)), ("TX", both(traffic.tx))]);
         let (rx, tx) = averages(c, traffic, now);
-        out += &format!("\tAverage bandwidth RX: {rx}  TX: {tx}\n");
+        *out += &format!("\tAverage bandwidth RX: {rx}  TX: {tx}\n");
     }
-    line(
-        &mut out,
-        &[("DPD", c.dpd.to_string()), ("KeepAlive", c.keepalive.to_string())],
-    );
-    line(&mut out, &[("Hostname", shown(c.hostname.as_deref()))]);
+}
+
+fn session(out: &mut String, c: &Connection, now: u64) {
     let since = |at: u64| format!("{} ({})", time(at), between(at, now));
-    line(&mut out, &[("Last connected at", since(c.connected_at))]);
-    line(&mut out, &[("Session started at", since(c.session_started_at))]);
+    line(out, &[("Last connected at", since(c.connected_at))]);
+    line(out, &[("Session started at", since(c.session_started_at))]);
+    let id = c.session.as_ref().map(|id| clean(id.short()));
+    line(out, &[("Session", id.unwrap_or_default())]);
+}
+
+fn channels(out: &mut String, c: &Connection) {
+    line(out, &[("TLS ciphersuite", shown(c.tls_ciphersuite.as_deref()))]);
+    line(out, &[("DTLS cipher", shown(c.dtls_cipher.as_deref()))]);
     line(
-        &mut out,
-        &[(
-            "Session",
-            c.session.as_ref().map(|id| clean(id.short())).unwrap_or_default(),
-        )],
-    );
-    line(
-        &mut out,
-        &[("TLS ciphersuite", shown(c.tls_ciphersuite.as_deref()))],
-    );
-    line(&mut out, &[("DTLS cipher", shown(c.dtls_cipher.as_deref()))]);
-    line(
-        &mut out,
+        out,
         &[
             ("CSTP compression", shown(c.cstp_compression.as_deref())),
             ("DTLS compression", shown(c.dtls_compression.as_deref())),
         ],
     );
-    out.push('\n');
-    list(&mut out, "DNS", &c.dns);
-    list(&mut out, "NBNS", &c.nbns);
-    list(&mut out, "Split-DNS-Domains", &c.split_dns);
+}
+
+/// What the client was told of the network, and where it may go.
+fn network(out: &mut String, c: &Connection) {
+    list(out, "DNS", &c.dns);
+    list(out, "NBNS", &c.nbns);
+    list(out, "Split-DNS-Domains", &c.split_dns);
     if c.default_route {
-        line(&mut out, &[("Routes", "defaultroute".to_owned())]);
+        line(out, &[("Routes", "defaultroute".to_owned())]);
     } else {
-        list(&mut out, "Routes", &c.routes);
+        list(out, "Routes", &c.routes);
     }
-    list(&mut out, "No-routes", &c.no_routes);
-    list(&mut out, "iRoutes", &c.iroutes);
+    list(out, "No-routes", &c.no_routes);
+    list(out, "iRoutes", &c.iroutes);
     line(
-        &mut out,
+        out,
         &[("Restricted to routes", truth(c.restricted_to_routes).to_owned())],
     );
     line(
-        &mut out,
+        out,
         &[("Restricted to ports", clean(&c.restricted_to_ports.join(", ")))],
     );
-    out.push('\n');
-    out
 }
 
 fn location(location: Option<&str>) -> String {
