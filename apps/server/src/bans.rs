@@ -15,43 +15,43 @@ const CAPACITY: usize = 65_536;
 
 /// When an address is banned and for how long; the `ban-*` options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BanPolicy {
+pub(crate) struct BanPolicy {
     /// Score at which an address is banned; 0 switches bans off (`max-ban-score`).
-    pub max_score: u32,
+    pub(crate) max_score: u32,
     /// Length of a ban (`ban-time`).
-    pub ban_time: Duration,
+    pub(crate) ban_time: Duration,
     /// Points of an address that is not banned are forgotten this long after its last reset
     /// (`ban-reset-time`).
-    pub reset_time: Duration,
+    pub(crate) reset_time: Duration,
 }
 
 /// What became of an address that got points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Score after the points were added.
-    pub score: u32,
+    pub(crate) score: u32,
     /// The address is banned at this moment.
-    pub banned: bool,
+    pub(crate) banned: bool,
     /// These very points made it banned.
-    pub newly_banned: bool,
+    pub(crate) newly_banned: bool,
 }
 
 /// One line of the ban list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BanEntry {
+pub(crate) struct BanEntry {
     /// IPv4 address, or the first address of an IPv6 /64.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Points collected.
-    pub score: u32,
+    pub(crate) score: u32,
     /// When the ban ends, or the points of an address that is not banned stop counting as recent.
-    pub expires: Instant,
+    pub(crate) expires: Instant,
     /// The address is banned at this moment.
-    pub banned: bool,
+    pub(crate) banned: bool,
 }
 
 /// Scores of addresses.
 #[derive(Debug)]
-pub struct BanTable {
+pub(crate) struct BanTable {
     policy: BanPolicy,
     local: Vec<IpNet>,
     entries: HashMap<IpAddr, Score>,
@@ -68,7 +68,7 @@ struct Score {
 impl BanTable {
     /// An empty table. `local` are the subnets of the host's own interfaces, whose addresses are
     /// never refused.
-    pub fn new(policy: BanPolicy, local: Vec<IpNet>) -> Self {
+    pub(crate) fn new(policy: BanPolicy, local: Vec<IpNet>) -> Self {
         Self {
             policy,
             local,
@@ -78,12 +78,12 @@ impl BanTable {
     }
 
     /// Follows a reloaded configuration; scores stay.
-    pub fn set_policy(&mut self, policy: BanPolicy) {
+    pub(crate) fn set_policy(&mut self, policy: BanPolicy) {
         self.policy = policy;
     }
 
     /// A client connected. Local addresses get no points and are never refused.
-    pub fn connection(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
+    pub(crate) fn connection(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         if self.is_local(address) {
             let score = self.entries.get(&source(address)).map_or(0, |entry| entry.points);
             return Verdict {
@@ -97,7 +97,7 @@ impl BanTable {
 
     /// A client did something wrong, for instance gave a wrong password. Local addresses get
     /// points too, for the lists, but are not banned.
-    pub fn misbehaviour(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
+    pub(crate) fn misbehaviour(&mut self, address: IpAddr, points: u32, now: Instant) -> Verdict {
         let verdict = self.add(address, points, now);
         if self.is_local(address) {
             return Verdict {
@@ -109,17 +109,8 @@ impl BanTable {
         verdict
     }
 
-    /// True when connections from `address` are refused at this moment.
-    pub fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
-        !self.is_local(address)
-            && self
-                .entries
-                .get(&source(address))
-                .is_some_and(|entry| self.banned(entry, now))
-    }
-
     /// Ends a ban and forgets the points. False when the address is not in the table.
-    pub fn unban(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn unban(&mut self, address: IpAddr, now: Instant) -> bool {
         match self.entries.get_mut(&source(address)) {
             Some(entry) => {
                 *entry = Score {
@@ -134,7 +125,7 @@ impl BanTable {
     }
 
     /// All addresses with points, in address order.
-    pub fn list(&self, now: Instant) -> Vec<BanEntry> {
+    pub(crate) fn list(&self, now: Instant) -> Vec<BanEntry> {
         let mut list: Vec<BanEntry> = self
             .entries
             .iter()
@@ -151,7 +142,7 @@ impl BanTable {
     }
 
     /// Number of addresses that are banned at this moment.
-    pub fn banned_count(&self, now: Instant) -> usize {
+    pub(crate) fn banned_count(&self, now: Instant) -> usize {
         self.entries
             .iter()
             .filter(|&(&address, entry)| self.banned(entry, now) && !self.is_local(address))
@@ -159,7 +150,7 @@ impl BanTable {
     }
 
     /// Forgets addresses whose points no longer matter. Call it now and then (ocserv: every 900 s).
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         let reset_time = self.policy.reset_time;
         self.entries
             .retain(|_, entry| now <= entry.expires || now <= entry.last_reset + reset_time);
@@ -211,7 +202,7 @@ impl BanTable {
     }
 
     /// True for an address of the host's own subnets, which is never banned.
-    pub fn is_local(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.local.iter().any(|net| net.contains(&address))
     }
@@ -267,6 +258,17 @@ mod tests {
             POLICY,
             vec!["127.0.0.0/8".parse().unwrap(), "192.0.2.1/24".parse().unwrap()],
         )
+    }
+
+    impl BanTable {
+        /// True when connections from `address` are refused at this moment.
+        fn is_banned(&self, address: IpAddr, now: Instant) -> bool {
+            !self.is_local(address)
+                && self
+                    .entries
+                    .get(&source(address))
+                    .is_some_and(|entry| self.banned(entry, now))
+        }
     }
 
     /// `vectors/server-auth/ban-trace.txt`: one connection and three wrong passwords are 31.

@@ -9,11 +9,11 @@ use culvert_server_config::{Global, SyslogFacility};
 use crate::log;
 
 /// Default configuration file.
-pub const DEFAULT_CONFIG: &str = "/etc/ocserv/ocserv.conf";
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/ocserv/ocserv.conf";
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Print the version.
     Version,
     /// Print the usage.
@@ -26,30 +26,30 @@ pub enum Command {
 
 /// Options of a server start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Stay in the foreground.
-    pub foreground: bool,
+    pub(crate) foreground: bool,
     /// Log level, 0 to 9; `None` = the file's `log-level`.
-    pub debug: Option<u8>,
+    pub(crate) debug: Option<u8>,
     /// Configuration file; `None` = the default one.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Overrides `pid-file`.
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Log to standard error.
-    pub stderr: bool,
+    pub(crate) stderr: bool,
     /// Log to the system log.
-    pub syslog: bool,
+    pub(crate) syslog: bool,
     /// Facility of the system log; `None` = the file's.
-    pub facility: Option<SyslogFacility>,
+    pub(crate) facility: Option<SyslogFacility>,
     /// Keep the working directory when daemonizing.
-    pub no_chdir: bool,
+    pub(crate) no_chdir: bool,
     /// Leave the processes dumpable.
-    pub traceable: bool,
+    pub(crate) traceable: bool,
 }
 
 impl Options {
     /// Log settings, with the file's values where the command line has none.
-    pub fn log_settings(&self, file_level: u8, file_facility: i32) -> log::Settings {
+    pub(crate) fn log_settings(&self, file_level: u8, file_facility: i32) -> log::Settings {
         let neither = !self.stderr && !self.syslog;
         let stderr = match (self.stderr, self.debug) {
             (true, _) => Some(log::StderrStyle::Plain),
@@ -65,7 +65,7 @@ impl Options {
     }
 
     /// The command line of broker and zygote: the same log, and the file by its absolute path.
-    pub fn for_children(&self, config: &Path, global: &Global) -> Vec<OsString> {
+    pub(crate) fn for_children(&self, config: &Path, global: &Global) -> Vec<OsString> {
         let level = self.debug.unwrap_or(global.log_level).to_string();
         let facility = log::facility_name(self.facility.unwrap_or(global.syslog_facility));
         let mut arguments: Vec<OsString> =
@@ -86,7 +86,7 @@ impl Options {
 
 /// A command line that cannot be obeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// Unknown option, or one without its value.
     #[error("ocserv: {0}\nUse ocserv --help for more information.")]
     Option(#[from] culvert_getopt::Error),
@@ -134,7 +134,7 @@ const TABLE: &[OptionSpec<Id>] = &[
 ];
 
 /// Usage text, for standard error.
-pub const USAGE: &str = "\
+pub(crate) const USAGE: &str = "\
 ocserv - OpenConnect VPN server
 Usage: ocserv [options]
        ocserv test-auth [options] USER
@@ -154,7 +154,7 @@ Usage: ocserv [options]
 ";
 
 /// Version text, for standard error. Scripts look for words in its second line.
-pub fn version() -> String {
+pub(crate) fn version() -> String {
     format!(
         "ocserv {}\n\nCompiled with: seccomp, oath, radius, gssapi, PAM, PKCS#11, AnyConnect, oidc_auth\n\
          TLS library: rustls (aws-lc-rs)\n",
@@ -166,7 +166,7 @@ pub fn version() -> String {
 ///
 /// # Errors
 /// See [`CliError`].
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, CliError> {
     let mut options = Options::default();
     let mut test = false;
     for item in Parser::new(TABLE, arguments) {

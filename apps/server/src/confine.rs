@@ -12,11 +12,11 @@ use culvert_sys::signal::SIGKILL;
 
 use zeroize::Zeroizing;
 
-use crate::ipc::codec::{Malformed, encode};
 use crate::ipc::fields::Text;
 use crate::ipc::link::{Blocking, LinkError};
 use crate::ipc::messages::{LogLevel, WorkerToMain, ZygoteToMain};
 use crate::ipc::pool::PoolToMain;
+use crate::ipc::{Malformed, encode};
 
 /// Descriptors that a worker may have.
 const DESCRIPTORS: u64 = 64;

@@ -4,19 +4,19 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bans;
-pub mod broker;
-pub mod cli;
+mod bans;
+mod broker;
+mod cli;
 mod confine;
-pub mod control;
+mod control;
 mod first_datagrams;
 mod helper;
 pub mod ipc;
-pub mod leases;
-pub mod log;
+mod leases;
+mod log;
 mod main_process;
 pub mod proxy_header;
-pub mod sessions;
+mod sessions;
 mod startup;
 mod test_auth;
 mod worker;

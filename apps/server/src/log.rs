@@ -11,25 +11,25 @@ use std::sync::OnceLock;
 use culvert_server_config::SyslogFacility;
 use culvert_sys::syslog as system;
 
-pub use crate::ipc::messages::LogLevel as Level;
+pub(crate) use crate::ipc::messages::LogLevel as Level;
 
 /// Longest message, in octets; the rest is cut off.
 const MESSAGE_MAX: usize = 512;
 
 /// Where lines go and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// `log-level` or `-d`, 0 to 9.
-    pub level: u8,
+    pub(crate) level: u8,
     /// Lines on standard error.
-    pub stderr: Option<StderrStyle>,
+    pub(crate) stderr: Option<StderrStyle>,
     /// Lines in the system log, with this facility.
-    pub syslog: Option<i32>,
+    pub(crate) syslog: Option<i32>,
 }
 
 /// How a line looks on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StderrStyle {
+pub(crate) enum StderrStyle {
     /// The message alone (`--log-stderr`).
     Plain,
     /// `ocserv[PID]: ` first (`-d` alone).
@@ -42,7 +42,7 @@ pub enum StderrStyle {
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// Sets where lines go. The first call in a process counts.
-pub fn init(mut settings: Settings) {
+pub(crate) fn init(mut settings: Settings) {
     if settings.stderr == Some(StderrStyle::Plain) && is_journal() {
         settings.stderr = Some(StderrStyle::Journal);
     }
@@ -64,7 +64,7 @@ fn is_journal() -> bool {
 }
 
 /// True when a line of this level would be written anywhere.
-pub fn enabled(level: Level) -> bool {
+pub(crate) fn enabled(level: Level) -> bool {
     SETTINGS
         .get()
         .is_some_and(|settings| passes(settings.level, level))
@@ -72,12 +72,12 @@ pub fn enabled(level: Level) -> bool {
 
 /// Writes a line of this process. `message` begins with the part of the server that speaks
 /// (`main: `, `sec-mod: `).
-pub fn write(level: Level, message: &str) {
+pub(crate) fn write(level: Level, message: &str) {
     write_for(std::process::id(), level, message);
 }
 
 /// Writes a line in the name of process `pid` (a worker's).
-pub fn write_for(pid: u32, level: Level, message: &str) {
+pub(crate) fn write_for(pid: u32, level: Level, message: &str) {
     let Some(settings) = SETTINGS.get().filter(|settings| passes(settings.level, level)) else {
         return;
     };
@@ -98,7 +98,7 @@ pub fn write_for(pid: u32, level: Level, message: &str) {
 
 /// `message` with control characters escaped and cut to [`MESSAGE_MAX`] octets: much of it comes
 /// from clients.
-pub fn printable(message: &str) -> String {
+pub(crate) fn printable(message: &str) -> String {
     let mut text = String::with_capacity(message.len().min(MESSAGE_MAX));
     for character in message.chars() {
         let before = text.len();
@@ -116,7 +116,7 @@ pub fn printable(message: &str) -> String {
 }
 
 /// Number of a configured facility.
-pub fn facility_number(facility: SyslogFacility) -> i32 {
+pub(crate) fn facility_number(facility: SyslogFacility) -> i32 {
     match facility {
         SyslogFacility::Daemon => system::LOG_DAEMON,
         SyslogFacility::User => system::LOG_USER,
@@ -134,7 +134,7 @@ pub fn facility_number(facility: SyslogFacility) -> i32 {
 }
 
 /// Name of a configured facility.
-pub fn facility_name(facility: SyslogFacility) -> String {
+pub(crate) fn facility_name(facility: SyslogFacility) -> String {
     match facility {
         SyslogFacility::Daemon => "daemon".to_owned(),
         SyslogFacility::User => "user".to_owned(),
@@ -151,9 +151,7 @@ pub(crate) fn passes(configured: u8, level: Level) -> bool {
         Level::Info => 2,
         Level::Debug => 3,
         Level::Http => 4,
-        Level::Transfer => 5,
         Level::Sensitive => 8,
-        Level::Tls => 9,
     };
     let configured = if configured == 0 { 2 } else { configured };
     configured >= needed
@@ -165,7 +163,7 @@ fn priority(level: Level) -> i32 {
         Level::Warning => system::LOG_WARNING,
         Level::Notice => system::LOG_NOTICE,
         Level::Info => system::LOG_INFO,
-        Level::Debug | Level::Http | Level::Transfer | Level::Sensitive | Level::Tls => system::LOG_DEBUG,
+        Level::Debug | Level::Http | Level::Sensitive => system::LOG_DEBUG,
     }
 }
 
@@ -193,8 +191,8 @@ mod tests {
     fn levels() {
         assert!(passes(1, Level::Notice) && !passes(1, Level::Info));
         assert!(passes(0, Level::Info) && !passes(0, Level::Debug));
-        assert!(passes(3, Level::Debug) && !passes(4, Level::Transfer));
-        assert!(passes(8, Level::Sensitive) && !passes(8, Level::Tls));
+        assert!(passes(3, Level::Debug) && !passes(3, Level::Http));
+        assert!(passes(8, Level::Sensitive) && !passes(7, Level::Sensitive));
     }
 
     #[test]

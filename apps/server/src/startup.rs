@@ -174,6 +174,7 @@ fn test(options: &Options) -> Result<(), Failure> {
     })
 }
 
+/// Starts the processes, opens the sockets, and serves.
 fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let daemon = status.is_some();
     // Before anything is opened under their numbers. The status pipe of a daemon has such a number, and
@@ -188,56 +189,22 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
     let facility = log::facility_number(config.global.syslog_facility);
     log::init(options.log_settings(config.global.log_level, facility));
     let public = snapshot(&config, log_level)?;
-    let pid_path = match (&options.pid_file, &config.global.pid_file) {
-        (Some(path), Some(_)) => {
-            eprintln!("note: skipping 'pid-file' config option");
-            Some(path)
-        }
-        (Some(path), None) | (None, Some(path)) => Some(path),
-        (None, None) => None,
-    };
     // Before `chdir /`: the path may be relative.
-    let pid_path = pid_path.map(std::path::absolute).transpose()?;
-    if daemon && !options.no_chdir {
-        std::env::set_current_dir("/")?;
-    }
-    if !daemon {
-        // A daemon leads a session and so a group already.
-        let _may_be_leader_already = process::lead_group();
-    }
-    let _cosmetic = process::set_title(MAIN_TITLE);
-    harden(options);
-    mem::single_arena();
-    let _old_mask = process::set_umask(0o066);
-
+    let pid_path = pid_path(options, &config.global)?;
+    become_main(options, daemon)?;
     // Before the broker starts: it has a channel per client, too, and inherits the limit.
-    let clients = config.global.max_clients.map_or(USUAL_CLIENTS, u64::from);
-    let wanted = clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
-    let allowed = process::raise_limit(Resource::Descriptors, wanted)?;
-    let enough = allowed.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CLIENT;
-    if allowed < wanted && config.global.max_clients.is_some() {
-        eprintln!(
-            "warning: {allowed} open files are allowed: enough for {enough} clients, not for max-clients = {clients} (LimitNOFILE)"
-        );
-    }
+    let clients_max = allow_descriptors(&config.global)?;
     let arguments = options.for_children(&config_path, &config.global);
     let broker = start_broker(&arguments, daemon)?;
     let zygote = start_zygote(&arguments, daemon, &confinement)?;
     send_snapshot(&public, |message| zygote.channel.send(message, &[]))?;
     let listeners = Listeners::open(&config.global, inherited)?;
-    for note in &listeners.notes {
-        if daemon {
-            log::write(Level::Info, &format!("main: {note}"));
-        } else {
-            eprintln!("{note}");
-        }
-    }
+    tell(&listeners.notes, daemon);
     let pid_file = pid_path.map(|path| PidFile::create(&path)).transpose()?;
     let fixed = Fixed {
         device: config.global.device.clone(),
         device_group: main_process::free_group()?,
-        // A few also where nearly nothing is allowed: then `accept` finds out.
-        clients_max: usize::try_from(enough).unwrap_or(usize::MAX).max(16),
+        clients_max,
         listen_namespace: listeners.namespace.clone(),
         udp_port: listeners.udp.first().map(|(_, address)| address.port()),
         confinement,
@@ -267,6 +234,61 @@ fn serve(options: &Options, status: Option<OwnedFd>) -> Result<u8, Failure> {
         main_process::tell_ready();
     })?;
     Ok(code)
+}
+
+/// The pid file that the command line names, or else the configuration.
+fn pid_path(options: &Options, global: &Global) -> io::Result<Option<PathBuf>> {
+    let path = match (&options.pid_file, &global.pid_file) {
+        (Some(path), Some(_)) => {
+            eprintln!("note: skipping 'pid-file' config option");
+            Some(path)
+        }
+        (Some(path), None) | (None, Some(path)) => Some(path),
+        (None, None) => None,
+    };
+    path.map(std::path::absolute).transpose()
+}
+
+/// Makes this process what main is: directory, group, title, what it lets others see, and its umask.
+fn become_main(options: &Options, daemon: bool) -> io::Result<()> {
+    if daemon && !options.no_chdir {
+        std::env::set_current_dir("/")?;
+    }
+    if !daemon {
+        // A daemon leads a session and so a group already.
+        let _may_be_leader_already = process::lead_group();
+    }
+    let _cosmetic = process::set_title(MAIN_TITLE);
+    harden(options);
+    mem::single_arena();
+    let _old_mask = process::set_umask(0o066);
+    Ok(())
+}
+
+/// Raises the limit of descriptors to what the clients need; returns for how many clients there are enough.
+fn allow_descriptors(global: &Global) -> io::Result<usize> {
+    let clients = global.max_clients.map_or(USUAL_CLIENTS, u64::from);
+    let wanted = clients * DESCRIPTORS_PER_CLIENT + SPARE_DESCRIPTORS;
+    let allowed = process::raise_limit(Resource::Descriptors, wanted)?;
+    let enough = allowed.saturating_sub(SPARE_DESCRIPTORS) / DESCRIPTORS_PER_CLIENT;
+    if allowed < wanted && global.max_clients.is_some() {
+        eprintln!(
+            "warning: {allowed} open files are allowed: enough for {enough} clients, not for max-clients = {clients} (LimitNOFILE)"
+        );
+    }
+    // A few also where nearly nothing is allowed: then `accept` finds out.
+    Ok(usize::try_from(enough).unwrap_or(usize::MAX).max(16))
+}
+
+/// Notes about the start: printed, or logged where nobody reads what is printed.
+fn tell(notes: &[String], daemon: bool) {
+    for note in notes {
+        if daemon {
+            log::write(Level::Info, &format!("main: {note}"));
+        } else {
+            eprintln!("{note}");
+        }
+    }
 }
 
 /// Tells the starter of a daemon that it may leave.

@@ -1,5 +1,7 @@
 //! What the servers' logs say, side by side: the lines that fail2ban and monitoring look for.
 
+use std::fs;
+
 use culvert_lab::{
     Client, ClientOptions, Fixture, Make, PASSWORD, Server, ServerOptions, World, probe, wait,
 };
@@ -7,7 +9,7 @@ use culvert_lab::{
 use crate::inner_server;
 
 /// Parts of the real server's lines that ours does not have (`docs/differences.md`).
-const ITS_OWN: [&str; 13] = [
+const ITS_OWN: [&str; 12] = [
     "error receiving auth reply message",
     "issue cookie",
     "configured link MTU is",
@@ -19,17 +21,34 @@ const ITS_OWN: [&str; 13] = [
     "sent periodic stats",
     "plain-auth: error authenticating user",
     "could not accept group",
-    "session open but with non-existing SID",
     "error connecting to sec-mod socket",
 ];
+
+/// A second client beside the first one.
+const ASIDE: [&str; 7] = [
+    "--interface",
+    "tunaside",
+    "--script",
+    "/bin/true",
+    "--no-dtls",
+    "--authgroup",
+    "admins",
+];
+/// What is different for its group.
+const GROUP: &str = "max-same-clients = 1\nsession-timeout = 2\n";
 
 /// What a server has logged of logins, tunnels and orders.
 fn logged(make: Make) -> String {
     let (world, fixture) = (World::new(), Fixture::new());
+    let groups = fixture.path("groups");
+    fs::create_dir(&groups).unwrap();
+    fs::write(groups.join("admins"), GROUP).unwrap();
+    let groups = groups.display().to_string();
     let overrides = [
         ("sec-mod-scale", "1"),
         ("select-group", "staff"),
         ("select-group", "admins"),
+        ("config-per-group", &groups),
     ];
     let options = ServerOptions {
         overrides: &overrides,
@@ -42,24 +61,6 @@ fn logged(make: Make) -> String {
             (server.log().matches(text).count() >= times).then_some(())
         });
     };
-    for reason in ["user disconnected", "server disconnected", "unspecified error"] {
-        let options = ClientOptions {
-            arguments: &["--authgroup", "staff"],
-            name: reason,
-            ..ClientOptions::default()
-        };
-        let mut client = Client::connect_with(Make::Real, &world, &fixture, &options);
-        client.process.wait_for("Established DTLS connection");
-        probe::ping(&world.client, inner_server());
-        match reason {
-            "user disconnected" => client.process.signal("INT"),
-            "server disconnected" => assert_eq!(server.occtl(&["disconnect", "user", "alice"]).0, 0),
-            _ => client.process.signal("KILL"),
-        }
-        client.process.wait();
-        wait_for(&format!("reason: {reason}"), 1);
-    }
-
     let run = |arguments: &[&str], user: &str, input: &str| {
         let options = ClientOptions {
             arguments,
@@ -69,6 +70,36 @@ fn logged(make: Make) -> String {
         };
         Client::run(Make::Real, &world, &fixture, &options)
     };
+    for reason in ["user disconnected", "server disconnected", "unspecified error"] {
+        let options = ClientOptions {
+            arguments: &["--authgroup", "staff"],
+            name: reason,
+            ..ClientOptions::default()
+        };
+        let mut client = Client::connect_with(Make::Real, &world, &fixture, &options);
+        client.process.wait_for("Established DTLS connection");
+        probe::ping(&world.client, inner_server());
+        if reason == "user disconnected" {
+            let beyond = run(&ASIDE, "alice", PASSWORD);
+            assert_eq!(beyond.code, 2, "{}{}", beyond.stdout, beyond.stderr);
+            wait_for("user tried to connect more than 1 times", 1);
+        }
+        match reason {
+            "user disconnected" => client.process.signal("INT"),
+            "server disconnected" => assert_eq!(server.occtl(&["disconnect", "user", "alice"]).0, 0),
+            _ => client.process.signal("KILL"),
+        }
+        client.process.wait();
+        wait_for(&format!("reason: {reason}"), 1);
+    }
+    // The real server looks at the clock every ten seconds.
+    let options = ClientOptions {
+        arguments: &ASIDE,
+        name: "session timeout",
+        ..ClientOptions::default()
+    };
+    let mut late = Client::launch(Make::Real, &world, &fixture, &options);
+
     for (user, group, input) in [
         ("alice", "staff", "wrong 1\nwrong 2\nwrong 3"),
         ("nobody", "staff", "wrong 1\nwrong 2\nwrong 3"),
@@ -81,7 +112,12 @@ fn logged(make: Make) -> String {
     let stale = format!("--cookie=webvpn={}=", "A".repeat(43));
     let stale = run(&[&stale], "alice", "");
     assert_eq!(stale.code, 2, "{}{}", stale.stdout, stale.stderr);
-    wait_for("failed cookie authentication attempt", 1);
+    wait_for("failed cookie authentication attempt", 2);
+
+    for text in ["session timeout reached for process (", "reason: session timeout"] {
+        wait_for(text, 1);
+    }
+    late.process.wait();
 
     server.process.signal("HUP");
     wait_for("reading supplemental config from files", 2);
@@ -107,7 +143,7 @@ fn masked(line: &str) -> Option<String> {
     let mut words: Vec<&str> = Vec::new();
     for word in line.split(' ') {
         let word = match words.last() {
-            Some(&("(session:" | "rx:" | "tx:" | "ocserv")) => "...",
+            Some(&("(session:" | "rx:" | "tx:" | "ocserv" | "process")) => "...",
             None if word.starts_with("main") => word.rsplit_once(':').map_or(word, |(name, _)| name),
             _ => word,
         };

@@ -16,6 +16,8 @@ const CLOSED: &str = "close_session alice 192.0.2.2 ocserv vpn, devices: ";
 const EVENTS: &str = "events";
 /// While it is there, no session begins.
 const REFUSE: &str = "refuse";
+/// While it is there, a session takes its time to begin: longer than a process that is not wanted gets.
+const SLOW: &str = "slow";
 
 const OPTIONS: &[(&str, &str)] = &[("auth", "pam[session=true,tty=vpn]"), ("cookie-timeout", "60")];
 
@@ -31,8 +33,10 @@ impl Scene {
         let path = |name: &str| scene.fixture.path(name).display().to_string();
         let script = format!(
             "echo \"$PAM_TYPE $PAM_USER $PAM_RHOST $PAM_SERVICE $PAM_TTY, devices: $(ip -o link | grep -c vpns)\" >> {}\n\
+             test \"$PAM_TYPE\" != open_session -o ! -e {} || sleep 2.5\n\
              test \"$PAM_TYPE\" != open_session -o ! -e {}",
             path(EVENTS),
+            path(SLOW),
             path(REFUSE)
         );
         scene.fixture.write_script("session", &script);
@@ -79,6 +83,31 @@ impl Scene {
             ..ClientOptions::default()
         };
         Client::run(client, &self.world, &self.fixture, &options)
+    }
+
+    /// Modules are not stopped halfway, and what they have begun is closed.
+    fn ends_while_it_begins(&self) {
+        self.fixture.write_file(SLOW, "");
+        let login = self.log_in(Make::Culvert, "alice", PASSWORD, &[]);
+        let options = ClientOptions {
+            user: "alice",
+            arguments: &["--cookie", login.stdout.trim()],
+            ..ClientOptions::default()
+        };
+        let client = Client::launch(Make::Culvert, &self.world, &self.fixture, &options);
+        self.wait_for_events(&[true]);
+        let (code, said) = self.server.occtl(&["terminate", "user", "alice"]);
+        assert_eq!(code, 0, "{said}");
+        self.wait_for_events(&[true, false]);
+        self.wait_for_helpers(0);
+        self.wait_for_log(
+            "the PAM session of user 'alice' does not open: the session ended",
+            1,
+        );
+        drop(client);
+        for file in [SLOW, EVENTS] {
+            fs::remove_file(self.fixture.path(file)).unwrap();
+        }
     }
 
     fn ping(&self) {
@@ -173,6 +202,7 @@ fn sessions_of_our_client() {
 #[test]
 fn sessions_after_kills() {
     let mut scene = Scene::with_sessions();
+    scene.ends_while_it_begins();
     let login = scene.log_in(Make::Culvert, "alice", PASSWORD, &[]);
     let cookie = ["--cookie", login.stdout.trim()];
     let client = scene.connect_with(Make::Culvert, &cookie);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use culvert_server_config::CertificateRequest;
+use culvert_vocab::SessionId;
 
 use super::auth::Identity;
 use super::keys::EndPoint;
@@ -17,6 +18,7 @@ use super::state::Broker;
 use super::tls_cache::TlsSession;
 use crate::ipc::link::{LinkError, Receiver, Sender};
 use crate::ipc::messages::{BrokerToMain, BrokerToWorker, ConnectionId, HostIndex, WorkerToBroker};
+use crate::ipc::session::ReportName;
 use crate::ipc::{Bytes, SecretField, Text};
 use crate::log;
 
@@ -159,49 +161,17 @@ impl Conversation {
                 .resume(host, &context, answer.into())
                 .await
                 .map(BrokerToWorker::Login),
-            WorkerToBroker::Received => {
-                self.received.spend("too many answers received")?;
-                self.broker.state.borrow_mut().answered.received(self.id);
-                Ok(BrokerToWorker::Noted)
-            }
+            WorkerToBroker::Received => self.note_received(),
             WorkerToBroker::Join { cookie, claims } => {
                 self.join(host, &cookie, &claims).map(BrokerToWorker::Login)
             }
-            WorkerToBroker::RecallReport { cookie, name } => {
-                let now = Instant::now();
-                let Some(key) = self.session_of(host, &cookie, now)? else {
-                    return Ok(BrokerToWorker::Cookie(false));
-                };
-                let state = self.broker.state.borrow();
-                let session = state.sessions.get(key);
-                let report = session.and_then(|session| session.report(self.peer, now));
-                let known = report.filter(|(known, _)| *known == name);
-                Ok(BrokerToWorker::Report(known.map(|(_, age)| age)))
-            }
-            WorkerToBroker::KeepReport { cookie, name } => {
-                let now = Instant::now();
-                let key = self.session_of(host, &cookie, now)?;
-                if let Some(key) = key {
-                    let mut state = self.broker.state.borrow_mut();
-                    state.sessions.keep_report(key, name, self.peer, now);
-                }
-                Ok(BrokerToWorker::Cookie(key.is_some()))
-            }
+            WorkerToBroker::RecallReport { cookie, name } => self.recall_report(host, &cookie, name),
+            WorkerToBroker::KeepReport { cookie, name } => self.keep_report(host, &cookie, name),
             WorkerToBroker::CheckCookie(cookie) => {
                 let key = self.session_of(host, &cookie, Instant::now())?;
                 Ok(BrokerToWorker::Cookie(key.is_some()))
             }
-            WorkerToBroker::Recognise(id) => {
-                self.cookies.spend("too many cookies")?;
-                let (state, name, now) = (
-                    self.broker.state.borrow(),
-                    host.config.display_name(),
-                    Instant::now(),
-                );
-                let known = state.sessions.check(&id, name, now).is_ok()
-                    || state.pending.knows(&id, self.peer, name, now);
-                Ok(BrokerToWorker::Cookie(known))
-            }
+            WorkerToBroker::Recognise(id) => self.recognise(host, &id),
             WorkerToBroker::EndSession { cookie, claims } => self
                 .end_session(host, &cookie, &claims)
                 .map(BrokerToWorker::Cookie),
@@ -223,6 +193,55 @@ impl Conversation {
         Ok(BrokerToWorker::Host(HostIndex(
             u16::try_from(position).unwrap_or(0),
         )))
+    }
+
+    /// The client has got the last answer.
+    fn note_received(&mut self) -> Result<BrokerToWorker, Violation> {
+        self.received.spend("too many answers received")?;
+        self.broker.state.borrow_mut().answered.received(self.id);
+        Ok(BrokerToWorker::Noted)
+    }
+
+    fn recall_report(
+        &mut self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        name: ReportName,
+    ) -> Result<BrokerToWorker, Violation> {
+        let now = Instant::now();
+        let Some(key) = self.session_of(host, cookie, now)? else {
+            return Ok(BrokerToWorker::Cookie(false));
+        };
+        let state = self.broker.state.borrow();
+        let session = state.sessions.get(key);
+        let report = session.and_then(|session| session.report(self.peer, now));
+        let known = report.filter(|(known, _)| *known == name);
+        Ok(BrokerToWorker::Report(known.map(|(_, age)| age)))
+    }
+
+    fn keep_report(
+        &mut self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        name: ReportName,
+    ) -> Result<BrokerToWorker, Violation> {
+        let now = Instant::now();
+        let key = self.session_of(host, cookie, now)?;
+        if let Some(key) = key {
+            let mut state = self.broker.state.borrow_mut();
+            state.sessions.keep_report(key, name, self.peer, now);
+        }
+        Ok(BrokerToWorker::Cookie(key.is_some()))
+    }
+
+    /// Whether an id is that of a session or of a login in progress.
+    fn recognise(&mut self, host: &LoadedHost, id: &SessionId) -> Result<BrokerToWorker, Violation> {
+        self.cookies.spend("too many cookies")?;
+        let (name, now) = (host.config.display_name(), Instant::now());
+        let state = self.broker.state.borrow();
+        let known =
+            state.sessions.check(id, name, now).is_ok() || state.pending.knows(id, self.peer, name, now);
+        Ok(BrokerToWorker::Cookie(known))
     }
 
     async fn sign(

@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use culvert_server_config::UsernameCase;
 use culvert_vocab::{GroupName, HttpScheme, SecretString, SessionId, UserName};
 
 use super::auth::{
-    ASK_PASSWORD, Accepted, Attempt, Caller, Entry, GroupWish, Identity, Progress, choose, only_eligible,
-    to_choose_from,
+    ASK_PASSWORD, Attempt, Caller, Entry, GroupWish, Identity, Progress, only_eligible, to_choose_from,
 };
 use super::conversation::{Conversation, Violation};
 use super::loaded::LoadedHost;
@@ -18,9 +16,9 @@ use crate::ipc::messages::{BrokerToMain, HttpLogin, LoginFailure, LoginReply, Lo
 use crate::ipc::session::{ChannelBinding, ClientDescription};
 use crate::ipc::{Bytes, SecretText, Text};
 use crate::log;
+use crate::sessions::SessionKey;
 use crate::sessions::answered::Step;
 use crate::sessions::pending::Pending;
-use crate::sessions::{CookiePolicy, Moment, NewSession, SessionKey};
 
 /// Wrong answers until a login is refused for good (`specs/server-auth.md` §1.8).
 pub(super) const TRIES: u8 = 3;
@@ -30,34 +28,23 @@ const LOGIN_FAILED: &str = "Login failed.\n";
 /// A login in progress.
 pub(super) struct Login {
     /// `None`: a certificate alone.
-    attempt: Option<Attempt>,
+    pub(super) attempt: Option<Attempt>,
     /// It goes by HTTP authentication, not by a form.
-    scheme: Option<HttpScheme>,
+    pub(super) scheme: Option<HttpScheme>,
     /// A certificate must be shown, too.
-    certificate: bool,
-    user: Option<UserName>,
-    wish: GroupWish,
-    client: ClientDescription,
+    pub(super) certificate: bool,
+    pub(super) user: Option<UserName>,
+    pub(super) wish: GroupWish,
+    pub(super) client: ClientDescription,
     /// Its client may repeat steps; the name that it typed.
     pub(super) repeated: Option<Text<1024>>,
     /// The last step, if its answer is to be kept.
-    step: Option<Step>,
+    pub(super) step: Option<Step>,
     pub(super) tries: u8,
     /// Number of the prompt that was asked.
     pub(super) prompt: u8,
     /// Time spent in the broker so far.
-    spent: Duration,
-}
-
-impl Login {
-    /// Whose login it claims to be.
-    pub(super) fn user(&self) -> Option<&UserName> {
-        self.user.as_ref()
-    }
-
-    pub(super) fn client(&self) -> &ClientDescription {
-        &self.client
-    }
+    pub(super) spent: Duration,
 }
 
 /// The first step of a login.
@@ -160,19 +147,9 @@ impl Conversation {
         let Some(entry) = host.methods.select(identity.is_some(), start.scheme) else {
             return Ok(self.refuse(LoginFailure::NoCertificate));
         };
-        let wish = GroupWish::new(
-            start
-                .group
-                .as_ref()
-                .filter(|_| entry.takes_wish())
-                .map(Text::as_str),
-            host.config.default_select_group.as_deref(),
-        );
-        let alone = identity.as_deref().filter(|_| entry.method.is_none());
-        let wish = match alone.map(|identity| self.group_of_certificate(host, identity, wish.clone())) {
-            Some(Err(groups)) => return Ok(LoginReply::ChooseGroup(groups)),
-            Some(Ok(wish)) => wish,
-            None => wish,
+        let wish = match self.wish(host, entry, identity.as_deref(), start.group.as_ref()) {
+            Ok(wish) => wish,
+            Err(groups) => return Ok(LoginReply::ChooseGroup(groups)),
         };
         let id = match culvert_sys::random::array() {
             Ok(bytes) => SessionId::from_bytes(bytes),
@@ -183,20 +160,7 @@ impl Conversation {
         };
         let user = start.user;
         self.say_begun(host, entry, &id, user.as_ref(), &wish);
-        let caller = Caller {
-            peer: self.peer,
-            local: self.local,
-            user_agent: start.client.user_agent.clone(),
-            host: Text::truncated(host.config.display_name()),
-            session: id.safe_id(),
-            channel: start.channel.map(|unique| Channel {
-                unique,
-                end_point: self
-                    .end_point
-                    .as_deref()
-                    .and_then(|name| Bytes::new(name.to_vec()).ok()),
-            }),
-        };
+        let caller = self.caller(host, &id, &start.client, start.channel);
         let (attempt, first) = entry.begin(user.clone(), identity.as_deref(), caller).await;
         let pending = Pending {
             id,
@@ -223,6 +187,46 @@ impl Conversation {
                 self.step(host, pending, answer).await
             }
             (progress, _) => self.conclude(host, pending, progress),
+        }
+    }
+
+    /// Who asks, for the method.
+    fn caller(
+        &self,
+        host: &LoadedHost,
+        id: &SessionId,
+        client: &ClientDescription,
+        channel: Option<ChannelBinding>,
+    ) -> Caller {
+        let end_point = || Bytes::new(self.end_point.as_deref()?.to_vec()).ok();
+        Caller {
+            peer: self.peer,
+            local: self.local,
+            user_agent: client.user_agent.clone(),
+            host: Text::truncated(host.config.display_name()),
+            session: id.safe_id(),
+            channel: channel.map(|unique| Channel {
+                unique,
+                end_point: end_point(),
+            }),
+        }
+    }
+
+    /// The group that the client wants, or the groups that its user has to choose from.
+    fn wish(
+        &mut self,
+        host: &LoadedHost,
+        entry: &Entry,
+        identity: Option<&Identity>,
+        group: Option<&Text<1024>>,
+    ) -> Result<GroupWish, Vec<GroupName>> {
+        let wish = GroupWish::new(
+            group.filter(|_| entry.takes_wish()).map(Text::as_str),
+            host.config.default_select_group.as_deref(),
+        );
+        match identity.filter(|_| entry.method.is_none()) {
+            Some(identity) => self.group_of_certificate(host, identity, wish),
+            None => Ok(wish),
         }
     }
 
@@ -276,22 +280,6 @@ impl Conversation {
         let judging = self.judge(pending.login.step);
         let reply = self.step(host, pending, answer).await?;
         Ok(self.judged(judging, reply))
-    }
-
-    pub(super) fn logged_in(
-        &self,
-        host: &LoadedHost,
-        user: &UserName,
-        group: Option<&GroupName>,
-        took: Duration,
-    ) {
-        self.broker.tell_main(&BrokerToMain::LoggedIn {
-            id: self.id,
-            user: user.clone(),
-            group: group.cloned(),
-            host: Text::truncated(host.config.display_name()),
-            took_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
-        });
     }
 
     /// Lets the method judge an answer. Meanwhile the login is in no table: it ends with this
@@ -410,83 +398,6 @@ impl Conversation {
         LoginReply::Fallback
     }
 
-    fn accepted(&mut self, host: &LoadedHost, pending: Pending<Login>, accepted: Accepted) -> LoginReply {
-        let Accepted {
-            user,
-            groups,
-            given,
-            token,
-        } = accepted;
-        let case = host.config.username_case;
-        let user = case.apply(user);
-        let shown = self.identity.clone();
-        let identity = shown.as_deref().filter(|_| pending.login.certificate);
-        if pending.login.certificate
-            && let Err(problem) = agrees(identity, &user, case)
-        {
-            log::write(
-                log::Level::Info,
-                &format!("sec-mod: user '{user}' from {} {problem}", self.peer),
-            );
-            told::failed(Some(&user), self.peer);
-            self.failed(true);
-            return self.refuse(LoginFailure::Credentials);
-        }
-        // With a certificate alone, `groups` are its own.
-        let allowed = identity
-            .filter(|_| pending.login.attempt.is_some())
-            .and_then(|identity| identity.groups.as_deref());
-        let Ok(group) = choose(&groups, allowed, &pending.login.wish) else {
-            let wish = pending.login.wish.shown();
-            let text = format!("user '{user}' requested group '{wish}' but is not a member");
-            told::login(log::Level::Notice, &pending.host, &text);
-            told::failed(Some(&user), self.peer);
-            self.failed(false);
-            return self.refuse(LoginFailure::Credentials);
-        };
-        let now = Moment::now();
-        let pam = pending.login.attempt.and_then(Attempt::into_staying);
-        let new = NewSession {
-            user: user.clone(),
-            group: group.clone(),
-            host: pending.host,
-            peer: self.peer,
-            local: self.local,
-            client: pending.login.client,
-            cookie: CookiePolicy {
-                timeout: host.config.cookie_timeout,
-                persistent: host.config.persistent_cookies,
-            },
-            certificate: identity.map(|identity| identity.key),
-            given,
-            pam_session: pam.is_some(),
-        };
-        let mut state = self.broker.state.borrow_mut();
-        let (key, evicted) = state.sessions.insert(&pending.id, new, now);
-        if let Some(helper) = pam {
-            state.pam.keep(key, helper);
-        }
-        for key in std::iter::once(key).chain(evicted) {
-            state.note(key, now);
-        }
-        drop(state);
-        self.finished = true;
-        let text = format!(
-            "auth complete for user '{user}' (session: {}) of group: '{}'",
-            pending.id.safe_id().short(),
-            group.as_ref().map_or("", GroupName::as_str),
-        );
-        told::login(log::Level::Info, host.config.display_name(), &text);
-        self.logged_in(host, &user, group.as_ref(), pending.login.spent);
-        let reply = LoginReply::Success {
-            cookie: pending.id,
-            user,
-            group,
-            token,
-        };
-        self.keep_answer(pending.login.step, reply)
-    }
-
     /// The group of a login with a certificate alone (`specs/server-auth.md` §1.6), or the groups
     /// that its user has to choose from, which he is asked once.
     fn group_of_certificate(
@@ -514,11 +425,8 @@ impl Conversation {
 
     /// A wrong answer: for the log, the points and the tries.
     fn wrong(&mut self, pending: &Pending<Login>, why: Option<&str>) {
-        let user = pending
-            .login
-            .user
-            .as_ref()
-            .map_or("(no valid name)", UserName::as_str);
+        let user = pending.login.user.as_ref().map(told::name);
+        let user = user.as_deref().unwrap_or("(no valid name)");
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let text = format!(
             "sec-mod: failed authentication attempt for user '{user}' from {}{why}",
@@ -545,7 +453,7 @@ impl Conversation {
             Some(_) => " (with cert)",
             None => "",
         };
-        let (user, group) = (user.map_or("", UserName::as_str), wish.shown());
+        let (user, group) = (user.map(told::name).unwrap_or_default(), wish.shown());
         let peer = self.peer;
         let text =
             format!("auth init{with} for user '{user}' (session: {id}) of group: '{group}' from '{peer}'");
@@ -557,7 +465,7 @@ impl Conversation {
     }
 
     /// No further login on this connection.
-    fn refuse(&mut self, failure: LoginFailure) -> LoginReply {
+    pub(super) fn refuse(&mut self, failure: LoginFailure) -> LoginReply {
         self.finished = true;
         LoginReply::Failed(failure)
     }
@@ -565,15 +473,5 @@ impl Conversation {
     pub(super) fn failed(&self, points: bool) {
         self.broker
             .tell_main(&BrokerToMain::LoginFailed { id: self.id, points });
-    }
-}
-
-/// Whether the certificate and the method speak of the same user.
-fn agrees(identity: Option<&Identity>, user: &UserName, case: UsernameCase) -> Result<(), String> {
-    match identity.map(|identity| &identity.user) {
-        Some(Ok(other)) if case.apply(other.clone()) == *user => Ok(()),
-        Some(Ok(other)) => Err(format!("presented a certificate which is for user '{other}'")),
-        Some(Err(problem)) => Err(format!("presented a certificate without a name: {problem}")),
-        None => Err("presented no certificate".to_owned()),
     }
 }

@@ -5,6 +5,7 @@
 //! has one ([`state`]). Everything runs on one thread that never blocks: signatures are made on
 //! threads of their own ([`keys`]), hashes and files on others.
 
+mod accepted;
 mod accounting;
 mod auth;
 mod certificate;
@@ -74,16 +75,16 @@ const TERMINATION_DELAY: Duration = Duration::from_secs(1);
 
 /// What main tells its broker when it starts it.
 #[derive(Debug, Clone)]
-pub struct BrokerOptions {
+pub(crate) struct BrokerOptions {
     /// The configuration file; absolute, so that a reload finds it again.
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Where log lines go.
-    pub log: log::Settings,
+    pub(crate) log: log::Settings,
 }
 
 /// The whole life of the broker process; `main` is its channel to main. It ends when main says
 /// so or is gone.
-pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
+pub(crate) fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
     log::init(options.log);
     // A terminal's signals are for main, which then says what to do.
     let confined =
@@ -111,7 +112,7 @@ pub fn run(options: BrokerOptions, main: OwnedFd) -> ExitCode {
 ///
 /// # Errors
 /// One line for the administrator.
-pub fn check(config: &Path) -> Result<(), String> {
+pub(crate) fn check(config: &Path) -> Result<(), String> {
     Loaded::load(config, &Workers::new(1, Load::new(1))).map(drop)
 }
 

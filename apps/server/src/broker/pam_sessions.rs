@@ -100,9 +100,17 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
         }
     };
     match problem {
-        None if is_open => {
+        None if is_open || !waiting.is_empty() => {
+            for reply in waiting {
+                drop(reply.send(Err("the session ended".to_owned())));
+            }
             let _gone = helper.sender.send(&BrokerToHelper::CloseSession, Vec::new());
-            closed(&whose, helper).await;
+            // Modules that are about to open it are not stopped halfway: what they begin is closed.
+            if is_open || opened_late(&whose, &mut helper).await {
+                closed(&whose, helper).await;
+            } else {
+                helper.ended().await;
+            }
         }
         Some(_) if is_open => {
             let how = helper.ended().await;
@@ -128,6 +136,28 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
             helper.ended().await;
         }
     }
+}
+
+/// Waits until the modules have opened a session that nobody wants any more; false when they have not.
+async fn opened_late(whose: &str, helper: &mut Process) -> bool {
+    let opened = async {
+        loop {
+            match helper.receive().await {
+                Some(HelperToBroker::SessionOpened) => return true,
+                Some(HelperToBroker::Log { level, text }) => {
+                    helper.log(level, whose, format_args!(": {text}"));
+                }
+                _ => return false,
+            }
+        }
+    };
+    let in_time = timeout(SESSION_CLEAN_UP, opened).await;
+    in_time.unwrap_or_else(|_| {
+        let text =
+            format!("sec-mod: {whose}: the PAM session is perhaps not closed: the modules take too long");
+        log::write(Level::Error, &text);
+        false
+    })
 }
 
 /// Waits until the modules know that the session has ended, and so has the helper.

@@ -151,7 +151,7 @@ impl Conversation {
                     user: user.as_str(),
                     password: Some(answer.expose()),
                     group: "",
-                    client: pending.login.client(),
+                    client: &pending.login.client,
                 },
             ),
             _ => self.next_step(host, &pending.id, answer),

@@ -454,11 +454,11 @@ impl State {
     fn list(&self, offset: u32, now: Moment) -> BrokerAnswer {
         let pending = self.pending.iter().map(|pending| SessionSummary {
             id: pending.id.safe_id(),
-            user: pending.login.user().cloned(),
+            user: pending.login.user.clone(),
             group: None,
             host: pending.host.clone(),
             peer: pending.peer,
-            client: pending.login.client().clone(),
+            client: pending.login.client.clone(),
             authenticated: false,
             in_use: false,
             age_seconds: now.monotonic.saturating_duration_since(pending.started).as_secs(),

@@ -120,43 +120,19 @@ async fn prove(
     let mut question = String::new();
     let mut wrong = 0;
     loop {
-        let took = Seconds(began.elapsed());
+        report(&progress, Seconds(began.elapsed()), console);
         match progress {
-            Progress::Prompt { message, number } => {
-                console.say(format_args!("{took}  prompt {number}: {message}"));
-                question = message;
-            }
-            Progress::Challenge(token) => {
-                let with = if token.is_some() {
-                    " with a token for the client"
-                } else {
-                    ""
-                };
-                console.say(format_args!("{took}  a token of the client is wanted{with}"));
-                question = "Token:".to_owned();
-            }
-            Progress::Wrong(text) => {
+            Progress::Prompt { message, .. } => question = message,
+            Progress::Challenge(_) => question = "Token:".to_owned(),
+            Progress::Wrong(_) => {
                 wrong += 1;
-                let text = text.map(|text| format!(": {text}")).unwrap_or_default();
-                console.say(format_args!("{took}  wrong answer{text}"));
                 if wrong >= TRIES {
                     console.say(format_args!("refused: {TRIES} wrong answers"));
                     return None;
                 }
             }
-            Progress::Refused(why) => {
-                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-                console.say(format_args!("{took}  refused{why}"));
-                return None;
-            }
-            Progress::Unavailable(why) => {
-                console.say(format_args!("{took}  cannot decide: {why}"));
-                return None;
-            }
-            Progress::Accepted(accepted) => {
-                console.say(format_args!("{took}  accepted as '{}'", accepted.user));
-                return Some((*accepted, attempt.into_staying()));
-            }
+            Progress::Refused(_) | Progress::Unavailable(_) => return None,
+            Progress::Accepted(accepted) => return Some((*accepted, attempt.into_staying())),
         }
         let Some(answer) = console.ask(&question) else {
             console.say(format_args!("no answer: given up"));
@@ -164,6 +140,29 @@ async fn prove(
         };
         began = Instant::now();
         progress = attempt.answer(answer).await;
+    }
+}
+
+/// One step, and how long it took.
+fn report(progress: &Progress, took: Seconds, console: &mut dyn Console) {
+    let after = |why: &Option<String>| why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    match progress {
+        Progress::Prompt { message, number } => {
+            console.say(format_args!("{took}  prompt {number}: {message}"));
+        }
+        Progress::Challenge(token) => {
+            let with = match token {
+                Some(_) => " with a token for the client",
+                None => "",
+            };
+            console.say(format_args!("{took}  a token of the client is wanted{with}"));
+        }
+        Progress::Wrong(text) => console.say(format_args!("{took}  wrong answer{}", after(text))),
+        Progress::Refused(why) => console.say(format_args!("{took}  refused{}", after(why))),
+        Progress::Unavailable(why) => console.say(format_args!("{took}  cannot decide: {why}")),
+        Progress::Accepted(accepted) => {
+            console.say(format_args!("{took}  accepted as '{}'", accepted.user));
+        }
     }
 }
 

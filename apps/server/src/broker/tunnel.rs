@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use culvert_server_config::CertRebind;
-use culvert_vocab::{SessionId, UserName};
+use culvert_server_config::{CertRebind, SessionSettings};
+use culvert_vocab::{GroupName, SessionId, UserName};
 
 use super::auth::Caller;
 use super::conversation::{Conversation, Violation};
@@ -14,22 +14,74 @@ use super::settings;
 use super::told;
 use crate::ipc::Text;
 use crate::ipc::messages::{BrokerToMain, LoginReply, Refusal, TunnelReply, TunnelRequest, TunnelWish};
-use crate::ipc::session::{Claims, CloseReason, VerifiedSession};
+use crate::ipc::session::{Claims, CloseReason, GivenSettings, VerifiedSession};
 use crate::log;
-use crate::sessions::{Moment, OpenLimits, Session, SessionKey};
+use crate::sessions::{CookieError, Moment, OpenLimits, Opened, Session, SessionKey};
 
 /// Why there is no tunnel: for the client, and for the log.
 struct Refused {
     refusal: Refusal,
-    problem: String,
+    why: Why,
+}
+
+/// The reason, as the log has it.
+enum Why {
+    Problem(String),
+    /// There is no such session, or none any more.
+    NoSession,
+    /// Main has been told, who says it.
+    TooManyClients,
 }
 
 impl From<String> for Refused {
     fn from(problem: String) -> Self {
         Self {
             refusal: Refusal::NotAcceptable,
-            problem,
+            why: Why::Problem(problem),
         }
+    }
+}
+
+impl From<CookieError> for Refused {
+    fn from(error: CookieError) -> Self {
+        let why = match error {
+            CookieError::Unknown => Why::NoSession,
+            error => Why::Problem(error.to_string()),
+        };
+        let refusal = Refusal::NotAcceptable;
+        Self { refusal, why }
+    }
+}
+
+/// What is known of a session before its files are read.
+struct Known {
+    user: UserName,
+    group: Option<GroupName>,
+    /// What RADIUS has given, if the configuration of users comes from there.
+    given: Option<Box<GivenSettings>>,
+    /// It comes from an earlier server; whether a certificate began it.
+    restored: Option<bool>,
+}
+
+impl Known {
+    /// The settings of its user: of his files, and what he was given.
+    async fn settings(&self, host: &LoadedHost) -> Result<SessionSettings, Refused> {
+        let config = Arc::clone(&host.config);
+        let (user, group) = (self.user.clone(), self.group.clone());
+        let pool = self.given.as_ref().and_then(|given| given.pool.clone());
+        let own = tokio::task::spawn_blocking(move || {
+            config.settings_in_pool(&user, group.as_ref(), pool.as_ref())
+        });
+        let own = own.await.map_err(|error| error.to_string())?;
+        let user = &self.user;
+        let (mut own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
+        for note in notes {
+            log::write(log::Level::Info, &format!("sec-mod: user '{user}': {note}"));
+        }
+        if let Some(given) = &self.given {
+            settings::apply_given(&mut own, given, host.config.append_routes);
+        }
+        Ok(own)
     }
 }
 
@@ -79,11 +131,15 @@ impl Conversation {
                     .refused(self.id, Instant::now());
                 Ok(TunnelReply::Refused(Refusal::Configuration))
             }
-            Err(Refused { refusal, problem }) => {
-                log::write(
-                    log::Level::Notice,
-                    &format!("sec-mod: refused a tunnel to {}: {problem}", self.peer),
-                );
+            Err(Refused { refusal, why }) => {
+                match why {
+                    Why::Problem(problem) => {
+                        let text = format!("sec-mod: refused a tunnel to {}: {problem}", self.peer);
+                        log::write(log::Level::Notice, &text);
+                    }
+                    Why::NoSession => told::no_session(),
+                    Why::TooManyClients => {}
+                }
                 self.failed(false);
                 Ok(TunnelReply::Refused(refusal))
             }
@@ -96,31 +152,10 @@ impl Conversation {
         host: &LoadedHost,
         request: TunnelRequest,
     ) -> Result<(VerifiedSession, TunnelWish), Refused> {
-        let name = host.config.display_name();
-        let (user, group, given, restored) = {
-            let mut state = self.broker.state.borrow_mut();
-            state.answered.forget_login(SessionKey::of(&request.cookie));
-            let (_, session) = state
-                .sessions
-                .check(&request.cookie, name, Instant::now())
-                .map_err(|error| error.to_string())?;
-            if !self.has_certificate_of(host, session) {
-                return Err(format!(
-                    "user '{}' does not come with the certificate that logged in",
-                    session.user
-                )
-                .into());
-            }
-            if !session.is_as_claimed(&request.claims) {
-                return Err(NotAsClaimed(session, &request.claims).to_string().into());
-            }
-            let restored = session.restored.then_some(session.certificate.is_some());
-            let from_radius = host.config.config_comes_from_radius();
-            let given = session.given.clone().filter(|_| from_radius);
-            (session.user.clone(), session.group.clone(), given, restored)
-        };
-        if let Some(certificate) = restored
-            && !host.methods.knows(&user, certificate).await
+        let known = self.known_session(host, &request)?;
+        let user = &known.user;
+        if let Some(certificate) = known.restored
+            && !host.methods.knows(user, certificate).await
         {
             return Err(format!("user '{user}' of an earlier session does not exist any more").into());
         }
@@ -128,71 +163,14 @@ impl Conversation {
             peer: self.peer,
             local: self.local,
             user_agent: request.client.user_agent.clone(),
-            host: Text::truncated(name),
+            host: Text::truncated(host.config.display_name()),
             session: request.cookie.safe_id(),
             channel: None,
         };
-        host.methods.check_account(&user, caller.clone()).await?;
-        let config = Arc::clone(&host.config);
-        let pool = given.as_ref().and_then(|given| given.pool.clone());
-        let (own_user, own_group) = (user.clone(), group.clone());
-        let own = tokio::task::spawn_blocking(move || {
-            config.settings_in_pool(&own_user, own_group.as_ref(), pool.as_ref())
-        });
-        let own = own.await.map_err(|error| error.to_string())?;
-        let (mut own, notes) = own.map_err(|error| format!("configuration of user '{user}': {error}"))?;
-        for note in notes {
-            log::write(log::Level::Info, &format!("sec-mod: user '{user}': {note}"));
-        }
-        if let Some(given) = &given {
-            settings::apply_given(&mut own, given, host.config.append_routes);
-        }
-        let limits = OpenLimits {
-            deny_roaming: own.deny_roaming,
-            max_same_clients: own.max_same_clients,
-            session_timeout: own.session_timeout,
-            update_interval: own.stats_report_time,
-        };
-        let (key, opened, pam_session) = {
-            let now = Moment::now();
-            let mut state = self.broker.state.borrow_mut();
-            // Looked up again: it may have ended while the files were read.
-            let (key, session) = state
-                .sessions
-                .check(&request.cookie, name, now.monotonic)
-                .map_err(|error| error.to_string())?;
-            let pam_session = session.pam_session;
-            let opened = state
-                .sessions
-                .open(key, self.id, self.peer, limits, now.monotonic);
-            state.note(key, now);
-            let opened = opened.map_err(|error| format!("user '{user}': {error}"))?;
-            (key, opened, pam_session)
-        };
-        if pam_session {
-            let session = self
-                .broker
-                .open_pam_session(key, &host.methods, &user, caller)
-                .await;
-            if let Err(problem) = session {
-                let mut state = self.broker.state.borrow_mut();
-                state.sessions.refused(self.id, Instant::now());
-                state.note(key, Moment::now());
-                return Err(format!("the PAM session of user '{user}' does not open: {problem}").into());
-            }
-        }
-        if host
-            .accounting
-            .as_ref()
-            .is_some_and(|accounting| accounting.required)
-            && !self.account(key).await
-        {
-            // The cookie is good: the client may come back.
-            return Err(Refused {
-                refusal: Refusal::Server,
-                problem: format!("no accounting server has taken the Start of user '{user}' (acct-required)"),
-            });
-        }
+        host.methods.check_account(user, caller.clone()).await?;
+        let own = known.settings(host).await?;
+        let (key, opened) = self.hold(host, &request.cookie, user, &own)?;
+        self.begin_pam_and_account(host, key, user, caller).await?;
         let state = self.broker.state.borrow();
         let session = state
             .sessions
@@ -211,11 +189,11 @@ impl Conversation {
             report: session.report(self.peer, Instant::now()),
             settings: settings::for_tunnel(
                 host,
-                &user,
-                group.as_ref(),
+                user,
+                known.group.as_ref(),
                 &request.client,
                 &own,
-                given.as_deref(),
+                known.given.as_deref(),
             ),
         };
         let wish = TunnelWish {
@@ -227,6 +205,122 @@ impl Conversation {
             tls: request.tls,
         };
         Ok((verified, wish))
+    }
+
+    /// The session of a cookie that is good on this connection, if it is as the client says.
+    fn known_session(&self, host: &LoadedHost, request: &TunnelRequest) -> Result<Known, Refused> {
+        let mut state = self.broker.state.borrow_mut();
+        state.answered.forget_login(SessionKey::of(&request.cookie));
+        let (_, session) =
+            state
+                .sessions
+                .check(&request.cookie, host.config.display_name(), Instant::now())?;
+        if !self.has_certificate_of(host, session) {
+            return Err(format!(
+                "user '{}' does not come with the certificate that logged in",
+                session.user
+            )
+            .into());
+        }
+        if !session.is_as_claimed(&request.claims) {
+            return Err(NotAsClaimed(session, &request.claims).to_string().into());
+        }
+        let from_radius = host.config.config_comes_from_radius();
+        Ok(Known {
+            user: session.user.clone(),
+            group: session.group.clone(),
+            given: session.given.clone().filter(|_| from_radius),
+            restored: session.restored.then_some(session.certificate.is_some()),
+        })
+    }
+
+    /// Lets this connection hold the session, if its limits allow that.
+    fn hold(
+        &self,
+        host: &LoadedHost,
+        cookie: &SessionId,
+        user: &UserName,
+        own: &SessionSettings,
+    ) -> Result<(SessionKey, Opened), Refused> {
+        let limits = OpenLimits {
+            deny_roaming: own.deny_roaming,
+            max_same_clients: own.max_same_clients,
+            session_timeout: own.session_timeout,
+            update_interval: own.stats_report_time,
+        };
+        let now = Moment::now();
+        let mut state = self.broker.state.borrow_mut();
+        // Looked up again: it may have ended while the files were read.
+        let (key, _) = state
+            .sessions
+            .check(cookie, host.config.display_name(), now.monotonic)?;
+        let opened = state
+            .sessions
+            .open(key, self.id, self.peer, limits, now.monotonic);
+        state.note(key, now);
+        match opened {
+            Ok(opened) => Ok((key, opened)),
+            Err(CookieError::TooMany(max)) => {
+                if let Some(session) = state.sessions.get(key) {
+                    self.say_too_many(session, max);
+                }
+                Err(Refused {
+                    refusal: Refusal::NotAcceptable,
+                    why: Why::TooManyClients,
+                })
+            }
+            Err(error) => Err(format!("user '{user}': {error}").into()),
+        }
+    }
+
+    /// As ocserv tells it, whose sessions begin before their connections are counted.
+    fn say_too_many(&self, session: &Session, max: u32) {
+        told::opened(session);
+        self.broker.tell_main(&BrokerToMain::TooManyClients {
+            id: self.id,
+            user: session.user.clone(),
+            host: Text::truncated(&session.host),
+            max,
+        });
+        told::closed(&session.user, &session.id);
+    }
+
+    /// Begins what has to be there before the tunnel: the PAM session and the account. Otherwise the
+    /// session is unused again.
+    async fn begin_pam_and_account(
+        &self,
+        host: &LoadedHost,
+        key: SessionKey,
+        user: &UserName,
+        caller: Caller,
+    ) -> Result<(), Refused> {
+        let has_pam_session = {
+            let state = self.broker.state.borrow();
+            state.sessions.get(key).is_some_and(|session| session.pam_session)
+        };
+        if has_pam_session {
+            let session = self
+                .broker
+                .open_pam_session(key, &host.methods, user, caller)
+                .await;
+            if let Err(problem) = session {
+                let mut state = self.broker.state.borrow_mut();
+                state.sessions.refused(self.id, Instant::now());
+                state.note(key, Moment::now());
+                return Err(format!("the PAM session of user '{user}' does not open: {problem}").into());
+            }
+        }
+        let accounting = host.accounting.as_ref();
+        if accounting.is_some_and(|accounting| accounting.required) && !self.account(key).await {
+            // The cookie is good: the client may come back.
+            return Err(Refused {
+                refusal: Refusal::Server,
+                why: Why::Problem(format!(
+                    "no accounting server has taken the Start of user '{user}' (acct-required)"
+                )),
+            });
+        }
+        Ok(())
     }
 
     /// Whether a server has taken the Start of the session, now or before; otherwise the session is

@@ -35,16 +35,16 @@ const MODE: u32 = 0o711;
 /// A request of `occtl` with the way back. Main sends the frames of the answer in order and drops
 /// `reply` at its end; for [`Request::Events`] it keeps `reply` as long as it can be sent to.
 #[derive(Debug)]
-pub struct ControlRequest {
+pub(crate) struct ControlRequest {
     /// What is asked for.
-    pub request: Request,
+    pub(crate) request: Request,
     /// Where the answer goes. Never blocks.
-    pub reply: UnboundedSender<Reply>,
+    pub(crate) reply: UnboundedSender<Reply>,
 }
 
 /// The socket file, removed when dropped.
 #[derive(Debug)]
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
     inode: (u64, u64),
@@ -56,7 +56,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// The path exists and is not a socket, or cannot be made.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(io::Error::new(
@@ -89,7 +89,7 @@ impl ControlSocket {
     }
 
     /// Serves until `requests` is closed. Must run inside a `tokio::task::LocalSet`.
-    pub async fn serve(self, requests: mpsc::Sender<ControlRequest>) {
+    pub(crate) async fn serve(self, requests: mpsc::Sender<ControlRequest>) {
         let slots = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
         let path: Rc<str> = self.path.to_string_lossy().into();
         loop {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 /// Longest message on any channel between the server's processes, in octets.
-pub const MAX_MESSAGE: usize = 128 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 128 * 1024;
 
 /// Bytes that are no message of the expected kind. A worker that sends such bytes is killed;
 /// from a privileged process they end the server.

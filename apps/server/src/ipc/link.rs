@@ -32,7 +32,7 @@ pub trait Message: Serialize + DeserializeOwned {
 
 /// A channel that cannot be used any more.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(crate) enum LinkError {
     /// The peer broke the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -58,10 +58,10 @@ struct Shared {
 
 /// The sending half. Never blocks; what the peer has not read yet waits in a bounded queue.
 #[derive(Clone)]
-pub struct Sender(Rc<Shared>);
+pub(crate) struct Sender(Rc<Shared>);
 
 /// The receiving half.
-pub struct Receiver(Rc<Shared>);
+pub(crate) struct Receiver(Rc<Shared>);
 
 /// Splits a channel into halves that share its descriptor. Must be called inside a
 /// `tokio::task::LocalSet`: a local task writes what had to wait. The descriptor closes when both
@@ -69,7 +69,7 @@ pub struct Receiver(Rc<Shared>);
 ///
 /// # Errors
 /// The descriptor cannot be polled.
-pub fn split(channel: Channel) -> io::Result<(Sender, Receiver)> {
+pub(crate) fn split(channel: Channel) -> io::Result<(Sender, Receiver)> {
     channel.set_nonblocking(true)?;
     let shared = Rc::new(Shared {
         channel: pollable(channel)?,
@@ -81,7 +81,7 @@ pub fn split(channel: Channel) -> io::Result<(Sender, Receiver)> {
 
 impl Sender {
     /// Ends the channel now, also when other processes hold copies of the peer's end.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         let _closed_already = self.0.channel.get_ref().shut_down();
     }
 
@@ -89,7 +89,7 @@ impl Sender {
     ///
     /// # Errors
     /// The message breaks its bounds, the peer is gone, or too much is waiting for it.
-    pub fn send<M: Message>(&self, message: &M, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
+    pub(crate) fn send<M: Message>(&self, message: &M, descriptors: Vec<OwnedFd>) -> Result<(), LinkError> {
         check(message, descriptors.len())?;
         let bytes = encode(message)?;
         let mut queue = self.0.queue.borrow_mut();
@@ -139,7 +139,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The peer broke the protocol or the channel failed; both end it.
-    pub async fn receive<M: Message>(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
+    pub(crate) async fn receive<M: Message>(&mut self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
         loop {
             let mut ready = self.0.channel.readable().await?;
             match receive(self.0.channel.get_ref(), Channel::receive) {
@@ -153,7 +153,7 @@ impl Receiver {
     }
 
     /// Waits until everything that was sent has been handed to the system.
-    pub async fn flushed(&self) {
+    pub(crate) async fn flushed(&self) {
         loop {
             let more = self.0.more.notified();
             if self.0.queue.borrow().is_empty() {
@@ -166,11 +166,11 @@ impl Receiver {
 
 /// A channel used by a process that does one thing at a time.
 #[derive(Debug)]
-pub struct Blocking(Channel);
+pub(crate) struct Blocking(Channel);
 
 impl Blocking {
     /// Takes a channel.
-    pub fn new(channel: Channel) -> Self {
+    pub(crate) fn new(channel: Channel) -> Self {
         Self(channel)
     }
 
@@ -178,7 +178,11 @@ impl Blocking {
     ///
     /// # Errors
     /// The message breaks its bounds or the peer is gone.
-    pub fn send<M: Message>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+    pub(crate) fn send<M: Message>(
+        &self,
+        message: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), LinkError> {
         check(message, descriptors.len())?;
         Ok(self.0.send(&encode(message)?, descriptors)?)
     }
@@ -188,7 +192,7 @@ impl Blocking {
     ///
     /// # Errors
     /// See [`LinkError`].
-    pub fn receive<M: Message>(
+    pub(crate) fn receive<M: Message>(
         &self,
         deadline: Option<Instant>,
     ) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
@@ -203,7 +207,7 @@ impl Blocking {
     ///
     /// # Errors
     /// See [`LinkError`].
-    pub fn receive_now<M: Message>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
+    pub(crate) fn receive_now<M: Message>(&self) -> Result<Option<(M, Vec<OwnedFd>)>, LinkError> {
         or_timeout(receive(&self.0, Channel::receive_now))
     }
 
@@ -211,13 +215,17 @@ impl Blocking {
     ///
     /// # Errors
     /// As there, or there is no room.
-    pub fn send_now<M: Message>(&self, message: &M, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+    pub(crate) fn send_now<M: Message>(
+        &self,
+        message: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), LinkError> {
         check(message, descriptors.len())?;
         Ok(self.0.send_now(&encode(message)?, descriptors)?)
     }
 
     /// The channel itself, for an event loop.
-    pub fn into_channel(self) -> Channel {
+    pub(crate) fn into_channel(self) -> Channel {
         self.0
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::unix::AsyncFd;
 ///
 /// # Errors
 /// It cannot be polled.
-pub fn pollable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
+pub(crate) fn pollable<T: AsRawFd + AsFd>(inner: T) -> io::Result<AsyncFd<T>> {
     // tokio prefers an unsafe constructor, which asks for a promise that `AsFd` types keep by
     // themselves: the descriptor stays open and the same while they live.
     #[expect(deprecated)]

@@ -14,7 +14,7 @@ use super::messages::LogLevel;
 
 /// Messages of main to a pool process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MainToPool {
+pub(crate) enum MainToPool {
     /// Receive datagrams here. One descriptor: a UDP socket bound to this address.
     Socket(SocketAddr),
     /// A login is about to hand its tunnel over. Two descriptors: the TUN device, and the end of a
@@ -33,7 +33,7 @@ impl Message for MainToPool {
 
 /// What main itself says about a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     /// The client's address.
     pub peer: IpAddr,
     /// Names the session in a ClientHello; `None` without UDP.
@@ -42,7 +42,7 @@ pub struct Adoption {
 
 /// Messages of a pool process to main. No descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PoolToMain {
+pub(crate) enum PoolToMain {
     /// A log line that concerns no single client.
     Log {
         /// Severity.

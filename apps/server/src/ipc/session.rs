@@ -58,7 +58,7 @@ pub struct Claims {
 }
 
 /// Names a report of a client about its host.
-pub type ReportName = [u8; 16];
+pub(crate) type ReportName = [u8; 16];
 
 impl ClientDescription {
     /// True when the mobile timers apply (`specs/server-config.md` §8.5 `mobile-dpd`).
@@ -165,7 +165,7 @@ pub enum NetPriority {
 /// Settings of a session that its method of authentication brings (RADIUS with `groupconfig`). They
 /// stay with the session; `None` and empty lists leave the configured values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GivenSettings {
+pub(crate) struct GivenSettings {
     /// Name of the pool of addresses.
     pub pool: Option<GroupName>,
     /// Fixed IPv4 address.

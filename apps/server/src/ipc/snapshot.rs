@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// Public configuration of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Virtual hosts; the position is the `HostIndex`, the first one is the default host.
     pub hosts: Vec<HostSnapshot>,
     /// Time for a connection to log in.
@@ -32,7 +32,7 @@ pub struct Snapshot {
 
 /// Public configuration of one virtual host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostSnapshot {
+pub(crate) struct HostSnapshot {
     /// Name in logs: `default` for the default host.
     pub name: String,
     /// Certificate chains (DER, leaf first); the position is the number of the key.
@@ -86,7 +86,7 @@ pub struct HostSnapshot {
 
 /// Camouflage of a virtual host. The secret is no more than a part of its URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CamouflageSnapshot {
+pub(crate) struct CamouflageSnapshot {
     /// `camouflage_secret`.
     pub secret: SecretString,
     /// `camouflage_realm`.
@@ -95,7 +95,7 @@ pub struct CamouflageSnapshot {
 
 /// How clients are asked for certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClientCertificates {
+pub(crate) struct ClientCertificates {
     /// The handshake fails without one.
     pub mandatory: bool,
     /// DER names of the issuers, as a hint to the client.
@@ -106,7 +106,7 @@ pub struct ClientCertificates {
 
 /// Ways to log in; with none of them a certificate decides alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoginOffer {
+pub(crate) struct LoginOffer {
     /// A name and a password are asked for.
     pub form: bool,
     /// HTTP authentication, in order of preference.

@@ -9,7 +9,7 @@ const CHAINED: usize = 6;
 const TOTAL: usize = 16;
 
 /// Fills a buffer with random octets.
-pub type RandomSource<'a> = &'a mut dyn FnMut(&mut [u8]);
+pub(crate) type RandomSource<'a> = &'a mut dyn FnMut(&mut [u8]);
 
 /// The four seed octets of a user name: its lookup3 hash, little-endian.
 pub(super) fn seed(user: &str) -> [u8; 4] {

@@ -15,11 +15,11 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::ipc::messages::TunnelWish;
 use crate::ipc::session::{Addresses, VerifiedSession};
 
-pub use candidates::RandomSource;
+pub(crate) use candidates::RandomSource;
 
 /// Why no address was leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
+pub(crate) enum LeaseError {
     /// Every address of the IPv4 pool is taken.
     #[error("could not figure out a valid IPv4 IP: the pool {0} is used up")]
     Ipv4Exhausted(Ipv4Net),
@@ -36,7 +36,7 @@ pub enum LeaseError {
 
 /// All leases; every address belongs to one session at most.
 #[derive(Debug, Default)]
-pub struct LeaseTable {
+pub(crate) struct LeaseTable {
     ipv4: HashMap<Ipv4Addr, SafeId>,
     /// Clients' networks by their first address; they never overlap.
     ipv6: BTreeMap<Ipv6Addr, (Ipv6Addr, SafeId)>,
@@ -55,7 +55,7 @@ struct Lease {
 
 impl LeaseTable {
     /// A table without leases.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -68,7 +68,7 @@ impl LeaseTable {
     ///
     /// # Errors
     /// A pool is used up, or an explicit address cannot be given.
-    pub fn assign(
+    pub(crate) fn assign(
         &mut self,
         session: &VerifiedSession,
         wish: &TunnelWish,
@@ -138,24 +138,24 @@ impl LeaseTable {
     }
 
     /// True when the session has addresses.
-    pub fn holds(&self, session: &SafeId) -> bool {
+    pub(crate) fn holds(&self, session: &SafeId) -> bool {
         self.sessions.contains_key(session)
     }
 
     /// Leaves an address out, until [`Self::forget_avoided`]. Explicit addresses are given all the
     /// same.
-    pub fn avoid(&mut self, address: Ipv4Addr) {
+    pub(crate) fn avoid(&mut self, address: Ipv4Addr) {
         self.avoided.insert(address);
     }
 
     /// Addresses that were left out may be tried again.
-    pub fn forget_avoided(&mut self) {
+    pub(crate) fn forget_avoided(&mut self) {
         self.avoided.clear();
     }
 
     /// Takes the addresses of a session back, if it holds some. For the end of the last
     /// connection of the session, not of one that was replaced.
-    pub fn release(&mut self, session: &SafeId) {
+    pub(crate) fn release(&mut self, session: &SafeId) {
         let Some(lease) = self.sessions.remove(session) else {
             return;
         };
@@ -289,12 +289,12 @@ struct Ipv6Pool {
 }
 
 /// The server's address on every device of an IPv4 pool: the network address with its last bit set.
-pub fn server_ipv4(pool: Ipv4Net) -> Ipv4Addr {
+pub(crate) fn server_ipv4(pool: Ipv4Net) -> Ipv4Addr {
     Ipv4Addr::from(pool.network().to_bits() | 1)
 }
 
 /// The server's address on every device of an IPv6 pool.
-pub fn server_ipv6(pool: Ipv6Net) -> Ipv6Addr {
+pub(crate) fn server_ipv6(pool: Ipv6Net) -> Ipv6Addr {
     Ipv6Addr::from(pool.network().to_bits() | 1)
 }
 

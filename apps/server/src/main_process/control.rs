@@ -62,16 +62,7 @@ impl Server {
                 self.list(&reply, |shown| shown.state == control::AuthState::Authenticated);
                 self.listeners.push(reply);
             }
-            Request::Sessions { valid_only } => {
-                self.ask(
-                    BrokerQuery::Sessions { offset: 0 },
-                    reply,
-                    Kind::Sessions {
-                        valid_only,
-                        offset: 0,
-                    },
-                );
-            }
+            Request::Sessions { valid_only } => self.ask_sessions(0, valid_only, reply),
             Request::Bans => self.bans(&reply),
             Request::Unban(ip) => done(self.unban(ip)),
             Request::DisconnectUser(name) => {
@@ -79,27 +70,8 @@ impl Server {
                 done(ended > 0);
             }
             Request::DisconnectId(id) => done(self.disconnect(|shown| shown.id == id) > 0),
-            Request::TerminateUser(name) => match UserName::new(&name) {
-                Ok(user) => {
-                    let ended = self.disconnect(|shown| shown.username.as_deref() == Some(&name));
-                    self.ask(BrokerQuery::TerminateUser(user), reply, Kind::Terminate { ended });
-                }
-                Err(_) => done(false),
-            },
-            Request::TerminateId(id) => {
-                let found = self
-                    .connections
-                    .iter()
-                    .find(|(_, connection)| connection.shown.id == id && id != 0);
-                match found.map(|(name, _)| *name) {
-                    Some(connection) => {
-                        let ended = self.disconnect(|shown| shown.id == id);
-                        let query = BrokerQuery::TerminateConnection(connection);
-                        self.ask(query, reply, Kind::Terminate { ended });
-                    }
-                    None => done(false),
-                }
-            }
+            Request::TerminateUser(name) => self.terminate_user(&name, reply),
+            Request::TerminateId(id) => self.terminate_id(id, reply),
             Request::TerminateSession(session) => {
                 self.ask(
                     BrokerQuery::TerminateSession(session),
@@ -116,6 +88,29 @@ impl Server {
                 self.stop();
             }
         }
+    }
+
+    /// Ends all sessions of a user with their connections.
+    fn terminate_user(&mut self, name: &str, reply: UnboundedSender<Reply>) {
+        let Ok(user) = UserName::new(name) else {
+            let _listener_gone = reply.send(Reply::Done(false));
+            return;
+        };
+        let ended = self.disconnect(|shown| shown.username.as_deref() == Some(name));
+        self.ask(BrokerQuery::TerminateUser(user), reply, Kind::Terminate { ended });
+    }
+
+    /// Ends the connection with this id, and its session.
+    fn terminate_id(&mut self, id: u32, reply: UnboundedSender<Reply>) {
+        let mut connections = self.connections.iter();
+        let found = connections.find(|(_, connection)| connection.shown.id == id && id != 0);
+        let Some(connection) = found.map(|(name, _)| *name) else {
+            let _listener_gone = reply.send(Reply::Done(false));
+            return;
+        };
+        let ended = self.disconnect(|shown| shown.id == id);
+        let query = BrokerQuery::TerminateConnection(connection);
+        self.ask(query, reply, Kind::Terminate { ended });
     }
 
     /// The broker's answer to a question.
@@ -139,15 +134,7 @@ impl Server {
                     let _listener_gone = reply.send(Reply::Session(Box::new(shown_session(session))));
                 }
                 if more {
-                    let query = BrokerQuery::Sessions { offset: next };
-                    self.ask(
-                        query,
-                        reply,
-                        Kind::Sessions {
-                            valid_only,
-                            offset: next,
-                        },
-                    );
+                    self.ask_sessions(next, valid_only, reply);
                 } else {
                     let _listener_gone = reply.send(Reply::End);
                 }
@@ -167,6 +154,11 @@ impl Server {
         let event = Box::new(control::Event { kind, connection });
         self.listeners
             .retain(|listener| listener.send(Reply::Event(event.clone())).is_ok());
+    }
+
+    fn ask_sessions(&mut self, offset: u32, valid_only: bool, reply: UnboundedSender<Reply>) {
+        let kind = Kind::Sessions { valid_only, offset };
+        self.ask(BrokerQuery::Sessions { offset }, reply, kind);
     }
 
     fn ask(&mut self, query: BrokerQuery, reply: UnboundedSender<Reply>, kind: Kind) {

@@ -5,6 +5,8 @@
 //! and scripts, and only send it events.
 
 mod accept;
+mod admit;
+mod broker;
 mod children;
 mod control;
 mod datagrams;
@@ -30,12 +32,14 @@ mod zygotes;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use culvert_server_config::Config;
+use culvert_server_config::{Config, Global};
+use culvert_sys::udp::UdpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -43,8 +47,8 @@ use tokio::task::LocalSet;
 use crate::bans::BanTable;
 use crate::control::{ControlRequest, ControlSocket};
 use crate::first_datagrams::FirstDatagrams;
-use crate::ipc::link::{self, Receiver};
-use crate::ipc::messages::{BrokerToMain, ConnectionId};
+use crate::ipc::link;
+use crate::ipc::messages::ConnectionId;
 use crate::leases::LeaseTable;
 use crate::log::{self, Level};
 
@@ -136,39 +140,22 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     let (broker_sender, broker_receiver) = link::split(broker.channel.into_channel())?;
     let zygotes = Zygotes::new(zygote, &events)?;
     let (broker_ended, broker_end) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_local(watch_broker(broker_receiver, events.clone(), broker_ended));
+    tokio::task::spawn_local(broker::watch(broker_receiver, events.clone(), broker_ended));
     watch_signals(&events)?;
 
     let admission = accept::Admission::new(&config.global, fixed.clients_max);
-    let mut accepting = Vec::new();
-    for socket in listeners.tcp {
-        accepting.push(tokio::task::spawn_local(accept::accept(
-            socket,
-            events.clone(),
-            admission.clone(),
-        )));
-    }
-    let mut udp = listeners.udp;
-    let pool = config
-        .global
-        .worker_processes
-        .map(|count| {
-            let (discover_mtu, esp) = (
-                config.global.try_mtu_discovery,
-                config.global.serves_globalprotect(),
-            );
-            fixed.in_listen_namespace(|| Pool::new(count.get(), &mut udp, discover_mtu, esp))
-        })
-        .transpose()?;
     let datagram_sessions: datagrams::Sessions = Rc::new(RefCell::new(FirstDatagrams::new()));
-    for (socket, address) in udp {
-        accepting.push(tokio::task::spawn_local(datagrams::receive(
-            socket,
-            address,
-            Rc::clone(&datagram_sessions),
-            events.clone(),
-        )));
-    }
+    let mut udp = listeners.udp;
+    let pool = make_pool(&config.global, &fixed, &mut udp)?;
+    let of_tcp = listeners
+        .tcp
+        .into_iter()
+        .map(|socket| tokio::task::spawn_local(accept::accept(socket, events.clone(), admission.clone())));
+    let of_udp = udp.into_iter().map(|(socket, address)| {
+        let sessions = Rc::clone(&datagram_sessions);
+        tokio::task::spawn_local(datagrams::receive(socket, address, sessions, events.clone()))
+    });
+    let accepting = of_tcp.chain(of_udp).collect();
     if let Some(socket) = control {
         let (requests, received) = mpsc::channel(16);
         tokio::task::spawn_local(socket.serve(requests));
@@ -223,6 +210,21 @@ async fn serve(prepared: Prepared, ready: impl FnOnce()) -> Result<u8, RunError>
     Ok(code)
 }
 
+/// The pool of the configuration (`worker-processes`), which takes the UDP sockets that it serves.
+fn make_pool(
+    global: &Global,
+    fixed: &Fixed,
+    udp: &mut Vec<(UdpSocket, SocketAddr)>,
+) -> std::io::Result<Option<Pool>> {
+    let Some(count) = global.worker_processes else {
+        return Ok(None);
+    };
+    let (discover_mtu, esp) = (global.try_mtu_discovery, global.serves_globalprotect());
+    fixed
+        .in_listen_namespace(|| Pool::new(count.get(), udp, discover_mtu, esp))
+        .map(Some)
+}
+
 impl Server {
     /// The one place where main's state changes.
     fn handle(&mut self, event: Event, broker: &mut Child) {
@@ -271,8 +273,8 @@ impl Server {
         self.refresh_staples();
         self.listeners.retain(|listener| !listener.is_closed());
         for connection in self.connections.values_mut() {
-            connection.log_budget = accept::LOG_BUDGET;
-            connection.message_budget = accept::MESSAGE_BUDGET;
+            connection.log_budget = admit::LOG_BUDGET;
+            connection.message_budget = admit::MESSAGE_BUDGET;
         }
     }
 
@@ -301,25 +303,6 @@ impl Server {
         drop(self.pid_file.take());
         log::write(Level::Info, "main: exiting");
     }
-}
-
-async fn watch_broker(
-    mut receiver: Receiver,
-    events: mpsc::Sender<Event>,
-    _ended: tokio::sync::oneshot::Sender<()>,
-) {
-    let why = loop {
-        match receiver.receive::<BrokerToMain>().await {
-            Ok(Some((message, _))) => {
-                if events.send(Event::Broker(message)).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => break "it ended".to_owned(),
-            Err(error) => break error.to_string(),
-        }
-    };
-    let _main_is_over = events.send(Event::BrokerGone(why)).await;
 }
 
 async fn pass_on(mut requests: mpsc::Receiver<ControlRequest>, events: mpsc::Sender<Event>) {

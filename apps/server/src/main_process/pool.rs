@@ -12,7 +12,7 @@ use culvert_sys::signal::SIGKILL;
 use culvert_sys::udp::{Steering, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept::{EXIT_TIME, ended};
+use super::admit::{EXIT_TIME, ended};
 use super::listen::prepare_udp;
 use super::state::{Event, Server, Stage};
 use super::workers::reap;

@@ -236,32 +236,8 @@ pub(crate) fn snapshot(config: &Config, log_level: u8) -> Result<Snapshot, Snaps
 }
 
 fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotError> {
-    let mut chains: Vec<Vec<Vec<u8>>> = Vec::new();
-    // Main has no keys: the broker checks that they fit the certificates that are taken for leaves.
-    let mut certificate_sha1 = None;
-    for path in &host.server_cert {
-        let chain = CertificateChain::from_pem_without_key(&read(path)?).map_err(|cause| {
-            SnapshotError::Certificate {
-                file: path.display().to_string(),
-                cause,
-            }
-        })?;
-        certificate_sha1.get_or_insert_with(|| chain.leaf_sha1());
-        chains.push(
-            chain
-                .certificates()
-                .iter()
-                .map(|der| der.as_ref().to_vec())
-                .collect(),
-        );
-    }
-    let profile = match &host.session.user_profile {
-        Some(path) => {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            Some((name.unwrap_or_default(), read(path)?))
-        }
-        None => None,
-    };
+    let (chains, certificate_sha1) = chains(host)?;
+    let profile = profile(host)?;
     let ocsp = host
         .ocsp_response
         .as_deref()
@@ -271,7 +247,7 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         name: host.display_name().to_owned(),
         chains,
         ocsp,
-        certificate_sha1: certificate_sha1.unwrap_or_default(),
+        certificate_sha1,
         tls_priorities: host.tls_priorities.clone(),
         client_certificates: client_certificates(host)?,
         login: login_offer(&host.auth, false),
@@ -308,6 +284,37 @@ fn host_snapshot(global: &Global, host: &Host) -> Result<HostSnapshot, SnapshotE
         },
         no_compress_limit: host.no_compress_limit,
     })
+}
+
+/// A certificate and those that vouch for it, in DER.
+type Chain = Vec<Vec<u8>>;
+
+/// The chains of the server's certificates, and the hash of the first certificate.
+fn chains(host: &Host) -> Result<(Vec<Chain>, [u8; 20]), SnapshotError> {
+    let mut chains = Vec::new();
+    // Main has no keys: the broker checks that they fit the certificates that are taken for leaves.
+    let mut sha1 = None;
+    for path in &host.server_cert {
+        let chain = CertificateChain::from_pem_without_key(&read(path)?).map_err(|cause| {
+            SnapshotError::Certificate {
+                file: path.display().to_string(),
+                cause,
+            }
+        })?;
+        sha1.get_or_insert_with(|| chain.leaf_sha1());
+        let certificates = chain.certificates().iter();
+        chains.push(certificates.map(|der| der.as_ref().to_vec()).collect());
+    }
+    Ok((chains, sha1.unwrap_or_default()))
+}
+
+/// The file of `user-profile`, with its name.
+fn profile(host: &Host) -> Result<Option<(String, Vec<u8>)>, SnapshotError> {
+    let Some(path) = &host.session.user_profile else {
+        return Ok(None);
+    };
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Some((name.unwrap_or_default(), read(path)?)))
 }
 
 /// How clients are asked for certificates.

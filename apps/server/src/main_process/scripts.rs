@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,8 +14,10 @@ use std::time::Duration;
 use culvert_server_config::route_text;
 use culvert_sys::process::{CommandExt as _, kill_group};
 use culvert_sys::signal::SIGKILL;
+use culvert_vocab::GroupName;
 use ipnet::IpNet;
 
+use crate::ipc::Text;
 use crate::ipc::messages::TunnelWish;
 use crate::ipc::session::{Addresses, Counters, SessionSettings, VerifiedSession};
 
@@ -153,125 +155,107 @@ fn prepared(mut command: Command) -> io::Result<tokio::process::Command> {
 
 /// The documented variables; the inherited environment is added by the system.
 fn environment(subject: &Subject, reason: Reason) -> Vec<(&'static str, OsString)> {
-    let Subject {
-        session,
-        wish,
-        addresses,
-        ..
-    } = subject;
-    let settings = &session.settings;
-    let mut environment: Vec<(&'static str, OsString)> = Vec::new();
-    let mut set = |name, value: String| environment.push((name, value.into()));
-
+    let mut environment = Environment::default();
     let reason_text = match reason {
         Reason::Connect => "connect",
         Reason::Disconnect(..) => "disconnect",
         Reason::HostUpdate => "host-update",
     };
-    set("REASON", reason_text.to_owned());
-    set("ID", subject.id.to_string());
-    set("VHOST", session.host.clone());
-    set("USERNAME", session.user.to_string());
-    set(
-        "GROUPNAME",
-        session
-            .group
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-    );
-    let hostname = wish
-        .hostname
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    set("HOSTNAME", hostname.clone());
-    set("REMOTE_HOSTNAME", hostname);
-    set("DEVICE", subject.device.clone());
-    set("USER_AGENT", without_nul(wish.client.user_agent.as_str()));
-    set("DEVICE_TYPE", without_nul(wish.client.device_type.as_str()));
-    set(
-        "DEVICE_PLATFORM",
-        without_nul(wish.client.device_platform.as_str()),
-    );
-    set("IP_REAL", subject.peer.ip().to_string());
-    set("IP_REAL_LOCAL", subject.local.ip().to_string());
-    if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
-        set("IP_LOCAL", local.to_string());
-        set("IP_REMOTE", remote.address.to_string());
-    }
-    if let (Some(local), Some(remote)) = (addresses.ipv6_local, addresses.ipv6) {
-        set("IPV6_LOCAL", local.to_string());
-        set("IPV6_REMOTE", remote.address.to_string());
-        set("IPV6_PREFIX", remote.prefix_len.to_string());
-    }
-    networks(
-        &mut set,
-        ["OCSERV_ROUTES", "OCSERV_ROUTES4", "OCSERV_ROUTES6"],
-        &settings.routes,
-    );
-    networks(
-        &mut set,
-        ["OCSERV_NO_ROUTES", "OCSERV_NO_ROUTES4", "OCSERV_NO_ROUTES6"],
-        &settings.no_routes,
-    );
-    let dns = |ipv4: bool, ipv6: bool| {
-        settings
-            .dns
-            .iter()
-            .filter(move |ip| if ip.is_ipv4() { ipv4 } else { ipv6 })
-            .map(IpAddr::to_string)
-    };
-    list(&mut set, "OCSERV_DNS", dns(true, true));
-    list(&mut set, "OCSERV_DNS4", dns(true, false));
-    list(&mut set, "OCSERV_DNS6", dns(false, true));
-    if settings.restrict_to_routes {
-        set("OCSERV_RESTRICT_TO_ROUTES", "1".to_owned());
-    }
-    if let Some((denied, ports)) = &settings.restrict_ports {
-        set(
-            if *denied {
-                "OCSERV_DENY_PORTS"
-            } else {
-                "OCSERV_ALLOW_PORTS"
-            },
-            ports.clone(),
-        );
-    }
+    environment.set("REASON", reason_text);
+    environment.client(subject);
+    environment.addresses(&subject.addresses);
+    environment.network(&subject.session.settings);
     if let Reason::Disconnect(counters, duration) = reason {
-        set("STATS_BYTES_IN", counters.rx.to_string());
-        set("STATS_BYTES_OUT", counters.tx.to_string());
-        set("STATS_DURATION", duration.as_secs().to_string());
+        environment.set("STATS_BYTES_IN", counters.rx);
+        environment.set("STATS_BYTES_OUT", counters.tx);
+        environment.set("STATS_DURATION", duration.as_secs());
     }
-    environment
+    environment.0
 }
 
-fn networks(set: &mut impl FnMut(&'static str, String), names: [&'static str; 3], networks: &[IpNet]) {
-    let [all, ipv4, ipv6] = names;
-    list(set, all, networks.iter().map(route_text));
-    list(
-        set,
-        ipv4,
-        networks
-            .iter()
-            .filter(|net| matches!(net, IpNet::V4(_)))
-            .map(route_text),
-    );
-    list(
-        set,
-        ipv6,
-        networks
-            .iter()
-            .filter(|net| matches!(net, IpNet::V6(_)))
-            .map(route_text),
-    );
-}
+/// Variables and their values.
+#[derive(Default)]
+struct Environment(Vec<(&'static str, OsString)>);
 
-/// Each item is followed by one blank; no variable at all when there are none.
-fn list(set: &mut impl FnMut(&'static str, String), name: &'static str, items: impl Iterator<Item = String>) {
-    let text: String = items.map(|item| item + " ").collect();
-    if !text.is_empty() {
-        set(name, text);
+impl Environment {
+    fn set(&mut self, name: &'static str, value: impl ToString) {
+        self.0.push((name, value.to_string().into()));
+    }
+
+    /// Who it is, and where the client is.
+    fn client(&mut self, subject: &Subject) {
+        let (session, wish) = (&subject.session, &subject.wish);
+        self.set("ID", subject.id);
+        self.set("VHOST", &session.host);
+        self.set("USERNAME", &session.user);
+        self.set("GROUPNAME", session.group.as_ref().map_or("", GroupName::as_str));
+        let hostname = wish.hostname.as_ref().map_or("", Text::as_str);
+        self.set("HOSTNAME", hostname);
+        self.set("REMOTE_HOSTNAME", hostname);
+        self.set("DEVICE", &subject.device);
+        self.set("USER_AGENT", without_nul(wish.client.user_agent.as_str()));
+        self.set("DEVICE_TYPE", without_nul(wish.client.device_type.as_str()));
+        self.set(
+            "DEVICE_PLATFORM",
+            without_nul(wish.client.device_platform.as_str()),
+        );
+        self.set("IP_REAL", subject.peer.ip());
+        self.set("IP_REAL_LOCAL", subject.local.ip());
+    }
+
+    /// The two ends of the tunnel.
+    fn addresses(&mut self, addresses: &Addresses) {
+        if let (Some(local), Some(remote)) = (addresses.ipv4_local, addresses.ipv4) {
+            self.set("IP_LOCAL", local);
+            self.set("IP_REMOTE", remote.address);
+        }
+        if let (Some(local), Some(remote)) = (addresses.ipv6_local, addresses.ipv6) {
+            self.set("IPV6_LOCAL", local);
+            self.set("IPV6_REMOTE", remote.address);
+            self.set("IPV6_PREFIX", remote.prefix_len);
+        }
+    }
+
+    /// What the client is told of the network, and where it may go.
+    fn network(&mut self, settings: &SessionSettings) {
+        self.networks(
+            ["OCSERV_ROUTES", "OCSERV_ROUTES4", "OCSERV_ROUTES6"],
+            &settings.routes,
+        );
+        self.networks(
+            ["OCSERV_NO_ROUTES", "OCSERV_NO_ROUTES4", "OCSERV_NO_ROUTES6"],
+            &settings.no_routes,
+        );
+        let dns = || settings.dns.iter();
+        self.list("OCSERV_DNS", dns());
+        self.list("OCSERV_DNS4", dns().filter(|ip| ip.is_ipv4()));
+        self.list("OCSERV_DNS6", dns().filter(|ip| ip.is_ipv6()));
+        if settings.restrict_to_routes {
+            self.set("OCSERV_RESTRICT_TO_ROUTES", 1);
+        }
+        if let Some((denied, ports)) = &settings.restrict_ports {
+            let name = match denied {
+                true => "OCSERV_DENY_PORTS",
+                false => "OCSERV_ALLOW_PORTS",
+            };
+            self.set(name, ports);
+        }
+    }
+
+    /// All, those of IPv4, those of IPv6.
+    fn networks(&mut self, [all, ipv4, ipv6]: [&'static str; 3], networks: &[IpNet]) {
+        let of = |wanted: fn(&&IpNet) -> bool| networks.iter().filter(wanted).map(route_text);
+        self.list(all, of(|_| true));
+        self.list(ipv4, of(|net| matches!(net, IpNet::V4(_))));
+        self.list(ipv6, of(|net| matches!(net, IpNet::V6(_))));
+    }
+
+    /// Each item is followed by one blank; no variable at all when there are none.
+    fn list(&mut self, name: &'static str, items: impl Iterator<Item = impl ToString>) {
+        let text: String = items.map(|item| item.to_string() + " ").collect();
+        if !text.is_empty() {
+            self.set(name, text);
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! What workers say, and how they end.
 
-use std::net::IpAddr;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use culvert_control::messages as control;
 use culvert_server_config::Compression;
@@ -15,10 +14,9 @@ use super::device;
 use super::firewall::Firewall;
 use super::iroutes::RouteCommands;
 use super::scripts::{self, Reason, Subject};
-use super::state::{Connection, Event, Phase, Server, Stage};
-use crate::bans::Verdict;
+use super::state::{Connection, Event, Phase, Server};
 use crate::ipc::messages::{
-    BrokerToMain, ConnectionId, LogLevel, MainToBroker, MainToWorker, Refusal, WorkerReason, WorkerToMain,
+    ConnectionId, LogLevel, MainToBroker, MainToWorker, Refusal, WorkerReason, WorkerToMain,
 };
 use crate::ipc::session::{CloseReason, Counters};
 use crate::log::{self, Level};
@@ -180,16 +178,7 @@ impl Server {
 
     /// Nobody carries a connection any more: clean up after this client, and only this one.
     pub(crate) fn handle_worker_gone(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id)
-            && let Phase::Open(tunnel) = &mut connection.phase
-            && let Some(device) = tunnel.pool.as_mut().and_then(|pool| pool.device.take())
-        {
-            // The device must be gone before its addresses are given to anybody else.
-            let events = self.events.clone();
-            tokio::task::spawn_local(async move {
-                let _closed = tokio::task::spawn_blocking(move || drop(device)).await;
-                let _main_is_over = events.send(Event::WorkerGone(id)).await;
-            });
+        if self.close_pooled_device(id) {
             return;
         }
         let Some(connection) = self.connections.get(&id) else {
@@ -213,19 +202,7 @@ impl Server {
             self.departed.pop_front();
         }
         self.departed.push_back((id, connection.peer.ip()));
-        let (ip, port) = (connection.peer.ip(), connection.peer.port());
-        let name = format!("main{}:{ip}:{port}", connection.label());
-        log::write(Level::Debug, &format!("{name} worker terminated"));
-        let level = match connection.phase {
-            Phase::Open(_) => Level::Info,
-            _ => Level::Debug,
-        };
-        let Counters { rx, tx } = connection.counters;
-        let text = format!(
-            "{name} user disconnected (reason: {}, rx: {rx}, tx: {tx})",
-            reason.text()
-        );
-        log::write(level, &text);
+        log_closed(&connection, reason);
         let closed = MainToBroker::ConnectionClosed {
             id,
             reason,
@@ -235,6 +212,36 @@ impl Server {
         if self.connections.len() * 10 < self.clients_max() * 9 {
             self.admission.crowded.set(false);
         }
+        self.take_down(id, connection, reason);
+        self.successors.retain(|_, successor| *successor != id);
+        if let Some(successor) = self.successors.remove(&id) {
+            self.resume_open(successor);
+        }
+    }
+
+    /// Closes main's copy of a pooled tunnel's device. True when there is one: then the end of the
+    /// connection comes again when it is closed, since the device must be gone before its addresses are
+    /// given to anybody else.
+    fn close_pooled_device(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let Phase::Open(tunnel) = &mut connection.phase else {
+            return false;
+        };
+        let Some(device) = tunnel.pool.as_mut().and_then(|pool| pool.device.take()) else {
+            return false;
+        };
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let _closed = tokio::task::spawn_blocking(move || drop(device)).await;
+            let _main_is_over = events.send(Event::WorkerGone(id)).await;
+        });
+        true
+    }
+
+    /// Takes down what a connection that is gone had, as far as it was set up.
+    fn take_down(&mut self, id: ConnectionId, connection: Connection, reason: CloseReason) {
         match connection.phase {
             Phase::Open(tunnel) => {
                 let lasted = tunnel.opened.elapsed();
@@ -258,10 +265,6 @@ impl Server {
             }
             Phase::Pinging(pinging) => self.release_session(id, &pinging.session.id),
             Phase::Login | Phase::Waiting(_) | Phase::Ending => {}
-        }
-        self.successors.retain(|_, successor| *successor != id);
-        if let Some(successor) = self.successors.remove(&id) {
-            self.resume_open(successor);
         }
     }
 
@@ -322,98 +325,6 @@ impl Server {
         });
     }
 
-    /// What the broker says.
-    pub(crate) fn handle_broker(&mut self, message: BrokerToMain) {
-        match message {
-            BrokerToMain::Ready => {}
-            BrokerToMain::Failed(why) => log::write(Level::Error, &format!("main: sec-mod: {why}")),
-            BrokerToMain::Reloaded(refused) => {
-                self.finish_reload(refused.map(|text| text.as_str().to_owned()))
-            }
-            BrokerToMain::OpenTunnel { id, session, wish } => self.open_tunnel(id, *session, wish),
-            BrokerToMain::LoggedIn {
-                id,
-                user,
-                group,
-                host,
-                took_ms,
-            } => {
-                self.statistics.login(took_ms);
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.shown.username = Some(user.to_string());
-                    connection.shown.groupname = group.map(|group| group.to_string());
-                    connection.shown.vhost = host.as_str().to_owned();
-                    connection.shown.state = control::AuthState::Authenticating;
-                }
-            }
-            BrokerToMain::LoginFailed { id, points } => self.login_failed(id, points),
-            BrokerToMain::KdcAsked(id) => self.punish(id, self.config.global.ban.points_kkdcp),
-            BrokerToMain::Busy(busy) => self.handle_load(busy),
-            BrokerToMain::Kill { id, why } => self.handle_broken_worker(id, why.as_str()),
-            BrokerToMain::Disconnect(list) => {
-                for id in list {
-                    self.end(id, CloseReason::AdminDisconnect);
-                }
-            }
-            BrokerToMain::ControlReply { number, reply } => self.handle_answer(number, reply),
-        }
-    }
-
-    fn login_failed(&mut self, id: ConnectionId, points: bool) {
-        self.statistics.login_failed();
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.shown.state = control::AuthState::Failed;
-        }
-        if points {
-            self.punish(id, self.config.global.ban.points_wrong_password);
-        }
-    }
-
-    /// Adds ban points to the source of a connection, also of one that has gone meanwhile: whoever leaves
-    /// with the answer must not get away with it.
-    fn punish(&mut self, id: ConnectionId, points: u32) {
-        let departed = || self.departed.iter().rev().find(|(gone, _)| *gone == id);
-        let Some(ip) = self
-            .connections
-            .get(&id)
-            .map(|connection| connection.peer.ip())
-            .or_else(|| departed().map(|(_, ip)| *ip))
-        else {
-            return;
-        };
-        let verdict = self.bans.misbehaviour(ip, points, Instant::now());
-        self.report_points(ip, points, verdict);
-        if verdict.banned {
-            self.tell_broker(&MainToBroker::Banned(ip));
-        }
-    }
-
-    /// Logs what points did to an address.
-    pub(crate) fn report_points(&self, ip: IpAddr, points: u32, verdict: Verdict) {
-        if verdict.newly_banned {
-            let until = chrono::Local::now() + self.config.global.ban.time;
-            let until = until.format("%a %b %e %H:%M:%S %Y");
-            let score = verdict.score;
-            let text = format!("added IP '{ip}' (with score {score}) to ban list, will be reset at: {until}");
-            log::write(Level::Info, &format!("main: {text}"));
-        } else if points > 0 && verdict.score > 0 {
-            let total = verdict.score;
-            log::write(
-                Level::Debug,
-                &format!("main: added {points} points (total {total}) for IP '{ip}' to ban list"),
-            );
-        }
-    }
-
-    /// Sends the broker a message. A broker that cannot be reached is the end of the server.
-    pub(crate) fn tell_broker(&mut self, message: &MainToBroker) {
-        if let Err(error) = self.broker.send(message, Vec::new())
-            && self.stage < Stage::Stopping
-        {
-            self.handle_broker_gone(&error.to_string());
-        }
-    }
-
     /// Refuses a tunnel that the broker has verified.
     pub(crate) fn refuse(&mut self, id: ConnectionId, refusal: Refusal) {
         self.tell_broker(&MainToBroker::TunnelRefused(id));
@@ -451,6 +362,22 @@ impl Server {
             self.kill(id);
         }
     }
+}
+
+fn log_closed(connection: &Connection, reason: CloseReason) {
+    let (ip, port) = (connection.peer.ip(), connection.peer.port());
+    let name = format!("main{}:{ip}:{port}", connection.label());
+    log::write(Level::Debug, &format!("{name} worker terminated"));
+    let level = match connection.phase {
+        Phase::Open(_) => Level::Info,
+        _ => Level::Debug,
+    };
+    let Counters { rx, tx } = connection.counters;
+    let text = format!(
+        "{name} user disconnected (reason: {}, rx: {rx}, tx: {tx})",
+        reason.text()
+    );
+    log::write(level, &text);
 }
 
 /// How a worker ended. One that could not be watched may still be about to: it is killed.

@@ -19,15 +19,15 @@ use crate::ipc::session::{CloseReason, Counters};
 
 /// Something to account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// What happened.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Name of the virtual host.
-    pub host: String,
+    pub(crate) host: String,
     /// The server's address that the client came to.
-    pub local: IpAddr,
+    pub(crate) local: IpAddr,
     /// To which session.
-    pub session: AccountedSession,
+    pub(crate) session: AccountedSession,
 }
 
 /// The account of a session.
@@ -79,11 +79,11 @@ impl Account {
 
 /// A Stop that no server has taken yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OwedStop {
+pub(crate) struct OwedStop {
     /// The record.
-    pub record: Record,
+    pub(crate) record: Record,
     /// When the session ended.
-    pub at: SystemTime,
+    pub(crate) at: SystemTime,
 }
 
 /// The Stop of a session whose connections have not ended yet.
@@ -103,7 +103,7 @@ pub(super) struct Stops {
 }
 
 /// The cause that accounting is told for a reason.
-pub fn cause(reason: CloseReason) -> TerminateCause {
+pub(crate) fn cause(reason: CloseReason) -> TerminateCause {
     match reason {
         CloseReason::UserLogout => TerminateCause::UserRequest,
         CloseReason::DpdTimeout => TerminateCause::LostCarrier,
@@ -192,7 +192,7 @@ impl Session {
 impl SessionTable {
     /// The tunnel of a connection is open: opens the account of its session, unless it is open, and
     /// returns its Start. `interval` is that of updates.
-    pub fn open_account(&mut self, connection: ConnectionId, now: Instant) -> Option<Record> {
+    pub(crate) fn open_account(&mut self, connection: ConnectionId, now: Instant) -> Option<Record> {
         let session = self.session_of(connection)?;
         let age = session.age(now);
         let interval = session.update_interval;
@@ -218,21 +218,21 @@ impl SessionTable {
 
     /// The tunnel of a connection shall open when a server has taken the Start of its session: as
     /// [`Self::open_account`], before there are addresses, which the first update tells.
-    pub fn open_account_early(&mut self, connection: ConnectionId, now: Instant) -> Option<Record> {
+    pub(crate) fn open_account_early(&mut self, connection: ConnectionId, now: Instant) -> Option<Record> {
         let start = self.open_account(connection, now)?;
         self.session_of(connection)?.account.next_update = Some(WITH_ADDRESSES);
         Some(start)
     }
 
     /// No server has taken the Start of [`Self::open_account_early`]: there is no account.
-    pub fn forget_account(&mut self, connection: ConnectionId) {
+    pub(crate) fn forget_account(&mut self, connection: ConnectionId) {
         if let Some(session) = self.session_of(connection) {
             session.account.open = false;
         }
     }
 
     /// A connection's tunnel has carried this much so far.
-    pub fn count(
+    pub(crate) fn count(
         &mut self,
         connection: ConnectionId,
         counters: Counters,
@@ -246,13 +246,13 @@ impl SessionTable {
     }
 
     /// The present state of an open account.
-    pub fn update(&self, key: SessionKey) -> Option<Record> {
+    pub(crate) fn update(&self, key: SessionKey) -> Option<Record> {
         let session = self.get(key).filter(|session| session.account.open)?;
         Some(session.record(Status::Interim))
     }
 
     /// The open accounts whose update is due.
-    pub fn due_updates(&mut self, now: Instant) -> Vec<(SessionKey, Record)> {
+    pub(crate) fn due_updates(&mut self, now: Instant) -> Vec<(SessionKey, Record)> {
         let mut due = Vec::new();
         for (key, session) in &mut self.sessions {
             let age = session.age(now);
@@ -267,7 +267,7 @@ impl SessionTable {
     }
 
     /// Closes all accounts: the server stops. The sessions stay.
-    pub fn close_accounts(&mut self, now: Moment) -> Vec<SessionKey> {
+    pub(crate) fn close_accounts(&mut self, now: Moment) -> Vec<SessionKey> {
         let mut closed = Vec::new();
         let mut stops = Vec::new();
         for (key, session) in &mut self.sessions {
@@ -352,7 +352,8 @@ impl SessionTable {
         };
         let record = session.record(Status::Stop(status));
         if !self.stops.owed.contains_key(&record.session.id) {
-            self.owe(record, session.authenticated_at + account.until);
+            let ended = session.authenticated_at.checked_add(account.until);
+            self.owe(record, ended.unwrap_or(session.authenticated_at));
         }
     }
 
@@ -364,7 +365,7 @@ impl SessionTable {
 
     /// Stops that changed since they were last asked for; the second value says whether they are
     /// complete.
-    pub fn take_changed_stops(&mut self) -> Vec<(OwedStop, bool)> {
+    pub(crate) fn take_changed_stops(&mut self) -> Vec<(OwedStop, bool)> {
         let mut changed = std::mem::take(&mut self.stops.changed);
         changed.sort_unstable();
         changed.dedup();
@@ -376,7 +377,7 @@ impl SessionTable {
     }
 
     /// A server has taken the Stop of this id.
-    pub fn stop_taken(&mut self, id: &str) {
+    pub(crate) fn stop_taken(&mut self, id: &str) {
         self.stops.owed.remove(id);
     }
 

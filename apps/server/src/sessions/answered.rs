@@ -14,17 +14,17 @@ use super::SessionKey;
 use crate::ipc::messages::{ConnectionId, LoginReply};
 
 /// Time for which an answer is kept.
-pub const KEPT: Duration = Duration::from_secs(10);
+pub(crate) const KEPT: Duration = Duration::from_secs(10);
 /// Most answers kept; what comes beyond is not.
 const TOTAL: usize = 1024;
 
 /// A step of a login: a keyed hash of all that the client has sent, and from where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Step([u8; 32]);
+pub(crate) struct Step([u8; 32]);
 
 /// All answers that are kept, each known by its step.
 #[derive(Debug, Default)]
-pub struct AnsweredSteps {
+pub(crate) struct AnsweredSteps {
     /// Without it nothing is kept.
     secret: Option<[u8; 32]>,
     entries: HashMap<Step, Entry>,
@@ -42,7 +42,7 @@ struct Entry {
 
 impl AnsweredSteps {
     /// An empty table. `secret` is random; `None`: there are no random numbers.
-    pub fn new(secret: Option<[u8; 32]>) -> Self {
+    pub(crate) fn new(secret: Option<[u8; 32]>) -> Self {
         Self {
             secret,
             entries: HashMap::new(),
@@ -50,7 +50,7 @@ impl AnsweredSteps {
     }
 
     /// The step that consists of these parts.
-    pub fn step(&self, parts: &[&[u8]]) -> Option<Step> {
+    pub(crate) fn step(&self, parts: &[&[u8]]) -> Option<Step> {
         let mut hash = Sha256::new_with_prefix(self.secret?);
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
@@ -61,7 +61,7 @@ impl AnsweredSteps {
 
     /// Keeps the answer to a step, which `connection` gets, in place of those to earlier steps of the same
     /// login. Answers that say no are not kept.
-    pub fn keep(&mut self, step: Step, connection: ConnectionId, reply: &LoginReply, now: Instant) {
+    pub(crate) fn keep(&mut self, step: Step, connection: ConnectionId, reply: &LoginReply, now: Instant) {
         let (LoginReply::Prompt { context: id, .. } | LoginReply::Success { cookie: id, .. }) = reply else {
             return;
         };
@@ -82,24 +82,24 @@ impl AnsweredSteps {
     }
 
     /// The answer to a step, which `connection` gets now.
-    pub fn again(&mut self, step: Step, connection: ConnectionId, now: Instant) -> Option<LoginReply> {
+    pub(crate) fn again(&mut self, step: Step, connection: ConnectionId, now: Instant) -> Option<LoginReply> {
         let entry = self.entries.get_mut(&step).filter(|entry| now < entry.until)?;
         entry.connection = connection;
         Some(entry.reply.clone())
     }
 
     /// The client has got what this connection answered.
-    pub fn received(&mut self, connection: ConnectionId) {
+    pub(crate) fn received(&mut self, connection: ConnectionId) {
         self.entries.retain(|_, entry| entry.connection != connection);
     }
 
     /// The session is used, or the login goes on: its client has got the answer.
-    pub fn forget_login(&mut self, key: SessionKey) {
+    pub(crate) fn forget_login(&mut self, key: SessionKey) {
         self.entries.retain(|_, entry| entry.key != key);
     }
 
     /// Forgets what is over.
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.entries.retain(|_, entry| now < entry.until);
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::account::{Account, OwedStop};
-use super::{COOKIE_SLACK, CookiePolicy, Moment, Session, SessionKey, SessionTable};
+use super::session::{COOKIE_SLACK, CookiePolicy, Moment, Session, SessionKey};
+use super::{OVERDUE_GRACE, SessionTable};
 use crate::ipc::session::{Addresses, ClientDescription, Counters, GivenSettings};
-use std::net::IpAddr;
 
 /// First bytes of the file; the digit is the version of the entries.
 const MAGIC: &[u8; 8] = b"culvert7";
@@ -34,7 +35,7 @@ const SLACK: usize = 1024;
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub(crate) enum JournalError {
     /// Another server uses it.
     #[error("the journal of sessions {0} is in use by another server with the same socket-file")]
     InUse(PathBuf),
@@ -56,7 +57,7 @@ pub enum JournalError {
 
 /// An open journal.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     entries: usize,
@@ -111,7 +112,7 @@ impl Journal {
     ///
     /// # Errors
     /// See [`JournalError`]; the server can go on without a journal.
-    pub fn open(path: &Path, table: &mut SessionTable, now: Moment) -> Result<Self, JournalError> {
+    pub(crate) fn open(path: &Path, table: &mut SessionTable, now: Moment) -> Result<Self, JournalError> {
         let lock = lock(path)?;
         let content = load(path)?;
         for stop in content.stops.into_values() {
@@ -140,7 +141,12 @@ impl Journal {
     /// # Errors
     /// The file cannot be written. It is removed then: what would stay in it are cookies that may
     /// have become worthless since.
-    pub fn note(&mut self, key: SessionKey, table: &SessionTable, now: Moment) -> Result<(), JournalError> {
+    pub(crate) fn note(
+        &mut self,
+        key: SessionKey,
+        table: &SessionTable,
+        now: Moment,
+    ) -> Result<(), JournalError> {
         if self.entries > table.len().saturating_mul(2) + SLACK {
             (self.file, self.entries) = rewrite(&self.path, table, now).inspect_err(|_| self.discard())?;
             return Ok(());
@@ -155,7 +161,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Self::note`].
-    pub fn note_owed(&mut self, stop: &OwedStop) -> Result<(), JournalError> {
+    pub(crate) fn note_owed(&mut self, stop: &OwedStop) -> Result<(), JournalError> {
         self.append(encode(&Entry::Owe(Box::new(stop.clone()))))
     }
 
@@ -163,7 +169,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Self::note`].
-    pub fn note_paid(&mut self, id: &str) -> Result<(), JournalError> {
+    pub(crate) fn note_paid(&mut self, id: &str) -> Result<(), JournalError> {
         self.append(encode(&Entry::Paid(id.to_owned())))
     }
 
@@ -218,7 +224,7 @@ impl Record {
     /// disconnected by the end of the server just now; a clock that stepped back gives nobody more
     /// time. `None` for times that do not exist.
     fn into_session(self, now: Moment) -> Option<(Session, bool)> {
-        let life = self.cookie.timeout + COOKIE_SLACK;
+        let life = self.cookie.timeout.checked_add(COOKIE_SLACK)?;
         let left = match self.expires {
             Some(expires) => {
                 let left = expires.saturating_sub(seconds(now.wall));
@@ -227,6 +233,9 @@ impl Record {
             None => life,
         };
         let age = Duration::from_secs(seconds(now.wall).saturating_sub(self.authenticated_at));
+        // Both are added to clocks, again and again.
+        now.monotonic.checked_add(life)?;
+        self.limit.unwrap_or_default().checked_add(OVERDUE_GRACE)?;
         let is_good = !left.is_zero() && self.limit.is_none_or(|limit| age < limit);
         let session = Session {
             id: self.id,

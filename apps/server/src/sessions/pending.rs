@@ -14,35 +14,35 @@ use crate::ipc::messages::ConnectionId;
 /// Logins that one source (IPv6: its /64) may have in progress.
 const PER_SOURCE: usize = 16;
 /// Time that a login waits for its client to come back on another connection.
-pub const GONE: Duration = Duration::from_secs(60);
+pub(crate) const GONE: Duration = Duration::from_secs(60);
 /// Smallest bound of all logins in progress.
 const TOTAL_MIN: usize = 1024;
 
 /// A login in progress. `L` is how far the methods have come.
 #[derive(Debug)]
-pub struct Pending<L> {
+pub(crate) struct Pending<L> {
     /// The id that becomes the session's when the login succeeds.
-    pub id: SessionId,
+    pub(crate) id: SessionId,
     /// Source address that began it.
-    pub peer: IpAddr,
+    pub(crate) peer: IpAddr,
     /// Name of the virtual host.
-    pub host: String,
+    pub(crate) host: String,
     /// When it began.
-    pub started: Instant,
+    pub(crate) started: Instant,
     /// At least one answer was received.
-    pub answered: bool,
+    pub(crate) answered: bool,
     /// State of the methods.
-    pub login: L,
+    pub(crate) login: L,
 }
 
 /// No room: too many logins in progress from this source or in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many logins in progress")]
-pub struct TooManyLogins;
+pub(crate) struct TooManyLogins;
 
 /// All logins in progress, each known by the connection that began it and by its id.
 #[derive(Debug)]
-pub struct PendingTable<L> {
+pub(crate) struct PendingTable<L> {
     entries: HashMap<SessionKey, Entry<L>>,
     connections: HashMap<ConnectionId, SessionKey>,
     total: usize,
@@ -59,7 +59,7 @@ struct Entry<L> {
 
 impl<L> PendingTable<L> {
     /// An empty table for a server with these `max-clients` and `auth-timeout`.
-    pub fn new(max_clients: Option<u32>, lifetime: Option<Duration>) -> Self {
+    pub(crate) fn new(max_clients: Option<u32>, lifetime: Option<Duration>) -> Self {
         let mut table = Self {
             entries: HashMap::new(),
             connections: HashMap::new(),
@@ -71,7 +71,7 @@ impl<L> PendingTable<L> {
     }
 
     /// Follows a reloaded configuration.
-    pub fn set_limits(&mut self, max_clients: Option<u32>, lifetime: Option<Duration>) {
+    pub(crate) fn set_limits(&mut self, max_clients: Option<u32>, lifetime: Option<Duration>) {
         let clients = max_clients
             .and_then(|clients| usize::try_from(clients).ok())
             .unwrap_or(TOTAL_MIN);
@@ -85,7 +85,11 @@ impl<L> PendingTable<L> {
     ///
     /// # Errors
     /// There is no such login to make room.
-    pub fn insert(&mut self, connection: ConnectionId, pending: Pending<L>) -> Result<(), TooManyLogins> {
+    pub(crate) fn insert(
+        &mut self,
+        connection: ConnectionId,
+        pending: Pending<L>,
+    ) -> Result<(), TooManyLogins> {
         self.take(connection, pending.started);
         let own = source(pending.peer);
         let of_source = self
@@ -112,7 +116,7 @@ impl<L> PendingTable<L> {
     }
 
     /// Takes out the login of `connection`, unless its time is over.
-    pub fn take(&mut self, connection: ConnectionId, now: Instant) -> Option<Pending<L>> {
+    pub(crate) fn take(&mut self, connection: ConnectionId, now: Instant) -> Option<Pending<L>> {
         let key = self.connections.get(&connection).copied()?;
         let pending = self.remove(key)?;
         (!self.is_over(&pending, now)).then_some(pending)
@@ -120,7 +124,13 @@ impl<L> PendingTable<L> {
 
     /// Takes out the login with this id, whichever connection began it, when source address and
     /// virtual host are the same and its time is not over. Otherwise it stays as it is.
-    pub fn resume(&mut self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> Option<Pending<L>> {
+    pub(crate) fn resume(
+        &mut self,
+        id: &SessionId,
+        peer: IpAddr,
+        host: &str,
+        now: Instant,
+    ) -> Option<Pending<L>> {
         if self.knows(id, peer, host, now) {
             self.remove(SessionKey::of(id))
         } else {
@@ -129,7 +139,7 @@ impl<L> PendingTable<L> {
     }
 
     /// True when [`Self::resume`] would find such a login.
-    pub fn knows(&self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> bool {
+    pub(crate) fn knows(&self, id: &SessionId, peer: IpAddr, host: &str, now: Instant) -> bool {
         self.entries
             .get(&SessionKey::of(id))
             .is_some_and(|Entry { pending, .. }| {
@@ -139,7 +149,7 @@ impl<L> PendingTable<L> {
 
     /// The connection is gone. Its login may go on over another one for [`GONE`]; false when it has
     /// none.
-    pub fn detach(&mut self, connection: ConnectionId, now: Instant) -> bool {
+    pub(crate) fn detach(&mut self, connection: ConnectionId, now: Instant) -> bool {
         let entry = self
             .connections
             .get(&connection)
@@ -150,13 +160,13 @@ impl<L> PendingTable<L> {
     }
 
     /// Ends all logins of a source that was banned (IPv6: of its /64).
-    pub fn fail_source(&mut self, banned: IpAddr) {
+    pub(crate) fn fail_source(&mut self, banned: IpAddr) {
         let banned = source(banned);
         self.retain(|entry| source(entry.pending.peer) != banned);
     }
 
     /// Forgets logins whose time is over, and those whose clients have gone and not come back.
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         let lifetime = self.lifetime;
         self.retain(|entry| {
             let gone = entry.detached.is_some_and(|since| now >= since + GONE);
@@ -165,22 +175,17 @@ impl<L> PendingTable<L> {
     }
 
     /// Number of logins in progress.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Pending<L>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Pending<L>> {
         self.entries.values().map(|entry| &entry.pending)
     }
 
     /// Time that a login has left; `None` without `auth-timeout`.
-    pub fn time_left(&self, pending: &Pending<L>, now: Instant) -> Option<Duration> {
+    pub(crate) fn time_left(&self, pending: &Pending<L>, now: Instant) -> Option<Duration> {
         self.lifetime
             .map(|lifetime| (pending.started + lifetime).saturating_duration_since(now))
     }
@@ -257,7 +262,7 @@ mod tests {
             .unwrap();
         assert!(table.take(ConnectionId(2), now).is_none());
         assert_eq!(table.take(ConnectionId(1), now).map(|p| p.login), Some(1));
-        assert!(table.is_empty() && table.connections.is_empty());
+        assert!(table.entries.is_empty() && table.connections.is_empty());
         table
             .insert(ConnectionId(1), pending(1, "198.51.100.1", now))
             .unwrap();
@@ -366,7 +371,7 @@ mod tests {
         table.expire(now + LIFETIME - Duration::from_secs(1));
         assert_eq!(table.len(), 1);
         table.expire(now + LIFETIME);
-        assert!(table.is_empty() && table.connections.is_empty());
+        assert!(table.entries.is_empty() && table.connections.is_empty());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct HandOver {
     pub(super) datagram_timers: Timers,
     /// Longest time without user data.
     pub(super) idle_timeout: Option<Duration>,
+    /// Longest life of the session, for the log.
+    pub(super) session_timeout: Option<Duration>,
     /// Time left until the login expires.
     pub(super) session_left: Option<Duration>,
     /// Keys and sequence numbers of the client's connection.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use culvert_anyconnect::server::{ClientClass, ClientInfo};
-use culvert_login::server::{AuthAnswer, AuthRequest, Rejection};
+use culvert_login::server::{AuthAnswer, AuthRequest, Claims, Rejection};
 use culvert_tls::{Acceptor, CHANNEL_BINDING_LABEL, CHANNEL_BINDING_LEN, Handshake, Negotiated, Version};
-use culvert_vocab::GroupName;
+use culvert_vocab::{GroupName, SessionId};
 use culvert_wire::http::{Request, RequestReader, Response};
 
 use super::broker::Broker;
@@ -184,71 +184,9 @@ impl<'b> Session<'b> {
                     }
                 };
                 self.confirm()?;
-                self.stream
-                    .reporter()
-                    .log_request(&request, self.front_end.has_secret_query(&request.target));
-                if !self.host.phones && is_unlikely_phone(&request) {
-                    let text = "a login as a telephone, without cisco-svc-client-compat";
-                    self.stream.reporter().log(LogLevel::Info, text);
-                }
-                let is_connect = request.method == "CONNECT";
-                let mut action = self.front_end.handle_request(request);
-                if is_connect && matches!(action, Action::Respond { .. }) {
-                    self.stream.reporter().log(LogLevel::Warning, "no cookie found");
-                }
-                loop {
-                    if let Some(note) = self.front_end.poll_note() {
-                        self.stream.reporter().log(LogLevel::Info, &note);
-                    }
-                    match action {
-                        Action::Respond {
-                            response,
-                            close: false,
-                        } => {
-                            respond(&mut self.handshake, &mut self.stream, &response)?;
-                            break;
-                        }
-                        Action::Respond {
-                            response,
-                            close: true,
-                        } => {
-                            respond_and_close(&mut self.handshake, &mut self.stream, &response);
-                            return Err(End::Answered);
-                        }
-                        Action::AskBroker(question) => {
-                            let answer = self.ask(question)?;
-                            action = self.front_end.handle_answer(answer);
-                        }
-                        Action::AskKdc { server, message } => action = self.ask_kdc(server, message)?,
-                        Action::Recognise(id) => {
-                            let known = self.broker.quick(&WorkerToBroker::Recognise(id))?;
-                            let known = known == BrokerToWorker::Cookie(true);
-                            action = self.front_end.handle_recognition(known);
-                        }
-                        Action::EndSession {
-                            session,
-                            claims,
-                            response,
-                            otherwise,
-                        } => {
-                            let end = WorkerToBroker::EndSession {
-                                cookie: session,
-                                claims: said(&claims),
-                            };
-                            let ended = self.broker.quick(&end)? == BrokerToWorker::Cookie(true);
-                            if ended {
-                                let text = "the client has logged out";
-                                self.stream.reporter().log(LogLevel::Info, text);
-                            }
-                            let answer = if ended { response } else { otherwise };
-                            respond(&mut self.handshake, &mut self.stream, &answer)?;
-                            break;
-                        }
-                        Action::Open(wish) => return Ok(wish),
-                        Action::CloseSilently => {
-                            return Err(End::Http("a request that gets no answer".to_owned()));
-                        }
-                    }
+                self.log_request(&request);
+                if let Some(wish) = self.answer(request)? {
+                    return Ok(wish);
                 }
             }
             if self.handshake.peer_closed() {
@@ -262,6 +200,84 @@ impl<'b> Session<'b> {
                 buffer.get(..count).unwrap_or_default(),
             )?;
         }
+    }
+
+    fn log_request(&self, request: &Request) {
+        let reporter = self.stream.reporter();
+        reporter.log_request(request, self.front_end.has_secret_query(&request.target));
+        if !self.host.phones && is_unlikely_phone(request) {
+            let text = "a login as a telephone, without cisco-svc-client-compat";
+            reporter.log(LogLevel::Info, text);
+        }
+    }
+
+    /// Answers a request, unless it is one for the tunnel.
+    fn answer(&mut self, request: Request) -> Result<Option<Wish<'b>>, End> {
+        let is_connect = request.method == "CONNECT";
+        let mut action = self.front_end.handle_request(request);
+        if is_connect && matches!(action, Action::Respond { .. }) {
+            self.stream.reporter().log(LogLevel::Warning, "no cookie found");
+        }
+        loop {
+            if let Some(note) = self.front_end.poll_note() {
+                self.stream.reporter().log(LogLevel::Info, &note);
+            }
+            action = match action {
+                Action::Respond {
+                    response,
+                    close: false,
+                } => {
+                    respond(&mut self.handshake, &mut self.stream, &response)?;
+                    return Ok(None);
+                }
+                Action::Respond {
+                    response,
+                    close: true,
+                } => {
+                    respond_and_close(&mut self.handshake, &mut self.stream, &response);
+                    return Err(End::Answered);
+                }
+                Action::AskBroker(question) => {
+                    let answer = self.ask(question)?;
+                    self.front_end.handle_answer(answer)
+                }
+                Action::AskKdc { server, message } => self.ask_kdc(server, message)?,
+                Action::Recognise(id) => {
+                    let known = self.broker.quick(&WorkerToBroker::Recognise(id))?;
+                    let known = known == BrokerToWorker::Cookie(true);
+                    self.front_end.handle_recognition(known)
+                }
+                Action::EndSession {
+                    session,
+                    claims,
+                    response,
+                    otherwise,
+                } => {
+                    let ended = self.end_session(session, &claims)?;
+                    let answer = if ended { response } else { otherwise };
+                    respond(&mut self.handshake, &mut self.stream, &answer)?;
+                    return Ok(None);
+                }
+                Action::Open(wish) => return Ok(Some(wish)),
+                Action::CloseSilently => {
+                    return Err(End::Http("a request that gets no answer".to_owned()));
+                }
+            };
+        }
+    }
+
+    /// The client logs out. False when there is no such session, or it is not as the client says.
+    fn end_session(&self, session: SessionId, claims: &Claims) -> Result<bool, End> {
+        let end = WorkerToBroker::EndSession {
+            cookie: session,
+            claims: said(claims),
+        };
+        let ended = self.broker.quick(&end)? == BrokerToWorker::Cookie(true);
+        if ended {
+            let text = "the client has logged out";
+            self.stream.reporter().log(LogLevel::Info, text);
+        }
+        Ok(ended)
     }
 
     /// The client has gone on, or closed TLS in an orderly way: it has got the last answer.
@@ -304,48 +320,48 @@ impl<'b> Session<'b> {
         let goes_on =
             |reply: &LoginReply| matches!(reply, LoginReply::Prompt { .. } | LoginReply::Success { .. });
         self.unconfirmed = repeatable && matches!(&answer, BrokerToWorker::Login(reply) if goes_on(reply));
-        Ok(match answer {
-            BrokerToWorker::Login(LoginReply::Prompt {
-                context,
-                message,
-                number,
-            }) => AuthAnswer::AskPassword {
-                context,
-                message: message.as_str().to_owned(),
-                number,
-            },
-            BrokerToWorker::Login(LoginReply::Success {
-                cookie, user, token, ..
-            }) => AuthAnswer::Accepted {
-                session: cookie,
-                user: user.to_string(),
-                token: token.map(Into::into),
-            },
-            BrokerToWorker::Login(LoginReply::Challenge(token)) => {
-                AuthAnswer::Challenge { token: token.into() }
-            }
-            BrokerToWorker::Login(LoginReply::Fallback) => AuthAnswer::Fallback,
-            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Credentials)) => {
-                AuthAnswer::Rejected(Rejection::AuthenticationFailed)
-            }
-            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::Internal)) => {
-                AuthAnswer::Rejected(Rejection::Internal)
-            }
-            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::NoCertificate)) => {
-                AuthAnswer::Rejected(Rejection::NoCertificate)
-            }
-            BrokerToWorker::Login(LoginReply::Failed(LoginFailure::UnreadableCertificate)) => {
-                AuthAnswer::Rejected(Rejection::UnreadableCertificate)
-            }
-            BrokerToWorker::Login(LoginReply::ChooseGroup(groups)) => AuthAnswer::ChooseGroup {
-                groups: groups.iter().map(GroupName::to_string).collect(),
-            },
-            BrokerToWorker::Login(LoginReply::NotPending) => AuthAnswer::NotPending,
-            BrokerToWorker::Cookie(good) => AuthAnswer::Cookie(good),
-            BrokerToWorker::Report(age) => AuthAnswer::Report(age),
-            _ => return Err(End::Protocol("the broker's answer does not fit")),
-        })
+        of_broker(answer)
     }
+}
+
+/// The protocol's form of an answer.
+fn of_broker(answer: BrokerToWorker) -> Result<AuthAnswer, End> {
+    let reply = match answer {
+        BrokerToWorker::Login(reply) => reply,
+        BrokerToWorker::Cookie(good) => return Ok(AuthAnswer::Cookie(good)),
+        BrokerToWorker::Report(age) => return Ok(AuthAnswer::Report(age)),
+        _ => return Err(End::Protocol("the broker's answer does not fit")),
+    };
+    Ok(match reply {
+        LoginReply::Prompt {
+            context,
+            message,
+            number,
+        } => AuthAnswer::AskPassword {
+            context,
+            message: message.as_str().to_owned(),
+            number,
+        },
+        LoginReply::Success {
+            cookie, user, token, ..
+        } => AuthAnswer::Accepted {
+            session: cookie,
+            user: user.to_string(),
+            token: token.map(Into::into),
+        },
+        LoginReply::Challenge(token) => AuthAnswer::Challenge { token: token.into() },
+        LoginReply::Fallback => AuthAnswer::Fallback,
+        LoginReply::Failed(failure) => AuthAnswer::Rejected(match failure {
+            LoginFailure::Credentials => Rejection::AuthenticationFailed,
+            LoginFailure::Internal => Rejection::Internal,
+            LoginFailure::NoCertificate => Rejection::NoCertificate,
+            LoginFailure::UnreadableCertificate => Rejection::UnreadableCertificate,
+        }),
+        LoginReply::ChooseGroup(groups) => AuthAnswer::ChooseGroup {
+            groups: groups.iter().map(GroupName::to_string).collect(),
+        },
+        LoginReply::NotPending => AuthAnswer::NotPending,
+    })
 }
 
 /// The broker's form of a question; `None` when it exceeds what the broker takes.

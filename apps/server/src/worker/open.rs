@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use culvert_login::server::{self as login, Granted, Link, Opening};
+use culvert_login::server::{self as login, Demand, Granted, Link, Opening};
 use culvert_sys::{random, tcp};
-use culvert_tls::{HandOver as TlsHandOver, Handshake};
+use culvert_tls::{HandOver as TlsHandOver, Handshake, Negotiated};
 use culvert_vocab::TunnelConfig;
 
 use super::broker::Broker;
@@ -51,17 +51,7 @@ where
     let negotiated = handshake
         .negotiated()
         .ok_or(End::Protocol("a tunnel without TLS"))?;
-    let demand = wish.demand(&negotiated);
-    let request = TunnelRequest {
-        cookie: demand.session,
-        claims: said(&demand.claims),
-        client: describe(&demand.client),
-        hostname: demand.hostname.as_deref().map(Text::truncated),
-        ipv4: demand.ipv4,
-        ipv6: demand.ipv6,
-        udp: demand.datagrams,
-        tls: Text::truncated(&negotiated.to_string()),
-    };
+    let request = tunnel_request(wish.demand(&negotiated), &negotiated);
     let (grant, carrier) = match ask(broker, &mut stream, &request)? {
         Ok(granted) => granted,
         Err(refusal) => {
@@ -85,13 +75,7 @@ where
     let opened = wish.open(&granted(&grant), link)?;
     stream.reporter().tell(&WorkerToMain::SetMtu(opened.mtu));
     let channels = Channels::from(opened.channels);
-    let (of_stream, of_datagrams) = channels.compression();
-    if of_stream.is_some() || of_datagrams.is_some() {
-        stream.reporter().tell(&WorkerToMain::Compression {
-            stream: of_stream,
-            datagram: of_datagrams,
-        });
-    }
+    tell_compression(stream.reporter(), &channels);
     mark_stream(&stream, &grant, opened.mtu.get());
     send(&mut handshake, &mut stream, &opened.answer)?;
     let line = format!(
@@ -107,6 +91,7 @@ where
         stream: opened.stream,
         datagram_timers: opened.datagram,
         idle_timeout: grant.config.idle_timeout,
+        session_timeout: grant.session_timeout,
         session_left: grant.config.session_left,
         tls: TlsHandOver::new(records.sealer, records.opener)?,
         unread: records.unread,
@@ -126,6 +111,27 @@ where
         tcp: stream.into_socket(),
         carrier,
     })
+}
+
+/// What is asked of the broker.
+fn tunnel_request(demand: Demand, tls: &Negotiated) -> TunnelRequest {
+    TunnelRequest {
+        cookie: demand.session,
+        claims: said(&demand.claims),
+        client: describe(&demand.client),
+        hostname: demand.hostname.as_deref().map(Text::truncated),
+        ipv4: demand.ipv4,
+        ipv6: demand.ipv6,
+        udp: demand.datagrams,
+        tls: Text::truncated(&tls.to_string()),
+    }
+}
+
+fn tell_compression(reporter: &Reporter, channels: &Channels) {
+    let (stream, datagram) = channels.compression();
+    if stream.is_some() || datagram.is_some() {
+        reporter.tell(&WorkerToMain::Compression { stream, datagram });
+    }
 }
 
 /// What the client is told, as ocserv's log tells it.

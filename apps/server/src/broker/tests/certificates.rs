@@ -16,9 +16,7 @@ use super::super::auth::Certificates;
 use super::super::load::Load;
 use super::harness::*;
 use crate::ipc::Bytes;
-use crate::ipc::messages::{
-    BrokerToMain, BrokerToWorker, CertificateProof, LoginFailure, LoginReply, WorkerToBroker,
-};
+use crate::ipc::messages::{BrokerToWorker, CertificateProof, LoginFailure, LoginReply, WorkerToBroker};
 
 const METHODS: &str =
     "auth = certificate\nca-cert = @/users.pem\ncert-user-oid = 2.5.4.3\ncert-group-oid = 2.5.4.11";
@@ -242,11 +240,7 @@ fn the_broker_does_not_believe_its_workers() {
             worker.ask(message(&proof)).await,
             BrokerToWorker::Certificate(false)
         );
-        let no_points = BrokerToMain::LoginFailed {
-            id: worker.id,
-            points: false,
-        };
-        assert_eq!(main.hear().await, no_points);
+        main.hear_failure(&worker, false).await;
         let refused = LoginReply::Failed(LoginFailure::NoCertificate);
         assert_eq!(worker.login("alice", Some("pw")).await, refused);
         worker.say(&message(&proof));

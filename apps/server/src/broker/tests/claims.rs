@@ -53,10 +53,7 @@ fn a_tunnel_is_for_who_has_logged_in() {
                 matches!(refused, BrokerToWorker::Tunnel(TunnelReply::Refused(_))),
                 "{user} {computer}"
             );
-            assert!(matches!(
-                main.hear().await,
-                BrokerToMain::LoginFailed { points: false, .. }
-            ));
+            main.hear_failure(&worker, false).await;
             let join = WorkerToBroker::Join {
                 cookie: cookie.clone(),
                 claims: claims(user, computer),
@@ -65,10 +62,7 @@ fn a_tunnel_is_for_who_has_logged_in() {
                 worker.ask(join).await,
                 BrokerToWorker::Login(LoginReply::NotPending)
             );
-            assert!(matches!(
-                main.hear().await,
-                BrokerToMain::LoginFailed { points: false, .. }
-            ));
+            main.hear_failure(&worker, false).await;
         }
         // The session lives.
         let mut worker = main.connect("198.51.100.1").await;

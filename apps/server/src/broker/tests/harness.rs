@@ -167,13 +167,7 @@ impl Main {
         match worker.open(cookie).await {
             BrokerToWorker::Tunnel(TunnelReply::Accepted) => {}
             BrokerToWorker::Tunnel(TunnelReply::Refused(_)) => {
-                assert_eq!(
-                    self.hear().await,
-                    BrokerToMain::LoginFailed {
-                        id: worker.id,
-                        points: false
-                    }
-                );
+                self.hear_failure(&worker, false).await;
                 return Err(worker);
             }
             other => panic!("{other:?}"),
@@ -190,6 +184,15 @@ impl Main {
             BrokerToMain::ControlReply { number: 7, reply } => reply,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The broker must say that a login of this worker has failed.
+    pub(super) async fn hear_failure(&mut self, worker: &Worker, points: bool) {
+        let failed = BrokerToMain::LoginFailed {
+            id: worker.id,
+            points,
+        };
+        assert_eq!(self.hear().await, failed);
     }
 
     /// The broker must ask for this worker's end.

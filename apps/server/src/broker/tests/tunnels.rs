@@ -102,10 +102,19 @@ fn cookies_that_open_nothing() {
 
         let (first, _) = main.open(&cookie, "198.51.100.1").await.ok().unwrap();
         let (_, second_cookie) = main.log_in("test").await;
-        assert!(
-            main.open(&second_cookie, "198.51.100.1").await.is_err(),
+        let mut one_too_many = main.connect("198.51.100.1").await;
+        assert_eq!(
+            one_too_many.open(&second_cookie).await,
+            BrokerToWorker::Tunnel(TunnelReply::Refused(Refusal::NotAcceptable)),
             "max-same-clients"
         );
+        let said = main.hear().await;
+        assert!(
+            matches!(&said, BrokerToMain::TooManyClients { id, user, max: 1, .. }
+                if *id == one_too_many.id && user.as_str() == "test"),
+            "{said:?}"
+        );
+        main.hear_failure(&one_too_many, false).await;
         main.tell(&MainToBroker::TunnelRefused(first.id));
         assert!(
             main.open(&second_cookie, "198.51.100.1").await.is_ok(),

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use culvert_radius::client::SubmitError;
 use culvert_radius::{
-    AccessRequest, AccountingRequest, ClientConfig, Dictionary, Event, Outcome, Profile, Reply, Request,
-    RequestKey,
+    AccessRequest, AccountingRequest, ClientConfig, ConfigError, Dictionary, Event, Outcome, Profile, Reply,
+    Request, RequestKey,
 };
 use culvert_sys::channel::Channel;
 use culvert_sys::netns::NetworkNamespace;
@@ -88,47 +88,62 @@ pub(super) fn run(channel: Channel, assignment: RadiusAssignment) -> ExitCode {
     let Ok(runtime) = runtime else {
         return ExitCode::FAILURE;
     };
-    let served = LocalSet::new().block_on(&runtime, async {
-        let (sender, mut receiver) = link::split(channel)?;
-        let (inputs, mut inbox) = mpsc::channel(INPUTS);
-        // The broker has tried the settings of TLS.
-        let servers = |kind| {
-            Servers::new(kind, &assignment.config, &inputs)
-                .map_err(|error| LinkError::Io(io::Error::other(error)))
-        };
-        let mut process = Process {
-            auth: servers(Kind::Auth)?,
-            acct: servers(Kind::Acct)?,
-            config: assignment.config,
-            dictionary: Dictionary::default(),
-            broker: sender,
-            questions: HashMap::new(),
-        };
-        for text in left_out.take() {
-            process.log(LogLevel::Error, &text);
-        }
-        match dictionary {
-            Ok(dictionary) => process.dictionary = dictionary.unwrap_or_default(),
-            Err(error) => process.log(LogLevel::Warning, &format!("attributes have no names: {error}")),
-        }
-        loop {
-            let due = process.next_due();
-            tokio::select! {
-                message = receiver.receive::<BrokerToService<RadiusQuestion>>() => match message? {
-                    Some((message, _none)) => process.handle_message(message),
-                    None => return Ok(()),
-                },
-                Some(input) = inbox.recv() => process.handle_input(input),
-                () = tokio::time::sleep_until(due.into()) => process.handle_timeout(),
-            }
-            process.settle();
-        }
-    });
+    let started = Started {
+        config: assignment.config,
+        dictionary,
+        left_out: left_out.take(),
+    };
+    let served = LocalSet::new().block_on(&runtime, serve(channel, started));
     // Threads that look up names may hang.
     runtime.shutdown_background();
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err::<(), LinkError>(_) => ExitCode::FAILURE,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What the process has from the time before it was confined.
+struct Started {
+    config: ClientConfig,
+    dictionary: Result<Option<Dictionary>, ConfigError>,
+    /// Why parts of the confinement are missing.
+    left_out: Vec<String>,
+}
+
+/// Answers the broker's questions until it has gone.
+async fn serve(channel: Channel, started: Started) -> Result<(), LinkError> {
+    let (sender, mut receiver) = link::split(channel)?;
+    let (inputs, mut inbox) = mpsc::channel(INPUTS);
+    // The broker has tried the settings of TLS.
+    let servers = |kind| {
+        Servers::new(kind, &started.config, &inputs).map_err(|error| LinkError::Io(io::Error::other(error)))
+    };
+    let mut process = Process {
+        auth: servers(Kind::Auth)?,
+        acct: servers(Kind::Acct)?,
+        config: started.config,
+        dictionary: Dictionary::default(),
+        broker: sender,
+        questions: HashMap::new(),
+    };
+    for text in started.left_out {
+        process.log(LogLevel::Error, &text);
+    }
+    match started.dictionary {
+        Ok(dictionary) => process.dictionary = dictionary.unwrap_or_default(),
+        Err(error) => process.log(LogLevel::Warning, &format!("attributes have no names: {error}")),
+    }
+    loop {
+        let due = process.next_due();
+        tokio::select! {
+            message = receiver.receive::<BrokerToService<RadiusQuestion>>() => match message? {
+                Some((message, _none)) => process.handle_message(message),
+                None => return Ok(()),
+            },
+            Some(input) = inbox.recv() => process.handle_input(input),
+            () = tokio::time::sleep_until(due.into()) => process.handle_timeout(),
+        }
+        process.settle();
     }
 }
 

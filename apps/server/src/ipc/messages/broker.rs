@@ -111,6 +111,18 @@ pub enum BrokerToMain {
         /// Milliseconds that the login took inside the broker.
         took_ms: u32,
     },
+    /// A cookie is good, but its user has as many connections as he may have (`max-same-clients`); for
+    /// the log.
+    TooManyClients {
+        /// Which connection.
+        id: ConnectionId,
+        /// Who.
+        user: UserName,
+        /// Name of the virtual host.
+        host: Text<255>,
+        /// How many he may have.
+        max: u32,
+    },
     /// A login step failed: ban points for the source address that main knows.
     LoginFailed {
         /// Which connection.

@@ -54,10 +54,6 @@ pub enum LogLevel {
     Debug,
     /// HTTP headers, from log-level 4.
     Http,
-    /// Packets of the transfer and DTLS, from log-level 5.
-    Transfer,
     /// Cookies and keys, from log-level 8.
     Sensitive,
-    /// The TLS library, from log-level 9.
-    Tls,
 }

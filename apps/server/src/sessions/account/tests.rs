@@ -323,3 +323,19 @@ fn causes() {
         assert_eq!(cause(reason).number(), number, "{reason:?}");
     }
 }
+
+/// A journal may say anything.
+#[test]
+fn an_account_that_is_older_than_time_is_closed() {
+    let (mut table, now) = (SessionTable::new(), start());
+    log_in(&mut table, 1, now);
+    let session = table.get(SessionKey::of(&sid(1))).unwrap().clone();
+    let account = Account {
+        open: true,
+        until: Duration::MAX,
+        ..Account::default()
+    };
+    table.account_of_earlier_process(&session, account, false);
+    let stop = table.owed_stops().next().unwrap();
+    assert_eq!(stop.at, session.authenticated_at);
+}

@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use culvert_vocab::SessionId;
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use super::*;
 use crate::ipc::messages::ConnectionId;
@@ -37,6 +38,48 @@ fn new(user: &str) -> NewSession {
     }
 }
 
+/// Sessions with their journal, a long time after 1970.
+struct Scene {
+    _directory: TempDir,
+    path: PathBuf,
+    now: Moment,
+    table: SessionTable,
+    journal: Journal,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, now) = (directory.path().join("ocserv.sessions"), moment(1_000_000));
+        let mut table = SessionTable::new();
+        let journal = Journal::open(&path, &mut table, now).unwrap();
+        Self {
+            _directory: directory,
+            path,
+            now,
+            table,
+            journal,
+        }
+    }
+
+    /// A new session, which the journal has.
+    fn insert(&mut self, number: u8, session: NewSession) -> SessionKey {
+        let (key, _) = self.table.insert(&sid(number), session, self.now);
+        self.note(key).unwrap();
+        key
+    }
+
+    fn note(&mut self, key: SessionKey) -> Result<(), JournalError> {
+        self.journal.note(key, &self.table, self.now)
+    }
+
+    /// What the next server finds at this time.
+    fn found_at(self, now: Moment) -> SessionTable {
+        drop(self.journal);
+        reopen(&self.path, now)
+    }
+}
+
 fn reopen(path: &Path, now: Moment) -> SessionTable {
     let mut table = SessionTable::new();
     Journal::open(path, &mut table, now).unwrap();
@@ -45,28 +88,26 @@ fn reopen(path: &Path, now: Moment) -> SessionTable {
 
 #[test]
 fn cookies_survive_a_restart_until_they_expire() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("ocserv.sessions");
-    let now = moment(1_000_000);
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
-    let (unused, _) = table.insert(&sid(1), new("alice"), now);
-    let (used, _) = table.insert(&sid(2), new("bob"), now);
-    let (gone, _) = table.insert(&sid(3), new("carol"), now);
-    table
-        .open(
-            used,
-            ConnectionId(1),
-            "198.51.100.7".parse().unwrap(),
-            OpenLimits::default(),
-            now.monotonic,
-        )
-        .unwrap();
-    for key in [unused, used, gone] {
-        journal.note(key, &table, now).unwrap();
-    }
-    table.remove(gone, None);
-    journal.note(gone, &table, now).unwrap();
+    let mut scene = Scene::new();
+    let now = scene.now;
+    scene.insert(1, new("alice"));
+    let used = scene.insert(2, new("bob"));
+    let gone = scene.insert(3, new("carol"));
+    let peer = "198.51.100.7".parse().unwrap();
+    let limits = OpenLimits::default();
+    let opened = scene
+        .table
+        .open(used, ConnectionId(1), peer, limits, now.monotonic);
+    opened.unwrap();
+    scene.note(used).unwrap();
+    scene.table.remove(gone, None);
+    scene.note(gone).unwrap();
+    let Scene {
+        _directory,
+        path,
+        journal,
+        ..
+    } = scene;
     drop(journal);
 
     let text = std::fs::read(&path).unwrap();
@@ -104,15 +145,10 @@ fn cookies_survive_a_restart_until_they_expire() {
 
 #[test]
 fn a_clock_that_steps_back_prolongs_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, moment(1_000_000)).unwrap();
-    let (key, _) = table.insert(&sid(1), new("alice"), moment(1_000_000));
-    journal.note(key, &table, moment(1_000_000)).unwrap();
-    drop(journal);
+    let mut scene = Scene::new();
+    scene.insert(1, new("alice"));
     let earlier = moment(500);
-    let table = reopen(&path, earlier);
+    let table = scene.found_at(earlier);
     assert!(
         table
             .check(&sid(1), "default", earlier.monotonic + Duration::from_secs(314))
@@ -127,27 +163,31 @@ fn a_clock_that_steps_back_prolongs_nothing() {
 
 #[test]
 fn session_timeout_counts_across_restarts() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let now = moment(1_000_000);
     let limits = OpenLimits {
         session_timeout: Some(Duration::from_secs(100)),
         ..OpenLimits::default()
     };
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
-    let (key, _) = table.insert(&sid(1), new("alice"), now);
+    let mut scene = Scene::new();
+    let now = scene.now;
+    let key = scene.insert(1, new("alice"));
     let peer = "198.51.100.7".parse().unwrap();
-    table
-        .open(key, ConnectionId(1), peer, limits, now.monotonic)
-        .unwrap();
-    table.close(
+    let opened = scene
+        .table
+        .open(key, ConnectionId(1), peer, limits, now.monotonic);
+    opened.unwrap();
+    scene.table.close(
         ConnectionId(1),
         CloseReason::Unspecified,
         Counters { rx: 5, tx: 6 },
         now.monotonic,
     );
-    journal.note(key, &table, now).unwrap();
+    scene.note(key).unwrap();
+    let Scene {
+        _directory,
+        path,
+        journal,
+        ..
+    } = scene;
     drop(journal);
     let later = moment(1_000_060);
     let mut restored = reopen(&path, later);
@@ -156,24 +196,19 @@ fn session_timeout_counts_across_restarts() {
         .open(key, ConnectionId(2), peer, limits, later.monotonic)
         .unwrap();
     assert_eq!(opened.left, Some(Duration::from_secs(40)));
-    assert!(reopen(&path, moment(1_000_100)).is_empty());
+    assert!(reopen(&path, moment(1_000_100)).sessions.is_empty());
 }
 
 #[test]
 fn a_torn_tail_loses_only_itself() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let now = moment(1_000_000);
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
+    let mut scene = Scene::new();
+    let now = scene.now;
     for number in 1..=2 {
-        let (key, _) = table.insert(&sid(number), new("alice"), now);
-        journal.note(key, &table, now).unwrap();
+        scene.insert(number, new("alice"));
     }
-    drop(journal);
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-    let table = reopen(&path, now);
+    let bytes = std::fs::read(&scene.path).unwrap();
+    std::fs::write(&scene.path, &bytes[..bytes.len() - 3]).unwrap();
+    let table = scene.found_at(now);
     assert!(table.check(&sid(1), "default", now.monotonic).is_ok());
     assert!(table.check(&sid(2), "default", now.monotonic).is_err());
 }
@@ -181,20 +216,21 @@ fn a_torn_tail_loses_only_itself() {
 /// A session whose settings are too large for an entry costs no other one.
 #[test]
 fn a_session_that_does_not_fit_is_left_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let now = moment(1_000_000);
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
+    let mut scene = Scene::new();
     let mut large = new("alice");
     large.given = Some(Box::new(GivenSettings {
         routes: vec!["198.51.100.0/24".parse().unwrap(); ENTRY_MAX / 4],
         ..GivenSettings::default()
     }));
-    for (number, session) in [(1, large), (2, new("bob"))] {
-        let (key, _) = table.insert(&sid(number), session, now);
-        journal.note(key, &table, now).unwrap();
-    }
+    scene.insert(1, large);
+    scene.insert(2, new("bob"));
+    let Scene {
+        _directory,
+        path,
+        now,
+        table,
+        journal,
+    } = scene;
     drop(journal);
     for _ in 0..2 {
         let table = reopen(&path, now);
@@ -209,33 +245,24 @@ fn a_session_that_does_not_fit_is_left_out() {
 /// A disk that is full: the next server must not find cookies that were ended meanwhile.
 #[test]
 fn a_journal_that_cannot_be_written_is_removed() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let now = moment(1_000_000);
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
-    let (key, _) = table.insert(&sid(1), new("alice"), now);
-    journal.note(key, &table, now).unwrap();
-    table.remove(key, None);
-    journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    assert!(journal.note(key, &table, now).is_err());
-    drop(journal);
-    assert!(reopen(&path, now).is_empty());
+    let mut scene = Scene::new();
+    let now = scene.now;
+    let key = scene.insert(1, new("alice"));
+    scene.table.remove(key, None);
+    scene.journal.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(scene.note(key).is_err());
+    assert!(scene.found_at(now).sessions.is_empty());
 }
 
 #[test]
 fn it_does_not_grow_without_bound() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("j");
-    let now = moment(1_000_000);
-    let mut table = SessionTable::new();
-    let mut journal = Journal::open(&path, &mut table, now).unwrap();
-    let (key, _) = table.insert(&sid(1), new("alice"), now);
+    let mut scene = Scene::new();
+    let key = scene.insert(1, new("alice"));
     for _ in 0..5 * SLACK {
-        journal.note(key, &table, now).unwrap();
+        scene.note(key).unwrap();
     }
-    assert!(std::fs::metadata(&path).unwrap().len() < (2 * SLACK * 400) as u64);
-    assert!(journal.entries <= SLACK + 3);
+    assert!(std::fs::metadata(&scene.path).unwrap().len() < (2 * SLACK * 400) as u64);
+    assert!(scene.journal.entries <= SLACK + 3);
 }
 
 #[test]
@@ -274,4 +301,40 @@ proptest! {
         }
         decode(&bytes);
     }
+
+    /// Times that no clock has cost a session, not the server.
+    #[test]
+    fn no_times_panic(
+        expires in proptest::option::of(times()),
+        authenticated_at in times(),
+        timeout in times(),
+        limit in proptest::option::of(times()),
+    ) {
+        let (mut table, now) = (SessionTable::new(), moment(1_000_000));
+        let (key, _) = table.insert(&sid(1), new("alice"), now);
+        let mut record = Record::of(key, table.get(key).unwrap(), now);
+        record.expires = expires;
+        record.authenticated_at = authenticated_at;
+        record.cookie.timeout = Duration::from_secs(timeout);
+        record.limit = limit.map(Duration::from_secs);
+        table.remove(key, None);
+        if let Some((session, _)) = record.into_session(now) {
+            table.enter(key, session);
+            let peer = "198.51.100.7".parse().unwrap();
+            let _may_be_over = table.open(key, ConnectionId(1), peer, OpenLimits::default(), now.monotonic);
+            table.expire(now.monotonic);
+            table.refused(ConnectionId(1), now.monotonic);
+            table.expire(now.monotonic);
+        }
+    }
+}
+
+/// Seconds, among them those that overflow.
+fn times() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0..2_000_000u64,
+        Just(u64::MAX),
+        Just(i64::MAX as u64)
+    ]
 }

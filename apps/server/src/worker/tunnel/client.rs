@@ -56,6 +56,9 @@ pub(super) struct Client {
     beside: Option<(Box<dyn Beside>, OwnedFd)>,
     /// When a tunnel without any channel ends.
     abandoned: Option<Instant>,
+    /// For the log.
+    idle_timeout: Option<Duration>,
+    session_timeout: Option<Duration>,
     mtu_limit: u16,
     own_rekey: Option<Duration>,
     next_rekey: Option<Instant>,
@@ -132,6 +135,8 @@ impl Client {
             channels: Some(channels),
             beside,
             abandoned: None,
+            idle_timeout: state.idle_timeout,
+            session_timeout: state.session_timeout,
             mtu_limit: state.mtu_limit,
             own_rekey: state.own_rekey,
             next_rekey: state.own_rekey.map(|time| now + time),
@@ -353,11 +358,11 @@ impl Client {
             }
             Event::Disconnect { reason, .. } => self.goodbye(now, &reason, buffers),
             Event::IdleTimeout => {
-                self.log(LogLevel::Notice, "idle timeout reached for process");
+                self.log_timeout("idle timeout", self.idle_timeout);
                 self.part(now, WorkerReason::IdleTimeout, buffers);
             }
             Event::SessionTimeout => {
-                self.log(LogLevel::Notice, "session timeout reached for process");
+                self.log_timeout("session timeout", self.session_timeout);
                 self.part(now, WorkerReason::SessionTimeout, buffers);
             }
             Event::RekeyDue(_) | Event::ProbeResponse { .. } => {}
@@ -368,6 +373,12 @@ impl Client {
             Event::DeviceFailed(error) => self.device_failure = Some((now + DEVICELESS, error)),
             Event::Notice(notice) => self.log(LogLevel::Debug, &notice.to_string()),
         }
+    }
+
+    fn log_timeout(&self, which: &str, time: Option<Duration>) {
+        let seconds = time.unwrap_or_default().as_secs();
+        let text = format!("{which} reached for process ({seconds} secs)");
+        self.log(LogLevel::Notice, &text);
     }
 
     fn goodbye(&mut self, now: Instant, reason: &[u8], buffers: &mut Buffers) {
