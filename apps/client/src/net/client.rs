@@ -206,7 +206,10 @@ impl HttpClient {
             self.connection = None;
             result = self.exchange_once(server, build)?;
         }
-        if reused && let (Err(IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_)), method) = &result {
+        if reused
+            && let (Err(failure), method) = &result
+            && failure.is_unheard()
+        {
             let text = format!("Retrying failed {method} request on new connection");
             self.context.output.info(&text);
             self.connection = None;
@@ -230,10 +233,10 @@ impl HttpClient {
         loop {
             let context = Arc::clone(&self.context);
             let greeted = self.open(server)?.upgrade(&context, request, greeting);
-            let ended = matches!(
-                greeted,
-                Ok(Greeted::Ended) | Err(IoFailure::Closed | IoFailure::Lost(_) | IoFailure::Tls(_))
-            );
+            let ended = match &greeted {
+                Ok(greeted) => matches!(greeted, Greeted::Ended),
+                Err(failure) => failure.is_unheard(),
+            };
             if let Err(failure) = &greeted
                 && self.renegotiates(failure, server)
             {

@@ -50,6 +50,16 @@ pub(super) enum IoFailure {
     Response(#[from] ResponseError),
 }
 
+impl IoFailure {
+    /// True when the server may never have seen the request: an old connection has ended meanwhile.
+    pub(super) fn is_unheard(&self) -> bool {
+        match self {
+            Self::Closed | Self::Lost(_) | Self::Tls(_) => true,
+            Self::Interrupted(_) | Self::Silent | Self::Broken(_) | Self::Response(_) => false,
+        }
+    }
+}
+
 impl From<WaitError> for IoFailure {
     fn from(error: WaitError) -> Self {
         match error {
@@ -290,5 +300,22 @@ fn tls_text(error: &TlsError) -> String {
             "the server asks for an insecure renegotiation, which needs --allow-insecure-crypto".into()
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_may_be_busy_with_is_not_asked_again() {
+        assert!(IoFailure::from(WaitError::Io(io::Error::other("x"))).is_unheard());
+        for heard in [
+            IoFailure::from(WaitError::TimedOut),
+            IoFailure::from(WaitError::Interrupted(Signal::Reconnect)),
+            IoFailure::from(ResponseError::Truncated),
+        ] {
+            assert!(!heard.is_unheard(), "{heard}");
+        }
     }
 }
