@@ -150,13 +150,19 @@ impl Process {
         }
     }
 
-    /// [`Self::exit_code`] without the delay of polling and without a limit, for measurements and programs
-    /// that have a limit of their own.
+    /// [`Self::exit_code`] with hardly a delay and without a limit, for measurements and programs that have a
+    /// limit of their own.
     ///
     /// # Panics
-    /// The process cannot be waited for.
+    /// The process cannot be waited for, or this one was interrupted meanwhile.
     pub fn exit_code_soon(&mut self) -> i32 {
-        self.child.wait().unwrap().code().unwrap_or(-1)
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(!wait::is_interrupted(), "interrupted");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for its end and gives the exit code; a death by signal N gives 128 + N, as a shell.

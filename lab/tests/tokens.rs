@@ -233,7 +233,7 @@ impl Yubikey {
                  daemon=$!\n\
                  until {1} {KEY} $PIN 2>/dev/null; do sleep 0.1; done &\n\
                  card=$!\n\
-                 until grep -q 'Card ATR' {0}; do sleep 0.1; done\n\
+                 until grep -q 'Card ATR' {0} && grep -q ' 00010000 .*pcscd.comm' /proc/net/unix; do sleep 0.1; done\n\
                  \"$@\"\n\
                  code=$?\n\
                  kill $daemon $card 2>/dev/null\n\
