@@ -10,13 +10,12 @@
 mod pair;
 mod records;
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use culvert_record::FrameKind;
 use culvert_sys::tcp;
-use culvert_tunnel::{Channel, DatagramSocket, Event, Notice, Role, SecondThread, SessionConfig};
-use pair::{Pair, packet, tcp_pair};
+use culvert_tunnel::{Channel, Event, Role, SecondThread, SessionConfig};
+use pair::{Pair, is_without_runs, packet, tcp_pair};
 use records::Sealer;
 
 /// The client lends its sending half as soon as there is a packet.
@@ -95,11 +94,11 @@ fn keys_that_wear_out_on_the_thread_are_renewed() {
     pair.client.stream_with(client, Sealer::wearing_out_after(50));
     pair.server.stream(server);
     for _ in 0..5 {
-        let before = pair.server.session.last_rekey(Channel::Stream);
+        let before = pair.client.session.last_rekey(Channel::Stream);
         exchange_until_lent(&mut pair);
         pair.exchange(60);
-        // The peer has answered, so it has seen them.
-        pair.run_until(|pair| pair.server.session.last_rekey(Channel::Stream) > before);
+        // The thread has ended when the session hears of it.
+        pair.run_until(|pair| pair.client.session.last_rekey(Channel::Stream) > before);
     }
 }
 
@@ -146,19 +145,8 @@ fn a_full_socket_stops_the_device_and_loses_nothing() {
         .unwrap();
     assert!(!pair.client.session.stream_flushed());
     pair.run_until(|pair| pair.server.packets.len() == sent && pair.client.session.stream_flushed());
-    assert!(
-        pair.server
-            .packets
-            .iter()
-            .enumerate()
-            .all(|(index, received)| *received == packet(index))
-    );
-    assert!(
-        pair.server
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::Disconnect { reason, .. } if reason == b"bye"))
-    );
+    assert!(pair.is_in_order());
+    assert!(pair.has_said_goodbye());
 }
 
 #[test]
@@ -186,26 +174,7 @@ fn a_lack_of_segmentation_comes_home() {
     pair.connect_stream();
     pair.connect_datagrams();
     exchange_until_lent(&mut pair);
-    // The kernel refuses UDP_SEGMENT where it may not compute checksums.
-    let socket = pair
-        .client
-        .session
-        .datagram_socket()
-        .and_then(DatagramSocket::own);
-    let socket = socket.unwrap().as_fd().as_raw_fd();
-    let on = 1i32;
-    // SAFETY: the option takes an int, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            4,
-        )
-    };
-    assert_eq!(set, 0);
-    let is_notice = |event: &Event| matches!(event, Event::Notice(Notice::NoSegmentation));
+    pair.refuse_segmentation();
     for _ in 0..100 {
         // Packets of equal length are a run.
         let before = pair.server.packets.len();
@@ -213,12 +182,12 @@ fn a_lack_of_segmentation_comes_home() {
             tcp::send(&pair.client.program, &packet(7)).unwrap();
         }
         pair.run_until(|pair| pair.server.packets.len() == before + 8);
-        if pair.client.events.iter().any(is_notice) {
+        if pair.client.events.iter().any(is_without_runs) {
             break;
         }
     }
     exchange_after_junk(&mut pair);
-    let notices = pair.client.events.iter().filter(|event| is_notice(event));
+    let notices = pair.client.events.iter().filter(|event| is_without_runs(event));
     assert_eq!(notices.count(), 1);
 }
 

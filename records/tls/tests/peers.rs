@@ -83,6 +83,26 @@ fn our_server(
     (tunnel, peer, described)
 }
 
+/// We renew our keys, then OpenSSL does three times; `effect` waits until it has taken the command, which it does
+/// only at the start of what it reads at once.
+fn renew_keys(tunnel: &mut Tunnel, peer: &mut Peer, effect: impl Fn(&mut Tunnel, &mut Peer, usize)) {
+    tunnel.update_keys(true);
+    tunnel.send(b"after our update\n");
+    peer.wait_for("after our update");
+    peer.type_line("answer");
+    tunnel.expect("answer");
+    assert_eq!(tunnel.key_updates, 1);
+    for (round, command) in ["k", "K", "K"].into_iter().enumerate() {
+        peer.type_line(command);
+        effect(tunnel, peer, round);
+        peer.type_line(&format!("from OpenSSL {round}"));
+        tunnel.expect(&format!("from OpenSSL {round}"));
+        tunnel.send(format!("to OpenSSL {round}\n").as_bytes());
+        peer.wait_for(&format!("to OpenSSL {round}"));
+    }
+    assert_eq!(tunnel.key_updates, 4);
+}
+
 #[test]
 fn client_and_openssl_s_server() {
     let identity = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
@@ -111,24 +131,10 @@ fn client_and_openssl_s_server() {
             tunnel.expect("from the server");
             if version == Version::Tls13 {
                 assert_eq!(tunnel.ignored, 2, "OpenSSL's tickets");
-                tunnel.update_keys(true);
-                tunnel.send(b"after our update\n");
-                peer.wait_for("after our update");
-                peer.type_line("answer");
-                tunnel.expect("answer");
-                assert_eq!(tunnel.key_updates, 1);
-                // OpenSSL takes a command only at the start of what it reads at once, so each must
-                // have had its effect before the next line is typed.
-                for (round, command) in ["k", "K", "K"].into_iter().enumerate() {
-                    peer.type_line(command);
-                    tunnel.send(format!("read {command}{round}\n").as_bytes());
-                    peer.wait_for(&format!("read {command}{round}"));
-                    peer.type_line(&format!("down {round}"));
-                    tunnel.expect(&format!("down {round}"));
-                    tunnel.send(format!("up {round}\n").as_bytes());
-                    peer.wait_for(&format!("up {round}"));
-                }
-                assert_eq!(tunnel.key_updates, 4);
+                renew_keys(&mut tunnel, &mut peer, |tunnel, peer, round| {
+                    tunnel.send(format!("read {round}\n").as_bytes());
+                    peer.wait_for(&format!("read {round}"));
+                });
             }
         }
     }
@@ -158,23 +164,9 @@ fn openssl_s_client_and_server() {
             peer.type_line("from the client");
             tunnel.expect("from the client");
             if version == Version::Tls13 {
-                tunnel.update_keys(true);
-                tunnel.send(b"after our update\n");
-                peer.wait_for("after our update");
-                peer.type_line("answer");
-                tunnel.expect("answer");
-                assert_eq!(tunnel.key_updates, 1);
-                // OpenSSL takes a command only at the start of what it reads at once, so each must
-                // have had its effect before the next line is typed.
-                for (round, command) in ["k", "K", "K"].into_iter().enumerate() {
-                    peer.type_line(command);
+                renew_keys(&mut tunnel, &mut peer, |_, peer, _| {
                     peer.wait_for("KEYUPDATE");
-                    peer.type_line(&format!("up {round}"));
-                    tunnel.expect(&format!("up {round}"));
-                    tunnel.send(format!("down {round}\n").as_bytes());
-                    peer.wait_for(&format!("down {round}"));
-                }
-                assert_eq!(tunnel.key_updates, 4);
+                });
             }
             peer.type_line("Q");
             tunnel.expect_close();

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,9 @@ use culvert_sys::channel::datagram_pair;
 use culvert_sys::epoll::{Events, Poller};
 use culvert_sys::tcp;
 use culvert_sys::udp::UdpSocket;
-use culvert_tunnel::{Buffers, Channel, Device, Event, FrameError, Role, Session, SessionConfig};
+use culvert_tunnel::{
+    Buffers, Channel, DatagramSocket, Device, Event, FrameError, Notice, Role, Session, SessionConfig,
+};
 
 use crate::records::{Datagrams, Opener, Sealer};
 
@@ -172,6 +174,44 @@ impl Pair {
             assert_eq!(*received, packet(index));
         }
     }
+}
+
+impl Pair {
+    /// True when the server's program has received the packets from number 0 on, in order.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let mut numbered = self.server.packets.iter().enumerate();
+        numbered.all(|(index, received)| *received == packet(index))
+    }
+
+    /// True when the server knows that the client has said "bye".
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        let is_goodbye =
+            |event: &Event| matches!(event, Event::Disconnect { reason, .. } if reason == b"bye");
+        self.server.events.iter().any(is_goodbye)
+    }
+
+    /// The kernel refuses UDP_SEGMENT where it may not compute checksums: on the client's socket from now on.
+    pub(crate) fn refuse_segmentation(&self) {
+        let socket = self.client.session.datagram_socket();
+        let socket = socket.and_then(DatagramSocket::own).unwrap();
+        let on = 1i32;
+        // SAFETY: the option takes an int, which outlives the call.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NO_CHECK,
+                (&raw const on).cast(),
+                4,
+            )
+        };
+        assert_eq!(set, 0);
+    }
+}
+
+/// True for the word that runs of datagrams are not possible.
+pub(crate) fn is_without_runs(event: &Event) -> bool {
+    matches!(event, Event::Notice(Notice::NoSegmentation))
 }
 
 pub(crate) fn count_ups(events: &VecDeque<Event>) -> usize {

@@ -14,8 +14,9 @@ const HEADER: usize = 4;
 /// XOR of everything before it.
 const TRAILER: usize = 1;
 const MASK: u8 = 0x5a;
-/// What the key update message of the stream says.
-pub(crate) const KEY_UPDATE: u8 = 200;
+/// Kinds of the key update messages of a stream: one that asks for an answer, and one that does not.
+const KEY_UPDATE_REQUEST: u8 = 200;
+const KEY_UPDATE: u8 = 201;
 
 fn kind_number(kind: FrameKind) -> u8 {
     match kind {
@@ -101,9 +102,14 @@ impl PacketSealer for Sealer {
 }
 
 impl StreamSealer for Sealer {
-    fn rekey(&mut self, _request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
+    fn rekey(&mut self, request_peer: bool, out: &mut Vec<u8>) -> Result<(), SealError> {
         let mut record = [0; HEADER + TRAILER];
-        self.seal(FrameKind::Other(KEY_UPDATE), &mut record, 0)?;
+        let kind = if request_peer {
+            KEY_UPDATE_REQUEST
+        } else {
+            KEY_UPDATE
+        };
+        self.seal(FrameKind::Other(kind), &mut record, 0)?;
         out.extend_from_slice(&record);
         self.worn = 0;
         Ok(())
@@ -154,7 +160,8 @@ impl StreamOpener for Opener {
         self.expected = self.expected.wrapping_add(1);
         let consumed = HEADER + len + TRAILER;
         Ok(match kind {
-            FrameKind::Other(KEY_UPDATE) => StreamOpened::KeyUpdateRequested { consumed },
+            FrameKind::Other(KEY_UPDATE_REQUEST) => StreamOpened::KeyUpdateRequested { consumed },
+            FrameKind::Other(KEY_UPDATE) => StreamOpened::Skipped { consumed },
             kind => StreamOpened::Frame {
                 consumed,
                 frame: OpenedFrame {

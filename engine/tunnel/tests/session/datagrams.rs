@@ -1,15 +1,15 @@
 //! Packets over datagrams: channels that follow each other, sockets that lack something or are shared.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use culvert_record::FrameKind;
 use culvert_sys::tcp;
 use culvert_sys::udp::{Path, UdpSocket};
-use culvert_tunnel::{Arrival, Event, Marks, Notice, SharedSocket};
+use culvert_tunnel::{Arrival, DatagramSocket, Event, Marks, Notice, SharedSocket};
 
-use crate::pair::{End, LOCAL, Pair, packet, tcp_pair, udp_pair};
+use crate::pair::{End, LOCAL, Pair, is_without_runs, packet, tcp_pair, udp_pair};
 use crate::records::{Datagrams, Sealer};
 
 #[test]
@@ -118,38 +118,13 @@ fn a_socket_without_segmentation_carries_everything_and_says_so_once() {
     let mut pair = Pair::with_stream();
     pair.connect_datagrams();
     pair.client.session.detach_stream();
-    // The kernel refuses UDP_SEGMENT where it may not compute checksums.
-    let socket = pair
-        .client
-        .session
-        .datagram_socket()
-        .unwrap()
-        .own()
-        .unwrap()
-        .as_fd()
-        .as_raw_fd();
-    let on = 1i32;
-    // SAFETY: the option takes an int, which outlives the call.
-    let set = unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_NO_CHECK,
-            (&raw const on).cast(),
-            4,
-        )
-    };
-    assert_eq!(set, 0);
+    pair.refuse_segmentation();
     for index in 0..8 {
         tcp::send(&pair.client.program, &packet(index * 300)).unwrap();
     }
     pair.run_until(|pair| pair.server.packets.len() == 8);
     assert!((0..8).all(|index| pair.server.packets[index] == packet(index * 300)));
-    let notices = pair
-        .client
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::Notice(Notice::NoSegmentation)));
+    let notices = pair.client.events.iter().filter(|event| is_without_runs(event));
     assert_eq!(notices.count(), 1);
 }
 
@@ -167,20 +142,22 @@ fn a_socket_without_receive_offload_is_used_all_the_same() {
     );
 }
 
+/// Where the server's datagrams leave.
+fn local_addr(pair: &Pair) -> SocketAddr {
+    let socket = pair.server.session.datagram_socket();
+    socket
+        .and_then(DatagramSocket::own)
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
 #[test]
 fn roaming_needs_a_datagram_that_authenticates() {
     let mut pair = Pair::with_stream();
     pair.connect_datagrams();
     pair.client.session.detach_stream();
-    let old = pair
-        .server
-        .session
-        .datagram_socket()
-        .unwrap()
-        .own()
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let old = local_addr(&pair);
 
     let (client_side, server_side) = udp_pair();
     let buffers = &mut pair.server.buffers;
@@ -189,17 +166,7 @@ fn roaming_needs_a_datagram_that_authenticates() {
         .session
         .move_datagram(Instant::now(), server_side, b"forged forged", buffers);
     assert!(!refused.unwrap());
-    assert_eq!(
-        pair.server
-            .session
-            .datagram_socket()
-            .unwrap()
-            .own()
-            .unwrap()
-            .local_addr()
-            .unwrap(),
-        old
-    );
+    assert_eq!(local_addr(&pair), old);
 
     let mut record = vec![0; 200];
     let mut sealer = Sealer::default();
@@ -215,17 +182,7 @@ fn roaming_needs_a_datagram_that_authenticates() {
         &mut pair.server.buffers,
     );
     assert!(moved.unwrap());
-    assert_eq!(
-        pair.server
-            .session
-            .datagram_socket()
-            .unwrap()
-            .own()
-            .unwrap()
-            .local_addr()
-            .unwrap(),
-        new
-    );
+    assert_eq!(local_addr(&pair), new);
     pair.run_until(|pair| pair.server.packets == [packet(0)]);
 }
 
