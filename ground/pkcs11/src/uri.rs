@@ -1,6 +1,7 @@
 use std::fmt;
 
 use culvert_vocab::SecretString;
+use culvert_wire::percent;
 
 use crate::Pkcs11Error;
 
@@ -50,7 +51,7 @@ impl Uri {
         let (name, value) = attribute
             .split_once('=')
             .ok_or(Pkcs11Error::Uri("an attribute has no value"))?;
-        let octets = decode(value).ok_or(Pkcs11Error::Uri("bad percent encoding"))?;
+        let octets = percent::decode(value).ok_or(Pkcs11Error::Uri("bad percent encoding"))?;
         let text = || String::from_utf8(octets.clone()).map_err(|_| Pkcs11Error::Uri("a value is no UTF-8"));
         match name {
             "token" => self.token = Some(text()?),
@@ -115,26 +116,6 @@ impl fmt::Debug for Uri {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first != b'%' {
-            octets.push(first);
-            rest = after;
-            continue;
-        }
-        let (digits, after) = after.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return None;
-        }
-        octets.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = after;
-    }
-    Some(octets)
 }
 
 #[cfg(test)]

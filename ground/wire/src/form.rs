@@ -1,5 +1,7 @@
 //! `application/x-www-form-urlencoded` bodies (`specs/anyconnect.md` §3.3, §5.3).
 
+use crate::percent;
+
 /// Most fields of one form.
 const FIELDS_MAX: usize = 256;
 
@@ -22,9 +24,9 @@ pub fn encode<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Strin
         if !out.is_empty() {
             out.push('&');
         }
-        percent_encode(name, &mut out);
+        percent::encode(name, &mut out);
         out.push('=');
-        percent_encode(value, &mut out);
+        percent::encode(value, &mut out);
     }
     out
 }
@@ -40,48 +42,14 @@ pub fn decode(body: &str) -> Result<Vec<(String, String)>, FormError> {
             return Err(FormError::TooManyFields);
         }
         let (name, value) = field.split_once('=').unwrap_or((field, ""));
-        fields.push((percent_decode(name)?, percent_decode(value)?));
+        fields.push((decode_text(name)?, decode_text(value)?));
     }
     Ok(fields)
 }
 
-fn percent_encode(text: &str, out: &mut String) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    for octet in text.bytes() {
-        if octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(octet));
-        } else {
-            out.push('%');
-            out.push(HEX[usize::from(octet >> 4)]);
-            out.push(HEX[usize::from(octet & 15)]);
-        }
-    }
-}
-
-fn percent_decode(text: &str) -> Result<String, FormError> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut octets = text.bytes();
-    while let Some(octet) = octets.next() {
-        out.push(match octet {
-            b'+' => b' ',
-            b'%' => {
-                let high = hex_digit(octets.next())?;
-                let low = hex_digit(octets.next())?;
-                high << 4 | low
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(out).map_err(|_| FormError::Encoding)
-}
-
-fn hex_digit(octet: Option<u8>) -> Result<u8, FormError> {
-    octet
-        .and_then(|octet| char::from(octet).to_digit(16))
-        .and_then(|digit| u8::try_from(digit).ok())
-        .ok_or(FormError::Encoding)
+fn decode_text(text: &str) -> Result<String, FormError> {
+    let octets = percent::decode(&text.replace('+', " ")).ok_or(FormError::Encoding)?;
+    String::from_utf8(octets).map_err(|_| FormError::Encoding)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Formats that several protocols share: HTTP messages, XML documents, urlencoded forms, server
-//! URLs, packet compression, IP headers, and the writing of DER. Sans-IO: bytes in, typed values out, memory bounded.
+//! URLs, percent-encoding, packet compression, IP headers, and the writing of DER. Sans-IO: bytes in, typed values out, memory bounded.
 
 #![forbid(unsafe_code)]
 
@@ -8,5 +8,6 @@ pub mod der;
 pub mod form;
 pub mod http;
 pub mod ip;
+pub mod percent;
 pub mod url;
 pub mod xml;

@@ -1,6 +1,7 @@
 //! Proxies as users name them (`specs/client.md` §11.1).
 
 use culvert_http_auth::Credentials;
+use culvert_wire::percent;
 
 /// How to talk to a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,29 +99,14 @@ fn host_and_port(address: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
+/// `None` when an escape is broken or what it stands for is no UTF-8.
 fn credentials(user_info: &str) -> Option<Credentials> {
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+    let decoded = |text: &str| String::from_utf8(percent::decode(text)?).ok();
     Some(Credentials {
-        user: percent_decode(user)?,
-        password: percent_decode(password)?.into(),
+        user: decoded(user)?,
+        password: decoded(password)?.into(),
     })
-}
-
-/// `None` when an escape is broken or the result is no UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first == b'%' {
-            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
-            octets.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = after.get(2..)?;
-        } else {
-            octets.push(*first);
-        }
-    }
-    String::from_utf8(octets).ok()
 }
 
 /// True when the variable `no_proxy` names `host`: as it is, as a domain that `host` is in, or by
@@ -182,6 +168,7 @@ mod tests {
             "http://h:0",
             "http://h:x",
             "http://u:%zz@h",
+            "http://u:%+f@h",
             "http://[::1",
             "http://a b",
         ] {

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use culvert_vocab::TunnelConfig;
+use culvert_wire::percent;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::output::printable;
@@ -227,25 +228,7 @@ fn options(options: &[(String, String)]) -> String {
 
 /// Replaces `%XX`; other text stays.
 fn decode_percent(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let decoded = (first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|digits| data_encoding::HEXLOWER_PERMISSIVE.decode(digits).ok());
-        match decoded {
-            Some(byte) => {
-                bytes.extend_from_slice(&byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).replace('\0', "?")
+    String::from_utf8_lossy(&percent::decode_leniently(text)).replace('\0', "?")
 }
 
 #[cfg(test)]

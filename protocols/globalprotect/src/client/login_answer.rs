@@ -1,5 +1,6 @@
 //! A gateway's answer to a login: positional arguments (`specs/globalprotect.md` §5.5).
 
+use culvert_wire::percent;
 use culvert_wire::xml::Element;
 
 use super::cookie::Cookie;
@@ -130,28 +131,7 @@ fn present(text: &str) -> Option<String> {
 
 /// `%xx` and `+`; what is no encoding stays as it is.
 fn decode(text: &str) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&octet, after)) = rest.split_first() {
-        let escaped = after
-            .get(..2)
-            .filter(|_| octet == b'%')
-            .and_then(|digits| data_encoding::HEXLOWER_PERMISSIVE.decode(digits).ok());
-        match (octet, escaped) {
-            (_, Some(value)) => {
-                octets.extend_from_slice(&value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', None) => {
-                octets.push(b' ');
-                rest = after;
-            }
-            (_, None) => {
-                octets.push(octet);
-                rest = after;
-            }
-        }
-    }
+    let octets = percent::decode_leniently(&text.replace('+', " "));
     String::from_utf8_lossy(&octets).into_owned()
 }
 
