@@ -5,13 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 
 use culvert_http_auth::Schemes;
 use culvert_priorities::TlsPriorities;
+use culvert_vocab::SecretString;
 use culvert_wire::url::ServerUrl;
 
 use super::proxy::Proxy;
 use super::table::{self, Opt};
 use super::token::{TokenArguments, TokenMode};
 use super::{
-    CookieMode, FormEntry, Host, KeyPair, Options, ProtocolName, Resolve, Stop, TcpKeepalive, UserIds,
+    CookieMode, FormEntry, Host, KeyPair, NetworkOptions, Options, ProtocolName, Resolve, Stop, TcpKeepalive,
+    UserIds,
 };
 use crate::charset;
 
@@ -81,25 +83,15 @@ impl<'a> Applier<'a> {
         match opt {
             Opt::Help => return Err(Stop::Help),
             Opt::Version => return Err(Stop::Version),
-            Opt::Config => {
-                return Err(Stop::Error(
-                    "Cannot use 'config' option inside config file".into(),
-                ));
-            }
-            Opt::Server => {
-                let server = text(name, value)?;
-                ServerUrl::parse(&server).map_err(|error| Stop::Error(error.to_string()))?;
-                self.server = Some(server);
-            }
+            Opt::Config => return Err(error("Cannot use 'config' option inside config file")),
+            Opt::Server => self.server = Some(server(name, value)?),
 
             Opt::User => options.login.user = Some(text(name, value)?),
             Opt::UserGroup => options.login.user_group = Some(text(name, value)?),
             Opt::AuthGroup => options.login.auth_group = Some(text(name, value)?),
             Opt::FormEntry => options.login.form_entries.push(form_entry(&text(name, value)?)?),
             Opt::PasswdOnStdin => options.login.password = Some(read_line(self.host)?),
-            Opt::CookieOnStdin => {
-                options.login.cookie = Some(read_line(self.host)?).filter(|cookie| !cookie.is_empty())
-            }
+            Opt::CookieOnStdin => options.login.cookie = non_empty(read_line(self.host)?),
             Opt::Cookie => options.login.cookie = Some(text(name, value)?.into()),
             Opt::NoPasswd => options.login.no_password = true,
             Opt::NonInter => options.login.non_interactive = true,
@@ -122,10 +114,7 @@ impl<'a> Applier<'a> {
                 options.trust.no_system_trust = true;
             }
             Opt::GnutlsPriority => {
-                let priorities = TlsPriorities::parse(&text(name, value)?);
-                options.trust.priorities = Some(priorities.map_err(Stop::Error)?);
-                self.host
-                    .warn("WARNING: --gnutls-priority replaces the choice of ciphers. Please report the server that needs it.");
+                options.trust.priorities = Some(priorities(self.host, &text(name, value)?)?)
             }
             Opt::GnutlsDebug => options.trust.tls_debug = number(name, value, given)?,
             Opt::Sni => options.trust.sni = Some(text(name, value)?),
@@ -136,28 +125,13 @@ impl<'a> Applier<'a> {
                 self.host
                     .warn("Disabling HTTP connection re-use. Please report the server that needs this.");
             }
-            Opt::TcpKeepalive => {
-                options.network.tcp_keepalive = match number(name, value, given)? {
-                    0 => TcpKeepalive::SystemInterval,
-                    seconds => TcpKeepalive::Seconds(seconds),
-                }
-            }
-            Opt::LibProxy => {
-                options.network.libproxy = true;
-                options.network.proxy = None;
-                options.network.no_proxy = false;
-            }
-            Opt::NoProxy => {
-                options.network.libproxy = false;
-                options.network.no_proxy = true;
-                options.network.proxy = None;
-            }
-            Opt::Proxy => {
-                let proxy = Proxy::parse(&text(name, value)?);
-                options.network.proxy = Some(proxy.map_err(|error| Stop::Error(error.to_string()))?);
-                options.network.no_proxy = false;
-                options.network.libproxy = false;
-            }
+            Opt::TcpKeepalive => options.network.tcp_keepalive = tcp_keepalive(number(name, value, given)?),
+            Opt::LibProxy => choose_proxy(&mut options.network, ProxyChoice::Libproxy),
+            Opt::NoProxy => choose_proxy(&mut options.network, ProxyChoice::None),
+            Opt::Proxy => choose_proxy(
+                &mut options.network,
+                ProxyChoice::This(proxy(&text(name, value)?)?),
+            ),
             Opt::ProxyAuth => options.network.proxy_auth = Schemes::parse(&text(name, value)?),
             Opt::HttpAuth => options.network.http_auth = Schemes::parse(&text(name, value)?),
             Opt::PassTos => options.network.pass_tos = true,
@@ -171,22 +145,10 @@ impl<'a> Applier<'a> {
 
             Opt::Mtu => options.tunnel.mtu = Some(mtu(self.host, name, value)?),
             Opt::BaseMtu => options.tunnel.base_mtu = Some(mtu(self.host, name, value)?),
-            Opt::ForceDpd => {
-                options.tunnel.force_dpd = match number::<u32>(name, value, given)? {
-                    0 => None,
-                    1 => Some(2),
-                    seconds => Some(seconds),
-                }
-            }
+            Opt::ForceDpd => options.tunnel.force_dpd = dpd(number(name, value, given)?),
             Opt::NoDtls => options.tunnel.no_dtls = true,
             Opt::DisableIpv6 => options.tunnel.disable_ipv6 = true,
-            Opt::QueueLen => {
-                let len: usize = number(name, value, given)?;
-                if len == 0 {
-                    self.host.warn("Queue length zero not permitted; using 1");
-                }
-                options.tunnel.queue_len = len.max(1);
-            }
+            Opt::QueueLen => options.tunnel.queue_len = queue_len(self.host, number(name, value, given)?),
             Opt::DtlsCiphers => options.tunnel.dtls_ciphers = Some(text(name, value)?),
             Opt::Dtls12Ciphers => options.tunnel.dtls12_ciphers = Some(text(name, value)?),
 
@@ -214,16 +176,13 @@ impl<'a> Applier<'a> {
                 options.trust.allow_insecure_crypto = true;
             }
             Opt::AllowInsecureCrypto => {
-                return Err(Stop::Error(
-                    "Cannot enable insecure 3DES or RC4 ciphers: this version does not have them".into(),
-                ));
+                let text = "Cannot enable insecure 3DES or RC4 ciphers: this version does not have them";
+                return Err(error(text));
             }
             Opt::NoCertCheck => {
-                return Err(Stop::Error(
-                    "The --no-cert-check option was insecure and has been removed.\n\
-                     Fix your server's certificate or use --servercert to trust it."
-                        .into(),
-                ));
+                let text = "The --no-cert-check option was insecure and has been removed.\n\
+                            Fix your server's certificate or use --servercert to trust it.";
+                return Err(error(text));
             }
             Opt::Juniper => {
                 self.host
@@ -248,8 +207,73 @@ impl<'a> Applier<'a> {
     }
 }
 
+/// What `--libproxy`, `--no-proxy` and `--proxy` say, the last of which counts.
+enum ProxyChoice {
+    Libproxy,
+    None,
+    This(Proxy),
+}
+
+fn choose_proxy(network: &mut NetworkOptions, choice: ProxyChoice) {
+    network.libproxy = matches!(choice, ProxyChoice::Libproxy);
+    network.no_proxy = matches!(choice, ProxyChoice::None);
+    network.proxy = match choice {
+        ProxyChoice::This(proxy) => Some(proxy),
+        ProxyChoice::Libproxy | ProxyChoice::None => None,
+    };
+}
+
+fn error(text: &str) -> Stop {
+    Stop::Error(text.to_owned())
+}
+
 pub(super) fn unavailable(what: &str) -> Stop {
     Stop::Error(format!("{what} is not available in this version"))
+}
+
+fn server(name: &str, value: OsString) -> Result<String, Stop> {
+    let server = text(name, value)?;
+    ServerUrl::parse(&server).map_err(|error| Stop::Error(error.to_string()))?;
+    Ok(server)
+}
+
+fn non_empty(text: SecretString) -> Option<SecretString> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn priorities(host: &mut dyn Host, text: &str) -> Result<TlsPriorities, Stop> {
+    let priorities = TlsPriorities::parse(text).map_err(Stop::Error)?;
+    host.warn(
+        "WARNING: --gnutls-priority replaces the choice of ciphers. Please report the server that needs it.",
+    );
+    Ok(priorities)
+}
+
+fn proxy(url: &str) -> Result<Proxy, Stop> {
+    Proxy::parse(url).map_err(|error| Stop::Error(error.to_string()))
+}
+
+fn tcp_keepalive(seconds: u32) -> TcpKeepalive {
+    match seconds {
+        0 => TcpKeepalive::SystemInterval,
+        seconds => TcpKeepalive::Seconds(seconds),
+    }
+}
+
+/// At least two seconds; 0 leaves it to the server.
+fn dpd(seconds: u32) -> Option<u32> {
+    match seconds {
+        0 => None,
+        1 => Some(2),
+        seconds => Some(seconds),
+    }
+}
+
+fn queue_len(host: &mut dyn Host, len: usize) -> usize {
+    if len == 0 {
+        host.warn("Queue length zero not permitted; using 1");
+    }
+    len.max(1)
 }
 
 /// The value as text.
@@ -292,7 +316,7 @@ fn mtu(host: &mut dyn Host, name: &str, value: OsString) -> Result<u16, Stop> {
         .map_err(|_| Stop::Error(format!("Invalid number '{mtu}' for option --{name}")))
 }
 
-fn read_line(host: &mut dyn Host) -> Result<culvert_vocab::SecretString, Stop> {
+fn read_line(host: &mut dyn Host) -> Result<SecretString, Stop> {
     host.read_line()
         .map_err(|error| Stop::Error(format!("fgets (stdin): {error}")))
 }
