@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
@@ -130,6 +131,34 @@ impl Fixture {
         let path = self.path(name);
         write_script(&path, body);
         path
+    }
+
+    /// Runs openssl in the folder, with blank-separated arguments, and gives its standard output.
+    ///
+    /// # Panics
+    /// It is not installed, or fails.
+    pub fn openssl(&self, arguments: &str) -> String {
+        let words: Vec<&str> = arguments.split_ascii_whitespace().collect();
+        self.openssl_words(&words)
+    }
+
+    /// [`Self::openssl`] with arguments that are empty or contain blanks.
+    ///
+    /// # Panics
+    /// See there.
+    pub fn openssl_words(&self, arguments: &[&str]) -> String {
+        let output = Command::new("openssl")
+            .args(arguments)
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl is needed: see scripts/setup");
+        assert!(
+            output.status.success(),
+            "openssl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// An ordinary server configuration that both makes of ocserv read, without any option of `overrides`,

@@ -3,32 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use culvert_lab::fixture::{SERVER_NAME, USER};
 use culvert_lab::net::SERVER_V4;
 use culvert_lab::{Fixture, Make, PASSWORD, Process, Server, ServerOptions, World, process, wait};
 
-/// Runs openssl in the folder of the fixture.
-fn openssl(fixture: &Fixture, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_ascii_whitespace())
-        .current_dir(fixture.dir())
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is needed: see scripts/setup");
-    assert!(
-        output.status.success(),
-        "openssl {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 /// A key and a self-signed certificate for the server: NAME-key.pem, NAME.pem.
 fn pair(fixture: &Fixture, name: &str, kind: &str) {
-    openssl(
-        fixture,
-        &format!(
+    fixture.openssl(&format!(
             "req -x509 -newkey {kind} -nodes -keyout {name}-key.pem -out {name}.pem -days 9 -subj /CN={SERVER_NAME} \
              -addext subjectAltName=DNS:{SERVER_NAME}"
         ),
@@ -114,14 +96,8 @@ fn keys_of_every_kind() {
 fn encrypted_keys() {
     let (world, fixture) = (World::new(), Fixture::new());
     pair(&fixture, "rsa", "rsa:2048");
-    openssl(
-        &fixture,
-        "pkcs8 -topk8 -v2 aes-256-cbc -in rsa-key.pem -out pkcs8.pem -passout pass:4711",
-    );
-    openssl(
-        &fixture,
-        "rsa -aes128 -traditional -in rsa-key.pem -out old.pem -passout pass:4711",
-    );
+    fixture.openssl("pkcs8 -topk8 -v2 aes-256-cbc -in rsa-key.pem -out pkcs8.pem -passout pass:4711");
+    fixture.openssl("rsa -aes128 -traditional -in rsa-key.pem -out old.pem -passout pass:4711");
     fixture.write_file("pin", "4711\n");
     fixture.write_file("no-pin", "\n");
     for (key, option, value) in [("pkcs8.pem", "pin-file", "pin"), ("old.pem", "key-pin", "4711")] {
@@ -225,24 +201,16 @@ fn several_pairs() {
 #[test]
 fn stapled_ocsp_responses() {
     let (world, fixture) = (World::new(), Fixture::new());
-    openssl(
-        &fixture,
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout auth-key.pem -out auth.pem -days 9 -subj /CN=authority",
+    fixture.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout auth-key.pem -out auth.pem -days 9 -subj /CN=authority",
     );
-    openssl(
-        &fixture,
-        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf-key.pem -out leaf.csr -subj /CN=vpn.test \
+    fixture.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf-key.pem -out leaf.csr -subj /CN=vpn.test \
          -addext subjectAltName=DNS:vpn.test",
     );
-    openssl(
-        &fixture,
-        "x509 -req -in leaf.csr -CA auth.pem -CAkey auth-key.pem -set_serial 0x1234 -days 9 -copy_extensions copy -out leaf.pem",
+    fixture.openssl("x509 -req -in leaf.csr -CA auth.pem -CAkey auth-key.pem -set_serial 0x1234 -days 9 -copy_extensions copy -out leaf.pem",
     );
     let respond = |status: &str, name: &str| {
         fixture.write_file("index.txt", &format!("{status}\t1234\tunknown\t/CN=vpn.test\n"));
-        openssl(
-            &fixture,
-            &format!(
+        fixture.openssl(&format!(
                 "ocsp -index index.txt -CA auth.pem -rsigner auth.pem -rkey auth-key.pem -issuer auth.pem -cert leaf.pem \
                  -ndays 2 -no_nonce -respout {name}"
             ),

@@ -77,6 +77,15 @@ impl Scene {
         login.stderr
     }
 
+    /// A realm in which the user has a ticket, in `tickets`.
+    fn realm(&self) -> Realm {
+        let realm = Realm::start(&self.world, &self.fixture, "");
+        let cache = ("krb5.conf", "tickets");
+        let done = realm.kinit(&self.world.client, &self.fixture, cache, USER);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        realm
+    }
+
     /// Waits until the proxy has noted whom it let in: that is when the connection has ended.
     fn has_let_in(&self, user: &str) {
         let noted = || fs::read_to_string(self.fixture.path("squid/access")).unwrap_or_default();
@@ -88,14 +97,7 @@ impl Scene {
 
 fn tickets(client: Make, server: Make) {
     let scene = Scene::new(server);
-    let realm = Realm::start(&scene.world, &scene.fixture, "");
-    let done = realm.kinit(
-        &scene.world.client,
-        &scene.fixture,
-        ("krb5.conf", "tickets"),
-        USER,
-    );
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    let realm = scene.realm();
     let keytab = scene.fixture.path("proxy.test.keytab");
     fs::set_permissions(&keytab, fs::Permissions::from_mode(0o644)).unwrap();
     let config = scene.fixture.path("krb5.conf").display().to_string();
@@ -122,14 +124,7 @@ fn tickets(client: Make, server: Make) {
 /// A proxy for SOCKS that the laboratory brings: see `socks_gssapi`.
 fn socks(client: Make, server: Make) {
     let scene = Scene::new(server);
-    let realm = Realm::start(&scene.world, &scene.fixture, "");
-    let done = realm.kinit(
-        &scene.world.client,
-        &scene.fixture,
-        ("krb5.conf", "tickets"),
-        USER,
-    );
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    let realm = scene.realm();
     let mut command = scene.world.server.command(env!("CARGO_BIN_EXE_socks_gssapi"));
     command
         .arg(scene.fixture.path("proxy.test.keytab"))

@@ -5,40 +5,25 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::Command;
 
 use culvert_lab::fixture::INNER_SERVER_V4;
 use culvert_lab::{
     Client, ClientOptions, Fixture, Make, Process, Server, ServerOptions, SslServer, World, probe, wait,
 };
 
-/// Runs openssl in the fixture's folder.
-fn openssl(fixture: &Fixture, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(fixture.dir())
-        .output()
-        .expect("openssl");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments}: {errors}");
-}
-
 /// Server and authority with RSA keys: static RSA needs them.
 fn fixture_with_rsa() -> Fixture {
     let fixture = Fixture::new();
     let rsa = "-newkey rsa:2048 -nodes -sha256";
-    openssl(
-        &fixture,
-        &format!("req -x509 {rsa} -keyout ca.key -out ca.pem -subj /CN=Authority -days 30"),
-    );
-    openssl(
-        &fixture,
-        &format!("req {rsa} -keyout server-key.pem -out server.csr -subj /CN=vpn.lab.test"),
-    );
+    fixture.openssl(&format!(
+        "req -x509 {rsa} -keyout ca.key -out ca.pem -subj /CN=Authority -days 30"
+    ));
+    fixture.openssl(&format!(
+        "req {rsa} -keyout server-key.pem -out server.csr -subj /CN=vpn.lab.test"
+    ));
     let name = culvert_lab::fixture::SERVER_NAME;
     fixture.write_file("server.ext", &format!("subjectAltName=DNS:{name}\n"));
-    openssl(
-        &fixture,
+    fixture.openssl(
         "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
          -out server-cert.pem",
     );
@@ -168,8 +153,7 @@ fn what_the_user_has_not_allowed_stays_refused() {
 fn a_certificate_in_a_renegotiation() {
     let world = World::new();
     let fixture = fixture_with_rsa();
-    openssl(
-        &fixture,
+    fixture.openssl(
         "req -x509 -newkey rsa:2048 -nodes -keyout alice.key -out alice.pem -subj /CN=alice -days 30",
     );
     let mut server = SslServer::start(
@@ -395,15 +379,10 @@ const SERVERS: [Speaks; 18] = [
 fn the_same_as_the_real_client() {
     let world = World::new();
     let fixture = fixture_with_rsa();
-    openssl(
-        &fixture,
-        "x509 -req -sha1 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
+    fixture.openssl("x509 -req -sha1 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext \
          -out weak-cert.pem",
     );
-    openssl(
-        &fixture,
-        "genpkey -genparam -algorithm DH -pkeyopt group:modp_2048 -out group.pem",
-    );
+    fixture.openssl("genpkey -genparam -algorithm DH -pkeyopt group:modp_2048 -out group.pem");
     std::thread::scope(|scope| {
         for (index, speaks) in SERVERS.iter().enumerate() {
             let (world, fixture) = (&world, &fixture);

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::process::Command;
-
 use culvert_lab::{
     Client, ClientOptions, Finished, Fixture, Host, Make, Process, Server, ServerOptions, World,
 };
@@ -121,8 +119,9 @@ impl<'a> Tpm<'a> {
             hex("tpriv")
         );
         self.fixture.write_file("key.cnf", &description);
-        openssl(self.fixture, "asn1parse -genconf key.cnf -noout -out key.der");
-        openssl(self.fixture, "base64 -in key.der -out key.b64");
+        self.fixture
+            .openssl("asn1parse -genconf key.cnf -noout -out key.der");
+        self.fixture.openssl("base64 -in key.der -out key.b64");
         let base64 = std::fs::read_to_string(self.fixture.path("key.b64")).unwrap();
         let pem = format!("-----BEGIN {label}-----\n{base64}-----END {label}-----\n");
         self.fixture.write_file(&format!("{name}.key"), &pem);
@@ -166,16 +165,6 @@ impl<'a> Tpm<'a> {
     }
 }
 
-fn openssl(fixture: &Fixture, arguments: &str) {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(fixture.dir())
-        .output()
-        .expect("openssl");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments}: {errors}");
-}
-
 fn log_in(world: &World, fixture: &Fixture, client: Make, arguments: &[&str], input: &str) -> Finished {
     let ca = fixture.path("ca.pem").display().to_string();
     let mut all = vec!["--cookieonly", "--cafile", &ca];
@@ -189,27 +178,20 @@ fn log_in(world: &World, fixture: &Fixture, client: Make, arguments: &[&str], in
 
 /// `NAME.key` and `NAME.pem` of an authority.
 fn make_authority(fixture: &Fixture, name: &str) {
-    openssl(
-        fixture,
-        &format!(
-            "req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30"
-        ),
-    );
+    fixture.openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30"
+    ));
 }
 
 /// `NAME.pem` for the key `NAME.pub`, issued by this authority to this CN.
 fn certify(fixture: &Fixture, authority: &str, name: &str, common_name: &str, more: &str) {
-    openssl(
-        fixture,
-        &format!("req -new -key {authority}.key -subj /CN={common_name} -out {name}.csr"),
-    );
-    openssl(
-        fixture,
-        &format!(
-            "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA {authority}.pem -CAkey {authority}.key \
+    fixture.openssl(&format!(
+        "req -new -key {authority}.key -subj /CN={common_name} -out {name}.csr"
+    ));
+    fixture.openssl(&format!(
+        "x509 -req -in {name}.csr -force_pubkey {name}.pub -CA {authority}.pem -CAkey {authority}.key \
              -CAcreateserial -days 80 {more} -out {name}.pem"
-        ),
-    );
+    ));
 }
 
 /// Keys with further arguments, what is typed, and whether they get in.

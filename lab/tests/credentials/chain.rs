@@ -1,7 +1,7 @@
 use culvert_lab::Make;
 
 use crate::Scene;
-use crate::files::{issue, make_key, openssl};
+use crate::files::{issue, make_key};
 
 /// The server knows the root only: the client has to send the authority in between, wherever it
 /// finds it.
@@ -26,8 +26,7 @@ fn intermediate_authorities() {
         &[read("client-ca.pem"), read("between.pem"), read("alice.pem")].concat(),
     );
     fixture.write_file("authorities.pem", &[read("ca.pem"), read("between.pem")].concat());
-    openssl(
-        fixture,
+    fixture.openssl(
         "pkcs12 -export -inkey alice.key -in alice.pem -certfile between.pem -passout pass:x -out alice.p12",
     );
     for (arguments, sends) in [

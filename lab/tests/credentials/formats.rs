@@ -3,7 +3,7 @@ use std::process::Command;
 use culvert_lab::{Client, ClientOptions, Make, Process};
 
 use crate::Scene;
-use crate::files::{issue, make_key, make_user, openssl, openssl_words};
+use crate::files::{issue, make_key, make_open_container, make_user};
 
 const OLD: &str = "-provider legacy -provider default";
 const PASSPHRASE: &str = "árvíztűrő";
@@ -49,9 +49,9 @@ fn kinds_of_keys() {
         );
     }
     // Key and certificate in one file, the certificate last; RSA in its own old structures.
-    openssl(fixture, "rsa -in rsa.key -traditional -out rsa.pkcs1");
-    openssl(fixture, "rsa -in rsa.key -traditional -outform DER -out rsa.der");
-    openssl(fixture, "ec -in p256.key -outform DER -out p256.der");
+    fixture.openssl("rsa -in rsa.key -traditional -out rsa.pkcs1");
+    fixture.openssl("rsa -in rsa.key -traditional -outform DER -out rsa.der");
+    fixture.openssl("ec -in p256.key -outform DER -out p256.der");
     let read = |name: &str| std::fs::read_to_string(fixture.path(name)).unwrap();
     fixture.write_file(
         "both.pem",
@@ -60,7 +60,7 @@ fn kinds_of_keys() {
     gets_in(&scene, "rsa", &["-c", "both.pem"], "");
     gets_in(&scene, "rsa", &["-c", "rsa.pem", "-k", "rsa.der"], "");
     gets_in(&scene, "p256", &["-c", "p256.pem", "-k", "p256.der"], "");
-    openssl(fixture, "x509 -in p256.pem -outform DER -out p256-cert.der");
+    fixture.openssl("x509 -in p256.pem -outform DER -out p256-cert.der");
     gets_in(&scene, "p256", &["-c", "p256-cert.der", "-k", "p256.key"], "");
 }
 
@@ -88,7 +88,7 @@ fn encrypted_files() {
         kinds.push(format!("pkcs8 -topk8 -in alice.key {scheme}"));
     }
     for kind in &kinds {
-        openssl(fixture, &format!("{kind} -passout file:pass -out locked"));
+        fixture.openssl(&format!("{kind} -passout file:pass -out locked"));
         let arguments = ["-c", "alice.pem", "-k", "locked"];
         gets_in(&scene, "alice", &arguments, &twice);
         gets_in(
@@ -107,12 +107,9 @@ fn encrypted_files() {
         format!("-keypbe PBE-MD5-DES -certpbe AES-256-CBC {OLD}"),
         "-nomac".to_owned(),
     ] {
-        openssl(
-            fixture,
-            &format!(
-                "pkcs12 -export {mix} -inkey alice.key -in alice.pem -passout file:pass -out locked.p12"
-            ),
-        );
+        fixture.openssl(&format!(
+            "pkcs12 -export {mix} -inkey alice.key -in alice.pem -passout file:pass -out locked.p12"
+        ));
         gets_in(&scene, "alice", &["-c", "locked.p12"], &once);
         gets_in(
             &scene,
@@ -121,21 +118,7 @@ fn encrypted_files() {
             "",
         );
     }
-    openssl_words(
-        fixture,
-        &[
-            "pkcs12",
-            "-export",
-            "-inkey",
-            "alice.key",
-            "-in",
-            "alice.pem",
-            "-passout",
-            "pass:",
-            "-out",
-            "open.p12",
-        ],
-    );
+    make_open_container(fixture);
     gets_in(&scene, "alice", &["-c", "open.p12", "--non-inter"], "");
 
     let id = Command::new("stat")
@@ -144,7 +127,7 @@ fn encrypted_files() {
         .output()
         .unwrap();
     fixture.write_file("pass", String::from_utf8(id.stdout).unwrap().trim_end());
-    openssl(fixture, "pkcs8 -topk8 -in alice.key -passout file:pass -out fsid");
+    fixture.openssl("pkcs8 -topk8 -in alice.key -passout file:pass -out fsid");
     gets_in(
         &scene,
         "alice",
@@ -169,18 +152,9 @@ fn passphrases_in_latin2() {
     let latin2 = b"\xe1rv\xedzt\xfbr\xf5";
     std::fs::write(fixture.path("pass.utf8"), PASSPHRASE).unwrap();
     std::fs::write(fixture.path("pass.latin2"), latin2).unwrap();
-    openssl(
-        fixture,
-        "pkcs12 -export -inkey alice.key -in alice.pem -passout file:pass.utf8 -out alice.p12",
-    );
-    openssl(
-        fixture,
-        "pkcs8 -topk8 -in alice.key -passout file:pass.utf8 -out utf8.key",
-    );
-    openssl(
-        fixture,
-        "pkcs8 -topk8 -in alice.key -passout file:pass.latin2 -out latin2.key",
-    );
+    fixture.openssl("pkcs12 -export -inkey alice.key -in alice.pem -passout file:pass.utf8 -out alice.p12");
+    fixture.openssl("pkcs8 -topk8 -in alice.key -passout file:pass.utf8 -out utf8.key");
+    fixture.openssl("pkcs8 -topk8 -in alice.key -passout file:pass.latin2 -out latin2.key");
     for arguments in [
         "-c alice.p12",
         "-c alice.pem -k utf8.key",

@@ -2,7 +2,7 @@ use culvert_lab::fixture::USER;
 use culvert_lab::{Fixture, Make, PASSWORD};
 
 use crate::Scene;
-use crate::files::{make_user, openssl};
+use crate::files::make_user;
 
 /// Certificate and password, both wanted. The first line of standard input opens the key, whoever
 /// it was meant for, as with the real client.
@@ -12,10 +12,9 @@ fn certificate_and_password() {
     let plain = format!("plain[passwd={}]", users.path("ocpasswd").display());
     let scene = Scene::new(&[("auth", "certificate"), ("auth", &plain)]);
     make_user(&scene.fixture, USER, 90);
-    openssl(
-        &scene.fixture,
-        "pkcs8 -topk8 -in alice.key -passout pass:opensesame -out locked",
-    );
+    scene
+        .fixture
+        .openssl("pkcs8 -topk8 -in alice.key -passout pass:opensesame -out locked");
     let arguments = ["-c", "alice.pem", "-k", "locked", "-u", USER, "--passwd-on-stdin"];
     for client in [Make::Real, Make::Culvert] {
         let both = format!("opensesame\n{PASSWORD}\n");

@@ -1,7 +1,7 @@
 use culvert_lab::{Finished, Make};
 
 use crate::Scene;
-use crate::files::{make_user, openssl, openssl_words};
+use crate::files::{make_open_container, make_user};
 
 /// What a client said about its credentials: everything between the connection and TLS, and the
 /// end of a run that did not get so far.
@@ -38,37 +38,11 @@ fn the_words_of_the_reference() {
     make_user(fixture, "soon", 5);
     make_user(fixture, "late", 0);
     let read = |name: &str| std::fs::read(fixture.path(name)).unwrap();
-    openssl(
-        fixture,
-        "pkcs8 -topk8 -in alice.key -passout pass:secret -out pkcs8.pem",
-    );
-    openssl(
-        fixture,
-        "pkcs8 -topk8 -in alice.key -passout pass:secret -outform DER -out pkcs8.der",
-    );
-    openssl(
-        fixture,
-        "ec -in alice.key -aes128 -passout pass:secret -out dek.pem",
-    );
-    openssl(
-        fixture,
-        "pkcs12 -export -inkey alice.key -in alice.pem -passout pass:secret -out alice.p12",
-    );
-    openssl_words(
-        fixture,
-        &[
-            "pkcs12",
-            "-export",
-            "-inkey",
-            "alice.key",
-            "-in",
-            "alice.pem",
-            "-passout",
-            "pass:",
-            "-out",
-            "open.p12",
-        ],
-    );
+    fixture.openssl("pkcs8 -topk8 -in alice.key -passout pass:secret -out pkcs8.pem");
+    fixture.openssl("pkcs8 -topk8 -in alice.key -passout pass:secret -outform DER -out pkcs8.der");
+    fixture.openssl("ec -in alice.key -aes128 -passout pass:secret -out dek.pem");
+    fixture.openssl("pkcs12 -export -inkey alice.key -in alice.pem -passout pass:secret -out alice.p12");
+    make_open_container(fixture);
     fixture.write_file("text", "just text\n");
     std::fs::write(fixture.path("cut.p12"), &read("alice.p12")[..200]).unwrap();
 
@@ -137,10 +111,7 @@ fn who_is_refused() {
     let scene = Scene::new(&[("auth", "certificate")]);
     let fixture = &scene.fixture;
     make_user(fixture, "alice", 90);
-    openssl(
-        fixture,
-        "req -x509 -new -key alice.key -subj /CN=alice -days 9 -out stranger.pem",
-    );
+    fixture.openssl("req -x509 -new -key alice.key -subj /CN=alice -days 9 -out stranger.pem");
     for client in [Make::Real, Make::Culvert] {
         for arguments in [&[][..], &["-c", "stranger.pem", "-k", "alice.key"]] {
             let login = scene.log_in(client, arguments, "");

@@ -2,7 +2,7 @@ use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::{Finished, Fixture, Make, Process, process};
 
 use crate::Scene;
-use crate::files::{issue, make_key, openssl};
+use crate::files::{issue, make_key};
 use crate::texts::said;
 
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -20,14 +20,8 @@ fn with_tokens(fixture: &Fixture, program: &str, arguments: &str) {
 /// With `private` the certificate, too, is seen after a login only.
 fn import(fixture: &Fixture, token: &str, name: &str, id: &str, key_label: &str, private: &str) {
     let path = |suffix: &str| fixture.path(&format!("{name}.{suffix}")).display().to_string();
-    openssl(
-        fixture,
-        &format!("pkcs8 -topk8 -nocrypt -in {name}.key -out {name}.p8"),
-    );
-    openssl(
-        fixture,
-        &format!("x509 -in {name}.pem -outform DER -out {name}.der"),
-    );
+    fixture.openssl(&format!("pkcs8 -topk8 -nocrypt -in {name}.key -out {name}.p8"));
+    fixture.openssl(&format!("x509 -in {name}.pem -outform DER -out {name}.der"));
     with_tokens(
         fixture,
         "softhsm2-util",

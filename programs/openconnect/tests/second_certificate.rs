@@ -73,17 +73,6 @@ fn read_request(stream: &mut StreamOwned<ServerConnection, TcpStream>) -> Option
     }
 }
 
-fn openssl(fixture: &Fixture, arguments: &str) -> String {
-    let output = Command::new("openssl")
-        .args(arguments.split_whitespace())
-        .current_dir(fixture.dir())
-        .output()
-        .expect("openssl");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "openssl {arguments}: {text}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
     let (_, rest) = text
         .split_once(start)
@@ -96,14 +85,10 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 /// Logs in with the second certificate, whose key has a passphrase, and checks what was sent.
 fn logs_in(client: &Path) {
     let fixture = Fixture::new();
-    openssl(
-        &fixture,
+    fixture.openssl(
         "req -x509 -newkey rsa:2048 -nodes -subj /CN=second -days 90 -keyout key.pem -out second.pem",
     );
-    openssl(
-        &fixture,
-        "pkcs8 -topk8 -in key.pem -passout pass:secret -out locked.pem",
-    );
+    fixture.openssl("pkcs8 -topk8 -in key.pem -passout pass:secret -out locked.pem");
     let (address, bodies) = serve(&fixture);
     let mut command = Command::new(client);
     let child = command
@@ -138,21 +123,15 @@ fn logs_in(client: &Path) {
     );
     fixture.write_file("signature.b64", &format!("{signature}\n"));
     fixture.write_file("challenge", CHALLENGE);
-    openssl(&fixture, "base64 -d -in chain.b64 -out chain.p7");
-    openssl(&fixture, "base64 -d -in signature.b64 -out signature");
-    openssl(
-        &fixture,
-        "pkcs7 -inform DER -in chain.p7 -print_certs -out sent.pem",
-    );
-    openssl(&fixture, "x509 -in sent.pem -noout -pubkey -out public.pem");
+    fixture.openssl("base64 -d -in chain.b64 -out chain.p7");
+    fixture.openssl("base64 -d -in signature.b64 -out signature");
+    fixture.openssl("pkcs7 -inform DER -in chain.p7 -print_certs -out sent.pem");
+    fixture.openssl("x509 -in sent.pem -noout -pubkey -out public.pem");
     assert_eq!(
-        openssl(&fixture, "x509 -in sent.pem -outform PEM"),
+        fixture.openssl("x509 -in sent.pem -outform PEM"),
         fs::read_to_string(fixture.path("second.pem")).unwrap()
     );
-    let verdict = openssl(
-        &fixture,
-        "dgst -sha512 -verify public.pem -signature signature challenge",
-    );
+    let verdict = fixture.openssl("dgst -sha512 -verify public.pem -signature signature challenge");
     assert_eq!(verdict, "Verified OK\n");
 }
 
@@ -163,9 +142,7 @@ fn said_about(client: &Path, extensions: &str) -> Vec<String> {
         "openssl.cnf",
         &format!("[req]\ndistinguished_name = dn\nx509_extensions = ext\n[dn]\n[ext]\n{extensions}\n"),
     );
-    openssl(
-        &fixture,
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=second -days 90 -keyout key.pem \
+    fixture.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=second -days 90 -keyout key.pem \
          -out second.pem -config openssl.cnf",
     );
     let (address, _bodies) = serve(&fixture);
