@@ -4,18 +4,15 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
-
 use common::{
     CIPHERS, Identity, VERSIONS, client_settings, connected, exchange, handshake_record, localhost, only,
     server,
 };
 use culvert_record::{OpenError, SealError};
 use culvert_tls::{
-    Acceptor, Algorithms, ContentType, HandOver, Handshake, KeyIndex, Opened, Opener, PrivateKey, Records,
-    RemoteKey, RemoteSignError, Sealer, TlsError, Version,
+    Acceptor, Algorithms, ContentType, HandOver, Handshake, Opened, Opener, Records, Sealer, TlsError,
+    Version,
 };
-use rustls::sign::CertifiedKey;
 
 fn sealed(sealer: &mut Sealer, payload: &[u8]) -> Vec<u8> {
     let mut record = vec![0; sealer.sealed_len(payload.len())];
@@ -412,111 +409,4 @@ fn take_over_waits_for_pending_output() {
     assert!(matches!(client.into_records(), Err(TlsError::PendingOutput)));
     let fresh = Handshake::client(&client_settings(Algorithms::default()), localhost()).unwrap();
     assert!(matches!(fresh.into_records(), Err(TlsError::Handshaking)));
-}
-
-#[test]
-fn keys_behind_a_broker() {
-    for algorithm in [
-        &rcgen::PKCS_ECDSA_P256_SHA256,
-        &rcgen::PKCS_ECDSA_P384_SHA384,
-        &rcgen::PKCS_ECDSA_P521_SHA512,
-        &rcgen::PKCS_ED25519,
-        &rcgen::PKCS_RSA_SHA256,
-    ] {
-        let identity = Identity::new(algorithm);
-        let spki = culvert_certs::spki_of(identity.certificate.der()).unwrap();
-        let key = PrivateKey::from_pem(identity.key_pem.as_bytes()).unwrap();
-        assert!(key.belongs_to(&spki));
-        assert_eq!(key.spki(), spki);
-        let asked = Arc::new(Mutex::new(0));
-        let counter = asked.clone();
-        let remote = RemoteKey::new(
-            KeyIndex(3),
-            &spki,
-            Arc::new(move |index, scheme, message| {
-                assert_eq!(index, KeyIndex(3));
-                *counter.lock().unwrap() += 1;
-                key.sign(scheme, message)
-                    .map_err(|error| RemoteSignError(error.to_string()))
-            }),
-        )
-        .unwrap();
-        let certified = Arc::new(CertifiedKey::new(
-            vec![identity.certificate.der().clone()],
-            Arc::new(remote),
-        ));
-        for version in VERSIONS {
-            let algorithms = only(version, CIPHERS[1]);
-            let config = server(vec![certified.clone()], algorithms.clone());
-            connected(&client_settings(algorithms), &config);
-        }
-        assert_eq!(*asked.lock().unwrap(), 2);
-    }
-}
-
-#[test]
-fn a_key_signs_nothing_but_handshakes_of_servers() {
-    let identity = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
-    let key = PrivateKey::from_pem(identity.key_pem.as_bytes()).unwrap();
-    let scheme = rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
-    assert_eq!(
-        key.sign(scheme, b"a certificate request"),
-        Err(culvert_tls::KeyError::Message)
-    );
-}
-
-#[test]
-fn the_second_key_serves_clients_that_cannot_use_the_first() {
-    let (ecdsa, rsa) = (
-        Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256),
-        Identity::new(&rcgen::PKCS_RSA_SHA256),
-    );
-    let config = server(vec![ecdsa.certified(), rsa.certified()], Algorithms::default());
-    let mut settings = client_settings(only(Version::Tls12, CIPHERS[1]));
-    settings.verifier = Arc::new(RsaOnly(settings.verifier));
-    let (client, _) = connected(&settings, &config);
-    assert_eq!(client.peer_certificates()[0], *rsa.certificate.der());
-}
-
-/// A verifier that offers RSA schemes only.
-#[derive(Debug)]
-struct RsaOnly(Arc<dyn rustls::client::danger::ServerCertVerifier>);
-
-impl rustls::client::danger::ServerCertVerifier for RsaOnly {
-    fn verify_server_cert(
-        &self,
-        end_entity: &rustls::pki_types::CertificateDer<'_>,
-        intermediates: &[rustls::pki_types::CertificateDer<'_>],
-        server_name: &rustls::pki_types::ServerName<'_>,
-        ocsp_response: &[u8],
-        now: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        self.0
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![
-            rustls::SignatureScheme::RSA_PSS_SHA256,
-            rustls::SignatureScheme::RSA_PKCS1_SHA256,
-        ]
-    }
 }

@@ -1,12 +1,12 @@
 //! Situations of one side: refused certificates, client certificates, resumption, KeyUpdate
-//! during the HTTP phase, keys limited to RSA-PSS.
+//! during the HTTP phase, keys limited to RSA-PSS or behind a broker, several keys.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::{
     CIPHERS, Identity, VERSIONS, client_settings, connected, exchange, handshake_record, localhost, only,
@@ -14,11 +14,14 @@ use common::{
 };
 use culvert_certs::{Anchors, CertificateChain, Host, Policy, PolicySettings};
 use culvert_tls::{
-    Algorithms, ContentType, Handshake, Opened, PrivateKey, ServerSettings, TlsError, Version, server_config,
+    Algorithms, ContentType, Handshake, KeyIndex, Opened, PrivateKey, RemoteKey, RemoteSignError,
+    ServerSettings, TlsError, Version, server_config,
 };
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 #[test]
 fn a_refused_certificate_ends_the_handshake_with_an_alert() {
@@ -294,4 +297,108 @@ fn much_output_is_not_cut() {
     }
     assert_eq!(received, 8 * 16384);
     exchange(&mut client, &mut server);
+}
+
+#[test]
+fn keys_behind_a_broker() {
+    for algorithm in [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ECDSA_P521_SHA512,
+        &rcgen::PKCS_ED25519,
+        &rcgen::PKCS_RSA_SHA256,
+    ] {
+        let identity = Identity::new(algorithm);
+        let spki = culvert_certs::spki_of(identity.certificate.der()).unwrap();
+        let key = PrivateKey::from_pem(identity.key_pem.as_bytes()).unwrap();
+        assert!(key.belongs_to(&spki));
+        assert_eq!(key.spki(), spki);
+        let asked = Arc::new(Mutex::new(0));
+        let counter = asked.clone();
+        let remote = RemoteKey::new(
+            KeyIndex(3),
+            &spki,
+            Arc::new(move |index, scheme, message| {
+                assert_eq!(index, KeyIndex(3));
+                *counter.lock().unwrap() += 1;
+                key.sign(scheme, message)
+                    .map_err(|error| RemoteSignError(error.to_string()))
+            }),
+        )
+        .unwrap();
+        let certified = Arc::new(CertifiedKey::new(
+            vec![identity.certificate.der().clone()],
+            Arc::new(remote),
+        ));
+        for version in VERSIONS {
+            let algorithms = only(version, CIPHERS[1]);
+            let config = server(vec![certified.clone()], algorithms.clone());
+            connected(&client_settings(algorithms), &config);
+        }
+        assert_eq!(*asked.lock().unwrap(), 2);
+    }
+}
+
+#[test]
+fn a_key_signs_nothing_but_handshakes_of_servers() {
+    let identity = Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let key = PrivateKey::from_pem(identity.key_pem.as_bytes()).unwrap();
+    let scheme = SignatureScheme::ECDSA_NISTP256_SHA256;
+    assert_eq!(
+        key.sign(scheme, b"a certificate request"),
+        Err(culvert_tls::KeyError::Message)
+    );
+}
+
+#[test]
+fn the_second_key_serves_clients_that_cannot_use_the_first() {
+    let (ecdsa, rsa) = (
+        Identity::new(&rcgen::PKCS_ECDSA_P256_SHA256),
+        Identity::new(&rcgen::PKCS_RSA_SHA256),
+    );
+    let config = server(vec![ecdsa.certified(), rsa.certified()], Algorithms::default());
+    let mut settings = client_settings(only(Version::Tls12, CIPHERS[1]));
+    settings.verifier = Arc::new(RsaOnly(settings.verifier));
+    let (client, _) = connected(&settings, &config);
+    assert_eq!(client.peer_certificates()[0], *rsa.certificate.der());
+}
+
+/// A verifier that offers RSA schemes only.
+#[derive(Debug)]
+struct RsaOnly(Arc<dyn ServerCertVerifier>);
+
+impl ServerCertVerifier for RsaOnly {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]
+    }
 }
