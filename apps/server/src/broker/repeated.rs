@@ -236,8 +236,10 @@ impl Conversation {
     /// The step has this answer, and so have its copies.
     pub(super) fn judged(&self, judging: Option<Judging>, reply: LoginReply) -> LoginReply {
         if let Some(judging) = judging {
-            let mut state = self.broker.state.borrow_mut();
-            state.under_way.end(&judging, &reply);
+            self.broker.state.borrow_mut().under_way.end(&judging, &reply);
+            if !self.broker.is_connected(self.id) {
+                self.broker.detach_login(self.id);
+            }
         }
         reply
     }

@@ -186,6 +186,11 @@ impl Broker {
         true
     }
 
+    /// True until the connection has gone.
+    pub(super) fn is_connected(&self, id: ConnectionId) -> bool {
+        self.state.borrow().connections.contains_key(&id)
+    }
+
     /// Maintenance that is due now and then.
     pub(super) fn expire(&self) {
         let now = Moment::now();
@@ -268,7 +273,7 @@ impl Broker {
     }
 
     /// The login of a connection that has gone may go on over another one, but not for ever.
-    fn detach_login(self: &Rc<Self>, id: ConnectionId) {
+    pub(super) fn detach_login(self: &Rc<Self>, id: ConnectionId) {
         let detached = self.state.borrow_mut().pending.detach(id, Instant::now());
         if detached {
             // A helper process must not wait for the next maintenance.
@@ -292,7 +297,6 @@ impl Broker {
                 }
             }
             task.abort();
-            broker.detach_login(id);
         });
     }
 

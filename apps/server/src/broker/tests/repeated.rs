@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::super::repeated::ORPHANS;
 use super::harness::*;
 use super::one_time_passwords::{CODES, REFUSED, files};
 use crate::ipc::messages::{BrokerToMain, LoginReply, LoginStart, WorkerToBroker};
@@ -12,7 +13,7 @@ use crate::ipc::session::CloseReason;
 
 const ADDRESS: &str = "198.51.100.1";
 
-/// A password file that nobody has read before the test lets it be read, once each time.
+/// A password file that nobody has read before the test lets it be read.
 struct Held {
     path: PathBuf,
     text: String,
@@ -27,11 +28,24 @@ impl Held {
         Self { path, text }
     }
 
-    /// Waits for somebody who reads.
+    /// Waits for somebody who reads; the next one waits again.
     fn let_go(&self) {
         let mut pipe = OpenOptions::new().write(true).open(&self.path).unwrap();
         // One that knows the file does not read on.
         let _known = pipe.write_all(self.text.as_bytes());
+    }
+
+    /// From now on it is a file as others.
+    fn let_all_go(&self) {
+        let (pipe, plain) = (
+            self.path.with_extension("pipe"),
+            self.path.with_extension("plain"),
+        );
+        fs::write(&plain, &self.text).unwrap();
+        fs::hard_link(&self.path, &pipe).unwrap();
+        fs::rename(plain, &self.path).unwrap();
+        // Those who wait read nothing, which makes nobody's password right.
+        drop(OpenOptions::new().read(true).write(true).open(pipe).unwrap());
     }
 }
 
@@ -75,9 +89,19 @@ fn is_prompt(reply: &LoginReply) -> bool {
     matches!(reply, LoginReply::Prompt { number: 0, .. })
 }
 
+/// Main's next message, but for those about the load.
+async fn heard(main: &mut Main) -> BrokerToMain {
+    loop {
+        match main.hear().await {
+            BrokerToMain::Busy(_) => {}
+            message => return message,
+        }
+    }
+}
+
 /// Main hears of one wrong answer, and its next message is another one.
 async fn counted(main: &mut Main) {
-    let heard = main.hear().await;
+    let heard = heard(main).await;
     assert!(
         matches!(heard, BrokerToMain::LoginFailed { points: true, .. }),
         "{heard:?}"
@@ -117,7 +141,7 @@ fn copies_wait_for_the_first_one() {
         let accepted = both(&mut main, &held, steps).await;
         assert!(matches!(accepted, LoginReply::Success { .. }), "{accepted:?}");
         for _ in 0..2 {
-            assert!(matches!(main.hear().await, BrokerToMain::LoggedIn { .. }));
+            assert!(matches!(heard(&mut main).await, BrokerToMain::LoggedIn { .. }));
         }
         // From elsewhere it is another step, with a code that is used up.
         let mut stranger = main.connect("198.51.100.2").await;
@@ -160,8 +184,39 @@ fn a_step_outlives_its_connection() {
             }
             assert!(matches!(reply, LoginReply::Success { .. }), "{reply:?}");
             for _ in 0..2 {
-                assert!(matches!(main.hear().await, BrokerToMain::LoggedIn { .. }));
+                assert!(matches!(heard(&mut main).await, BrokerToMain::LoggedIn { .. }));
             }
         }
+    });
+}
+
+/// Connections that break leave so many steps behind and no more.
+#[test]
+fn steps_without_connections_are_bounded() {
+    let files = files("passwd=@/passwd,otp=@/otp");
+    run(async {
+        let mut main = Main::start(&files).await;
+        let held = Held::new(&files);
+        for number in 0..=ORPHANS {
+            let broken = main.connect(ADDRESS).await;
+            broken.say(&first(&number.to_string()));
+            settle(&mut main).await;
+            main.close(broken, CloseReason::Unspecified);
+        }
+        let mut worker = main.connect(ADDRESS).await;
+        worker.say(&first("x"));
+        settle(&mut main).await;
+        held.let_all_go();
+        // The logins of connections that are gone make room for this one.
+        assert!(is_prompt(&worker.login_reply().await));
+        for _ in 0..=ORPHANS {
+            counted(&mut main).await;
+        }
+        // The one too many was judged no more.
+        let mut worker = main.connect(ADDRESS).await;
+        let accepted = worker.login("bare", Some(CODES[0])).await;
+        assert!(matches!(accepted, LoginReply::Success { .. }), "{accepted:?}");
+        let heard = heard(&mut main).await;
+        assert!(matches!(heard, BrokerToMain::LoggedIn { .. }), "{heard:?}");
     });
 }
