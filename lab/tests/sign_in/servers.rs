@@ -1,6 +1,9 @@
 //! Logins and sessions of the real client and ours with the real server: what both say about the
 //! same events.
 
+use std::fs;
+use std::path::Path;
+
 use culvert_lab::client::DEVICE;
 use culvert_lab::fixture::SERVER_NAME;
 use culvert_lab::net::SERVER_V4;
@@ -37,14 +40,25 @@ impl Scene {
         }
     }
 
-    /// A script that leaves `up` when the device is usable.
+    /// A script that leaves its process id in `up` when the device is usable.
     fn write_script(&self) {
         let up = self.fixture.path("up");
         let script = format!(
-            "case $reason in connect) ip link set $TUNDEV up; touch {0};; disconnect) rm {0};; esac",
+            "case $reason in connect) ip link set $TUNDEV up; echo $$ >{0}.part; mv {0}.part {0};; \
+             disconnect) rm {0};; esac",
             up.display()
         );
         self.fixture.write_script("script", &script);
+    }
+
+    /// Waits until the device is usable and the client has seen the end of its script: a signal before that
+    /// would be one during the script.
+    fn wait_for_the_script(&self) {
+        let up = self.fixture.path("up");
+        wait::until("the device", || {
+            let script = fs::read_to_string(&up).ok()?;
+            (!Path::new("/proc").join(script.trim()).exists()).then_some(())
+        });
     }
 
     fn start(&self, make: Make, arguments: &[&str], input: &str) -> Process {
@@ -144,7 +158,6 @@ fn logins_with_groups_and_wrong_passwords() {
 fn sessions() {
     let scene = Scene::new();
     scene.write_script();
-    let up = scene.fixture.path("up");
     let input = format!("The staff\nalice\n{PASSWORD}\n");
     for arguments in [&[][..], &["-v", "--no-dtls"]] {
         let [real, ours] = [Make::Real, Make::Culvert].map(|make| {
@@ -153,7 +166,7 @@ fn sessions() {
             if arguments.is_empty() {
                 client.wait_for(CHANNEL);
             }
-            wait::until("the device", || up.exists().then_some(()));
+            scene.wait_for_the_script();
             client.signal("INT");
             client.finish()
         });
