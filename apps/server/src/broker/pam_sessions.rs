@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::auth::{Caller, Methods, Staying};
 use super::state::Broker;
 use crate::helper::SESSION_CLEAN_UP;
-use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker};
+use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login};
 use crate::helper::process::Process;
 use crate::log::{self, Level};
 use crate::sessions::SessionKey;
@@ -100,33 +100,18 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
         }
     };
     match problem {
-        None if is_open || !waiting.is_empty() => {
+        None if is_open => close(&whose, helper).await,
+        // Modules that are about to open it are not stopped halfway: what they begin is closed.
+        None if !waiting.is_empty() => {
             for reply in waiting {
                 drop(reply.send(Err("the session ended".to_owned())));
             }
-            let _gone = helper.sender.send(&BrokerToHelper::CloseSession, Vec::new());
-            // Modules that are about to open it are not stopped halfway: what they begin is closed.
-            if is_open || opened_late(&whose, &mut helper).await {
-                closed(&whose, helper).await;
-            } else {
-                helper.ended().await;
+            match opened_late(&whose, &mut helper).await {
+                true => close(&whose, helper).await,
+                false => drop(helper.ended().await),
             }
         }
-        Some(_) if is_open => {
-            let how = helper.ended().await;
-            let text = format!("sec-mod: {whose} {how}: the PAM session goes on without it");
-            log::write(Level::Warning, &text);
-            while let Some(reply) = wishes.recv().await {
-                drop(reply.send(Ok(())));
-            }
-            match Process::start(Assignment::Login(session_end), ()) {
-                Ok(another) => closed(&whose, another).await,
-                Err(error) => {
-                    let text = format!("sec-mod: {whose}: the PAM session is not closed: {error}");
-                    log::write(Level::Error, &text);
-                }
-            }
-        }
+        Some(_) if is_open => go_on_without(&whose, helper, wishes, session_end).await,
         problem => {
             // Nobody waits any longer for a process that may take its time to end.
             drop(wishes);
@@ -136,6 +121,35 @@ async fn serve(staying: Staying, mut wishes: mpsc::UnboundedReceiver<Reply>) {
             helper.ended().await;
         }
     }
+}
+
+/// Goes on without the helper, which is lost, until nobody wants the session any more: then another one
+/// closes it.
+async fn go_on_without(
+    whose: &str,
+    lost: Process,
+    mut wishes: mpsc::UnboundedReceiver<Reply>,
+    session_end: Login,
+) {
+    let how = lost.ended().await;
+    let text = format!("sec-mod: {whose} {how}: the PAM session goes on without it");
+    log::write(Level::Warning, &text);
+    while let Some(reply) = wishes.recv().await {
+        drop(reply.send(Ok(())));
+    }
+    match Process::start(Assignment::Login(session_end), ()) {
+        Ok(another) => closed(whose, another).await,
+        Err(error) => {
+            let text = format!("sec-mod: {whose}: the PAM session is not closed: {error}");
+            log::write(Level::Error, &text);
+        }
+    }
+}
+
+/// Has the modules told that the session has ended.
+async fn close(whose: &str, helper: Process) {
+    let _gone = helper.sender.send(&BrokerToHelper::CloseSession, Vec::new());
+    closed(whose, helper).await;
 }
 
 /// Waits until the modules have opened a session that nobody wants any more; false when they have not.

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::{Caller, MethodError, Progress, Workers, rights};
 use crate::broker::places::{Place, Places};
+use crate::broker::told;
 use crate::helper::SESSION_CLEAN_UP;
 use crate::helper::confine::Unprivileged;
 use crate::helper::messages::{Assignment, BrokerToHelper, HelperToBroker, Login, MethodSettings};
@@ -77,7 +78,8 @@ pub(in crate::broker) struct Staying {
 impl Attempt {
     /// Begins a login; the method's first prompt follows.
     pub(super) async fn begin(helped: &Helped, user: Option<UserName>, caller: Caller) -> (Self, Progress) {
-        let name = user.as_ref().map_or("(no name)", UserName::as_str);
+        let name = user.as_ref().map(told::name);
+        let name = name.as_deref().unwrap_or("(no name)");
         let mut attempt = Self {
             whose: format!("{} helper for user '{name}'", helped.settings.name()),
             deadline: Instant::now() + helped.time,

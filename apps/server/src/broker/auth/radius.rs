@@ -10,6 +10,7 @@ use culvert_vocab::{SecretString, UserName};
 
 use super::{ASK_PASSWORD, Accepted, Caller, Progress};
 use crate::broker::radius::RadiusClient;
+use crate::broker::told;
 use crate::helper::radius::messages::{AccessAnswer, AccessQuestion};
 use crate::ipc::session::GivenSettings;
 use crate::ipc::{Bytes, SecretText};
@@ -98,7 +99,7 @@ impl Attempt {
             AccessAnswer::Reject(message) => self.wrong(message.map(String::from)),
             AccessAnswer::Challenge { state, message } => self.challenged(state, message.map(String::from)),
             AccessAnswer::Unavailable(why) => {
-                let path = self.radius.settings.config.display();
+                let (path, user) = (self.radius.settings.config.display(), told::name(&user));
                 Progress::Unavailable(format!("radius ({path}), user '{user}': {why}"))
             }
         }
