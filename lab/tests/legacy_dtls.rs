@@ -313,8 +313,8 @@ fn our_client_renews_the_keys_with_the_real_server() {
     scene.world.server.run("tc", &slow.split(' ').collect::<Vec<_>>());
     let echoes = Echoes::of(&scene.world.client, &scene.world.server);
     let mut command = scene.world.client.command("ping");
-    // Twenty are always on their way.
-    command.args(["-n", "-q", "-f", "-l", "20", "-s", "500", INNER_SERVER_V4]);
+    // Twenty are always on their way, and never more.
+    command.args(["-n", "-q", "-A", "-l", "20", "-s", "500", INNER_SERVER_V4]);
     let mut flow = Process::start(command, scene.fixture.dir(), "flow", None);
     wait::until_within(Duration::from_secs(40), &scene.logs(&client), || {
         (handshakes(&client) >= 2).then_some(())
