@@ -121,7 +121,10 @@ fn a_program_that_fails_ends_the_session() {
         let (code, _, requests) = report(make, "echo '<hip-report/>'; exit 1");
         assert_eq!((code, reports(&requests).len()), (1, 0), "{make:?}");
         let mut targets = requests.iter().map(|request| request.target.as_str());
-        assert!(targets.any(|target| target == "/ssl-vpn/hipreportcheck.esp"), "{make:?}");
+        assert!(
+            targets.any(|target| target == "/ssl-vpn/hipreportcheck.esp"),
+            "{make:?}"
+        );
         assert!(targets.all(|target| target == "/ssl-vpn/logout.esp"), "{make:?}");
     }
 }
