@@ -35,7 +35,7 @@ const ASIDE: [&str; 7] = [
     "admins",
 ];
 /// What is different for its group.
-const GROUP: &str = "max-same-clients = 1\nsession-timeout = 2\n";
+const GROUP: &str = "max-same-clients = 1\nsession-timeout = 6\n";
 
 /// What a server has logged of logins, tunnels and orders.
 fn logged(make: Make) -> String {
