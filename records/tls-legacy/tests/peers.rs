@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use culvert_tls::TlsError;
@@ -38,6 +39,19 @@ impl Drop for Folder {
     }
 }
 
+/// A port that is free, and that the kernel gives to nobody who asks for any: below the range of
+/// `net.ipv4.ip_local_port_range`.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (std::process::id() as u16).wrapping_add(next) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 struct Server {
     child: Child,
     port: u16,
@@ -45,11 +59,7 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path, priorities: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/renegotiating_server.py");
         let child = Command::new("python3")
             .args([script, &port.to_string()])
@@ -90,7 +100,7 @@ impl Client {
             forward_secrecy: false,
             oldest: OldestVersion::Tls10,
         };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let socket = loop {
             match TcpStream::connect(("127.0.0.1", server.port)) {
                 Ok(socket) => break socket,
@@ -98,7 +108,7 @@ impl Client {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let name = ServerName::try_from("vpn.test").unwrap();
         let mut client = Self {
             socket,

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,11 @@ pub(crate) fn psk() -> culvert_vocab::SecretBytes {
 }
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Below the range of `net.ipv4.ip_local_port_range`.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
 
 /// A connection and its socket.
 pub(crate) struct Endpoint {
@@ -223,11 +228,14 @@ impl Drop for Peer {
     }
 }
 
-/// A UDP port of the loopback interface that was free a moment ago.
+/// A UDP port of the loopback interface that is free, and that the kernel gives to nobody who asks for any.
 pub(crate) fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST_PORT + (std::process::id() as u16).wrapping_add(next) % PORTS;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
