@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use culvert_lab::gateway::Gateway;
 use culvert_lab::process::kill_if_there;
@@ -21,6 +22,9 @@ const REFRESH: &str = "<html><head><meta http-equiv=\"refresh\" content=\"1; URL
 /// Writes down what it was given, beside itself.
 const WRITE_DOWN: &str = "for a; do case \"$a\" in /*/csd??????) [ -x \"$a\" ] && a=STUB;; esac; printf '<%s>\\n' \"$a\"; done > $0.seen\n\
     printf '%s\\n' \"$CSD_TOKEN\" \"$CSD_HOSTNAME\" \"$CSD_SHA256\" >> $0.seen\necho said";
+
+/// Between two signals of the same kind.
+const AGAIN: Duration = Duration::from_secs(2);
 
 fn form(old: bool, fields: &str) -> String {
     let (inside, outside) = if old { (OLD, "") } else { ("", NEW) };
@@ -194,6 +198,17 @@ fn signals_end_a_scan() {
             let mut client = login(make, &world, &fixture, &arguments, None);
             client.wait_for("begun");
             client.signal(signal);
+            if make == Make::Real {
+                // It does not heed one that comes before it waits for the program.
+                let mut next = Instant::now() + AGAIN;
+                wait::until("the end of the client", || {
+                    if Instant::now() >= next && client.is_running() {
+                        client.signal(signal);
+                        next += AGAIN;
+                    }
+                    (!client.is_running()).then_some(())
+                });
+            }
             assert_eq!(client.exit_code(), 1, "{signal}: {}", client.output());
             assert!(
                 client.stderr().ends_with("Failed to complete authentication\n"),
