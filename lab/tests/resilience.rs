@@ -344,6 +344,12 @@ fn our_server_keeps_descriptors_for_itself() {
     assert!(code == 0 && text.contains("Active sessions: 36"), "{text}");
     drop(silent.stdin.take());
     silent.wait().unwrap();
+    // Those beyond may still wait to be accepted, and be counted then.
+    wait::until("nobody waits to be accepted", || {
+        let listeners = world.server.run("ss", &["-tlnH", "sport", "=", ":443"]);
+        let mut waiting = listeners.lines().map(|line| line.split_whitespace().nth(1));
+        waiting.all(|number| number == Some("0")).then_some(())
+    });
     server.wait_for_workers(0);
     let _client = Client::connect(Make::Culvert, &world, &fixture);
     probe::ping(&world.client, inner_server());

@@ -59,8 +59,9 @@ fn services_start_again_after_an_installation() {
             {}/scripts/setup demo; code=$?; test ! -e policy-rc.d || cat policy-rc.d; exit $code",
             root().display()
         );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]);
+        // A shell cannot trap what was ignored when it began, as SIGINT is in the background of another one.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", "unshare", "--mount", "sh", "-c", &script]);
         with_programs(command, &[("dpkg-query", "exit 1"), ("apt-get", apt_get)])
     };
     let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
