@@ -28,7 +28,9 @@ pub(super) fn follow(settings: &Settings) -> Result<Outcome, ClientError> {
     } else {
         users::table(&connections, now())
     };
-    print(&format!("{table}\nPress 'q' or CTRL+C to quit\n\n"));
+    if let Err(error) = print(&format!("{table}\nPress 'q' or CTRL+C to quit\n\n")) {
+        return Ok(unread(&error));
+    }
 
     let input = io::stdin();
     // keys only come from a terminal
@@ -46,14 +48,17 @@ fn wait(conversation: &mut Conversation, json: bool, keys: bool) -> io::Result<O
         poller.add(io::stdin(), KEYS, Interest::READ)?;
     }
     let mut events = Events::with_capacity(4);
-    let outcome = loop {
+    let outcome = 'events: loop {
         while let Ok(Some(reply)) = conversation.received() {
             if let Reply::Event(event) = reply {
-                print(&if json {
+                let text = if json {
                     users::event_json(&event, now())
                 } else {
                     users::event_line(&event)
-                });
+                };
+                if let Err(error) = print(&text) {
+                    break 'events unread(&error);
+                }
             }
         }
         poller.wait(&mut events, None)?;
@@ -84,8 +89,20 @@ fn quit_pressed() -> io::Result<bool> {
     Ok(length == 0 || typed.iter().take(length).any(|key| matches!(key, b'q' | b'Q')))
 }
 
-fn print(text: &str) {
+fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    // a reader that has gone needs no output
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The end when output does not get anywhere: a reader that has gone, as of `| head`, needs no word.
+fn unread(error: &io::Error) -> Outcome {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Outcome::default();
+    }
+    Outcome {
+        code: 1,
+        err: format!("events: {error}\n"),
+        ..Outcome::default()
+    }
 }

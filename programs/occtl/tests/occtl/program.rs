@@ -64,6 +64,30 @@ fn servers_that_do_not_answer() {
     assert_eq!(out(&output), "  {\n    \"Status\":  \"offline\"\n  }\n");
 }
 
+/// Whoever pipes events into `head` must not find the program waiting for the next one for ever.
+#[test]
+fn events_end_when_nobody_reads_them() {
+    let (reader, gone) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let full = std::fs::File::create("/dev/full").expect("always there");
+    for (output, code, words) in [
+        (Stdio::from(gone), 0, ""),
+        (Stdio::from(full), 1, "events: No space left on device"),
+    ] {
+        let server = Server::answering(vec![vec![Reply::End]]);
+        let ended = Command::new(env!("CARGO_BIN_EXE_occtl"))
+            .arg("-s")
+            .arg(server.socket())
+            .args(["show", "events"])
+            .stdin(Stdio::null())
+            .stdout(output)
+            .output()
+            .expect("occtl runs");
+        assert_eq!(ended.status.code(), Some(code), "{}", err(&ended));
+        assert!(err(&ended).starts_with(words) && err(&ended).is_empty() == words.is_empty());
+    }
+}
+
 #[test]
 fn events_are_printed_until_the_server_ends() {
     let connection = Connection {
